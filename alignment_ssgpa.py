@@ -1,0 +1,377 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The Change Fusion Adapter and the Global-Part Transport Alignment of SSGPA."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import ModelOutput, auto_docstring
+
+from .configuration_ssgpa import SSGPAConfig
+from .transport_ssgpa import dustbin_transport
+
+
+@auto_docstring(custom_intro="What the alignment found: the named evidence behind a caption (ours).")
+@dataclass
+class ChangeEvidence(ModelOutput):
+    r"""
+    transport (`torch.FloatTensor` of shape `(batch_size, parts + 1, parts + 1)`):
+        Transport plan from the parts before to the parts after; the last row and column are the dustbin.
+    changed (`torch.FloatTensor` of shape `(batch_size, 2, parts)`):
+        Share of each part's mass that found no counterpart, in [0, 1].
+    residual (`torch.FloatTensor` of shape `(batch_size, 2, parts, hidden_size)`):
+        Each part less what transport brings to its place from the other image.
+    own_motion (`torch.FloatTensor` of shape `(batch_size, 2, parts, 2)`):
+        Each part's move beyond the camera's, in cells, (rows, columns).
+    camera_shift (`torch.FloatTensor` of shape `(batch_size, 2)`):
+        Shift of the whole scene from before to after, in cells, (rows, columns).
+    change_map (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`):
+        Strongest of the three cues in every cell, in [0, 1].
+    """
+
+    transport: torch.FloatTensor | None = None
+    changed: torch.FloatTensor | None = None
+    residual: torch.FloatTensor | None = None
+    own_motion: torch.FloatTensor | None = None
+    camera_shift: torch.FloatTensor | None = None
+    change_map: torch.FloatTensor | None = None
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: object,
+) -> tuple[Tensor, Tensor]:
+    """Plain attention, the reference for the other implementations. No masks: every token sees every other."""
+    weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
+    weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+
+
+class SSGPAAttention(nn.Module):
+    """Attention between two sequences of tokens without masks."""
+
+    def __init__(self, config: SSGPAConfig, hidden_size: int, num_heads: int, context_size: int | None = None):
+        super().__init__()
+        self.config = config
+        self.head_dim = hidden_size // num_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        context_size = context_size or hidden_size
+        self.q_proj = nn.Linear(context_size, hidden_size)
+        self.k_proj = nn.Linear(context_size, hidden_size)
+        self.v_proj = nn.Linear(context_size, hidden_size)
+        self.o_proj = nn.Linear(hidden_size, context_size)
+
+    def forward(self, hidden_states: Tensor, context: Tensor) -> Tensor:
+        """Let `hidden_states` (batch, queries, width) attend to `context` (batch, keys, width)."""
+        batch = hidden_states.shape[0]
+        query, key, value = (
+            layer(states).view(batch, -1, self.q_proj.out_features // self.head_dim, self.head_dim).transpose(1, 2)
+            for layer, states in ((self.q_proj, hidden_states), (self.k_proj, context), (self.v_proj, context))
+        )
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        output, _ = attend(self, query, key, value, None, scaling=self.scaling, dropout=0.0, is_causal=False)
+        return self.o_proj(output.reshape(batch, hidden_states.shape[1], -1))
+
+
+class SSGPAMLP(nn.Module):
+    """Two linear layers; the last one's width may differ from the first one's."""
+
+    def __init__(self, in_size: int, hidden_size: int, out_size: int):
+        super().__init__()
+        self.fc1 = nn.Linear(in_size, hidden_size)
+        self.act = ACT2FN["gelu"]
+        self.fc2 = nn.Linear(hidden_size, out_size)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Map (..., in_size) to (..., out_size)."""
+        return self.fc2(self.act(self.fc1(hidden_states)))
+
+
+def centred_unit(features: Tensor, centering: float) -> Tensor:
+    """Unit vectors after removing a share of the pair's mean.
+
+    Args:
+        features (`torch.Tensor` of shape `(batch, 2, parts, width)`): Features of both images.
+        centering (`float`): Share of the mean over both images' parts that is removed.
+
+    Returns:
+        `torch.Tensor` of the same shape, float32.
+    """
+    features = features.float()
+    return F.normalize(features - centering * features.mean((1, 2), keepdim=True), dim=-1)
+
+
+def swap_images(states: Tensor) -> Tensor:
+    """Exchange before and after along the second axis."""
+    return states.flip(1)
+
+
+class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
+    """One layer of the Change Fusion Adapter: similar parts of the two images help each other."""
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__()
+        width, bottleneck = config.part_hidden_size, config.fusion_hidden_size
+        heads, eps = config.fusion_num_attention_heads, config.layer_norm_eps
+        self.gate_sharpness = config.gate_sharpness
+        self.centering = config.centering
+        self.input_norm = nn.LayerNorm(width, eps=eps)
+        self.down_proj = nn.Linear(width, bottleneck)
+        self.self_norm = nn.LayerNorm(bottleneck, eps=eps)
+        self.self_attn = SSGPAAttention(config, bottleneck, heads)
+        self.cross_norm = nn.LayerNorm(bottleneck, eps=eps)
+        self.cross_attn = SSGPAAttention(config, bottleneck, heads)
+        self.mlp_norm = nn.LayerNorm(bottleneck, eps=eps)
+        self.mlp = SSGPAMLP(bottleneck, 4 * bottleneck, bottleneck)
+        self.gate_threshold = nn.Parameter(torch.empty(()))
+        self.up_proj = nn.Linear(bottleneck, width)
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Update both images from the same state; return them and the parts' gates (batch, 2, parts)."""
+        hidden = self.down_proj(self.input_norm(hidden_states))  # (B, 2, 1 + N, r)
+        shape = hidden.shape
+        normed = self.self_norm(hidden).flatten(0, 1)
+        hidden = hidden + self.self_attn(normed, normed).view(shape)
+        gate = self.similarity_gate(hidden)
+        normed = self.cross_norm(hidden)
+        crossed = self.cross_attn(normed.flatten(0, 1), swap_images(normed).flatten(0, 1)).view(shape)
+        full_gate = F.pad(gate, (1, 0), value=1.0).unsqueeze(-1).to(crossed.dtype)
+        hidden = hidden + full_gate * crossed
+        hidden = hidden + self.mlp(self.mlp_norm(hidden))
+        return hidden_states + self.up_proj(hidden), gate
+
+    def similarity_gate(self, hidden: Tensor) -> Tensor:
+        """How similar each part's best counterpart is, as a gate in (0, 1) of shape (batch, 2, parts), float32."""
+        unit = centred_unit(hidden[:, :, 1:], self.centering)
+        similarity = unit[:, 0] @ unit[:, 1].transpose(1, 2)
+        best = torch.stack([similarity.amax(2), similarity.amax(1)], 1)
+        return torch.sigmoid(self.gate_sharpness * (best - self.gate_threshold.float()))
+
+
+class ChangeFusionAdapter(nn.Module):
+    """The stack of adapter layers behind the vision tower (paper, abstract; the layer is ours)."""
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__()
+        self.layers = nn.ModuleList([ChangeFusionAdapterLayer(config) for _ in range(config.fusion_layers)])
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Fuse (batch, 2, 1 + parts, width); return the same shape and the mean gate (None without layers)."""
+        gates = []
+        for layer in self.layers:
+            hidden_states, gate = layer(hidden_states)
+            gates.append(gate.detach().mean())
+        return hidden_states, torch.stack(gates).mean() if gates else None
+
+
+def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    """Lower weighted median over the second axis.
+
+    Args:
+        values (`torch.Tensor` of shape `(batch, items, dims)`): Values.
+        weights (`torch.Tensor` of shape `(batch, items)`): Weights, not all zero.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, dims)`.
+    """
+    ordered, order = values.sort(1)
+    mass = weights.unsqueeze(-1).expand_as(values).gather(1, order).cumsum(1)
+    index = (mass < mass[:, -1:] / 2).sum(1, keepdim=True).clamp_max(values.shape[1] - 1)
+    return ordered.gather(1, index).squeeze(1)
+
+
+class GlobalPartTransportAlignment(nn.Module):
+    """Global-Part Transport Alignment: match the parts of two images, read out what changed, write it back.
+
+    The paper names optimal transport between global and part features; marginals, dustbin, read-outs and write-back are
+    ours.
+    """
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__()
+        width, inner, eps = config.part_hidden_size, config.alignment_hidden_size, config.layer_norm_eps
+        self.part_grid = tuple(config.part_grid)
+        self.centering = config.centering
+        self.marginal_eta = config.marginal_eta
+        self.epsilon = config.transport_epsilon
+        self.iterations = config.sinkhorn_iterations
+        self.position_weight = config.position_weight
+        self.match_norm = nn.LayerNorm(width, eps=eps)
+        self.match_proj = nn.Linear(width, inner)
+        self.dustbin_score = nn.Parameter(torch.empty(()))
+        self.evidence_mlp = SSGPAMLP(width + 3, inner, width)
+        self.global_norm = nn.LayerNorm(width, eps=eps)
+        self.context_norm = nn.LayerNorm(width, eps=eps)
+        self.shift_embedding = SSGPAMLP(2, inner, width)
+        self.global_attn = SSGPAAttention(config, inner, config.alignment_num_attention_heads, context_size=width)
+        self.part_scale = nn.Parameter(torch.empty(()))
+        self.global_scale = nn.Parameter(torch.empty(()))
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, ChangeEvidence, Tensor]:
+        """Align (batch, 2, 1 + parts, width); return the same shape, the evidence and the matching features."""
+        parts = hidden_states[:, :, 1:]
+        raw = self.match_proj(self.match_norm(parts))
+        # Matching decides between cosines that differ in the third digit: float32 whatever the autocast.
+        with torch.autocast(device_type=raw.device.type, enabled=False):
+            matching = centred_unit(raw, self.centering)  # (B, 2, N, d)
+            masses = self.marginals(F.normalize(raw.float(), dim=-1))
+            evidence, brought = self.read_out(parts.float(), matching, masses)
+        return self.write_back(hidden_states, evidence, brought), evidence, matching
+
+    def marginals(self, unit: Tensor) -> Tensor:
+        """Masses (batch, 2, parts): a part weighs by its agreement with the other image's global feature."""
+        other = F.normalize(swap_images(unit).mean(2), dim=-1)
+        agreement = F.relu((unit @ other.unsqueeze(-1)).squeeze(-1)) + 1e-3
+        return (1 - self.marginal_eta) / unit.shape[2] + self.marginal_eta * agreement / agreement.sum(
+            -1, keepdim=True
+        )
+
+    def plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
+        """Logarithm of the transport plan with dustbin (batch, parts + 1, parts + 1)."""
+        dustbin = self.dustbin_score.float()
+        return dustbin_transport(cosine, masses[:, 0], masses[:, 1], dustbin, self.epsilon, self.iterations)
+
+    def read_out(self, parts: Tensor, matching: Tensor, masses: Tensor) -> tuple[ChangeEvidence, Tensor]:
+        """Run both passes and derive the evidence; also return what transport brings to each part."""
+        cosine = matching[:, 0] @ matching[:, 1].transpose(1, 2)
+        own_centre = self.expected_position(matching)
+        if self.position_weight:
+            with torch.no_grad():
+                matched, weights = self.matches(self.plan(cosine, masses), masses)
+                shift = self.camera_shift(self.motion(weights, own_centre), matched)
+            cosine = cosine - self.position_weight * self.position_cost(shift)
+        log_plan = self.plan(cosine, masses)
+        matched, weights = self.matches(log_plan, masses)
+        motion = self.motion(weights, own_centre)
+        shift = self.camera_shift(motion.detach(), matched.detach())
+        own_motion = matched.unsqueeze(-1) * (motion - torch.stack([shift, -shift], 1).unsqueeze(2))
+        brought = weights @ swap_images(parts)
+        counterpart = F.cosine_similarity(matching, weights @ swap_images(matching), dim=-1)
+        travelled = matched * (1 - torch.exp(-own_motion.square().sum(-1) / 2))
+        change_map = torch.maximum(torch.maximum(1 - matched, (1 - counterpart) / 2), travelled)
+        evidence = ChangeEvidence(
+            transport=log_plan.exp(),
+            changed=1 - matched,
+            residual=parts - brought,
+            own_motion=own_motion,
+            camera_shift=shift,
+            change_map=change_map.clamp(0, 1).unflatten(-1, self.part_grid),
+        )
+        return evidence, brought
+
+    def matches(self, log_plan: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+        """Share of each part's mass that is matched (batch, 2, parts), and where it goes (batch, 2, parts, parts)."""
+        inner = log_plan[:, :-1, :-1]
+        log_plans = torch.stack([inner, inner.transpose(1, 2)], 1)
+        weights = log_plans.softmax(-1)
+        # With unequal masses an unchanged part can send only what its counterpart can take.
+        counterpart = (weights @ swap_images(masses).unsqueeze(-1)).squeeze(-1)
+        capacity = torch.minimum(masses, counterpart) / 2
+        return (log_plans.exp().sum(-1) / capacity).clamp(0, 1), weights
+
+    def positions(self, like: Tensor) -> Tensor:
+        """Grid coordinates (parts, 2), (row, column), in cells."""
+        rows, columns = (torch.arange(size, device=like.device, dtype=torch.float32) for size in self.part_grid)
+        return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).view(-1, 2)
+
+    def expected_position(self, matching: Tensor) -> Tensor:
+        """Where a part finds itself in its own image: plain background matches its own centroid, not its cell."""
+        weights = (matching @ matching.transpose(2, 3) / self.epsilon).softmax(-1)
+        return weights @ self.positions(matching)
+
+    def motion(self, weights: Tensor, own_centre: Tensor) -> Tensor:
+        """Move of every part into the other image (batch, 2, parts, 2), in cells."""
+        return weights @ self.positions(weights) - own_centre
+
+    def camera_shift(self, motion: Tensor, matched: Tensor) -> Tensor:
+        """Shift of the scene from before to after (batch, 2), as seen from both sides alike."""
+        forth, back = (weighted_median(motion[:, side], matched[:, side] + 1e-6) for side in (0, 1))
+        return (forth - back) / 2
+
+    def position_cost(self, shift: Tensor) -> Tensor:
+        """Squared distance to the place that the camera's shift predicts, in units of three cells, capped."""
+        positions = self.positions(shift)
+        offsets = positions.unsqueeze(1) - positions.unsqueeze(0)  # before less after, (N, N, 2)
+        return ((offsets + shift[:, None, None]).square().sum(-1) / (2 * 3**2)).clamp_max(6)
+
+    def write_back(self, hidden_states: Tensor, evidence: ChangeEvidence, brought: Tensor) -> Tensor:
+        """Add the evidence to parts and global tokens; nothing at the start of training."""
+        dtype = hidden_states.dtype
+        parts, global_token = hidden_states[:, :, 1:], hidden_states[:, :, :1]
+        changed = evidence.changed.unsqueeze(-1)
+        cues = torch.cat([evidence.residual, changed, evidence.own_motion], -1).to(dtype)
+        pulled = ((1 - changed) * -evidence.residual).to(dtype)
+        new_parts = parts + self.part_scale.to(dtype) * pulled + self.evidence_mlp(cues)
+        shifts = torch.stack([evidence.camera_shift, -evidence.camera_shift], 1).to(dtype)
+        context = torch.cat([(1 - changed) * brought, changed * evidence.residual], 2).to(dtype)
+        context = torch.cat([context, self.shift_embedding(shifts).unsqueeze(2)], 2)
+        context = self.context_norm(context).flatten(0, 1)
+        attended = self.global_attn(self.global_norm(global_token).flatten(0, 1), context).unflatten(0, (-1, 2))
+        return torch.cat([global_token + self.global_scale.to(dtype) * attended, new_parts], 2)
+
+
+class ContrastLoss(nn.Module):
+    """Symmetric InfoNCE between the two images of a scene and those of sampled other scenes.
+
+    The similarity is that of transport, `2 sum Pi (1 - C)`, with no gradient through the plan (ours).
+    """
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__()
+        self.negatives = config.contrast_negatives
+        self.logit_scale = nn.Parameter(torch.empty(()))
+
+    def forward(self, matching: Tensor, alignment: GlobalPartTransportAlignment, scene_ids: Tensor | None) -> Tensor:
+        """Mean loss over the batch, a scalar; zero where no pair has a negative."""
+        batch = matching.shape[0]
+        scene_ids = torch.arange(batch, device=matching.device) if scene_ids is None else scene_ids
+        shifts = 1 + torch.randperm(max(batch - 1, 0), device=matching.device)[: self.negatives]
+        shifts = torch.cat([shifts.new_zeros(1), shifts])  # (1 + S,), the pair itself first
+        before = torch.arange(batch, device=matching.device).repeat(len(shifts))
+        after = (before + shifts.repeat_interleave(batch)) % batch
+        similarity = self.similarity(matching, alignment, before, after).view(len(shifts), batch)
+        logits = similarity * self.logit_scale.float().exp()
+        same = (scene_ids[before] == scene_ids[after]).view_as(logits)
+        same[0] = False
+        logits = logits.masked_fill(same, float("-inf"))
+        # Read along the shifts, row s of column i is (before i, after i + s); rolled, it is (before i - s, after i).
+        rolled = torch.stack([row.roll(int(s)) for row, s in zip(logits, shifts, strict=True)])
+        return -(logits.log_softmax(0)[0] + rolled.log_softmax(0)[0]).mean() / 2
+
+    @staticmethod
+    def similarity(matching: Tensor, alignment: GlobalPartTransportAlignment, before: Tensor, after: Tensor) -> Tensor:
+        """Transport similarity of the indexed images before and after, (pairs,)."""
+        cosine = matching[before, 0] @ matching[after, 1].transpose(1, 2)
+        with torch.no_grad():
+            masses = torch.full_like(matching[before, :, :, 0], 1 / matching.shape[2])
+            plan = alignment.plan(cosine, masses)[:, :-1, :-1].exp()
+        return 2 * (plan * cosine).sum((1, 2))
+
+
+__all__ = ["ChangeEvidence", "ChangeFusionAdapter", "ContrastLoss", "GlobalPartTransportAlignment"]

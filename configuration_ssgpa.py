@@ -1,0 +1,167 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""SSGPA model configuration."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.utils import auto_docstring
+
+
+@auto_docstring(checkpoint="ssgpa-clevr-tiny")
+@strict
+class SSGPAConfig(PreTrainedConfig):
+    r"""
+    qformer_config (`dict`, *optional*):
+        Configuration of a Q-Former that summarises each image in `num_query_tokens` tokens. Without it every token of
+        both images goes to the language model through one linear layer.
+    part_grid (`list[int]`, *optional*):
+        Rows and columns of the parts of one image. Derived from the vision configuration's `image_size` and
+        `patch_size` where it has them; needed for towers that return feature maps.
+    part_hidden_size (`int`, *optional*):
+        Width of the parts. Towers that return tokens keep their own width; feature maps are projected to this one,
+        by default the width of the last map.
+    num_query_tokens (`int`, *optional*, defaults to 32):
+        Query tokens an image, with a Q-Former.
+    qformer_input_ids (`list[int]`, *optional*):
+        The fixed instruction that an InstructBLIP Q-Former reads beside its queries.
+    fusion_layers (`int`, *optional*, defaults to 4):
+        Layers of the Change Fusion Adapter; 0 leaves the tower's features as they are.
+    fusion_hidden_size (`int`, *optional*):
+        Bottleneck of the adapter, by default a quarter of the parts' width.
+    fusion_num_attention_heads (`int`, *optional*, defaults to 4):
+        Attention heads in the bottleneck.
+    gate_sharpness (`float`, *optional*, defaults to 10.0):
+        Slope of the similarity gate; 0 turns the gated cross-attention into plain attention at half strength.
+    gate_threshold (`float`, *optional*, defaults to 0.5):
+        Cosine at which the gate is half open, at the start of training.
+    alignment_hidden_size (`int`, *optional*, defaults to 256):
+        Width of the matching space and of the write-back.
+    alignment_num_attention_heads (`int`, *optional*, defaults to 4):
+        Heads of the attention that writes the evidence into the global token.
+    centering (`float`, *optional*, defaults to 0.5):
+        Share of the pair's mean feature that is removed before matching.
+    marginal_eta (`float`, *optional*, defaults to 0.5):
+        How far a part's mass follows its agreement with the other image's global feature; 0 is uniform.
+    dustbin_score (`float`, *optional*, defaults to 0.3):
+        Score of the dustbin at the start of training, in cosine units.
+    transport_epsilon (`float`, *optional*, defaults to 0.05):
+        Entropic regularisation, in cosine units.
+    sinkhorn_iterations (`int`, *optional*, defaults to 50):
+        Averaged Sinkhorn updates.
+    position_weight (`float`, *optional*, defaults to 0.1):
+        Weight of the position term in the second transport pass; 0 skips that pass.
+    caption_weight (`float`, *optional*, defaults to 1.0):
+        Weight of the caption's cross-entropy.
+    contrast_weight (`float`, *optional*, defaults to 0.1):
+        Weight of the contrast between this scene and others of the batch.
+    contrast_negatives (`int`, *optional*, defaults to 7):
+        Scenes sampled from the batch as negatives.
+    contrast_temperature (`float`, *optional*, defaults to 0.07):
+        Temperature of the contrast at the start of training.
+
+    Example:
+
+    ```python
+    >>> from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration
+
+    >>> configuration = SSGPAConfig(vision_config={"model_type": "clip_vision_model"}, image_token_id=32000)
+    >>> model = SSGPAForConditionalGeneration(configuration)
+    ```"""
+
+    model_type = "ssgpa"
+    sub_configs_defaults = {
+        "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="instructblip_vision_model"),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+        "qformer_config": SubConfigSpec(config_class=AutoConfig, model_type="instructblip_qformer", optional=True),
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    qformer_config: dict | PreTrainedConfig | None = None
+    image_token_id: int = 32000
+    part_grid: list[int] | tuple[int, int] | None = None
+    part_hidden_size: int | None = None
+    num_query_tokens: int = 32
+    qformer_input_ids: list[int] | None = None
+    fusion_layers: int = 4
+    fusion_hidden_size: int | None = None
+    fusion_num_attention_heads: int = 4
+    gate_sharpness: float = 10.0
+    gate_threshold: float = 0.5
+    alignment_hidden_size: int = 256
+    alignment_num_attention_heads: int = 4
+    centering: float = 0.5
+    marginal_eta: float = 0.5
+    dustbin_score: float = 0.3
+    transport_epsilon: float = 0.05
+    sinkhorn_iterations: int = 50
+    position_weight: float = 0.1
+    caption_weight: float = 1.0
+    contrast_weight: float = 0.1
+    contrast_negatives: int = 7
+    contrast_temperature: float = 0.07
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.part_hidden_size = self.part_hidden_size or self._tower_width()
+        self.part_grid = list(self.part_grid) if self.part_grid is not None else self._tower_grid()
+        self.fusion_hidden_size = self.fusion_hidden_size or self.part_hidden_size // 4
+        self.tie_word_embeddings = self.tie_word_embeddings or self.text_config.tie_word_embeddings
+        if self.qformer_config is not None:
+            self.qformer_config.encoder_hidden_size = self.part_hidden_size
+
+    def _tower_width(self) -> int:
+        return getattr(self.vision_config, "hidden_size", None) or self.vision_config.hidden_sizes[-1]
+
+    def _tower_grid(self) -> list[int]:
+        image_size = getattr(self.vision_config, "image_size", None)
+        patch_size = getattr(self.vision_config, "patch_size", None)
+        if image_size is None or patch_size is None:
+            raise ValueError(
+                f"`part_grid` (rows, columns) is needed: a {self.vision_config.model_type} tower does not tell how many "
+                "parts it makes of an image."
+            )
+        sides = image_size if isinstance(image_size, list | tuple) else (image_size, image_size)
+        patches = patch_size if isinstance(patch_size, list | tuple) else (patch_size, patch_size)
+        return [side // patch for side, patch in zip(sides, patches, strict=True)]
+
+    def validate_sizes(self):
+        """Check that heads divide widths and that rates lie where they mean something."""
+        for width, heads in (
+            ("fusion_hidden_size", "fusion_num_attention_heads"),
+            ("alignment_hidden_size", "alignment_num_attention_heads"),
+        ):
+            if getattr(self, width) is not None and getattr(self, width) % getattr(self, heads):
+                raise ValueError(f"`{width}` ({getattr(self, width)}) must be a multiple of `{heads}`.")
+        if not 0.0 <= self.marginal_eta <= 1.0:
+            raise ValueError(f"`marginal_eta` must lie in [0, 1], got {self.marginal_eta}.")
+        if self.transport_epsilon <= 0.0 or self.sinkhorn_iterations < 1:
+            raise ValueError("`transport_epsilon` must be positive and `sinkhorn_iterations` at least 1.")
+
+    @property
+    def num_parts(self) -> int:
+        """Parts of one image."""
+        return self.part_grid[0] * self.part_grid[1]
+
+    @property
+    def image_seq_length(self) -> int:
+        """Tokens of one image in the prompt: the global token and either all parts or the queries."""
+        return 1 + (self.num_parts if self.qformer_config is None else self.num_query_tokens)
+
+
+__all__ = ["SSGPAConfig"]

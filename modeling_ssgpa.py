@@ -1,0 +1,506 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PyTorch SSGPA model."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, InstructBlipVisionConfig, InstructBlipVisionModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.generation import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
+from transformers.models.blip_2.modeling_blip_2 import Blip2VisionConfig, Blip2VisionModel
+from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerConfig, InstructBlipQFormerModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, can_return_tuple
+
+from .alignment_ssgpa import (
+    ChangeEvidence,
+    ChangeFusionAdapter,
+    ChangeFusionAdapterLayer,
+    ContrastLoss,
+    GlobalPartTransportAlignment,
+)
+from .configuration_ssgpa import SSGPAConfig
+from .transport_ssgpa import log_sinkhorn
+
+
+# AutoConfig knows these towers, AutoModel does not.
+AutoModel.register(InstructBlipVisionConfig, InstructBlipVisionModel, exist_ok=True)
+AutoModel.register(Blip2VisionConfig, Blip2VisionModel, exist_ok=True)
+AutoModel.register(InstructBlipQFormerConfig, InstructBlipQFormerModel, exist_ok=True)
+
+
+@auto_docstring(custom_intro="Visual tokens of a pair and the evidence they rest on.")
+@dataclass
+class SSGPAImageFeatures(BaseModelOutputWithPooling):
+    r"""
+    pooler_output (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`):
+        One entry a pair: the tokens of the image before, then those of the image after.
+    evidence (`ChangeEvidence`):
+        The alignment's outputs.
+    matching_features (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
+        Unit features in which parts are matched.
+    fusion_gate (`torch.FloatTensor`, *optional*):
+        Mean of the adapter's similarity gates.
+    """
+
+    evidence: ChangeEvidence | None = None
+    matching_features: torch.FloatTensor | None = None
+    fusion_gate: torch.FloatTensor | None = None
+
+
+@auto_docstring
+@dataclass
+class SSGPAModelOutputWithPast(BaseModelOutputWithPast):
+    r"""
+    image_features (`SSGPAImageFeatures`, *optional*):
+        What `get_image_features` returned, where images were given.
+    """
+
+    image_features: SSGPAImageFeatures | None = None
+
+
+@auto_docstring
+@dataclass
+class SSGPACausalLMOutputWithPast(ModelOutput):
+    r"""
+    loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
+        Weighted sum of the losses.
+    loss_parts (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
+        The scalars that were added up to `loss`, weights included.
+    logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`):
+        Prediction scores of the language modelling head.
+    past_key_values (`Cache`, *optional*, returned when `use_cache=True`):
+        Keys and values of the language model.
+    image_hidden_states (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`, *optional*):
+        The visual tokens of each pair.
+    evidence (`ChangeEvidence`, *optional*, returned when `output_evidence=True`):
+        The alignment's outputs.
+    fusion_gate (`torch.FloatTensor`, *optional*):
+        Mean of the adapter's similarity gates; near 0 or 1 it gates nothing.
+    """
+
+    loss: torch.FloatTensor | None = None
+    loss_parts: dict[str, torch.FloatTensor] | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor] | None = None
+    attentions: tuple[torch.FloatTensor] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+    evidence: ChangeEvidence | None = None
+    fusion_gate: torch.FloatTensor | None = None
+
+
+class SSGPAVisionTower(nn.Module):
+    """A vision tower and what turns its output into one global token and a grid of parts.
+
+    This is the one place that tells a tower of tokens from a tower of maps.
+    """
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__()
+        self.num_parts = config.num_parts
+        self.part_grid = tuple(config.part_grid)
+        self.tower = AutoModel.from_config(config.vision_config)
+        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) return maps and know no patch size.
+        self.returns_maps = getattr(config.vision_config, "patch_size", None) is None
+        if self.returns_maps:
+            channels = config.vision_config.hidden_sizes[-1]
+            self.part_projection = nn.Conv2d(channels, config.part_hidden_size, kernel_size=1)
+            self.position_embeddings = nn.Parameter(torch.empty(1, config.num_parts, config.part_hidden_size))
+            self.global_token = nn.Parameter(torch.empty(1, 1, config.part_hidden_size))
+
+    def train(self, mode: bool = True) -> "SSGPAVisionTower":
+        """Keep a frozen tower in evaluation mode, so that its batch statistics stay frozen too."""
+        super().train(mode)
+        self.tower.train(mode and self._tower_trains())
+        return self
+
+    def _tower_trains(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.tower.parameters())
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Encode both images of each pair.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The pairs.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 2, 1 + parts, part_hidden_size)`: The global token, then the parts.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._tower_trains()):
+            output = self.tower(pixel_values.flatten(0, 1)).last_hidden_state
+        tokens = self._tokens_of_maps(output) if self.returns_maps else self._tokens_of_sequence(output)
+        return tokens.unflatten(0, (-1, 2))
+
+    def _tokens_of_maps(self, maps: Tensor) -> Tensor:
+        if tuple(maps.shape[2:]) != self.part_grid:
+            raise ValueError(
+                f"The vision tower made a grid of {tuple(maps.shape[2:])} parts, `part_grid` says {self.part_grid}: "
+                "the pictures' size does not fit the configuration."
+            )
+        parts = self.part_projection(maps).flatten(2).transpose(1, 2) + self.position_embeddings
+        return torch.cat([self.global_token.expand(len(parts), -1, -1).to(parts.dtype), parts], 1)
+
+    def _tokens_of_sequence(self, sequence: Tensor) -> Tensor:
+        prefix = sequence.shape[1] - self.num_parts
+        if prefix < 0:
+            raise ValueError(
+                f"The vision tower made {sequence.shape[1]} tokens, fewer than the {self.num_parts} of `part_grid`."
+            )
+        parts = sequence[:, prefix:]
+        global_token = sequence[:, :1] if prefix else parts.mean(1, keepdim=True)
+        return torch.cat([global_token, parts], 1)
+
+
+class SSGPALinearConnector(nn.Module):
+    """All tokens of both images, through one linear layer."""
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.part_hidden_size, eps=config.layer_norm_eps)
+        self.language_projection = nn.Linear(config.part_hidden_size, config.text_config.hidden_size)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Map (batch, 2, 1 + parts, width) to (batch, 2 + 2 parts, text width)."""
+        return self.language_projection(self.norm(hidden_states)).flatten(1, 2)
+
+
+class SSGPAQFormerConnector(nn.Module):
+    """A Q-Former that reads each image, and the projected global token in front of its queries."""
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__()
+        width = config.qformer_config.hidden_size
+        self.instruction = config.qformer_input_ids
+        self.query_tokens = nn.Parameter(torch.empty(1, config.num_query_tokens, width))
+        self.qformer = AutoModel.from_config(config.qformer_config)
+        self.language_projection = nn.Linear(width, config.text_config.hidden_size)
+        self.global_projection = nn.Linear(config.part_hidden_size, config.text_config.hidden_size)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Map (batch, 2, 1 + parts, width) to (batch, 2 + 2 queries, text width)."""
+        images = hidden_states.flatten(0, 1)
+        queries = self.query_tokens.expand(len(images), -1, -1)
+        text = {}
+        # CODEPATH: InstructBLIP's Q-Former reads an instruction beside its queries, BLIP-2's does not.
+        if self.instruction is not None:
+            ids = torch.tensor(self.instruction, device=images.device)
+            text["input_ids"] = ids.expand(len(images), -1)
+        output = self.qformer(query_embeds=queries, encoder_hidden_states=images, **text).last_hidden_state
+        summary = self.language_projection(output[:, : queries.shape[1]].to(images.dtype))
+        tokens = torch.cat([self.global_projection(images[:, :1]), summary], 1)
+        return tokens.unflatten(0, (-1, 2)).flatten(1, 2)
+
+
+@auto_docstring
+class SSGPAPreTrainedModel(PreTrainedModel):
+    config: SSGPAConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ChangeFusionAdapterLayer", "GlobalPartTransportAlignment"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        std = self.config.initializer_range
+        if isinstance(module, SSGPAVisionTower) and module.returns_maps:
+            init.normal_(module.position_embeddings, std=std)
+            init.normal_(module.global_token, std=std)
+        elif isinstance(module, ChangeFusionAdapterLayer):
+            init.constant_(module.gate_threshold, self.config.gate_threshold)
+            init.zeros_(module.up_proj.weight)
+            init.zeros_(module.up_proj.bias)
+        elif isinstance(module, GlobalPartTransportAlignment):
+            init.constant_(module.dustbin_score, self.config.dustbin_score)
+            init.zeros_(module.part_scale)
+            init.zeros_(module.global_scale)
+            init.zeros_(module.evidence_mlp.fc2.weight)
+            init.zeros_(module.evidence_mlp.fc2.bias)
+        elif isinstance(module, SSGPAQFormerConnector):
+            init.normal_(module.query_tokens, std=std)
+        elif isinstance(module, ContrastLoss):
+            init.constant_(module.logit_scale, -torch.tensor(self.config.contrast_temperature).log().item())
+
+
+@auto_docstring(custom_intro="Vision tower, adapter, alignment, connector and language model, without a head.")
+class SSGPAModel(SSGPAPreTrainedModel):
+    def __init__(self, config: SSGPAConfig):
+        super().__init__(config)
+        self.vision_tower = SSGPAVisionTower(config)
+        self.change_fusion_adapter = ChangeFusionAdapter(config)
+        self.alignment = GlobalPartTransportAlignment(config)
+        # CODEPATH: ssgpa-eva-vicuna7b has a Q-Former, ssgpa-resnet101-vicuna7b and ssgpa-clevr-tiny have none.
+        connector = SSGPALinearConnector if config.qformer_config is None else SSGPAQFormerConnector
+        self.connector = connector(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Word embeddings of the language model."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the language model's word embeddings."""
+        self.language_model.set_input_embeddings(value)
+
+    @can_return_tuple
+    @auto_docstring(custom_intro="Encode, fuse, align and project the images of each pair.")
+    def get_image_features(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        vision_features: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | SSGPAImageFeatures:
+        r"""
+        pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`):
+            Image before and image after, `pair_layout="pair"` of the processor.
+        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            Output of `vision_tower` computed before, in place of `pixel_values`.
+        """
+        if (pixel_values is None) == (vision_features is None):
+            raise ValueError("Give either `pixel_values` or `vision_features`.")
+        if vision_features is None:
+            self._check_pairs(pixel_values)
+            vision_features = self.vision_tower(pixel_values)
+        fused, gate = self.change_fusion_adapter(vision_features)
+        aligned, evidence, matching = self.alignment(fused)
+        return SSGPAImageFeatures(
+            last_hidden_state=aligned,
+            pooler_output=self.connector(aligned),
+            evidence=evidence,
+            matching_features=matching,
+            fusion_gate=gate,
+        )
+
+    @staticmethod
+    def _check_pairs(pixel_values: Tensor) -> None:
+        if pixel_values.ndim != 5 or pixel_values.shape[1] != 2:
+            raise ValueError(
+                "SSGPA reads pixel_values of shape (batch, 2, channels, height, width), got "
+                f'{tuple(pixel_values.shape)}: set `pair_layout="pair"` in the processor.'
+            )
+
+    def get_placeholder_mask(self, input_ids: Tensor | None, inputs_embeds: Tensor, image_tokens: Tensor) -> Tensor:
+        """Where the image tokens go (batch, sequence, 1); their number must be that of the visual tokens."""
+        if input_ids is None:
+            token = torch.full((), self.config.image_token_id, dtype=torch.long, device=inputs_embeds.device)
+            mask = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+        else:
+            mask = input_ids == self.config.image_token_id
+        if mask.sum() != image_tokens.shape[0] * image_tokens.shape[1]:
+            raise ValueError(
+                f"The prompts hold {int(mask.sum())} image tokens, the pairs give "
+                f"{image_tokens.shape[0]} x {image_tokens.shape[1]} visual tokens."
+            )
+        return mask.unsqueeze(-1).to(inputs_embeds.device)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        vision_features: torch.FloatTensor | None = None,
+        mm_encoder_outputs: dict[str, SSGPAImageFeatures] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | SSGPAModelOutputWithPast:
+        r"""
+        pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`):
+            Image before and image after.
+        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            Output of `vision_tower` computed before, in place of `pixel_values`.
+        mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
+            `{"image": get_image_features(...)}` computed before, in place of both.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        image_features = (mm_encoder_outputs or {}).get("image")
+        if image_features is not None and pixel_values is not None:
+            raise ValueError("You cannot specify both pixel_values and mm_encoder_outputs at the same time")
+        if image_features is None and (pixel_values is not None or vision_features is not None):
+            image_features = self.get_image_features(pixel_values, vision_features, return_dict=True)
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if image_features is not None:
+            tokens = image_features.pooler_output
+            # Beam search hands the pairs' tokens back as a list.
+            tokens = tokens if isinstance(tokens, Tensor) else torch.stack(list(tokens))
+            tokens = tokens.to(inputs_embeds.device, inputs_embeds.dtype)
+            mask = self.get_placeholder_mask(input_ids, inputs_embeds, tokens)
+            inputs_embeds = inputs_embeds.masked_scatter(mask, tokens)
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        return SSGPAModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_features=image_features,
+        )
+
+
+@auto_docstring(custom_intro="SSGPA with a language modelling head: two pictures in, a sentence about the change out.")
+class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+
+    def __init__(self, config: SSGPAConfig):
+        super().__init__(config)
+        self.model = SSGPAModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.contrast = ContrastLoss(config)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language modelling head."""
+        return self.lm_head
+
+    @auto_docstring
+    def get_image_features(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        vision_features: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | SSGPAImageFeatures:
+        r"""
+        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            Output of `vision_tower` computed before, in place of `pixel_values`.
+        """
+        return self.model.get_image_features(pixel_values, vision_features, **kwargs)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        scene_ids: torch.LongTensor | None = None,
+        vision_features: torch.FloatTensor | None = None,
+        mm_encoder_outputs: dict[str, SSGPAImageFeatures] | None = None,
+        output_evidence: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | SSGPACausalLMOutputWithPast:
+        r"""
+        pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`):
+            Image before and image after.
+        scene_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            Scene of each pair; pairs of one scene are never each other's negatives. By default all differ.
+        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            Output of `vision_tower` computed before, in place of `pixel_values`.
+        mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
+            `{"image": get_image_features(...)}` computed before, in place of both.
+        output_evidence (`bool`, *optional*, defaults to `False`):
+            Return the alignment's outputs.
+
+        Example:
+
+        ```python
+        >>> import ssgpa
+        >>> from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        >>> processor = AutoProcessor.from_pretrained("checkpoints/ssgpa-clevr-tiny")
+        >>> model = AutoModelForImageTextToText.from_pretrained("checkpoints/ssgpa-clevr-tiny")
+        >>> inputs = processor(images=["before.png", "after.png"], return_tensors="pt")
+        >>> ids = model.generate(**inputs, max_new_tokens=40)
+        >>> processor.post_process_captions(ids, inputs)
+        ```"""
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            vision_features=vision_features,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        features = outputs.image_features
+        loss_parts = self.losses(logits, labels, features, scene_ids, **kwargs) if labels is not None else None
+        return SSGPACausalLMOutputWithPast(
+            loss=sum(loss_parts.values()) if loss_parts else None,
+            loss_parts=loss_parts,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=features.pooler_output if features is not None else None,
+            evidence=features.evidence if features is not None and output_evidence else None,
+            fusion_gate=features.fusion_gate if features is not None else None,
+        )
+
+    def losses(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        features: SSGPAImageFeatures | None,
+        scene_ids: Tensor | None,
+        **kwargs: object,
+    ) -> dict[str, Tensor]:
+        """Weighted losses by name. Auxiliary ones count in training only, where the batch gives them negatives."""
+        vocab_size = self.config.text_config.vocab_size
+        caption = self.loss_function(logits=logits, labels=labels, vocab_size=vocab_size, **kwargs)
+        parts = {"caption": self.config.caption_weight * caption}
+        if features is not None and self.training and self.config.contrast_weight and len(labels) > 1:
+            contrast = self.contrast(features.matching_features, self.model.alignment, scene_ids)
+            share = self._share_of_batch(labels, kwargs.get("num_items_in_batch"))
+            parts["contrast"] = self.config.contrast_weight * share * contrast
+        return parts
+
+    @staticmethod
+    def _share_of_batch(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | float:
+        # The caption loss divides by the items of the accumulated batch; means must shrink alike, or accumulation
+        # would multiply them.
+        if num_items_in_batch is None:
+            return 1.0
+        return (labels[:, 1:] != -100).sum() / num_items_in_batch
+
+
+__all__ = [
+    "ChangeEvidence",
+    "ChangeFusionAdapter",
+    "GlobalPartTransportAlignment",
+    "SSGPAForConditionalGeneration",
+    "SSGPAModel",
+    "SSGPAPreTrainedModel",
+    "log_sinkhorn",
+]
