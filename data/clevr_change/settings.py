@@ -1,0 +1,105 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Settings of a rendered set, kept beside it so that a run can be taken up again with the same ones only."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..files import write_json
+from .layout import SETTINGS
+from .ray_caster import BACKENDS, default_backend
+
+
+# Raised whenever the same settings give other pictures or captions than before.
+FORMAT = 1
+MAX_SCENES = 1_000_000
+MIN_SIZE, MAX_SIZE = (48, 32), (480, 320)
+MAX_JITTER = 3.0
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """Everything that the bytes of a rendered set depend on.
+
+    Args:
+        scenes: Number of scenes; each gives three pictures.
+        seed: Seed of the set; scene i depends on (seed, i), the size, the jitter and the backend alone.
+        size: Width and height of the pictures, from 48 x 32 to 480 x 320.
+        camera_jitter: Each axis of each camera is moved by U(-jitter, jitter); 1.5 fits the release's box overlaps.
+        splits: Shares of train, val and test.
+        object_masks: Whether to write object-id masks too.
+        backend: "numba" or "numpy", by default the faster one that is installed; their pictures may differ by a level.
+
+    Raises:
+        ValueError: For a value out of range, naming it.
+    """
+
+    scenes: int
+    seed: int
+    size: tuple[int, int] = (240, 160)
+    camera_jitter: float = 1.5
+    splits: tuple[float, float, float] = (0.85, 0.05, 0.1)
+    object_masks: bool = False
+    backend: str = field(default_factory=default_backend)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.scenes <= MAX_SCENES:
+            raise ValueError(f"scenes must be between 1 and {MAX_SCENES}, not {self.scenes}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, not {self.seed}")
+        if not all(low <= length <= high for low, length, high in zip(MIN_SIZE, self.size, MAX_SIZE, strict=True)):
+            raise ValueError(f"size must lie between 48 x 32 and 480 x 320, not {self.size[0]} x {self.size[1]}")
+        if not 0 <= self.camera_jitter <= MAX_JITTER:
+            raise ValueError(f"camera_jitter must be between 0 and {MAX_JITTER}, not {self.camera_jitter}")
+        if min(self.splits) < 0 or not math.isclose(sum(self.splits), 1.0, abs_tol=1e-6):
+            raise ValueError(f"splits must be three shares that sum to 1, not {self.splits}")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {self.backend!r}")
+
+    def to_dict(self) -> dict:
+        """The settings as JSON keeps them."""
+        return json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
+
+
+def open_folder(folder: Path, settings: RenderSettings) -> bool:
+    """Create the output folder of a run, or take up the one of an earlier run.
+
+    Returns:
+        Whether an earlier run was finished.
+
+    Raises:
+        FileExistsError: If the folder holds something that no run of the renderer began.
+        ValueError: If the earlier run had other settings.
+    """
+    path = folder / SETTINGS
+    if path.is_file():
+        return _earlier_run(path, settings)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and was not begun by this renderer; choose an empty or a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark_folder(folder, settings, complete=False)
+    return False
+
+
+def mark_folder(folder: Path, settings: RenderSettings, complete: bool) -> None:
+    """Save the settings of a run and whether it is finished."""
+    write_json(folder / SETTINGS, {**settings.to_dict(), "complete": complete}, indent=2)
+
+
+def _earlier_run(path: Path, settings: RenderSettings) -> bool:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        complete = bool(saved.pop("complete"))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); render into a new folder") from error
+    wanted = settings.to_dict()
+    other = [
+        f"{key} {saved.get(key)} there, {wanted.get(key)} here" for key in wanted if saved.get(key) != wanted[key]
+    ]
+    if other:
+        raise ValueError(f"{path.parent} was begun with other settings: {'; '.join(other)}")
+    return complete

@@ -1,0 +1,90 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The columns that every data set of picture pairs is read into, and the checks on their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .checks import check_captions
+from .extras import require_datasets
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, Features
+
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = ("pair_id", "scene_id", "before", "after", "captions", "change_type")
+HINT_COLUMNS = ("before_cells", "after_cells")
+NO_CHANGE = "none"
+
+
+def pair_features(with_hints: bool = False) -> Features:
+    """Features of a data set of pairs.
+
+    Args:
+        with_hints: Adds `before_cells` and `after_cells`, lists of int32, see `clevr_change.hints`.
+
+    Returns:
+        `pair_id` and `scene_id` string, `before` and `after` image, `captions` list of strings, `change_type` string
+        ("none" where nothing changed, null where unknown).
+    """
+    hf = require_datasets()
+    features = {
+        "pair_id": hf.Value("string"),
+        "scene_id": hf.Value("string"),
+        "before": hf.Image(),
+        "after": hf.Image(),
+        "captions": hf.List(hf.Value("string")),
+        "change_type": hf.Value("string"),
+    }
+    if with_hints:
+        features |= {name: hf.List(hf.Value("int32")) for name in HINT_COLUMNS}
+    return hf.Features(features)
+
+
+def check_features(dataset: Dataset, where: str) -> None:
+    """Check that a split has the columns of `pair_features`, with hints or without.
+
+    Raises:
+        ValueError: Naming `where` and the columns that are missing or differ.
+    """
+    expected = pair_features(with_hints=any(name in dataset.features for name in HINT_COLUMNS))
+    wrong = [name for name, feature in expected.items() if dataset.features.get(name) != feature]
+    extra = [name for name in dataset.features if name not in expected]
+    if wrong or extra:
+        raise ValueError(f"{where}: columns missing or of another type: {wrong}; unknown columns: {extra}")
+
+
+def _check_rows(rows: Iterable[dict[str, Any]], where: str, seen: set[str]) -> set[str]:
+    scenes = set()
+    for row in rows:
+        place = f"{where}, pair {row['pair_id']!r}"
+        if not row["pair_id"] or not row["scene_id"]:
+            raise ValueError(f"{place}: pair_id and scene_id must not be empty")
+        if row["pair_id"] in seen:
+            raise ValueError(f"{place}: the pair occurs twice")
+        seen.add(row["pair_id"])
+        scenes.add(row["scene_id"])
+        check_captions(row["captions"], place)
+    return scenes
+
+
+def check_pairs(dataset: DatasetDict, where: str) -> None:
+    """Check the splits of a data set: names, columns, captions, and that no pair or scene occurs in two places.
+
+    Raises:
+        ValueError: Naming `where`, the split and the pair.
+    """
+    if tuple(sorted(dataset)) != tuple(sorted(SPLITS)):
+        raise ValueError(f"{where}: the splits must be {', '.join(SPLITS)}, found {', '.join(dataset)}")
+    seen: set[str] = set()
+    split_of: dict[str, str] = {}
+    for name in SPLITS:
+        check_features(dataset[name], f"{where}, {name}")
+        rows = dataset[name].select_columns(["pair_id", "scene_id", "captions"])
+        for scene in _check_rows(rows, f"{where}, {name}", seen):
+            if split_of.setdefault(scene, name) != name:
+                raise ValueError(f"{where}: scene {scene!r} occurs in {split_of[scene]} and {name}")
