@@ -1,0 +1,117 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Captions a split with any saved system and scores it beside its floors and ceilings.
+
+    python examples/evaluate.py --model PATH --data DIR --split test --output results.json
+
+The captions go to results.predictions.jsonl while the run lasts; an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from transformers import AutoModelForImageTextToText, AutoProcessor, set_seed
+from transformers.utils import logging
+
+from ssgpa.data import load_prepared
+from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
+from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
+from ssgpa.training.generation import caption_rows
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with code 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = OneLineParser(prog="evaluate.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a saved system, or its id on the Hub")
+    parser.add_argument("--data", required=True, help="folder written by prepare_data.py")
+    parser.add_argument("--split", default="test", choices=["test", "validation", "train", "all"])
+    parser.add_argument("--output", required=True, type=Path, help="JSON file for the scores")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--num_beams", type=int, default=5)
+    parser.add_argument("--max_new_tokens", type=int, default=40)
+    parser.add_argument("--limit", type=int, help="score the first N pairs only")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws of floors and ceilings")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output file that exists")
+    return parser.parse_args(arguments)
+
+
+def load_system(path: str) -> tuple[Any, Any]:
+    """Loads model and processor; a weight that the checkpoint lacks is an error."""
+    model, info = AutoModelForImageTextToText.from_pretrained(path, output_loading_info=True)
+    wrong = [*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]
+    if wrong:
+        raise ValueError(f"{path} does not hold {len(wrong)} of the model's weights, the first {sorted(wrong)[0]}.")
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), AutoProcessor.from_pretrained(path)
+
+
+def choose_rows(data: DatasetDict, options: argparse.Namespace) -> Dataset:
+    """Picks the rows to caption."""
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {options.limit}.")
+    rows = concatenate_datasets(list(data.values())) if options.split == "all" else data[options.split]
+    if not len(rows):
+        raise ValueError(f"The split {options.split!r} of {options.data} is empty.")
+    return rows.select(range(min(options.limit or len(rows), len(rows))))
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Captions and scores; returns what is written."""
+    if options.output.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.output} exists; pass --overwrite to replace it.")
+    set_seed(options.seed)
+    data = load_prepared(options.data)
+    rows = choose_rows(data, options)
+    model, processor = load_system(options.model)
+    asked = {name: getattr(options, name) for name in ("model", "data", "split")}
+    decoding = {"num_beams": options.num_beams, "max_new_tokens": options.max_new_tokens}
+    states = {"model_files": folder_state(options.model), "data_files": folder_state(options.data)}
+    log = PredictionLog(options.output.with_suffix(".predictions.jsonl"), {**asked, **decoding, **states})
+    known, start = len(log.captions), time.perf_counter()
+    captions = caption_rows(
+        model, processor, rows, options.batch_size, progress=True, done=log.captions, on_batch=log.add, **decoding
+    )
+    seconds, captioned = time.perf_counter() - start, len(log.captions) - known
+    report = build_report(light_rows(rows), captions, light_rows(data["train"]), change_type_of, options.seed)
+    throughput = {
+        "captions_per_second": captioned / seconds if captioned else None,
+        "seconds": seconds,
+        "captioned": captioned,
+        "threads": torch.get_num_threads(),
+        "parameters": model.num_parameters(),
+        "num_beams": options.num_beams,
+    }
+    return {**asked, "decoding": decoding, "versions": library_versions(), **report, "throughput": throughput}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    options = parse_arguments(arguments)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        report = evaluate(options)
+        write_results(options.output, report)
+    except (OSError, ValueError, RuntimeError, ArithmeticError, ImportError) as error:
+        print(f"evaluate.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(format_table(report))
+    print(collapse_alarm(report) or f"Wrote {options.output}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""From a raw caption to the blank-separated tokens that caption metrics count, without Java."""
+
+import functools
+import re
+from typing import Any
+
+
+TOKENIZER_NAME = "nltk-ptb"
+
+# What the field's tokeniser throws away (PTBTokenizer of the COCO caption evaluation). Brackets are on its list as
+# "-LRB-", but it lower-cases first, so that they stay.
+PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+
+# <unk> is no marker: it stands for a word that the system could not say, and PTB keeps it as one token.
+_SPECIAL_TOKEN = re.compile(
+    r"</?s>|<pad>|<bos>|<eos>|<mask>|<image>|<(?:start|end)_of_turn>|<\|[^|<>\s]+\|>|\[(?:PAD|CLS|SEP|MASK)\]",
+    re.IGNORECASE,
+)
+_ONE_TOKEN = re.compile(r"(</?[a-z][\w-]*>|[?!]{2,})")
+_LOOSE = re.compile(r"\.{2,}|(?<!\S)-(?=\w)|(?<=\w)-(?!\S)")
+_PERIOD = re.compile(r"([^\s.]\S*)\.(?=[\"')\]?!]*(?:\s|$))")
+_ABBREVIATION = re.compile(r"(?:[a-z]\.)*[a-z]|mr|mrs|ms|dr|st|jr|sr|vs|etc|inc|co|jan|feb|apr|aug|sept?|oct|nov|dec")
+_TYPOGRAPHY = str.maketrans(
+    dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"')
+    | dict.fromkeys("\u2018\u2019", "'")
+    | dict.fromkeys("\u2013\u2014\u2026", " ")
+)
+
+
+def clean_caption(text: str) -> tuple[str, int]:
+    """Turns control characters, Unicode line breaks and special tokens into blanks.
+
+    One stray line break shifts every later caption of a tokeniser that reads lines, and a left-over end token costs a
+    quarter of the CIDEr; both go before anything is counted.
+
+    Args:
+        text: A caption as a model or a data set gives it.
+
+    Returns:
+        The caption with single blanks between words, and the number of special tokens taken out.
+    """
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    text, removed = _SPECIAL_TOKEN.subn(" ", text)
+    return " ".join(text.split()), removed
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def tokenize_caption(text: str) -> str:
+    """Tokenises a cleaned caption as the Penn Treebank tokeniser of the COCO evaluation does.
+
+    NLTK's word tokeniser, lower case and the punctuation list. NLTK takes its text for one sentence, so that the
+    periods between sentences are split off beforehand.
+
+    Args:
+        text: What `clean_caption` gave.
+
+    Returns:
+        Lower-case tokens joined by single blanks, without punctuation; "" where nothing is left.
+
+    Raises:
+        ImportError: If nltk is missing.
+    """
+    text = _PERIOD.sub(_split_period, _LOOSE.sub(" ", text.lower().translate(_TYPOGRAPHY)))
+    words = []
+    for index, part in enumerate(_ONE_TOKEN.split(text)):
+        words += [part] if index % 2 else _nltk_words(part)
+    return " ".join(word for word in words if word not in PUNCTUATION)
+
+
+def _split_period(match: re.Match[str]) -> str:
+    word = match.group(1)
+    return match.group(0) if _ABBREVIATION.fullmatch(word.lstrip("\"'([")) else word + " "
+
+
+def _nltk_words(text: str) -> list[str]:
+    # The lone last period is what NLTK splits off, so that an abbreviation before it keeps its own.
+    words = _word_tokenizer().tokenize(text + " .", convert_parentheses=True)
+    return [word.lower() if word.startswith("-") else word for word in words if word.strip(".")]
+
+
+@functools.lru_cache(maxsize=1)
+def _word_tokenizer() -> Any:
+    try:
+        from nltk.tokenize.destructive import NLTKWordTokenizer
+    except ImportError as error:
+        raise ImportError('Captions are tokenised by nltk: pip install "ssgpa[eval]".') from error
+    return NLTKWordTokenizer()

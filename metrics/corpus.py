@@ -1,0 +1,118 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The same scores, many times over one set of references: what floors and ceilings need."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .change_captioning.scoring import assemble_scores, count_items
+from .change_captioning.text import TOKENIZER_NAME
+
+
+try:
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer, cook_refs, cook_test
+    from pycocoevalcap.cider.cider_scorer import precook
+    from pycocoevalcap.rouge.rouge import my_lcs
+except ImportError as error:
+    raise ImportError('Captions are scored by pycocoevalcap: pip install "ssgpa[eval]".') from error
+
+
+ORDERS = 4
+SIGMA = 6.0
+BETA = 1.2
+
+
+class CaptionVector(NamedTuple):
+    """A caption as CIDEr-D sees it: tf-idf weights and norm for each order of n-grams, and the number of bigrams."""
+
+    weights: list[dict[tuple[str, ...], float]]
+    norms: list[float]
+    length: int
+
+
+class ReferenceCorpus:
+    """References counted once, with their own document frequencies, to score many sets of captions against.
+
+    Gives what pycocoevalcap gives (BLEU by its own functions, ROUGE-L and CIDEr-D of Lin 2004 and Vedantam et al. 2015
+    anew), but keeps the references' vectors and compares equal texts once, so that a constant caption costs next to
+    nothing.
+
+    Args:
+        targets: The tokenised references of each item.
+    """
+
+    def __init__(self, targets: Sequence[Sequence[str]]) -> None:
+        self.targets = [list(item) for item in targets]
+        self._cooked = [cook_refs(item) for item in self.targets]
+        self._frequencies = Counter(
+            ngram for item in self.targets for ngram in {ngram for text in item for ngram in precook(text)}
+        )
+        self._log_items = math.log(len(self.targets))
+        self._vectors = {text: self._vector(text) for item in self.targets for text in item}
+
+    def score(self, hypotheses: Sequence[str]) -> dict[str, float | int | str | None]:
+        """Scores one tokenised caption an item.
+
+        Args:
+            hypotheses: As many captions as there are items.
+
+        Returns:
+            The keys of `change_captioning.scoring.score_lists`, without `special_tokens`.
+        """
+        rouge_l = cider = 0.0
+        overlaps: dict[tuple[str, str], tuple[float, float]] = {}
+        similarities: dict[tuple[str, str], float] = {}
+        vectors = {text: self._vector(text) for text in set(hypotheses)}
+        for hypothesis, item in zip(hypotheses, self.targets, strict=True):
+            for text in item:
+                if (hypothesis, text) not in overlaps:
+                    overlaps[hypothesis, text] = _overlap(hypothesis, text)
+                    similarities[hypothesis, text] = self._similarity(vectors[hypothesis], text)
+            if hypothesis:
+                rouge_l += _f_measure([overlaps[hypothesis, text] for text in item])
+                cider += sum(similarities[hypothesis, text] for text in item) / len(item)
+        scores = assemble_scores(self._bleu(hypotheses), rouge_l / len(self.targets), 10 * cider / len(self.targets))
+        return {**scores, **count_items(hypotheses, self.targets), "tokenizer": TOKENIZER_NAME}
+
+    def _bleu(self, hypotheses: Sequence[str]) -> list[float]:
+        scorer = BleuScorer(n=ORDERS)
+        scorer.crefs = self._cooked
+        scorer.ctest = [cook_test(text, cooked) for text, cooked in zip(hypotheses, self._cooked, strict=True)]
+        return scorer.compute_score(option="closest", verbose=0)[0]
+
+    def _vector(self, text: str) -> CaptionVector:
+        weights: list[dict[tuple[str, ...], float]] = [{} for _ in range(ORDERS)]
+        length = 0
+        for ngram, count in precook(text).items():
+            rarity = self._log_items - math.log(max(1, self._frequencies[ngram]))
+            weights[len(ngram) - 1][ngram] = count * rarity
+            length += count if len(ngram) == 2 else 0
+        return CaptionVector(weights, [math.hypot(*order.values()) for order in weights], length)
+
+    def _similarity(self, ours: CaptionVector, text: str) -> float:
+        """Clipped cosine, averaged over the orders, times the penalty on the difference in length (CIDEr-D)."""
+        total, theirs = 0.0, self._vectors[text]
+        for weights, others, norm, other_norm in zip(
+            ours.weights, theirs.weights, ours.norms, theirs.norms, strict=True
+        ):
+            if norm and other_norm:
+                shared = (
+                    min(weight, others[ngram]) * others[ngram] for ngram, weight in weights.items() if ngram in others
+                )
+                total += sum(shared) / (norm * other_norm)
+        return total / ORDERS * math.exp(-((ours.length - theirs.length) ** 2) / (2 * SIGMA**2))
+
+
+def _overlap(hypothesis: str, text: str) -> tuple[float, float]:
+    ours, theirs = hypothesis.split(" "), text.split(" ")
+    common = my_lcs(theirs, ours)
+    return common / len(ours), common / len(theirs)
+
+
+def _f_measure(overlaps: Sequence[tuple[float, float]]) -> float:
+    precision, recall = (max(values) for values in zip(*overlaps, strict=True))
+    if not precision or not recall:
+        return 0.0
+    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)

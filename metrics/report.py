@@ -1,0 +1,184 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A report that cannot be fooled by a constant caption: scores by block, floors, ceilings, collapse alarm."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import by_id, check_ids, score_captions
+from .behaviour import change_type_accuracy, no_change_rate
+from .change_captioning.scoring import normalize_caption
+from .floors import MAX_CONSTANTS, PairBlocks, Row, count_captions, score_ceilings, score_floors, score_synonyms
+
+
+OWN_FREQUENCIES = "from the references of this block alone; blocks are not comparable"
+COLUMNS = {"B4": "bleu_4", "ROUGE-L": "rouge_l", "CIDEr-D": "cider"}
+NAME_WIDTH = 60
+MIN_DISTINCT = 5
+MIN_PAIRS = 50
+MAX_NO_CHANGE_RATE = 0.9
+TIE = 1e-6
+
+
+def light_rows(dataset: Any) -> list[Row]:
+    """Reads the text columns of a split, without decoding its images.
+
+    Args:
+        dataset: A `datasets.Dataset` with the columns of `ssgpa.data`.
+
+    Returns:
+        Records with `pair_id`, `captions` and `change_type`.
+    """
+    return dataset.select_columns(["pair_id", "captions", "change_type"]).to_list()
+
+
+def build_report(
+    rows: Sequence[Row],
+    predictions: Mapping[str, str],
+    train_rows: Sequence[Row] | None = None,
+    change_type_of: Callable[[str], str | None] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Scores captions over all pairs and by block, beside what blind captions and people score.
+
+    A caption counts as "no change" when its tokenised form is a caption of a pair with change type "none", in `rows`
+    or `train_rows`. Blocks without a pair are None.
+
+    Args:
+        rows: Records of the split with `pair_id`, `captions` and `change_type` ("none": unchanged, None: unknown).
+        predictions: One caption a pair, by pair id.
+        train_rows: Records of the training split, for the floors.
+        change_type_of: Reads the change type off a caption, for `change_type_accuracy`.
+        seed: Of the draws of floors and ceilings.
+
+    Returns:
+        `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
+        `floors`, `best_constant_floor` (names), `ceilings`, `no_change_synonym` and `seed`.
+
+    Raises:
+        ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
+    """
+    if not rows:
+        raise ValueError("There is nothing to score: the split has no pairs.")
+    by_pair = by_id(((row["pair_id"], row) for row in rows), "rows")
+    check_ids(by_pair, predictions)
+    scores = score_blocks(rows, predictions)
+    hypotheses = [normalize_caption(predictions[row["pair_id"]]) for row in rows]
+    references = [[normalize_caption(text) for text in row["captions"]] for row in rows]
+    blocks = PairBlocks(references, [row["change_type"] for row in rows])
+    known = set(count_captions([*rows, *(train_rows or [])], unchanged_only=True))
+    candidates = count_captions(train_rows or rows, unchanged_only=True).most_common(MAX_CONSTANTS)
+    floors = score_floors(blocks, hypotheses, train_rows, seed)
+    return {
+        "seed": seed,
+        "scores": scores,
+        "no_change_rate": no_change_rate(blocks, hypotheses, known),
+        "distinct_captions": len(set(hypotheses)),
+        "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
+        "floors": floors,
+        "best_constant_floor": best_constants(floors),
+        "ceilings": score_ceilings(blocks, references, seed),
+        "no_change_synonym": score_synonyms(blocks, hypotheses, known, [sentence for sentence, _ in candidates]),
+    }
+
+
+def score_blocks(rows: Sequence[Row], predictions: Mapping[str, str]) -> dict[str, Any]:
+    """Scores all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
+
+    Args:
+        rows: Records of the split.
+        predictions: One caption a pair, by pair id.
+
+    Returns:
+        {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores or None.
+    """
+    types = sorted({row["change_type"] for row in rows} - {None, "none"})
+    by_type = {name: _score_rows([row for row in rows if row["change_type"] == name], predictions) for name in types}
+    return {
+        "total": _score_rows(rows, predictions),
+        "changed": _score_rows([row for row in rows if row["change_type"] in by_type], predictions),
+        "unchanged": _score_rows([row for row in rows if row["change_type"] == "none"], predictions),
+        "by_type": by_type,
+    }
+
+
+def _score_rows(rows: Sequence[Row], predictions: Mapping[str, str]) -> dict[str, Any] | None:
+    if not rows:
+        return None
+    references = {row["pair_id"]: row["captions"] for row in rows}
+    scores = score_captions(references, {name: predictions[name] for name in references})
+    return {**scores, "document_frequencies": OWN_FREQUENCIES}
+
+
+def best_constants(floors: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """Names the constant caption with the highest CIDEr.
+
+    Args:
+        floors: What `score_floors` gave.
+
+    Returns:
+        {"total": name of the floor, "changed": name}; None where there is no constant or no such pair.
+    """
+    best = {}
+    for block in ("total", "changed"):
+        found = {name: floor[block]["cider"] for name, floor in floors.items() if floor["caption"] and floor[block]}
+        best[block] = max(found, key=found.__getitem__, default=None)
+    return best
+
+
+def format_table(report: Mapping[str, Any]) -> str:
+    """Lays a report out as plain text: the system, its floors and ceilings, scores times 100.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        Lines with BLEU-4, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there is no score.
+    """
+    lines = [("system", report["scores"])]
+    lines += [(f"floor: {name}", floor) for name, floor in report["floors"].items()]
+    lines += [(f"ceiling: {name}", ceiling) for name, ceiling in report["ceilings"].items()]
+    for name, scores in (report["no_change_synonym"] or {}).items():
+        lines.append((f"system, {name} no-change synonym", {"total": scores, "changed": None}))
+    width = min(NAME_WIDTH, max(len(name) for name, _ in lines))
+    header = [f"{title:>8}" for title in COLUMNS]
+    table = [
+        " " * width + f"{'total':>{8 * len(COLUMNS)}} |{'changed':>{8 * len(COLUMNS)}}",
+        " " * width + "".join(header) + " |" + "".join(header),
+    ]
+    for name, blocks in lines:
+        shown = name if len(name) <= width else name[: width - 3] + "..."
+        table.append(f"{shown:<{width}}{_cells(blocks['total'])} |{_cells(blocks['changed'])}")
+    return "\n".join(table)
+
+
+def _cells(scores: Mapping[str, Any] | None) -> str:
+    return "".join(f"{100 * scores[key]:>8.1f}" if scores else f"{'-':>8}" for key in COLUMNS.values())
+
+
+def collapse_alarm(report: Mapping[str, Any]) -> str | None:
+    """Tells when the captions no longer depend on the pictures.
+
+    The signs: fewer than 5 distinct captions over 50 or more pairs, "no change" said of more than 90 % of the changed
+    pairs, or a CIDEr on the changed pairs (on all where no type is known) that one constant caption reaches too.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        A warning that names each sign, or None.
+    """
+    signs = []
+    distinct, pairs = report["distinct_captions"], report["scores"]["total"]["n_items"]
+    if distinct < MIN_DISTINCT and pairs >= MIN_PAIRS:
+        signs.append(f"only {distinct} distinct captions over {pairs} pairs")
+    rate = report["no_change_rate"]["changed"]
+    if rate is not None and rate > MAX_NO_CHANGE_RATE:
+        signs.append(f'"no change" said of {rate:.0%} of the changed pairs')
+    block = "changed" if report["scores"]["changed"] else "total"
+    name = report["best_constant_floor"][block]
+    if name is not None:
+        ours, floor = report["scores"][block]["cider"], report["floors"][name][block]["cider"]
+        if ours <= floor + TIE:
+            signs.append(f"CIDEr {100 * ours:.1f} ({block}) is not above {100 * floor:.1f} of one constant: {name}")
+    return "The captions have collapsed: " + "; ".join(signs) + "." if signs else None

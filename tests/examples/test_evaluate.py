@@ -1,0 +1,221 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+from datasets import Dataset, DatasetDict
+from PIL import Image
+
+from ssgpa.data.prepared import write_prepared
+from ssgpa.data.schema import pair_features
+from ssgpa.metrics import score_captions
+
+from ..tiny_systems import TINY_SYSTEMS
+
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "evaluate.py"
+FAST = ["--num_beams", "2", "--max_new_tokens", "4", "--batch_size", "3"]
+CAPTIONS = {
+    "none": ["the scene remains the same", "there is no change"],
+    "move": ["the red cube moved", "the red cube has been moved"],
+    "add": ["a small sphere has been added", "there is a small sphere"],
+}
+
+
+def split(name, count):
+    generator = np.random.default_rng(len(name))
+    types = list(CAPTIONS)
+    records = []
+    for index in range(count):
+        before, after = (
+            Image.fromarray(generator.integers(0, 255, (32, 32, 3), dtype=np.uint8)) for _ in ("before", "after")
+        )
+        change_type = types[index % 3]
+        record = {"pair_id": f"{name}-{index}", "scene_id": f"{name} {index}", "before": before, "after": after}
+        records.append({**record, "captions": CAPTIONS[change_type], "change_type": change_type})
+    return Dataset.from_list(records, features=pair_features())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    splits = DatasetDict({"train": split("train", 6), "validation": split("validation", 3), "test": split("test", 7)})
+    return write_prepared(splits, tmp_path_factory.mktemp("data") / "prepared")
+
+
+@pytest.fixture(scope="module", params=TINY_SYSTEMS)
+def model(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / request.param
+    system, processor = TINY_SYSTEMS[request.param]()
+    system.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(script, model, data, tmp_path, capsys):
+    """Runs the example; returns exit code, what was written, and both streams."""
+
+    def call(*options, **paths):
+        paths = {"model": model, "data": data, "output": tmp_path / "out" / "x.json", **paths}
+        code = script.main(
+            [*(word for name, path in paths.items() for word in (f"--{name}", str(path))), *FAST, *options]
+        )
+        output = Path(paths["output"])
+        written = json.loads(output.read_text(encoding="utf-8")) if output.exists() else None
+        return code, written, capsys.readouterr()
+
+    return call
+
+
+def read_log(path):
+    first, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return first["settings"], {record["pair_id"]: record["caption"] for record in records}
+
+
+def assert_one_line_error(result, *words):
+    code, _, streams = result
+    lines = streams.err.strip().splitlines()
+    assert code == 2
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in words), lines
+
+
+def test_scores_are_those_of_the_captions_beside_them(run, tmp_path, data):
+    code, written, streams = run()
+    assert code == 0
+    _, captions = read_log(tmp_path / "out" / "x.predictions.jsonl")
+    assert sorted(captions) == [f"test-{index}" for index in range(7)]
+    references = {f"test-{index}": CAPTIONS[list(CAPTIONS)[index % 3]] for index in range(7)}
+    expected = score_captions(references, captions)
+    assert {key: written["scores"]["total"][key] for key in expected} == expected
+    assert written["scores"]["changed"]["n_items"] == 4
+    assert written["scores"]["by_type"].keys() == {"add", "move"}
+    assert {"no_change_rate", "floors", "ceilings", "distinct_captions", "seed", "versions"} <= written.keys()
+    assert (written["data"], written["split"]) == (str(data), "test")
+    assert 'always "the scene remains the same"' in written["floors"]
+    throughput = written["throughput"]
+    assert throughput["captions_per_second"] == pytest.approx(7 / throughput["seconds"])
+    assert throughput["num_beams"] == 2
+    assert throughput["parameters"] > 1000
+    assert "CIDEr-D" in streams.out
+    assert 'floor: always "the scene remains the same"' in streams.out
+
+
+def test_an_interrupted_run_goes_on(run, tmp_path):
+    run()
+    log = tmp_path / "out" / "x.predictions.jsonl"
+    settings, captions = read_log(log)
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines[1] = json.dumps({"pair_id": "test-0", "caption": "kept from before"}) + "\n"
+    log.write_text("".join(lines[:4]) + lines[4][:9], encoding="utf-8")
+    assert_one_line_error(run(), "x.json", "--overwrite")
+    code, written, _ = run("--overwrite")
+    assert code == 0
+    assert read_log(log) == (settings, {**captions, "test-0": "kept from before"})
+    assert written["throughput"]["captioned"] == 4
+    assert run("--overwrite")[1]["throughput"]["captions_per_second"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "first"),
+    [
+        (["--split", "all"], 16, "train-0"),
+        (["--split", "validation"], 3, "validation-0"),
+        (["--limit", "2"], 2, "test-0"),
+        (["--limit", "99"], 7, "test-0"),
+    ],
+)
+def test_splits_and_limit(run, tmp_path, options, count, first):
+    code, written, _ = run(*options)
+    assert code == 0
+    assert written["scores"]["total"]["n_items"] == count
+    assert next(iter(read_log(tmp_path / "out" / "x.predictions.jsonl")[1])) == first
+
+
+def test_predictions_of_another_run_are_an_error(run, tmp_path):
+    run()
+    (tmp_path / "out" / "x.json").unlink()
+    log = tmp_path / "out" / "x.predictions.jsonl"
+    before = log.read_bytes()
+    assert_one_line_error(run("--num_beams", "1"), "x.predictions.jsonl", "num_beams")
+    assert_one_line_error(run("--split", "train"), "x.predictions.jsonl", "split")
+    assert log.read_bytes() == before
+    assert not (tmp_path / "out" / "x.json").exists()
+
+
+def damaged(model, tmp_path, change):
+    """A copy of a saved system whose weights went through `change`."""
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    for file in model.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    change(weights)
+    safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_missing_weight_is_an_error(run, model, tmp_path):
+    names = []
+    folder = damaged(model, tmp_path, lambda weights: names.append(weights.popitem()[0]))
+    result = run(model=folder)
+    assert_one_line_error(result, "damaged", "1 of the model's weights", names[0].rsplit(".", 1)[-1])
+    assert result[1] is None
+
+
+def test_a_weight_of_another_shape_is_an_error(run, model, tmp_path):
+    def double(weights):
+        name = next(iter(weights))
+        weights[name] = weights[name].repeat(2, *[1] * (weights[name].dim() - 1))
+
+    result = run(model=damaged(model, tmp_path, double))
+    assert_one_line_error(result)
+    assert result[1] is None
+
+
+def test_non_finite_weights_are_an_error_that_names_pairs(run, model, tmp_path):
+    def spoil(weights):
+        for weight in weights.values():
+            if weight.is_floating_point():
+                weight.fill_(float("nan"))
+
+    result = run(model=damaged(model, tmp_path, spoil))
+    assert result[0] == 2
+    assert "not finite for test-0" in result[2].err.strip().splitlines()[-1]
+    assert result[1] is None
+
+
+def test_bad_paths_and_options(run, tmp_path):
+    assert_one_line_error(run(data=tmp_path / "nowhere"), "nowhere")
+    assert_one_line_error(run(model=tmp_path / "nothing"), "nothing")
+    assert_one_line_error(run("--limit", "0"), "--limit")
+
+
+def test_the_command_line_itself(model, data, tmp_path):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(SCRIPT), "--model", str(model), "--data", str(data), *FAST]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "x.json"), "--limit", "3"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2].startswith("system ")
+    wrong = subprocess.run([*command, "--split", "all"], env=environment, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.strip() == "evaluate.py: error: the following arguments are required: --output"

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
+
+
+SETTINGS = {"model": "m", "split": "test", "num_beams": 5, "model_files": [["model.safetensors", 1, 2]]}
+
+
+def test_log_is_taken_up_again(tmp_path):
+    path = tmp_path / "new" / "x.predictions.jsonl"
+    PredictionLog(path, SETTINGS).add({"a": "the red cube\nis gone", "b": "caf\u00e9"})
+    log = PredictionLog(path, SETTINGS)
+    assert log.captions == {"a": "the red cube\nis gone", "b": "caf\u00e9"}
+    log.add({"c": "x"})
+    assert list(PredictionLog(path, SETTINGS).captions) == ["a", "b", "c"]
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_a_line_that_was_cut_off_is_written_anew(tmp_path):
+    path = tmp_path / "x.jsonl"
+    PredictionLog(path, SETTINGS).add({"a": "x", "b": "y"})
+    path.write_bytes(path.read_bytes()[:-4])
+    log = PredictionLog(path, SETTINGS)
+    assert log.captions == {"a": "x"}
+    log.add({"b": "z"})
+    assert PredictionLog(path, SETTINGS).captions == {"a": "x", "b": "z"}
+
+
+@pytest.mark.parametrize("change", [{"num_beams": 1}, {"model_files": [["model.safetensors", 1, 3]]}, {"more": 1}])
+def test_foreign_log_is_an_error(tmp_path, change):
+    path = tmp_path / "x.jsonl"
+    PredictionLog(path, SETTINGS).add({"a": "x"})
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=rf"x\.jsonl .*{next(iter(change))}"):
+        PredictionLog(path, {**SETTINGS, **change})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["hello\n", "[1]\n", '{"settings": {}}\n{"pair": 1}\n', "no line end"])
+def test_a_file_that_is_no_log_is_left_alone(tmp_path, content):
+    path = tmp_path / "x.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"x\.jsonl does not hold predictions"):
+        PredictionLog(path, SETTINGS)
+    assert path.read_text(encoding="utf-8") == content
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "x.json"
+    write_results(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_results(path, {"a": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["x.json"]
+
+
+def test_folder_state_sees_new_weights_but_no_results(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    state = folder_state(tmp_path)
+    (tmp_path / "results.json").write_text("{}", encoding="utf-8")
+    assert folder_state(tmp_path) == state
+    weights.write_bytes(b"longer")
+    assert folder_state(tmp_path) != state
+    assert folder_state(Path("name") / "on-the-hub") is None
+
+
+def test_versions():
+    import torch
+
+    assert library_versions()["torch"] == torch.__version__

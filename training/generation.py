@@ -1,0 +1,178 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Captions of many pairs by any system: in batches, in order, and never out of a broken model."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from ..metrics import by_id
+
+
+class FiniteLogitsCheck(LogitsProcessor):
+    """Stops a generation whose scores are not numbers, at the step where it happens.
+
+    Without it, a model whose logits are NaN says the first words of its vocabulary, for every pair, in good order.
+    Single entries of minus infinity pass: that is how other processors rule tokens out.
+
+    Args:
+        names: What to call the pairs of the batch in the error.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Checks one step.
+
+        Args:
+            input_ids: (batch * beams, length), not looked at.
+            scores: (batch * beams, vocabulary).
+
+        Returns:
+            The scores as they came.
+
+        Raises:
+            FloatingPointError: If a row's largest score is NaN or infinite; the error names the pairs.
+        """
+        # The maximum is NaN where any score is, and -inf where every score is.
+        broken = ~torch.isfinite(scores.amax(dim=-1))
+        if broken.any():
+            rows = broken.nonzero().flatten().tolist()
+            names = dict.fromkeys(self.names[row * len(self.names) // len(scores)] for row in rows)
+            raise FloatingPointError(f"The model's logits are not finite for {', '.join(names)}.")
+        return scores
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Puts a model in evaluation mode under `inference_mode`, and each of its modules back as it was.
+
+    Args:
+        model: Any module; parts of it may be in evaluation mode already, and stay there.
+
+    Yields:
+        Nothing.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def caption_pairs(
+    model: Any,
+    processor: Any,
+    pairs: Iterable[tuple[Any, Any]],
+    batch_size: int = 16,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    pair_ids: Sequence[str] | None = None,
+    **generate_kwargs: Any,
+) -> list[str]:
+    """Captions pairs of pictures with any system that follows the calls of this library.
+
+    Args:
+        model: A model with `generate`; left in the mode it was in.
+        processor: Its processor, called as `processor(images=[[before, after], ...], return_tensors="pt")`.
+        pairs: (before, after) pictures, taken in batches, so that an iterator need not fit in memory.
+        batch_size: Pairs in one call of `generate`.
+        device: Where the inputs go; by default the model's own device.
+        progress: Show a progress bar.
+        pair_ids: Names of the pairs for errors; by default their positions.
+        **generate_kwargs: For `generate`, for example `num_beams=5, max_new_tokens=40`.
+
+    Returns:
+        One caption a pair, in the order of the pairs.
+
+    Raises:
+        ValueError: If `batch_size` is below 1, or the system gives another number of captions than pairs.
+        FloatingPointError: If logits are not finite; the error names the pairs.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    captions: list[str] = []
+    source = iter(pairs)
+    with tqdm(total=len(pairs) if hasattr(pairs, "__len__") else None, disable=not progress, unit="pair") as bar:
+        while batch := list(islice(source, batch_size)):
+            indices = range(len(captions), len(captions) + len(batch))
+            names = [str(pair_ids[index]) if pair_ids else f"pair {index}" for index in indices]
+            captions += _caption_batch(model, processor, batch, names, device or model.device, generate_kwargs)
+            bar.update(len(batch))
+    return captions
+
+
+def _caption_batch(
+    model: Any,
+    processor: Any,
+    batch: Sequence[tuple[Any, Any]],
+    names: Sequence[str],
+    device: torch.device | str,
+    generate_kwargs: Mapping[str, Any],
+) -> list[str]:
+    checks = LogitsProcessorList([*(generate_kwargs.get("logits_processor") or []), FiniteLogitsCheck(names)])
+    inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt").to(device, dtype=model.dtype)
+    with evaluation_mode(model):
+        ids = model.generate(**inputs, **{**generate_kwargs, "logits_processor": checks})
+    captions = processor.post_process_captions(ids, inputs)
+    if len(captions) != len(batch):
+        raise ValueError(f"{len(captions)} captions came for {len(batch)} pairs; set num_return_sequences to 1.")
+    return captions
+
+
+def caption_rows(
+    model: Any,
+    processor: Any,
+    dataset: Any,
+    batch_size: int = 16,
+    progress: bool = False,
+    done: Mapping[str, str] | None = None,
+    on_batch: Callable[[dict[str, str]], None] | None = None,
+    **generate_kwargs: Any,
+) -> dict[str, str]:
+    """Captions the rows of a split that have no caption yet.
+
+    Args:
+        model: A model with `generate`.
+        processor: Its processor.
+        dataset: A `datasets.Dataset` with `pair_id`, `before` and `after`; pictures are decoded a batch at a time.
+        batch_size: Pairs in one call of `generate`.
+        progress: Show a progress bar.
+        done: Captions by pair id that are there already.
+        on_batch: Called after every batch with its captions by pair id, for example to write them down.
+        **generate_kwargs: For `generate`.
+
+    Returns:
+        One caption a row, by pair id, in the order of the rows.
+
+    Raises:
+        ValueError: If a pair id comes twice, or as for `caption_pairs`.
+        FloatingPointError: If logits are not finite; the error names the pairs.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    names = dataset["pair_id"][:]
+    by_id(zip(names, names, strict=True), "rows")
+    captions = {name: done[name] for name in names if name in done} if done else {}
+    open_rows = [index for index, name in enumerate(names) if name not in captions]
+    with tqdm(total=len(names), initial=len(captions), disable=not progress, unit="pair") as bar:
+        for start in range(0, len(open_rows), batch_size):
+            rows = dataset.select(open_rows[start : start + batch_size])
+            ids = rows["pair_id"][:]
+            pairs = ((row["before"], row["after"]) for row in rows)
+            texts = caption_pairs(model, processor, pairs, batch_size, pair_ids=ids, **generate_kwargs)
+            batch = dict(zip(ids, texts, strict=True))
+            captions |= batch
+            if on_batch:
+                on_batch(batch)
+            bar.update(len(batch))
+    return {name: captions[name] for name in names}
