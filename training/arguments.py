@@ -1,0 +1,125 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What a run is made of: one YAML file, overridden by the command line."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+
+@dataclass
+class ModelArguments:
+    """Where the model comes from and which part of it trains.
+
+    Args:
+        model_name_or_path (`str`, *optional*): A saved system to go on from.
+        model_config (`str`, *optional*): A configuration JSON to start from random weights; then `image_size` gives
+            the picture size and a word tokenizer is built from the training captions.
+        image_size (`list[int]`): Height and width of the pictures of a model started from a configuration.
+        prompt (`str`): Prompt of a model started from a configuration.
+        attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
+        trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained.
+    """
+
+    model_name_or_path: str | None = None
+    model_config: str | None = None
+    image_size: list[int] = field(default_factory=lambda: [224, 224])
+    prompt: str = "before: <image> after: <image> change:"
+    attn_implementation: str | None = None
+    trainable: list[str] = field(default_factory=lambda: [".*"])
+
+
+@dataclass
+class DataArguments:
+    """What the model learns from.
+
+    Args:
+        data_dir (`str`): A folder written by `examples/prepare_data.py`.
+        captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens.
+        distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
+        cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
+        max_train_pairs (`int`, *optional*): Use that many training pairs only.
+        max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
+    """
+
+    data_dir: str = ""
+    captions_per_pair: int = 1
+    distractor_swap: bool = False
+    cache_pictures: bool = False
+    max_train_pairs: int | None = None
+    max_eval_pairs: int | None = None
+
+
+@dataclass
+class ChangeCaptioningArguments(TrainingArguments):
+    """Transformers' TrainingArguments and what evaluation by generation and training-only hints need.
+
+    Args:
+        generation_num_beams (`int`): Beams of the evaluation during training.
+        generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
+        hint_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches the hint off.
+        hint_changed (`float`): Weight of the renderer's changed cells; 0 switches the hint off.
+        hint_type (`float`): Weight of the change type; 0 switches the hint off.
+        hint_steps (`int`, *optional*): Steps after which the hints' weight has fallen to zero; by default they stay.
+    """
+
+    remove_unused_columns: bool = field(default=False)
+    metric_for_best_model: str | None = field(default="eval_changed_cider")
+    generation_num_beams: int = 1
+    generation_max_new_tokens: int = 40
+    hint_attributes: float = 0.0
+    hint_changed: float = 0.0
+    hint_type: float = 0.0
+    hint_steps: int | None = None
+
+
+def yaml_to_arguments(path: str | Path) -> list[str]:
+    """Turn a flat YAML file into command line arguments, so that the same parser converts both.
+
+    Args:
+        path (`str` or `Path`): The YAML file: `name: value`, one level, lists and mappings allowed as values.
+
+    Returns:
+        `list[str]`: `["--name", "value", ...]`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is no mapping of names to values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such configuration file.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ValueError(f"{path}: a configuration maps names to values, `name: value`.")
+    arguments = []
+    for name, value in values.items():
+        if value is not None:
+            arguments += [f"--{name}", *_words(value)]
+    return arguments
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return [json.dumps(value) if isinstance(value, dict) else str(value)]
+
+
+def parse_arguments(
+    arguments: list[str] | None = None,
+) -> tuple[ModelArguments, DataArguments, ChangeCaptioningArguments]:
+    """Read `CONFIG.yaml [--name value ...]`; the command line wins.
+
+    Raises:
+        ValueError: No YAML file comes first.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or not arguments[0].endswith((".yaml", ".yml")):
+        raise ValueError("The first argument is the run's YAML file, e.g. examples/configs/clevr_tiny.yaml.")
+    parser = HfArgumentParser((ModelArguments, DataArguments, ChangeCaptioningArguments))
+    return parser.parse_args_into_dataclasses(args=yaml_to_arguments(arguments[0]) + arguments[1:])
