@@ -13,69 +13,39 @@
 # limitations under the License.
 """Processor for change captioning: pairs of pictures in, tensors out, captions back."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, TextKwargs, Unpack
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
-from transformers.utils import auto_docstring
+from transformers.utils import auto_docstring, logging
 
-from .pictures_ssgpa import is_picture, load_picture
-
-
-class SSGPAProcessorKwargs(ProcessingKwargs, total=False):
-    """Defaults that differ from the tokenizer's: a batch of prompts is always padded."""
-
-    _defaults = {"text_kwargs": {"padding": True}}
+from .pictures_ssgpa import concatenate, load_picture, pair_up
+from .prompts_ssgpa import PLACEHOLDERS, PROMPTS, check_placeholders, default_chat_template
 
 
-def pair_up(images: Any) -> list[tuple[Any, Any]]:
-    """Sort what a user passes as images into (before, after) pairs.
+logger = logging.get_logger(__name__)
 
-    Args:
-        images (`Sequence`): A lone pair, a list of pairs, or a flat list of 2n pictures, pair after pair.
-
-    Returns:
-        `list[tuple]`: The pairs, undecoded.
-
-    Raises:
-        ValueError: A pair does not have two pictures; names which.
-    """
-    if is_picture(images):
-        raise ValueError("One picture was given; a change needs two: images=[before, after].")
-    items = list(images)
-    if not items:
-        raise ValueError("No pictures were given: images=[before, after] or a list of such pairs.")
-    if all(is_picture(item) for item in items):
-        if len(items) % 2:
-            raise ValueError(f"{len(items)} pictures were given; pairs need an even number: before, after, ...")
-        return list(zip(items[::2], items[1::2], strict=True))
-    for index, item in enumerate(items):
-        if is_picture(item) or len(item) != 2 or not all(is_picture(picture) for picture in item):
-            count = 1 if is_picture(item) else len(item)
-            raise ValueError(f"Pair {index} has {count} picture(s); every pair needs two: before and after.")
-    return [tuple(item) for item in items]
-
-
-def concatenate(before: Image.Image, after: Image.Image, layout: str) -> Image.Image:
-    """Put both pictures into one, above each other or side by side; the second is resized to the first."""
-    after = after.resize(before.size, Image.Resampling.BICUBIC) if after.size != before.size else after
-    width, height = before.size
-    size, corner = ((width, 2 * height), (0, height)) if layout == "vertical" else ((2 * width, height), (width, 0))
-    canvas = Image.new("RGB", size)
-    canvas.paste(before, (0, 0))
-    canvas.paste(after, corner)
-    return canvas
+# What is decided only once the caption has joined its prompt.
+UNDECIDED = {
+    "padding": False,
+    "truncation": False,
+    "max_length": None,
+    "pad_to_multiple_of": None,
+    "return_tensors": None,
+}
 
 
 @auto_docstring
 class SSGPAProcessor(ProcessorMixin):
-    valid_processor_kwargs = SSGPAProcessorKwargs
+    """Pictures and prompts of change captioning, for every system of the package; differences are its parameters."""
+
+    # A batch of prompts is always padded, unlike a tokenizer's.
+    text_kwargs: ClassVar[TextKwargs] = {"padding": True}
 
     def __init__(
         self,
@@ -84,28 +54,61 @@ class SSGPAProcessor(ProcessorMixin):
         chat_template: str | None = None,
         image_seq_length: int = 33,
         pair_layout: Literal["pair", "vertical", "horizontal"] = "pair",
-        prompt: str = "before: <image> after: <image> change:",
-        image_token: str = "<image>",
-    ):
-        r"""
-        image_seq_length (`int`, *optional*, defaults to 33):
-            Placeholder tokens one image stands for; `config.image_seq_length` of the model.
-        pair_layout (`str`, *optional*, defaults to `"pair"`):
-            `"pair"` keeps the pictures apart, `(batch, 2, channels, height, width)`; `"vertical"` and `"horizontal"`
-            concatenate them to one, `(batch, channels, height, width)`.
-        prompt (`str`, *optional*):
-            What the model is asked where no text is given, with one placeholder an image.
-        image_token (`str`, *optional*, defaults to `"<image>"`):
-            The placeholder.
+        prompt: str | None = None,
+        image_token: str | None = None,
+    ) -> None:
+        r"""Check that layout, prompt and tokenizer agree.
+
+        Args:
+            image_processor (`BaseImageProcessor`):
+                Any of transformers' own PIL image processors.
+            tokenizer (`PreTrainedTokenizerBase`):
+                The language model's tokenizer, which knows the placeholder.
+            chat_template (`str`, *optional*):
+                Jinja template of chats. By default one that asks `prompt` of a turn with two pictures and no text.
+            image_seq_length (`int`, *optional*, defaults to 33):
+                Placeholder tokens one image stands for; `config.image_seq_length` of the model.
+            pair_layout (`str`, *optional*, defaults to `"pair"`):
+                `"pair"` keeps the pictures apart, `(batch, 2, channels, height, width)`; `"vertical"` and
+                `"horizontal"` concatenate them to one, `(batch, channels, height, width)`.
+            prompt (`str`, *optional*):
+                What the model is asked where no text is given. It holds two placeholders with `pair_layout="pair"`
+                and one with the concatenated layouts. By default `"before: <image> after: <image> change:"` and
+                `"<image> change:"`; empty where there is no placeholder.
+            image_token (`str`, *optional*):
+                The placeholder, by default the tokenizer's `image_token`. Without either, images take no place in the
+                text, as in systems that attend to them from the decoder.
         """
-        if pair_layout not in ("pair", "vertical", "horizontal"):
-            raise ValueError(f'`pair_layout` must be "pair", "vertical" or "horizontal", got {pair_layout!r}.')
+        if pair_layout not in PLACEHOLDERS:
+            raise ValueError(f"`pair_layout` must be one of {', '.join(PLACEHOLDERS)}; got {pair_layout!r}.")
         self.image_seq_length = image_seq_length
         self.pair_layout = pair_layout
-        self.prompt = prompt
-        self.image_token = image_token
-        self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.image_token = image_token or getattr(tokenizer, "image_token", None)
+        self.image_token_id = self._find_image_token(tokenizer)
+        self.prompt = PROMPTS[self.placeholders].format(self.image_token) if prompt is None else prompt
+        if self.placeholders and self.prompt.count(self.image_token) != self.placeholders:
+            raise ValueError(
+                f"`prompt` {self.prompt!r} must hold {self.image_token} {self.placeholders} time(s), as "
+                f"`pair_layout={pair_layout!r}` says."
+            )
+        template = chat_template or default_chat_template(self.prompt, self.image_token, self.placeholders)
+        super().__init__(image_processor, tokenizer, chat_template=template)
+
+    @property
+    def placeholders(self) -> int:
+        """Placeholders of one pair in a prompt: 2, 1 for concatenated pairs, 0 without an image token."""
+        return 0 if self.image_token is None else PLACEHOLDERS[self.pair_layout]
+
+    def _find_image_token(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
+        if self.image_token is None:
+            return None
+        token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        if token_id is None or token_id == tokenizer.unk_token_id:
+            raise ValueError(
+                f"The tokenizer does not know {self.image_token}; add it first: "
+                f'tokenizer.add_special_tokens({{"image_token": "{self.image_token}"}}).'
+            )
+        return token_id
 
     @auto_docstring
     def __call__(
@@ -113,83 +116,133 @@ class SSGPAProcessor(ProcessorMixin):
         images: Any = None,
         text: str | list[str] | None = None,
         suffix: str | list[str] | None = None,
-        **kwargs: Unpack[SSGPAProcessorKwargs],
+        **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
-        r"""
-        images (`Sequence`):
-            A pair of pictures, a list of pairs, or a flat list of pictures, pair after pair. A picture is a path, a
-            URL, the bytes of a file, a PIL picture, an array or a tensor.
-        suffix (`str` or `list[str]`, *optional*):
-            Captions to learn, one a pair. Adds `labels`: the caption and the end token only, -100 elsewhere.
+        r"""Prepare pairs for a model, with their captions where it is to learn them.
+
+        Args:
+            images (`Sequence`):
+                A pair of pictures, a list of pairs, or a flat list of pictures, pair after pair. A picture is a path,
+                a URL, the bytes of a file, a PIL picture, an array or a tensor.
+            text (`str` or `list[str]`, *optional*):
+                Prompts with their placeholders, one a pair; the processor's own prompt by default.
+            suffix (`str` or `list[str]`, *optional*):
+                Captions to learn, one a pair. Adds `labels`: the caption and the end token only, -100 elsewhere.
+            **kwargs (`ProcessingKwargs`, *optional*):
+                Options of image processor and tokenizer.
         """
-        if images is not None and text is None and self.tokenizer is not None:
-            text = [self.prompt] * len(pair_up(images))
-        if suffix is None:
+        if images is not None and text is None:
+            images = pair_up(images)
+            text = [self.prompt] * len(images)
+        if suffix is None and (images is None or not self._closing_tokens()):
             return super().__call__(images=images, text=text, **kwargs)
-        captions = [suffix] if isinstance(suffix, str) else list(suffix)
-        return self._with_labels(images, text, captions, **kwargs)
+        captions = [suffix] if isinstance(suffix, str) else suffix
+        return self._encode(images, text, captions, **kwargs)
 
-    def _with_labels(self, images: Any, text: list[str], captions: list[str], **kwargs: Any) -> BatchFeature:
+    def prompt_ids(self, text: str | None = None) -> list[int]:
+        """Token ids of one prompt as `generate` and training see it.
+
+        Args:
+            text (`str`, *optional*): The prompt with its placeholders; the processor's own by default.
+
+        Returns:
+            `list[int]`: Placeholders multiplied, the tokenizer's special tokens in front, no end token behind.
+        """
+        text = self.prompt if text is None else text
+        count = text.count(self.image_token) if self.image_token else 0
+        images = [self.replace_image_token({}, index) for index in range(count)]
+        ids = self.tokenizer(self.get_text_with_replacements([text], images)[0][0])["input_ids"]
+        return ids[: len(ids) - self._closing_tokens()]
+
+    def _closing_tokens(self) -> int:
+        """Special tokens that the tokenizer puts behind a text; a prompt that goes on must not have them."""
+        bare, full = (self.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        start = next((index for index in range(len(full)) if full[index : index + len(bare)] == bare), 0)
+        return len(full) - start - len(bare) if bare else 0
+
+    def _encode(self, images: Any, text: Any, captions: list[str] | None, **kwargs: Any) -> BatchFeature:
         """Tokenise prompt and caption apart, so that training sees the very prompt that generation sees."""
-        options = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)["text_kwargs"]
-        kwargs = {key: value for key, value in kwargs.items() if key not in options}
-        features = super().__call__(images=images, text=text, padding=False, truncation=False, **kwargs)
-        prompts = features.pop("input_ids")
-        features.pop("attention_mask", None)
-        if len(prompts) != len(captions):
-            raise ValueError(
-                f"{len(captions)} captions were given for {len(prompts)} pairs; `suffix` needs one a pair."
-            )
-        max_length = options.get("max_length") if options.get("truncation") else None
-        rows = [self._row(prompt, caption, max_length) for prompt, caption in zip(prompts, captions, strict=True)]
-        return self.pad_rows(rows, dict(features), **options)
+        merged = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        options = merged["text_kwargs"]
+        typed = options.pop("return_mm_token_type_ids", False)
+        inner = {key: value for key, value in options.items() if key != "return_text_replacement_offsets"} | UNDECIDED
+        features = dict(super().__call__(images, text, text_kwargs=inner, images_kwargs=merged["images_kwargs"]))
+        prompts = features.pop("input_ids", [])
+        for key in ("attention_mask", "token_type_ids"):
+            features.pop(key, None)
+        if captions is not None and len(prompts) != len(captions):
+            raise ValueError(f"`suffix` has {len(captions)} captions for {len(prompts)} pairs; one each is needed.")
+        closing = self._closing_tokens() if options.get("add_special_tokens", True) else 0
+        prompts = [prompt[: len(prompt) - closing] for prompt in prompts]
+        padded = self._pad(prompts, None if captions is None else self._targets(prompts, captions, options), options)
+        if typed:
+            padded["mm_token_type_ids"] = self.create_mm_token_type_ids(padded["input_ids"])
+        return BatchFeature({**padded, **features}, tensor_type=options.get("return_tensors"))
 
-    def _row(self, prompt: list[int], caption: str, max_length: int | None) -> tuple[list[int], list[int]]:
-        if self.image_token in caption:
-            raise ValueError(f"The caption {caption!r} holds the placeholder {self.image_token}.")
-        target = self.tokenizer(caption, add_special_tokens=False)["input_ids"]
-        room = None if max_length is None else max_length - len(prompt) - 1
-        if room is not None and room < 1:
-            raise ValueError(
-                f"`max_length` {max_length} leaves no room for a caption: the prompt has {len(prompt)} tokens."
-            )
-        target = [*target[:room], self.tokenizer.eos_token_id]
-        return prompt + target, [-100] * len(prompt) + target
+    def _targets(self, prompts: list[list[int]], captions: list[str], options: dict[str, Any]) -> list[list[int]]:
+        """Ids of the captions, each with its end token, cut to what `max_length` leaves behind the prompt."""
+        for caption in captions:
+            if self.image_token is not None and self.image_token in caption:
+                raise ValueError(f"The caption {caption!r} holds the placeholder {self.image_token}.")
+        if self.tokenizer.eos_token_id is None:
+            raise ValueError("The tokenizer has no `eos_token`, which ends a caption.")
+        targets = self.tokenizer(captions, add_special_tokens=False)["input_ids"]
+        if options.get("truncation") not in (None, False, "do_not_truncate"):
+            limit = options.get("max_length") or self.tokenizer.model_max_length
+            rooms = [limit - len(prompt) - 1 for prompt in prompts]
+            targets = [self._cut(ids, room, limit) for ids, room in zip(targets, rooms, strict=True)]
+        return [[*ids, self.tokenizer.eos_token_id] for ids in targets]
 
-    def pad_rows(
-        self, rows: list[tuple[list[int], list[int]]], features: dict[str, Any], **options: Any
-    ) -> BatchFeature:
-        """Pad (input_ids, labels) rows on the tokenizer's side and join them with the images' features."""
+    def _cut(self, ids: list[int], room: int, limit: int) -> list[int]:
+        if room < 1:
+            raise ValueError(f"`max_length` {limit} leaves no room for a caption: the prompt alone fills it.")
+        if len(ids) > room:
+            logger.warning_once(f"Captions longer than `max_length` {limit} allows are cut; their end token is kept.")
+        return ids[:room]
+
+    def _pad(
+        self, prompts: list[list[int]], targets: list[list[int]] | None, options: dict[str, Any]
+    ) -> dict[str, list[list[int]]]:
+        """Join prompts and targets and pad them, labels included, on one side."""
+        rows = prompts if targets is None else [[*head, *tail] for head, tail in zip(prompts, targets, strict=True)]
+        side = options.get("padding_side") or self.tokenizer.padding_side
         padded = self.tokenizer.pad(
-            {"input_ids": [ids for ids, _ in rows]},
-            padding=options.get("padding", True),
-            max_length=options.get("max_length"),
+            {"input_ids": rows},
+            padding=options.get("padding"),
+            max_length=options.get("max_length") if options.get("padding") == "max_length" else None,
             pad_to_multiple_of=options.get("pad_to_multiple_of"),
+            padding_side=side,
             return_attention_mask=True,
         )
-        width = len(padded["input_ids"][0])
-        left = self.tokenizer.padding_side == "left"
+        if targets is None:
+            return dict(padded)
         labels = []
-        for ids, target in rows:
-            fill = [-100] * (len(padded["input_ids"][len(labels)]) - len(ids))
-            labels.append(fill + target if left else target + fill)
-        data = {**padded, "labels": labels, **features}
-        uniform = all(len(row) == width for row in padded["input_ids"])
-        return BatchFeature(data, tensor_type=options.get("return_tensors") if uniform else None)
+        for ids, row, target in zip(padded["input_ids"], rows, targets, strict=True):
+            fill, masked = [-100] * (len(ids) - len(row)), [-100] * (len(row) - len(target))
+            labels.append([*fill, *masked, *target] if side == "left" else [*masked, *target, *fill])
+        return {**padded, "labels": labels}
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple:
-        """Decode the pictures and, for the concatenated layouts, join each pair to one."""
+        """Decode the pictures and, for the concatenated layouts, join each pair to one; texts may come without any."""
+        text = [text] if isinstance(text, str) else text
         _, text, videos, audio = super().prepare_inputs_layout(text=text, **kwargs)
-        if images is not None:
-            pairs = [
-                (load_picture(before, f"pair {index}, before"), load_picture(after, f"pair {index}, after"))
-                for index, (before, after) in enumerate(pair_up(images))
-            ]
-            if self.pair_layout == "pair":
-                images = [picture for pair in pairs for picture in pair]
-            else:
-                images = [concatenate(before, after, self.pair_layout) for before, after in pairs]
-        return images, text, videos, audio
+        if isinstance(images, list | tuple):
+            images = [item for item in images if not isinstance(item, list | tuple) or len(item)] or None
+        if images is None:
+            return None, text, videos, audio
+        pairs = [
+            (load_picture(before, f"pair {index}, before"), load_picture(after, f"pair {index}, after"))
+            for index, (before, after) in enumerate(pair_up(images))
+        ]
+        if self.pair_layout == "pair":
+            return [picture for pair in pairs for picture in pair], text, videos, audio
+        return [concatenate(before, after, self.pair_layout) for before, after in pairs], text, videos, audio
+
+    def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
+        """Check that the placeholders agree with the decoded pictures, over all texts and in each."""
+        super().validate_inputs(images=images, text=text, **kwargs)
+        for index, sample in enumerate(text or []):
+            check_placeholders(sample, f"Text {index}", self.image_token, self.placeholders)
 
     def _process_images(self, images: list[Image.Image], **kwargs: Any) -> tuple[BatchFeature, list[str]]:
         processed, replacements = super()._process_images(images, **kwargs)
@@ -202,7 +255,7 @@ class SSGPAProcessor(ProcessorMixin):
         return processed, replacements
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
-        """The placeholders that one image stands for."""
+        """What one placeholder becomes: as many of them as the image has tokens."""
         return self.image_token * self.image_seq_length
 
     def _get_num_multimodal_tokens(self, image_sizes: list | None = None, **kwargs: Any) -> MultiModalData:
@@ -215,23 +268,28 @@ class SSGPAProcessor(ProcessorMixin):
         """Captions from what `generate` returned, with or without the prompt in front.
 
         Args:
-            generated_ids (`torch.Tensor` of shape `(batch * sequences, length)`): Output of `generate`.
+            generated_ids (`torch.Tensor` of shape `(batch * sequences, length)`): Output of `generate`; -100 counts as
+                padding.
             inputs (`BatchFeature`, *optional*): What was given to `generate`; its prompt is cut off where
                 `generated_ids` begin with it (decoder-only systems do, encoder-decoder systems do not).
 
         Returns:
             `list[str]`: One caption a row, special tokens removed, blanks joined.
+
+        Raises:
+            ValueError: The rows are no multiple of the prompts.
         """
         ids = torch.as_tensor(generated_ids)
         prompt = inputs.get("input_ids") if inputs is not None else None
         if prompt is not None:
             prompt = torch.as_tensor(prompt).to(ids.device)
-            prompt = prompt.repeat_interleave(max(1, len(ids) // len(prompt)), 0)
-            length = prompt.shape[1]
-            if ids.shape[1] >= length and torch.equal(ids[:, :length], prompt):
-                ids = ids[:, length:]
-        texts: Sequence[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [" ".join(text.split()) for text in texts]
+            if len(ids) % len(prompt):
+                raise ValueError(f"{len(ids)} generated rows cannot belong to {len(prompt)} prompts.")
+            prompt = prompt.repeat_interleave(len(ids) // len(prompt), 0)
+            if torch.equal(ids[:, : prompt.shape[1]], prompt):
+                ids = ids[:, prompt.shape[1] :]
+        ids = ids.masked_fill(ids < 0, self.tokenizer.pad_token_id or 0)
+        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
 __all__ = ["SSGPAProcessor"]

@@ -1,0 +1,121 @@
+"""Run the common tests of the installed transformers on tiny ssgpa models.
+
+Usage: `python tests/peer/run.py [pytest options]`.
+
+The tests come from the source distribution of the very version that is installed. They are unpacked to a cache folder
+(`SSGPA_PEER_CACHE`, by default `~/.cache/ssgpa/peer-<version>`) and never to this repository.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import transformers
+from PIL import Image
+
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "transformers_peer"
+
+# What the tests import and the source distribution leaves out. Pictures of the Hub become a pair of local ones.
+STUBS = {
+    f"{PACKAGE}/__init__.py": "",
+    f"{PACKAGE}/generation/__init__.py": "",
+    f"{PACKAGE}/generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
+    f"{PACKAGE}/exporters/__init__.py": "",
+    f"{PACKAGE}/exporters/test_export.py": "class ExportTesterMixin:\n    pass\n",
+    f"{PACKAGE}/utils/__init__.py": "",
+    f"{PACKAGE}/utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
+    "utils/fetch_hub_objects_for_ci.py": (
+        "from pathlib import Path\n\n\n"
+        "def url_to_local_path(url, return_url_if_not_found=True):\n"
+        "    folder = Path(__file__).parent\n"
+        "    return [str(folder / 'before.png'), str(folder / 'after.png')] if url.endswith('.png') else url\n"
+    ),
+}
+
+
+def download(folder: Path) -> Path:
+    """Fetch the source distribution of the installed transformers with pip, which installs nothing here."""
+    name = f"transformers=={transformers.__version__}"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "--dest",
+        str(folder),
+        name,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    archives = list(folder.glob("*.tar.gz"))
+    if result.returncode or not archives:
+        reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        sys.exit(f"make test-peer: the source distribution of {name} is not cached and cannot be fetched ({reason}).")
+    return archives[0]
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Copy the test modules out of the archive and write the stubs beside them."""
+    for path, content in STUBS.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+    for side, color in (("before", "gray"), ("after", "teal")):
+        Image.new("RGB", (64, 48), color).save(folder / "utils" / f"{side}.png")
+    with tarfile.open(archive) as members:
+        for member in members:
+            parts = Path(member.name).parts
+            if member.isfile() and len(parts) == 3 and parts[1] == "tests" and parts[2].endswith(".py"):
+                (folder / PACKAGE / parts[2]).write_bytes(members.extractfile(member).read())
+
+
+def prepare(cache: Path) -> None:
+    """Fill the cache folder, whole or not at all."""
+    if (cache / PACKAGE).is_dir():
+        return
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
+        filled = Path(scratch) / "filled"
+        unpack(download(Path(scratch)), filled)
+        if not (filled / PACKAGE / "test_modeling_common.py").is_file():
+            sys.exit("make test-peer: the source distribution of transformers holds no common tests any more.")
+        shutil.rmtree(cache, ignore_errors=True)
+        filled.replace(cache)
+
+
+def main() -> int:
+    """Prepare the cache and hand over to pytest, which prints every skip with its reason."""
+    default = Path.home() / ".cache" / "ssgpa" / f"peer-{transformers.__version__}"
+    cache = Path(os.environ.get("SSGPA_PEER_CACHE", default)).expanduser().resolve()
+    prepare(cache)
+    modules = sorted(str(path) for path in Path(__file__).parent.glob("peer_*.py"))
+    search = os.pathsep.join(filter(None, [str(cache), os.environ.get("PYTHONPATH", "")]))
+    with tempfile.TemporaryDirectory() as home:
+        offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": home, "PYTHONPATH": search}
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "--disable-warnings",
+            "-m",
+            "",
+            "-rs",
+            "-q",
+            *sys.argv[1:],
+            *modules,
+        ]
+        return subprocess.run(command, cwd=ROOT, env=os.environ | offline, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
