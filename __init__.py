@@ -17,9 +17,11 @@
 # import as `ssgpa` may run what follows.
 if __name__ == "ssgpa":
     from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+    from transformers.pipelines import PIPELINE_REGISTRY
 
     from .configuration_ssgpa import SSGPAConfig
     from .modeling_ssgpa import SSGPAForConditionalGeneration, SSGPAModel, SSGPAPreTrainedModel
+    from .pipeline_ssgpa import ChangeCaptioningPipeline
     from .processing_ssgpa import SSGPAProcessor
 
     __version__ = "0.1.0"
@@ -29,7 +31,15 @@ if __name__ == "ssgpa":
     AutoModelForImageTextToText.register(SSGPAConfig, SSGPAForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(SSGPAConfig, SSGPAProcessor, exist_ok=True)
 
+    PIPELINE_REGISTRY.register_pipeline(
+        "change-captioning",
+        pipeline_class=ChangeCaptioningPipeline,
+        pt_model=AutoModelForImageTextToText,
+        type="multimodal",
+    )
+
     __all__ = [
+        "ChangeCaptioningPipeline",
         "SSGPAConfig",
         "SSGPAForConditionalGeneration",
         "SSGPAModel",

@@ -23,6 +23,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput, auto_docstring
+from transformers.utils.generic import maybe_autocast
 
 from .configuration_ssgpa import SSGPAConfig
 from .transport_ssgpa import dustbin_transport
@@ -31,19 +32,22 @@ from .transport_ssgpa import dustbin_transport
 @auto_docstring(custom_intro="What the alignment found: the named evidence behind a caption (ours).")
 @dataclass
 class ChangeEvidence(ModelOutput):
-    r"""
-    transport (`torch.FloatTensor` of shape `(batch_size, parts + 1, parts + 1)`):
-        Transport plan from the parts before to the parts after; the last row and column are the dustbin.
-    changed (`torch.FloatTensor` of shape `(batch_size, 2, parts)`):
-        Share of each part's mass that found no counterpart, in [0, 1].
-    residual (`torch.FloatTensor` of shape `(batch_size, 2, parts, hidden_size)`):
-        Each part less what transport brings to its place from the other image.
-    own_motion (`torch.FloatTensor` of shape `(batch_size, 2, parts, 2)`):
-        Each part's move beyond the camera's, in cells, (rows, columns).
-    camera_shift (`torch.FloatTensor` of shape `(batch_size, 2)`):
-        Shift of the whole scene from before to after, in cells, (rows, columns).
-    change_map (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`):
-        Strongest of the three cues in every cell, in [0, 1].
+    """What the alignment found.
+
+    Args:
+        transport (`torch.FloatTensor` of shape `(batch_size, parts + 1, parts + 1)`):
+            Transport plan from the parts before to the parts after; the last row and column are the dustbin.
+        changed (`torch.FloatTensor` of shape `(batch_size, 2, parts)`):
+            Share of each part's mass that found no counterpart, in [0, 1].
+        residual (`torch.FloatTensor` of shape `(batch_size, 2, parts, hidden_size)`):
+            Each part less what transport brings to its place from the other image.
+        own_motion (`torch.FloatTensor` of shape `(batch_size, 2, parts, 2)`):
+            Each part's move into the other image beyond the camera's, in cells, (rows, columns). Near zero where a
+            part cannot tell its place from its look-alikes.
+        camera_shift (`torch.FloatTensor` of shape `(batch_size, 2)`):
+            Shift of the whole scene from before to after, in cells, (rows, columns).
+        change_map (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`):
+            Strongest of the three cues in every cell, in [0, 1].
     """
 
     transport: torch.FloatTensor | None = None
@@ -73,7 +77,7 @@ def eager_attention_forward(
 class SSGPAAttention(nn.Module):
     """Attention between two sequences of tokens without masks."""
 
-    def __init__(self, config: SSGPAConfig, hidden_size: int, num_heads: int, context_size: int | None = None):
+    def __init__(self, config: SSGPAConfig, hidden_size: int, num_heads: int, context_size: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.head_dim = hidden_size // num_heads
@@ -102,7 +106,7 @@ class SSGPAAttention(nn.Module):
 class SSGPAMLP(nn.Module):
     """Two linear layers; the last one's width may differ from the first one's."""
 
-    def __init__(self, in_size: int, hidden_size: int, out_size: int):
+    def __init__(self, in_size: int, hidden_size: int, out_size: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(in_size, hidden_size)
         self.act = ACT2FN["gelu"]
@@ -135,7 +139,7 @@ def swap_images(states: Tensor) -> Tensor:
 class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
     """One layer of the Change Fusion Adapter: similar parts of the two images help each other."""
 
-    def __init__(self, config: SSGPAConfig):
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
         width, bottleneck = config.part_hidden_size, config.fusion_hidden_size
         heads, eps = config.fusion_num_attention_heads, config.layer_norm_eps
@@ -177,12 +181,15 @@ class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
 class ChangeFusionAdapter(nn.Module):
     """The stack of adapter layers behind the vision tower (paper, abstract; the layer is ours)."""
 
-    def __init__(self, config: SSGPAConfig):
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList([ChangeFusionAdapterLayer(config) for _ in range(config.fusion_layers)])
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor | None]:
         """Fuse (batch, 2, 1 + parts, width); return the same shape and the mean gate (None without layers)."""
+        if self.training and any(layer.gradient_checkpointing for layer in self.layers):
+            # Behind a frozen tower nothing else would ask for gradients, and a reentrant checkpoint would give none.
+            hidden_states = hidden_states.requires_grad_() if hidden_states.is_leaf else hidden_states
         gates = []
         for layer in self.layers:
             hidden_states, gate = layer(hidden_states)
@@ -209,11 +216,11 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 class GlobalPartTransportAlignment(nn.Module):
     """Global-Part Transport Alignment: match the parts of two images, read out what changed, write it back.
 
-    The paper names optimal transport between global and part features; marginals, dustbin, read-outs and write-back are
-    ours.
+    The paper names optimal transport between global and part features; marginals, dustbin, read-outs and write-back
+    are ours.
     """
 
-    def __init__(self, config: SSGPAConfig):
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
         width, inner, eps = config.part_hidden_size, config.alignment_hidden_size, config.layer_norm_eps
         self.part_grid = tuple(config.part_grid)
@@ -238,7 +245,7 @@ class GlobalPartTransportAlignment(nn.Module):
         parts = hidden_states[:, :, 1:]
         raw = self.match_proj(self.match_norm(parts))
         # Matching decides between cosines that differ in the third digit: float32 whatever the autocast.
-        with torch.autocast(device_type=raw.device.type, enabled=False):
+        with maybe_autocast(raw.device.type, enabled=False):
             matching = centred_unit(raw, self.centering)  # (B, 2, N, d)
             masses = self.marginals(F.normalize(raw.float(), dim=-1))
             evidence, brought = self.read_out(parts.float(), matching, masses)
@@ -248,9 +255,8 @@ class GlobalPartTransportAlignment(nn.Module):
         """Masses (batch, 2, parts): a part weighs by its agreement with the other image's global feature."""
         other = F.normalize(swap_images(unit).mean(2), dim=-1)
         agreement = F.relu((unit @ other.unsqueeze(-1)).squeeze(-1)) + 1e-3
-        return (1 - self.marginal_eta) / unit.shape[2] + self.marginal_eta * agreement / agreement.sum(
-            -1, keepdim=True
-        )
+        share = agreement / agreement.sum(-1, keepdim=True)
+        return (1 - self.marginal_eta) / unit.shape[2] + self.marginal_eta * share
 
     def plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
         """Logarithm of the transport plan with dustbin (batch, parts + 1, parts + 1)."""
@@ -260,17 +266,18 @@ class GlobalPartTransportAlignment(nn.Module):
     def read_out(self, parts: Tensor, matching: Tensor, masses: Tensor) -> tuple[ChangeEvidence, Tensor]:
         """Run both passes and derive the evidence; also return what transport brings to each part."""
         cosine = matching[:, 0] @ matching[:, 1].transpose(1, 2)
-        own_centre = self.expected_position(matching)
+        own_centre, located = self.own_place(matching, cosine)
         if self.position_weight:
             with torch.no_grad():
                 matched, weights = self.matches(self.plan(cosine, masses), masses)
-                shift = self.camera_shift(self.motion(weights, own_centre), matched)
+                shift = self.camera_shift(self.motion(weights, own_centre), matched * located)
             cosine = cosine - self.position_weight * self.position_cost(shift)
         log_plan = self.plan(cosine, masses)
         matched, weights = self.matches(log_plan, masses)
         motion = self.motion(weights, own_centre)
-        shift = self.camera_shift(motion.detach(), matched.detach())
-        own_motion = matched.unsqueeze(-1) * (motion - torch.stack([shift, -shift], 1).unsqueeze(2))
+        certain = (matched * located).unsqueeze(-1)
+        shift = self.camera_shift(motion.detach(), certain.detach().squeeze(-1))
+        own_motion = certain * (motion - torch.stack([shift, -shift], 1).unsqueeze(2))
         brought = weights @ swap_images(parts)
         counterpart = F.cosine_similarity(matching, weights @ swap_images(matching), dim=-1)
         travelled = matched * (1 - torch.exp(-own_motion.square().sum(-1) / 2))
@@ -300,18 +307,37 @@ class GlobalPartTransportAlignment(nn.Module):
         rows, columns = (torch.arange(size, device=like.device, dtype=torch.float32) for size in self.part_grid)
         return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).view(-1, 2)
 
-    def expected_position(self, matching: Tensor) -> Tensor:
-        """Where a part finds itself in its own image: plain background matches its own centroid, not its cell."""
-        weights = (matching @ matching.transpose(2, 3) / self.epsilon).softmax(-1)
-        return weights @ self.positions(matching)
+    def own_place(self, matching: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each part finds itself in its own image, and how well that tells it from its like.
+
+        Plain background finds its own centroid, not its cell, and a surface whose look-alikes lie a cell or more away
+        cannot know its own move, however the plan spreads it. (Ours.)
+
+        Args:
+            matching (`torch.Tensor` of shape `(batch, 2, parts, width)`): Unit features.
+            cosine (`torch.Tensor` of shape `(batch, parts, parts)`): Similarity of the parts before and after.
+
+        Returns:
+            `tuple` of `torch.Tensor`: Expected positions (batch, 2, parts, 2) in cells, and `exp(-variance / 2)` of
+            the positions (batch, 2, parts), the variance in square cells.
+        """
+        similarity = matching @ matching.transpose(2, 3)
+        # A part equals itself to the last digit; across images noise keeps even the true counterpart from that.
+        best = torch.stack([cosine.amax(2), cosine.amax(1)], 1)
+        excess = F.relu(similarity.diagonal(dim1=2, dim2=3) - best)
+        weights = ((similarity - torch.diag_embed(excess)) / self.epsilon).softmax(-1)
+        positions = self.positions(matching)
+        centre = weights @ positions
+        variance = (weights @ positions.square() - centre.square()).sum(-1).clamp_min(0)
+        return centre, torch.exp(-variance / 2)
 
     def motion(self, weights: Tensor, own_centre: Tensor) -> Tensor:
         """Move of every part into the other image (batch, 2, parts, 2), in cells."""
         return weights @ self.positions(weights) - own_centre
 
-    def camera_shift(self, motion: Tensor, matched: Tensor) -> Tensor:
+    def camera_shift(self, motion: Tensor, certain: Tensor) -> Tensor:
         """Shift of the scene from before to after (batch, 2), as seen from both sides alike."""
-        forth, back = (weighted_median(motion[:, side], matched[:, side] + 1e-6) for side in (0, 1))
+        forth, back = (weighted_median(motion[:, side], certain[:, side] + 1e-6) for side in (0, 1))
         return (forth - back) / 2
 
     def position_cost(self, shift: Tensor) -> Tensor:
@@ -329,49 +355,12 @@ class GlobalPartTransportAlignment(nn.Module):
         pulled = ((1 - changed) * -evidence.residual).to(dtype)
         new_parts = parts + self.part_scale.to(dtype) * pulled + self.evidence_mlp(cues)
         shifts = torch.stack([evidence.camera_shift, -evidence.camera_shift], 1).to(dtype)
-        context = torch.cat([(1 - changed) * brought, changed * evidence.residual], 2).to(dtype)
-        context = torch.cat([context, self.shift_embedding(shifts).unsqueeze(2)], 2)
-        context = self.context_norm(context).flatten(0, 1)
+        # Weighted after the norm, which would undo the weights.
+        context = self.context_norm(torch.cat([brought, evidence.residual], 2).to(dtype))
+        context = context * torch.cat([1 - changed, changed], 2).to(dtype)
+        context = torch.cat([context, self.shift_embedding(shifts).unsqueeze(2)], 2).flatten(0, 1)
         attended = self.global_attn(self.global_norm(global_token).flatten(0, 1), context).unflatten(0, (-1, 2))
         return torch.cat([global_token + self.global_scale.to(dtype) * attended, new_parts], 2)
 
 
-class ContrastLoss(nn.Module):
-    """Symmetric InfoNCE between the two images of a scene and those of sampled other scenes.
-
-    The similarity is that of transport, `2 sum Pi (1 - C)`, with no gradient through the plan (ours).
-    """
-
-    def __init__(self, config: SSGPAConfig):
-        super().__init__()
-        self.negatives = config.contrast_negatives
-        self.logit_scale = nn.Parameter(torch.empty(()))
-
-    def forward(self, matching: Tensor, alignment: GlobalPartTransportAlignment, scene_ids: Tensor | None) -> Tensor:
-        """Mean loss over the batch, a scalar; zero where no pair has a negative."""
-        batch = matching.shape[0]
-        scene_ids = torch.arange(batch, device=matching.device) if scene_ids is None else scene_ids
-        shifts = 1 + torch.randperm(max(batch - 1, 0), device=matching.device)[: self.negatives]
-        shifts = torch.cat([shifts.new_zeros(1), shifts])  # (1 + S,), the pair itself first
-        before = torch.arange(batch, device=matching.device).repeat(len(shifts))
-        after = (before + shifts.repeat_interleave(batch)) % batch
-        similarity = self.similarity(matching, alignment, before, after).view(len(shifts), batch)
-        logits = similarity * self.logit_scale.float().exp()
-        same = (scene_ids[before] == scene_ids[after]).view_as(logits)
-        same[0] = False
-        logits = logits.masked_fill(same, float("-inf"))
-        # Read along the shifts, row s of column i is (before i, after i + s); rolled, it is (before i - s, after i).
-        rolled = torch.stack([row.roll(int(s)) for row, s in zip(logits, shifts, strict=True)])
-        return -(logits.log_softmax(0)[0] + rolled.log_softmax(0)[0]).mean() / 2
-
-    @staticmethod
-    def similarity(matching: Tensor, alignment: GlobalPartTransportAlignment, before: Tensor, after: Tensor) -> Tensor:
-        """Transport similarity of the indexed images before and after, (pairs,)."""
-        cosine = matching[before, 0] @ matching[after, 1].transpose(1, 2)
-        with torch.no_grad():
-            masses = torch.full_like(matching[before, :, :, 0], 1 / matching.shape[2])
-            plan = alignment.plan(cosine, masses)[:, :-1, :-1].exp()
-        return 2 * (plan * cosine).sum((1, 2))
-
-
-__all__ = ["ChangeEvidence", "ChangeFusionAdapter", "ContrastLoss", "GlobalPartTransportAlignment"]
+__all__ = ["ChangeEvidence", "ChangeFusionAdapter", "GlobalPartTransportAlignment"]

@@ -13,75 +13,82 @@
 # limitations under the License.
 """SSGPA model configuration."""
 
+from typing import Any, ClassVar
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
 
-@auto_docstring(checkpoint="ssgpa-clevr-tiny")
+@auto_docstring(
+    custom_intro="Sizes and rates of SSGPA; which classes are built follows from the sub-configurations.",
+    checkpoint="ssgpa-clevr-tiny",
+)
 @strict
 class SSGPAConfig(PreTrainedConfig):
-    r"""
-    qformer_config (`dict`, *optional*):
-        Configuration of a Q-Former that summarises each image in `num_query_tokens` tokens. Without it every token of
-        both images goes to the language model through one linear layer.
-    part_grid (`list[int]`, *optional*):
-        Rows and columns of the parts of one image. Derived from the vision configuration's `image_size` and
-        `patch_size` where it has them; needed for towers that return feature maps.
-    part_hidden_size (`int`, *optional*):
-        Width of the parts. Towers that return tokens keep their own width; feature maps are projected to this one,
-        by default the width of the last map.
-    num_query_tokens (`int`, *optional*, defaults to 32):
-        Query tokens an image, with a Q-Former.
-    qformer_input_ids (`list[int]`, *optional*):
-        The fixed instruction that an InstructBLIP Q-Former reads beside its queries.
-    fusion_layers (`int`, *optional*, defaults to 4):
-        Layers of the Change Fusion Adapter; 0 leaves the tower's features as they are.
-    fusion_hidden_size (`int`, *optional*):
-        Bottleneck of the adapter, by default a quarter of the parts' width.
-    fusion_num_attention_heads (`int`, *optional*, defaults to 4):
-        Attention heads in the bottleneck.
-    gate_sharpness (`float`, *optional*, defaults to 10.0):
-        Slope of the similarity gate; 0 turns the gated cross-attention into plain attention at half strength.
-    gate_threshold (`float`, *optional*, defaults to 0.5):
-        Cosine at which the gate is half open, at the start of training.
-    alignment_hidden_size (`int`, *optional*, defaults to 256):
-        Width of the matching space and of the write-back.
-    alignment_num_attention_heads (`int`, *optional*, defaults to 4):
-        Heads of the attention that writes the evidence into the global token.
-    centering (`float`, *optional*, defaults to 0.5):
-        Share of the pair's mean feature that is removed before matching.
-    marginal_eta (`float`, *optional*, defaults to 0.5):
-        How far a part's mass follows its agreement with the other image's global feature; 0 is uniform.
-    dustbin_score (`float`, *optional*, defaults to 0.3):
-        Score of the dustbin at the start of training, in cosine units.
-    transport_epsilon (`float`, *optional*, defaults to 0.05):
-        Entropic regularisation, in cosine units.
-    sinkhorn_iterations (`int`, *optional*, defaults to 50):
-        Averaged Sinkhorn updates.
-    position_weight (`float`, *optional*, defaults to 0.1):
-        Weight of the position term in the second transport pass; 0 skips that pass.
-    caption_weight (`float`, *optional*, defaults to 1.0):
-        Weight of the caption's cross-entropy.
-    contrast_weight (`float`, *optional*, defaults to 0.1):
-        Weight of the contrast between this scene and others of the batch.
-    contrast_negatives (`int`, *optional*, defaults to 7):
-        Scenes sampled from the batch as negatives.
-    contrast_temperature (`float`, *optional*, defaults to 0.07):
-        Temperature of the contrast at the start of training.
+    r"""Configuration of SSGPA.
+
+    Args:
+        qformer_config (`dict`, *optional*):
+            Configuration of a Q-Former that summarises each image in `num_query_tokens` tokens. Without it every token
+            of both images goes to the language model through one linear layer.
+        part_grid (`list[int]`, *optional*):
+            Rows and columns of the parts of one image. Derived from the vision configuration's `image_size` and
+            `patch_size` where it has them; needed for towers that return feature maps.
+        part_hidden_size (`int`, *optional*):
+            Width of the parts. Towers that return tokens keep their own width; feature maps are projected to this one,
+            by default the width of the last map.
+        num_query_tokens (`int`, *optional*, defaults to 32):
+            Query tokens an image, with a Q-Former.
+        qformer_input_ids (`list[int]`, *optional*):
+            The fixed instruction that an InstructBLIP Q-Former reads beside its queries.
+        fusion_layers (`int`, *optional*, defaults to 4):
+            Layers of the Change Fusion Adapter; 0 leaves the tower's features as they are.
+        fusion_hidden_size (`int`, *optional*):
+            Bottleneck of the adapter, by default a quarter of the parts' width.
+        fusion_num_attention_heads (`int`, *optional*, defaults to 4):
+            Attention heads in the bottleneck.
+        gate_sharpness (`float`, *optional*, defaults to 10.0):
+            Slope of the similarity gate; 0 turns the gated cross-attention into plain attention at half strength.
+        gate_threshold (`float`, *optional*, defaults to 0.5):
+            Cosine at which the gate is half open, at the start of training.
+        alignment_hidden_size (`int`, *optional*, defaults to 256):
+            Width of the matching space and of the write-back.
+        alignment_num_attention_heads (`int`, *optional*, defaults to 4):
+            Heads of the attention that writes the evidence into the global token.
+        centering (`float`, *optional*, defaults to 0.5):
+            Share of the pair's mean feature that is removed before matching.
+        marginal_eta (`float`, *optional*, defaults to 0.5):
+            How far a part's mass follows its agreement with the other image's global feature; 0 is uniform.
+        dustbin_score (`float`, *optional*, defaults to 0.3):
+            Score of the dustbin at the start of training, in cosine units.
+        transport_epsilon (`float`, *optional*, defaults to 0.05):
+            Entropic regularisation, in cosine units.
+        sinkhorn_iterations (`int`, *optional*, defaults to 50):
+            Sinkhorn updates. The first ten or so leave it far from the masses.
+        position_weight (`float`, *optional*, defaults to 0.1):
+            Weight of the position term in the second transport pass; 0 skips that pass.
+        caption_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the caption's cross-entropy.
+        contrast_weight (`float`, *optional*, defaults to 0.1):
+            Weight of the contrast between this scene and others of the batch.
+        contrast_negatives (`int`, *optional*, defaults to 7):
+            Scenes sampled from the batch as negatives.
+        contrast_temperature (`float`, *optional*, defaults to 0.07):
+            Temperature of the contrast at the start of training.
 
     Example:
-
     ```python
     >>> from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration
 
     >>> configuration = SSGPAConfig(vision_config={"model_type": "clip_vision_model"}, image_token_id=32000)
     >>> model = SSGPAForConditionalGeneration(configuration)
-    ```"""
+    ```
+    """
 
     model_type = "ssgpa"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="instructblip_vision_model"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
         "qformer_config": SubConfigSpec(config_class=AutoConfig, model_type="instructblip_qformer", optional=True),
@@ -116,7 +123,7 @@ class SSGPAConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.part_hidden_size = self.part_hidden_size or self._tower_width()
         self.part_grid = list(self.part_grid) if self.part_grid is not None else self._tower_grid()
@@ -128,30 +135,57 @@ class SSGPAConfig(PreTrainedConfig):
     def _tower_width(self) -> int:
         return getattr(self.vision_config, "hidden_size", None) or self.vision_config.hidden_sizes[-1]
 
-    def _tower_grid(self) -> list[int]:
-        image_size = getattr(self.vision_config, "image_size", None)
-        patch_size = getattr(self.vision_config, "patch_size", None)
-        if image_size is None or patch_size is None:
-            raise ValueError(
-                f"`part_grid` (rows, columns) is needed: a {self.vision_config.model_type} tower does not tell how many "
-                "parts it makes of an image."
-            )
-        sides = image_size if isinstance(image_size, list | tuple) else (image_size, image_size)
-        patches = patch_size if isinstance(patch_size, list | tuple) else (patch_size, patch_size)
+    def _tower_grid(self) -> list[int] | None:
+        sizes = [getattr(self.vision_config, name, None) for name in ("hidden_size", "image_size", "patch_size")]
+        if None in sizes:
+            return None
+        sides, patches = ([size, size] if isinstance(size, int) else list(size) for size in sizes[1:])
         return [side // patch for side, patch in zip(sides, patches, strict=True)]
 
-    def validate_sizes(self):
-        """Check that heads divide widths and that rates lie where they mean something."""
+    def validate_part_grid(self) -> None:
+        """Check the parts' grid and width against those of a tower that tells its own."""
+        tower = self.vision_config.model_type
+        grid, expected = self.part_grid, self._tower_grid()
+        if grid is None:
+            raise ValueError(
+                f"`part_grid` (rows, columns) is needed: a {tower} tower does not tell how many parts it makes of an "
+                "image."
+            )
+        if len(grid) != 2 or min(grid) < 1:
+            raise ValueError(f"`part_grid` must be two positive numbers, (rows, columns), got {grid}.")
+        if expected is not None and grid != expected:
+            raise ValueError(f"`part_grid` is {grid}, but the {tower} tower makes {expected} parts of an image.")
+        if expected is not None and self.part_hidden_size != self._tower_width():
+            raise ValueError(
+                f"`part_hidden_size` is {self.part_hidden_size}, but the {tower} tower's tokens keep their own width "
+                f"of {self._tower_width()}."
+            )
+
+    def validate_widths(self) -> None:
+        """Check that heads divide widths."""
         for width, heads in (
             ("fusion_hidden_size", "fusion_num_attention_heads"),
             ("alignment_hidden_size", "alignment_num_attention_heads"),
         ):
-            if getattr(self, width) is not None and getattr(self, width) % getattr(self, heads):
-                raise ValueError(f"`{width}` ({getattr(self, width)}) must be a multiple of `{heads}`.")
-        if not 0.0 <= self.marginal_eta <= 1.0:
-            raise ValueError(f"`marginal_eta` must lie in [0, 1], got {self.marginal_eta}.")
-        if self.transport_epsilon <= 0.0 or self.sinkhorn_iterations < 1:
-            raise ValueError("`transport_epsilon` must be positive and `sinkhorn_iterations` at least 1.")
+            if getattr(self, width) % getattr(self, heads):
+                raise ValueError(
+                    f"`{width}` ({getattr(self, width)}) must be a multiple of `{heads}` ({getattr(self, heads)})."
+                )
+
+    def validate_rates(self) -> None:
+        """Check that rates and counts lie where they mean something."""
+        for name in ("marginal_eta", "centering"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}.")
+        for name in ("transport_epsilon", "contrast_temperature"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
+        for name in ("position_weight", "caption_weight", "contrast_weight", "fusion_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        for name in ("sinkhorn_iterations", "contrast_negatives", "num_query_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
 
     @property
     def num_parts(self) -> int:

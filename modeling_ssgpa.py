@@ -14,28 +14,40 @@
 """PyTorch SSGPA model."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, InstructBlipVisionConfig, InstructBlipVisionModel
+from transformers import (
+    AutoModel,
+    InstructBlipForConditionalGeneration,
+    InstructBlipVisionConfig,
+    InstructBlipVisionModel,
+)
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast, BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.models.blip_2.modeling_blip_2 import Blip2VisionConfig, Blip2VisionModel
 from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerConfig, InstructBlipQFormerModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, can_return_tuple
+from transformers.utils import (
+    ModelOutput,
+    TransformersKwargs,
+    auto_docstring,
+    can_return_tuple,
+    torch_compilable_check,
+)
 
 from .alignment_ssgpa import (
     ChangeEvidence,
     ChangeFusionAdapter,
     ChangeFusionAdapterLayer,
-    ContrastLoss,
     GlobalPartTransportAlignment,
 )
 from .configuration_ssgpa import SSGPAConfig
+from .losses_ssgpa import ContrastLoss
 from .transport_ssgpa import log_sinkhorn
 
 
@@ -44,19 +56,32 @@ AutoModel.register(InstructBlipVisionConfig, InstructBlipVisionModel, exist_ok=T
 AutoModel.register(Blip2VisionConfig, Blip2VisionModel, exist_ok=True)
 AutoModel.register(InstructBlipQFormerConfig, InstructBlipQFormerModel, exist_ok=True)
 
+# Where the parts of an InstructBLIP checkpoint go; the first match counts.
+_INSTRUCTBLIP_PREFIXES = {
+    "vision_model.": "model.vision_tower.tower.",
+    "qformer.": "model.connector.qformer.",
+    "query_tokens": "model.connector.query_tokens",
+    "language_projection.": "model.connector.language_projection.",
+    "language_model.model.": "model.language_model.",
+    "language_model.lm_head.": "lm_head.",
+}
+_NEW_PARTS = ("model.change_fusion_adapter.", "model.alignment.", "model.connector.global_projection.", "contrast.")
+
 
 @auto_docstring(custom_intro="Visual tokens of a pair and the evidence they rest on.")
 @dataclass
 class SSGPAImageFeatures(BaseModelOutputWithPooling):
-    r"""
-    pooler_output (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`):
-        One entry a pair: the tokens of the image before, then those of the image after.
-    evidence (`ChangeEvidence`):
-        The alignment's outputs.
-    matching_features (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
-        Unit features in which parts are matched.
-    fusion_gate (`torch.FloatTensor`, *optional*):
-        Mean of the adapter's similarity gates.
+    r"""What `get_image_features` returns.
+
+    Args:
+        pooler_output (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`):
+            One entry a pair: the tokens of the image before, then those of the image after.
+        evidence (`ChangeEvidence`):
+            The alignment's outputs.
+        matching_features (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
+            Unit features in which parts are matched.
+        fusion_gate (`torch.FloatTensor`, *optional*):
+            Mean of the adapter's similarity gates.
     """
 
     evidence: ChangeEvidence | None = None
@@ -67,9 +92,11 @@ class SSGPAImageFeatures(BaseModelOutputWithPooling):
 @auto_docstring
 @dataclass
 class SSGPAModelOutputWithPast(BaseModelOutputWithPast):
-    r"""
-    image_features (`SSGPAImageFeatures`, *optional*):
-        What `get_image_features` returned, where images were given.
+    r"""What the model without a head returns.
+
+    Args:
+        image_features (`SSGPAImageFeatures`, *optional*):
+            What `get_image_features` returned, where images were given.
     """
 
     image_features: SSGPAImageFeatures | None = None
@@ -78,21 +105,23 @@ class SSGPAModelOutputWithPast(BaseModelOutputWithPast):
 @auto_docstring
 @dataclass
 class SSGPACausalLMOutputWithPast(ModelOutput):
-    r"""
-    loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
-        Weighted sum of the losses.
-    loss_parts (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
-        The scalars that were added up to `loss`, weights included.
-    logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`):
-        Prediction scores of the language modelling head.
-    past_key_values (`Cache`, *optional*, returned when `use_cache=True`):
-        Keys and values of the language model.
-    image_hidden_states (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`, *optional*):
-        The visual tokens of each pair.
-    evidence (`ChangeEvidence`, *optional*, returned when `output_evidence=True`):
-        The alignment's outputs.
-    fusion_gate (`torch.FloatTensor`, *optional*):
-        Mean of the adapter's similarity gates; near 0 or 1 it gates nothing.
+    r"""What the model with a head returns.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
+            Weighted sum of the losses.
+        loss_parts (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
+            The scalars that were added up to `loss`, weights included.
+        logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`):
+            Prediction scores of the language modelling head.
+        past_key_values (`Cache`, *optional*, returned when `use_cache=True`):
+            Keys and values of the language model.
+        image_hidden_states (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`, *optional*):
+            The visual tokens of each pair.
+        evidence (`ChangeEvidence`, *optional*, returned when `output_evidence=True`):
+            The alignment's outputs.
+        fusion_gate (`torch.FloatTensor`, *optional*):
+            Mean of the adapter's similarity gates; near 0 or 1 it gates nothing.
     """
 
     loss: torch.FloatTensor | None = None
@@ -112,13 +141,15 @@ class SSGPAVisionTower(nn.Module):
     This is the one place that tells a tower of tokens from a tower of maps.
     """
 
-    def __init__(self, config: SSGPAConfig):
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
         self.num_parts = config.num_parts
         self.part_grid = tuple(config.part_grid)
-        self.tower = AutoModel.from_config(config.vision_config)
-        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) return maps and know no patch size.
-        self.returns_maps = getattr(config.vision_config, "patch_size", None) is None
+        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) return maps, of several widths, and have
+        # no attention whose implementation could be chosen.
+        self.returns_maps = getattr(config.vision_config, "hidden_size", None) is None
+        attention = {"attn_implementation": "eager"} if self.returns_maps else {}
+        self.tower = AutoModel.from_config(config.vision_config, **attention)
         if self.returns_maps:
             channels = config.vision_config.hidden_sizes[-1]
             self.part_projection = nn.Conv2d(channels, config.part_hidden_size, kernel_size=1)
@@ -134,19 +165,31 @@ class SSGPAVisionTower(nn.Module):
     def _tower_trains(self) -> bool:
         return any(parameter.requires_grad for parameter in self.tower.parameters())
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutput:
         """Encode both images of each pair.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The pairs.
+            **kwargs: Passed on to the tower.
 
         Returns:
-            `torch.Tensor` of shape `(batch, 2, 1 + parts, part_hidden_size)`: The global token, then the parts.
+            `BaseModelOutput`: `last_hidden_state` (batch, 2, 1 + parts, part_hidden_size), the global token, then the
+            parts; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._tower_trains()):
-            output = self.tower(pixel_values.flatten(0, 1)).last_hidden_state
-        tokens = self._tokens_of_maps(output) if self.returns_maps else self._tokens_of_sequence(output)
-        return tokens.unflatten(0, (-1, 2))
+            outputs = self.tower(self._images(pixel_values).to(self.tower.dtype), return_dict=True, **kwargs)
+        hidden_states = outputs.last_hidden_state
+        tokens = self._tokens_of_maps(hidden_states) if self.returns_maps else self._tokens_of_sequence(hidden_states)
+        return BaseModelOutput(
+            last_hidden_state=tokens.unflatten(0, (-1, 2)),
+            hidden_states=outputs.get("hidden_states"),
+            attentions=outputs.get("attentions"),
+        )
+
+    def _images(self, pixel_values: Tensor) -> Tensor:
+        images = pixel_values.flatten(0, 1)
+        # Convolutions and batch norms run half as fast again on channels-last maps.
+        return images.contiguous(memory_format=torch.channels_last) if self.returns_maps else images
 
     def _tokens_of_maps(self, maps: Tensor) -> Tensor:
         if tuple(maps.shape[2:]) != self.part_grid:
@@ -171,7 +214,7 @@ class SSGPAVisionTower(nn.Module):
 class SSGPALinearConnector(nn.Module):
     """All tokens of both images, through one linear layer."""
 
-    def __init__(self, config: SSGPAConfig):
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.part_hidden_size, eps=config.layer_norm_eps)
         self.language_projection = nn.Linear(config.part_hidden_size, config.text_config.hidden_size)
@@ -184,7 +227,7 @@ class SSGPALinearConnector(nn.Module):
 class SSGPAQFormerConnector(nn.Module):
     """A Q-Former that reads each image, and the projected global token in front of its queries."""
 
-    def __init__(self, config: SSGPAConfig):
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
         width = config.qformer_config.hidden_size
         self.instruction = config.qformer_input_ids
@@ -210,12 +253,14 @@ class SSGPAQFormerConnector(nn.Module):
 
 @auto_docstring
 class SSGPAPreTrainedModel(PreTrainedModel):
+    """What SSGPA's models share: names for loading and parallelism, and the initialisation of their own parameters."""
+
     config: SSGPAConfig
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["ChangeFusionAdapterLayer", "GlobalPartTransportAlignment"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _no_split_modules: ClassVar[list[str]] = ["ChangeFusionAdapterLayer", "GlobalPartTransportAlignment"]
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -247,7 +292,9 @@ class SSGPAPreTrainedModel(PreTrainedModel):
 
 @auto_docstring(custom_intro="Vision tower, adapter, alignment, connector and language model, without a head.")
 class SSGPAModel(SSGPAPreTrainedModel):
-    def __init__(self, config: SSGPAConfig):
+    """SSGPA without a language modelling head."""
+
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__(config)
         self.vision_tower = SSGPAVisionTower(config)
         self.change_fusion_adapter = ChangeFusionAdapter(config)
@@ -274,22 +321,29 @@ class SSGPAModel(SSGPAPreTrainedModel):
         vision_features: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | SSGPAImageFeatures:
-        r"""
-        pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`):
-            Image before and image after, `pair_layout="pair"` of the processor.
-        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
-            Output of `vision_tower` computed before, in place of `pixel_values`.
+        r"""Encode, fuse, align and project the images of each pair.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`, *optional*):
+                Image before and image after, `pair_layout="pair"` of the processor.
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+                `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
+            kwargs (`TransformersKwargs`, *optional*):
+                Passed on to the vision tower.
         """
         if (pixel_values is None) == (vision_features is None):
             raise ValueError("Give either `pixel_values` or `vision_features`.")
+        encoded = BaseModelOutput(last_hidden_state=vision_features)
         if vision_features is None:
             self._check_pairs(pixel_values)
-            vision_features = self.vision_tower(pixel_values)
-        fused, gate = self.change_fusion_adapter(vision_features)
+            encoded = self.vision_tower(pixel_values, **kwargs)
+        fused, gate = self.change_fusion_adapter(encoded.last_hidden_state)
         aligned, evidence, matching = self.alignment(fused)
         return SSGPAImageFeatures(
             last_hidden_state=aligned,
             pooler_output=self.connector(aligned),
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
             evidence=evidence,
             matching_features=matching,
             fusion_gate=gate,
@@ -304,16 +358,19 @@ class SSGPAModel(SSGPAPreTrainedModel):
             )
 
     def get_placeholder_mask(self, input_ids: Tensor | None, inputs_embeds: Tensor, image_tokens: Tensor) -> Tensor:
-        """Where the image tokens go (batch, sequence, 1); their number must be that of the visual tokens."""
+        """Where the image tokens go (batch, sequence, 1); every prompt must hold as many as its pair has tokens."""
         if input_ids is None:
             token = torch.full((), self.config.image_token_id, dtype=torch.long, device=inputs_embeds.device)
             mask = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
         else:
             mask = input_ids == self.config.image_token_id
-        if mask.sum() != image_tokens.shape[0] * image_tokens.shape[1]:
-            raise ValueError(
-                f"The prompts hold {int(mask.sum())} image tokens, the pairs give "
-                f"{image_tokens.shape[0]} x {image_tokens.shape[1]} visual tokens."
+        if mask.device.type != "meta":  # where numbers are counted and none is known
+            torch_compilable_check(
+                (mask.sum(-1) == image_tokens.shape[1]).all() & (len(mask) == len(image_tokens)),
+                lambda: (
+                    f"The prompts hold {mask.sum(-1).tolist()} image tokens, the {len(image_tokens)} pairs give "
+                    f"{image_tokens.shape[1]} visual tokens each: check the processor's `image_seq_length`."
+                ),
             )
         return mask.unsqueeze(-1).to(inputs_embeds.device)
 
@@ -331,13 +388,27 @@ class SSGPAModel(SSGPAPreTrainedModel):
         mm_encoder_outputs: dict[str, SSGPAImageFeatures] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | SSGPAModelOutputWithPast:
-        r"""
-        pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`):
-            Image before and image after.
-        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
-            Output of `vision_tower` computed before, in place of `pixel_values`.
-        mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
-            `{"image": get_image_features(...)}` computed before, in place of both.
+        r"""Read prompts and pairs up to the last hidden states.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                Prompt with the placeholders of both images, and the caption in training.
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`, *optional*):
+                Image before and image after, `pair_layout="pair"` of the processor.
+            attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
+                1 for tokens, 0 for padding.
+            position_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                Positions of the tokens.
+            past_key_values (`Cache`, *optional*):
+                Keys and values of the tokens before.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
+                Embeddings in place of `input_ids`.
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+                `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
+            mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
+                `{"image": get_image_features(...)}` computed before, in place of both.
+            kwargs (`TransformersKwargs`, *optional*):
+                Passed on to the language model.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
@@ -373,19 +444,68 @@ class SSGPAModel(SSGPAPreTrainedModel):
 
 @auto_docstring(custom_intro="SSGPA with a language modelling head: two pictures in, a sentence about the change out.")
 class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
-    _tp_plan = {"lm_head": "colwise_gather_output"}
+    """SSGPA with a language modelling head and its losses."""
 
-    def __init__(self, config: SSGPAConfig):
+    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
+
+    def __init__(self, config: SSGPAConfig) -> None:
         super().__init__(config)
         self.model = SSGPAModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.contrast = ContrastLoss(config)
         self.post_init()
 
+    @classmethod
+    def from_instructblip(
+        cls, pretrained: str | InstructBlipForConditionalGeneration, **kwargs: Any
+    ) -> "SSGPAForConditionalGeneration":
+        """Start from an InstructBLIP checkpoint: a frozen language model needs a bridge that is aligned to it already.
+
+        Vision tower, Q-Former, its queries and projection, and the language model are taken over; adapter, alignment
+        and the global token's projection are new.
+
+        Args:
+            pretrained (`str` or `InstructBlipForConditionalGeneration`): The checkpoint, or the model itself.
+            kwargs: Fields of [`SSGPAConfig`]; `qformer_input_ids` is the Q-Former's fixed instruction.
+
+        Returns:
+            `SSGPAForConditionalGeneration`: In evaluation mode, in the checkpoint's dtype.
+
+        Raises:
+            ValueError: The checkpoint lacks a weight of a part that should come from it.
+        """
+        if isinstance(pretrained, str):
+            pretrained = InstructBlipForConditionalGeneration.from_pretrained(pretrained, dtype="auto")
+        source = pretrained.config
+        parts = {name: getattr(source, name).to_dict() for name in ("vision_config", "qformer_config", "text_config")}
+        parts |= {"num_query_tokens": source.num_query_tokens, "image_token_id": source.image_token_index}
+        config = SSGPAConfig(**{name: value for name, value in (parts | kwargs).items() if value is not None})
+        weights = {}
+        for name, tensor in pretrained.state_dict().items():
+            prefix = next((prefix for prefix in _INSTRUCTBLIP_PREFIXES if name.startswith(prefix)), "")
+            weights[_INSTRUCTBLIP_PREFIXES.get(prefix, "") + name.removeprefix(prefix)] = tensor
+        model, report = cls.from_pretrained(
+            None, config=config, state_dict=weights, dtype=pretrained.dtype, output_loading_info=True
+        )
+        absent = sorted(name for name in report["missing_keys"] if not name.startswith(_NEW_PARTS))
+        if absent or report["mismatched_keys"]:
+            raise ValueError(f"The InstructBLIP checkpoint does not fit: {absent or report['mismatched_keys']}.")
+        return model
+
     def get_output_embeddings(self) -> nn.Module:
         """The language modelling head."""
         return self.lm_head
+
+    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+        # `generate` encodes under the name `pixel_values` alone, and would drop features computed before.
+        vision_features = model_kwargs.pop("vision_features", None)
+        if vision_features is not None:
+            encoded = self.get_image_features(
+                model_kwargs.pop("pixel_values", None), vision_features, return_dict=True
+            )
+            model_kwargs["mm_encoder_outputs"] = {"image": encoded}
+        return super()._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
 
     @auto_docstring
     def get_image_features(
@@ -394,9 +514,15 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         vision_features: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | SSGPAImageFeatures:
-        r"""
-        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
-            Output of `vision_tower` computed before, in place of `pixel_values`.
+        r"""Encode, fuse, align and project the images of each pair.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`, *optional*):
+                Image before and image after, `pair_layout="pair"` of the processor.
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+                `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
+            kwargs (`TransformersKwargs`, *optional*):
+                Not used.
         """
         return self.model.get_image_features(pixel_values, vision_features, **kwargs)
 
@@ -418,20 +544,37 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         output_evidence: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | SSGPACausalLMOutputWithPast:
-        r"""
-        pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`):
-            Image before and image after.
-        scene_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            Scene of each pair; pairs of one scene are never each other's negatives. By default all differ.
-        vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
-            Output of `vision_tower` computed before, in place of `pixel_values`.
-        mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
-            `{"image": get_image_features(...)}` computed before, in place of both.
-        output_evidence (`bool`, *optional*, defaults to `False`):
-            Return the alignment's outputs.
+        r"""Predict the caption, and its losses where labels are given.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                Prompt with the placeholders of both images, and the caption in training.
+            pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`, *optional*):
+                Image before and image after, `pair_layout="pair"` of the processor.
+            attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
+                1 for tokens, 0 for padding.
+            position_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                Positions of the tokens.
+            past_key_values (`Cache`, *optional*):
+                Keys and values of the tokens before.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
+                Embeddings in place of `input_ids`.
+            labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                The caption's tokens and the end token; -100 elsewhere.
+            logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
+                Positions whose logits are computed, counted from the end; 0 for all. With `labels`, an integer.
+            scene_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+                Scene of each pair; pairs of one scene are never each other's negatives. By default all differ.
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+                `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
+            mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
+                `{"image": get_image_features(...)}` computed before, in place of both.
+            output_evidence (`bool`, *optional*, defaults to `False`):
+                Return the alignment's outputs.
+            kwargs (`TransformersKwargs`, *optional*):
+                Passed on to the language model.
 
         Example:
-
         ```python
         >>> import ssgpa
         >>> from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -441,7 +584,8 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         >>> inputs = processor(images=["before.png", "after.png"], return_tensors="pt")
         >>> ids = model.generate(**inputs, max_new_tokens=40)
         >>> processor.post_process_captions(ids, inputs)
-        ```"""
+        ```
+        """
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -474,16 +618,17 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         labels: Tensor,
         features: SSGPAImageFeatures | None,
         scene_ids: Tensor | None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> dict[str, Tensor]:
-        """Weighted losses by name. Auxiliary ones count in training only, where the batch gives them negatives."""
+        """Weighted losses by name. Auxiliary ones count in training only."""
         vocab_size = self.config.text_config.vocab_size
-        caption = self.loss_function(logits=logits, labels=labels, vocab_size=vocab_size, **kwargs)
+        kept = labels[:, -logits.shape[1] :]  # all, or the last ones under `logits_to_keep`
+        caption = self.loss_function(logits=logits, labels=kept, vocab_size=vocab_size, **kwargs)
         parts = {"caption": self.config.caption_weight * caption}
-        if features is not None and self.training and self.config.contrast_weight and len(labels) > 1:
+        if features is not None and self.training and self.contrast.weight:
             contrast = self.contrast(features.matching_features, self.model.alignment, scene_ids)
             share = self._share_of_batch(labels, kwargs.get("num_items_in_batch"))
-            parts["contrast"] = self.config.contrast_weight * share * contrast
+            parts["contrast"] = self.contrast.weight * share * contrast
         return parts
 
     @staticmethod
