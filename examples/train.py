@@ -13,57 +13,90 @@ One YAML file is one run; pairs on the command line override it:
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --resume_from_checkpoint true
 """
 
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from datasets import Dataset, DatasetDict
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
-from ssgpa.training.arguments import DataArguments, ModelArguments, parse_arguments
+from ssgpa.data.files import write_json
+from ssgpa.data.prepared import is_prepared
+from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
+from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
-from ssgpa.training.pairs import PairCollator, PairDataset
-from ssgpa.training.systems import create_system, load_system, set_trainable
-from ssgpa.training.trainer import ChangeCaptioningTrainer, parameter_report
+from ssgpa.training.pairs import PairDataset
+from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
+from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
-def start_system(model_arguments: ModelArguments, splits: dict) -> tuple:
+def load_splits(data_dir: str) -> DatasetDict:
+    """Load prepared data, or say how to make it."""
+    if not data_dir:
+        raise ValueError("--data_dir is missing: a folder that examples/prepare_data.py wrote.")
+    if not is_prepared(Path(data_dir)):
+        raise FileNotFoundError(
+            f"{data_dir} is not a prepared folder. Make one with `python examples/render_clevr_change.py --output_dir "
+            "datasets/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
+            f"clevr_change --source datasets/clevr --output_dir {data_dir} --hint_grid 8 12`."
+        )
+    return load_prepared(data_dir)
+
+
+def first_rows(splits: DatasetDict, name: str, count: int | None) -> Dataset:
+    """The first `count` rows of a split, or all; an empty split is an error."""
+    if count is not None and count < 1:
+        raise ValueError(f"A limit of {count} pairs leaves nothing of the {name} split.")
+    if not len(splits[name]):
+        raise ValueError(f"The {name} split is empty; prepare the data with more scenes or larger shares.")
+    return splits[name] if count is None else splits[name].select(range(min(count, len(splits[name]))))
+
+
+def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
     """Load the system, or build it with a tokenizer of the training captions."""
-    if model_arguments.model_name_or_path:
-        return load_system(model_arguments)
+    if bool(arguments.model_name_or_path) == bool(arguments.model_config):
+        raise ValueError("Give either --model_name_or_path or --model_config; an empty one (--model_config=) is none.")
+    if arguments.model_name_or_path:
+        return load_system(arguments)
     captions = (caption for row in splits["train"]["captions"] for caption in row)
-    return create_system(model_arguments, captions)
+    return create_system(arguments, captions)
 
 
-def limit(split: object, count: int | None) -> object:
-    """The first `count` rows of a split, or all."""
-    return split if count is None else split.select(range(min(count, len(split))))
-
-
-def checkpoint_to_resume(value: str | None, output_dir: str) -> str | None:
-    """`true` means the newest checkpoint of the output folder, and it must be there."""
+def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
+    """The checkpoint to resume from; `true` means the newest whole one of the output folder."""
+    value, folder = arguments.resume_from_checkpoint, Path(arguments.output_dir)
+    # The state is written last.
+    whole = [path.parent for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")]
     if value is None or value.lower() == "false":
+        if any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
+            raise FileExistsError(
+                f"{folder} holds checkpoints of an earlier run: go on with --resume_from_checkpoint true, or choose "
+                "another --output_dir."
+            )
         return None
     if value.lower() != "true":
         return value
-    last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
-    if last is None:
-        raise FileNotFoundError(f"{output_dir}: no checkpoint to resume from.")
-    return last
+    if not whole:
+        raise FileNotFoundError(f"{folder} holds no whole checkpoint to resume from.")
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
 
 
-def run(model_arguments: ModelArguments, data_arguments: DataArguments, arguments: object) -> None:
-    """One training run, from data to the saved best model."""
+def run(
+    model_arguments: ModelArguments, data_arguments: DataArguments, arguments: ChangeCaptioningArguments
+) -> dict[str, Any]:
+    """One training run, from data to the saved best model; returns its metrics."""
     set_seed(arguments.seed)
-    resume = checkpoint_to_resume(arguments.resume_from_checkpoint, arguments.output_dir)
+    checkpoint = find_checkpoint(arguments)
 
     # Data and model
-    splits = load_prepared(data_arguments.data_dir)
+    splits = load_splits(data_arguments.data_dir)
+    train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
     trainable = set_trainable(model, model_arguments.trainable, missing)
-    train_rows = limit(splits["train"], data_arguments.max_train_pairs)
+    record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, train_rows.column_names)
     dataset = PairDataset(
         train_rows,
@@ -79,7 +112,7 @@ def run(model_arguments: ModelArguments, data_arguments: DataArguments, argument
         model=model,
         args=arguments,
         train_dataset=dataset,
-        eval_dataset=limit(splits["validation"], data_arguments.max_eval_pairs),
+        eval_dataset=first_rows(splits, "validation", data_arguments.max_eval_pairs),
         data_collator=PairCollator(processor, visual_hints=hints is not None),
         processing_class=processor,
         train_rows=train_rows,
@@ -87,19 +120,28 @@ def run(model_arguments: ModelArguments, data_arguments: DataArguments, argument
         hints=hints,
     )
     output_dir = Path(arguments.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    record = json.dumps(parameter_report(model, trainable), indent=1)
-    (output_dir / "trainable_parameters.json").write_text(record, encoding="utf-8")
-    result = trainer.train(resume_from_checkpoint=resume)
+    if trainer.is_world_process_zero():
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write_json(output_dir / "trainable_parameters.json", record, indent=1)
+        print(f"Training {record['trainable']:,} of {record['parameters']:,} parameters.")
+    result = trainer.train(resume_from_checkpoint=checkpoint)
 
     # Save
     trainer.save_model(str(output_dir / "best"))
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
+    return result.metrics
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, and answer errors with one line on stderr and exit code 2."""
+    try:
+        run(*parse_arguments(arguments))
+    except (OSError, ValueError, FloatingPointError, ImportError) as error:
+        print(f"train.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        run(*parse_arguments())
-    except (FileNotFoundError, FileExistsError, ValueError, FloatingPointError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    sys.exit(main())

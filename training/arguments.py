@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
@@ -20,6 +20,8 @@ class ModelArguments:
         model_name_or_path (`str`, *optional*): A saved system to go on from.
         model_config (`str`, *optional*): A configuration JSON to start from random weights; then `image_size` gives
             the picture size and a word tokenizer is built from the training captions.
+        model_class (`str`, *optional*): Class path of a variant, e.g. of `ssgpa.comparison.ablations`; by default the
+            class that the configuration's model type stands for.
         image_size (`list[int]`): Height and width of the pictures of a model started from a configuration.
         prompt (`str`): Prompt of a model started from a configuration.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
@@ -28,6 +30,7 @@ class ModelArguments:
 
     model_name_or_path: str | None = None
     model_config: str | None = None
+    model_class: str | None = None
     image_size: list[int] = field(default_factory=lambda: [224, 224])
     prompt: str = "before: <image> after: <image> change:"
     attn_implementation: str | None = None
@@ -40,7 +43,8 @@ class DataArguments:
 
     Args:
         data_dir (`str`): A folder written by `examples/prepare_data.py`.
-        captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens.
+        captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens. More
+            than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
         distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
         cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
@@ -78,14 +82,23 @@ class ChangeCaptioningArguments(TrainingArguments):
     hint_steps: int | None = None
 
 
+class RunParser(HfArgumentParser):
+    """The parser of a run's arguments, whose errors are exceptions."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found; its message names the argument."""
+        raise ValueError(message)
+
+
 def yaml_to_arguments(path: str | Path) -> list[str]:
     """Turn a flat YAML file into command line arguments, so that the same parser converts both.
 
     Args:
-        path (`str` or `Path`): The YAML file: `name: value`, one level, lists and mappings allowed as values.
+        path (`str` or `Path`): The YAML file: `name: value`, one level, lists and mappings allowed as values; null
+            leaves an argument at its default.
 
     Returns:
-        `list[str]`: `["--name", "value", ...]`.
+        `list[str]`: `["--name=value", ...]`, and `["--name", "value", "value", ...]` for lists.
 
     Raises:
         FileNotFoundError: No such file.
@@ -94,20 +107,20 @@ def yaml_to_arguments(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"{path}: a configuration maps names to values, `name: value`.")
-    arguments = []
-    for name, value in values.items():
-        if value is not None:
-            arguments += [f"--{name}", *_words(value)]
-    return arguments
+    return [word for name, value in values.items() if value is not None for word in _words(name, value)]
 
 
-def _words(value: Any) -> list[str]:
+def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, list):
-        return [str(item) for item in value]
-    return [json.dumps(value) if isinstance(value, dict) else str(value)]
+        return [f"--{name}", *(str(item) for item in value)]
+    # With the sign of equality, a value that starts with a dash is no name.
+    return [f"--{name}={json.dumps(value) if isinstance(value, dict) else value}"]
 
 
 def parse_arguments(
@@ -116,10 +129,19 @@ def parse_arguments(
     """Read `CONFIG.yaml [--name value ...]`; the command line wins.
 
     Raises:
-        ValueError: No YAML file comes first.
+        FileNotFoundError: No such YAML file.
+        ValueError: No YAML file comes first, or an argument is unknown or cannot be converted; the error names it.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    parser = RunParser((ModelArguments, DataArguments, ChangeCaptioningArguments), allow_abbrev=False)
+    if arguments[:1] in (["--help"], ["-h"]):
+        parser.parse_args(arguments)
     if not arguments or not arguments[0].endswith((".yaml", ".yml")):
         raise ValueError("The first argument is the run's YAML file, e.g. examples/configs/clevr_tiny.yaml.")
-    parser = HfArgumentParser((ModelArguments, DataArguments, ChangeCaptioningArguments))
-    return parser.parse_args_into_dataclasses(args=yaml_to_arguments(arguments[0]) + arguments[1:])
+    words = yaml_to_arguments(arguments[0]) + arguments[1:]
+    *parsed, unknown = parser.parse_args_into_dataclasses(
+        words, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        raise ValueError(f"Unknown in {arguments[0]} or on the command line: {' '.join(unknown)}.")
+    return tuple(parsed)

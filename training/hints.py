@@ -6,19 +6,27 @@ They stand in for a pretrained image encoder where everything is trained from sc
 knows which attributes a cell shows and where the change is. Off by default; a result that used them says so.
 """
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
+from ..data.clevr_change.hints import CHANGED_BIT
 from .arguments import ChangeCaptioningArguments
 from .pairs import CHANGE_UNKNOWN
 
 
-ATTRIBUTE_BITS = 15
-CHANGED_BIT = 15
+# The attributes are the bits below that of the change.
+ATTRIBUTE_BITS = CHANGED_BIT
 CHANGE_TYPES = ("color", "material", "add", "drop", "move", "none")
 # Few cells show the change; without this the head would answer "nowhere".
 CHANGED_WEIGHT = 5.0
+MODULE_NAME = "training_hints"
+FILE_NAME = f"{MODULE_NAME}.safetensors"
 
 
 class CellHints(nn.Module):
@@ -29,7 +37,7 @@ class CellHints(nn.Module):
         weights (`dict[str, float]`): Weights of `attributes`, `changed` and `type`; zero switches one off.
     """
 
-    def __init__(self, hidden_size: int, weights: dict[str, float]):
+    def __init__(self, hidden_size: int, weights: dict[str, float]) -> None:
         super().__init__()
         self.weights = weights
         self.attributes = nn.Linear(hidden_size, ATTRIBUTE_BITS)
@@ -38,14 +46,37 @@ class CellHints(nn.Module):
         self.scale = 1.0
         self._features: dict[str, Tensor] = {}
 
-    def watch(self, model: nn.Module) -> None:
-        """Keep what the vision tower and the alignment of `model` return in every forward pass."""
+    def attach(self, model: PreTrainedModel) -> None:
+        """Train with `model`, unsaved with it, and keep what its vision tower and alignment return."""
         model.model.vision_tower.register_forward_hook(
-            lambda module, inputs, output: self._features.update(tower=output)
+            lambda module, inputs, output: self._features.update(tower=output[0])
         )
         model.model.alignment.register_forward_hook(
             lambda module, inputs, output: self._features.update(aligned=output[0])
         )
+        model.add_module(MODULE_NAME, self)
+        own = {f"{MODULE_NAME}.{name}" for name in self.state_dict()}
+        model._keys_to_ignore_on_save = set(model._keys_to_ignore_on_save or []) | own
+
+    def save(self, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write the heads into a checkpoint's folder, from the model's state where that is gathered already."""
+        if state_dict is not None:
+            prefix = f"{MODULE_NAME}."
+            own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        else:
+            own = self.state_dict()
+        save_file({name: value.contiguous() for name, value in own.items()}, folder / FILE_NAME)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: The checkpoint was written by a run without hints.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: the checkpoint was written by a run without hints.")
+        self.load_state_dict(load_file(path))
 
     def losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
         """Weighted losses of the last forward pass.
@@ -56,9 +87,12 @@ class CellHints(nn.Module):
 
         Returns:
             `dict[str, torch.Tensor]`: Scalars by name.
+
+        Raises:
+            ValueError: The cells are not the model's parts, or a change type is unknown.
         """
-        tower, aligned = self._features["tower"], self._features["aligned"]
-        if cells.shape != tower.shape[:2] + (tower.shape[2] - 1,):
+        tower, aligned = self._features["tower"].float(), self._features["aligned"].float()
+        if cells.shape != (*tower.shape[:2], tower.shape[2] - 1):
             raise ValueError(
                 f"The hints have {cells.shape[-1]} cells a picture, the model {tower.shape[2] - 1} parts: prepare the "
                 "data with a `--hint_grid` of the model's `part_grid`."
@@ -68,18 +102,19 @@ class CellHints(nn.Module):
             "changed": self._changed_loss(aligned[:, :, 1:], cells),
             "type": self._type_loss(aligned, change_types),
         }
-        return {f"hint_{name}": self.scale * self.weights[name] * loss for name, loss in parts.items() if self.weights[name]}
+        factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
+        return {f"hint_{name}": factor * parts[name] for name, factor in factors.items()}
 
     def _attribute_loss(self, parts: Tensor, cells: Tensor) -> Tensor:
         bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1
-        logits = self.attributes(parts).float()
+        logits = self.attributes(parts)
         return F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
 
     def _changed_loss(self, parts: Tensor, cells: Tensor) -> Tensor:
         changed = ((cells >> CHANGED_BIT) & 1).float()
         known = (cells & CHANGE_UNKNOWN == 0).float()
         loss = F.binary_cross_entropy_with_logits(
-            self.changed(parts).squeeze(-1).float(),
+            self.changed(parts).squeeze(-1),
             changed,
             weight=known,
             pos_weight=torch.tensor(CHANGED_WEIGHT, device=cells.device),
@@ -88,21 +123,26 @@ class CellHints(nn.Module):
         return loss / known.sum().clamp_min(1)
 
     def _type_loss(self, aligned: Tensor, change_types: list[str]) -> Tensor:
-        tokens = aligned.flatten(1, 2).float()
-        logits = self.change_type(torch.cat([tokens.mean(1), tokens.amax(1)], 1)).float()
+        unknown = {name for name in change_types if name not in CHANGE_TYPES}
+        if unknown:
+            raise ValueError(f"The hint of the change type knows {', '.join(CHANGE_TYPES)}; the data says {unknown}.")
+        tokens = aligned.flatten(1, 2)
+        logits = self.change_type(torch.cat([tokens.mean(1), tokens.amax(1)], 1))
         target = torch.tensor([CHANGE_TYPES.index(name) for name in change_types], device=logits.device)
         return F.cross_entropy(logits, target)
 
 
-def hints_of(model: nn.Module, arguments: ChangeCaptioningArguments, columns: list[str]) -> CellHints | None:
+def hints_of(model: Any, arguments: ChangeCaptioningArguments, columns: list[str]) -> CellHints | None:
     """Heads for the hints that the run's arguments switch on, or None.
 
     Raises:
-        ValueError: Hints are wanted and the prepared data has none.
+        ValueError: Hints are wanted, and the prepared data has none or the model no alignment.
     """
     weights = {name: getattr(arguments, f"hint_{name}") for name in ("attributes", "changed", "type")}
     if not any(weights.values()):
         return None
     if "before_cells" not in columns:
         raise ValueError("Hints need the cells of `prepare_data.py --hint_grid ROWS COLUMNS`; the data has none.")
+    if not all(hasattr(model.model, part) for part in ("vision_tower", "alignment")):
+        raise ValueError(f"Hints read a vision tower and an alignment; {type(model).__name__} lacks one.")
     return CellHints(model.config.part_hidden_size, weights)

@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Pairs of pictures as a torch data set: pictures decoded once, captions drawn anew every epoch."""
 
-from collections.abc import Callable
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,18 @@ import torch
 from datasets import Dataset, Image
 from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..data.schema import HINT_COLUMNS, NO_CHANGE
 from ..pictures_ssgpa import load_picture
 from ..processing_ssgpa import SSGPAProcessor
 
 
 # Bit of a cell that says: whether the changed object is here is not known.
 CHANGE_UNKNOWN = 1 << 16
+SWAP_PROBABILITY = 0.5
+
+Place = tuple[int, str]
 
 
 class PictureStore:
@@ -28,12 +33,12 @@ class PictureStore:
         cache (`bool`): Decode all now and keep them; otherwise decode at every access.
     """
 
-    def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool):
+    def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool) -> None:
         self.rows = rows.select_columns(["before", "after"])
         self.rows = self.rows.cast_column("before", Image(decode=False)).cast_column("after", Image(decode=False))
         self.image_processor = processor.image_processor
         self.pictures: list[np.ndarray] = []
-        self.places: dict[tuple[int, str], int] = {}
+        self.places: dict[Place, int] = {}
         if cache:
             self._decode_all()
 
@@ -41,11 +46,11 @@ class PictureStore:
         known: dict[bytes, int] = {}
         for index, row in enumerate(tqdm(self.rows, desc="Decoding pictures", leave=False)):
             for side in ("before", "after"):
-                content = row[side]["bytes"]
-                if content not in known:
-                    known[content] = len(self.pictures)
+                digest = hashlib.sha256(row[side]["bytes"]).digest()
+                if digest not in known:
+                    known[digest] = len(self.pictures)
                     self.pictures.append(self._decode(row[side], index, side))
-                self.places[index, side] = known[content]
+                self.places[index, side] = known[digest]
 
     def _decode(self, source: dict[str, Any], index: int, side: str) -> np.ndarray:
         picture = load_picture(source, f"row {index}, {side}")
@@ -71,6 +76,9 @@ class PairDataset(TorchDataset):
         distractor_swap (`bool`): With probability 0.5 the distractor picture of the scene stands for the one before.
         cache (`bool`): Keep the resized pictures in memory.
         seed (`int`): Seed of captions and swaps.
+
+    Raises:
+        ValueError: `captions_per_pair` is below 1, or distractors are wanted and no pair is unchanged.
     """
 
     def __init__(
@@ -81,30 +89,35 @@ class PairDataset(TorchDataset):
         distractor_swap: bool = False,
         cache: bool = False,
         seed: int = 0,
-    ):
-        self.store = PictureStore(rows, processor, cache)
+    ) -> None:
         self.table = rows.remove_columns(["before", "after"]).to_list()
         self.scenes = {scene: number for number, scene in enumerate(sorted({row["scene_id"] for row in self.table}))}
         self.unchanged = {
-            row["scene_id"]: index for index, row in enumerate(self.table) if row["change_type"] == "none"
+            row["scene_id"]: index for index, row in enumerate(self.table) if row["change_type"] == NO_CHANGE
         }
+        if captions_per_pair < 1:
+            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
+        if distractor_swap and not self.unchanged:
+            raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
         self.captions_per_pair = captions_per_pair
         self.distractor_swap = distractor_swap
         self.seed = seed
-        self.epoch = 0
+        # Shared memory, for workers that outlive an epoch.
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.store = PictureStore(rows, processor, cache)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other captions and swaps from now on."""
-        self.epoch = epoch
+        self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.table[index]
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+        rng = np.random.default_rng([self.seed, self.epoch.item(), index])
         before, after = (index, "before"), (index, "after")
-        if self.distractor_swap and rng.random() < 0.5:
+        if self.distractor_swap and rng.random() < SWAP_PROBABILITY:
             before, after = self._swap(row, before, after)
         item = {
             "pair_id": row["pair_id"],
@@ -113,19 +126,19 @@ class PairDataset(TorchDataset):
             "captions": self._draw(row["captions"], rng),
             "change_type": row["change_type"],
         }
-        if "before_cells" in row:
+        if HINT_COLUMNS[0] in row:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item
 
-    def _swap(self, row: dict[str, Any], before: tuple[int, str], after: tuple[int, str]) -> tuple:
+    def _swap(self, row: dict[str, Any], before: Place, after: Place) -> tuple[Place, Place]:
         distractor = self.unchanged.get(row["scene_id"])
         if distractor is None:
             return before, after
-        if row["change_type"] == "none":
+        if row["change_type"] == NO_CHANGE:
             return after, before
         return (distractor, "after"), after
 
-    def _cells(self, place: tuple[int, str], index: int) -> np.ndarray:
+    def _cells(self, place: Place, index: int) -> np.ndarray:
         cells = np.asarray(self.table[place[0]][f"{place[1]}_cells"], dtype=np.int64)
         # The distractor's row does not say which object the semantic change touches.
         return cells if place[0] == index else cells | CHANGE_UNKNOWN
@@ -135,69 +148,21 @@ class PairDataset(TorchDataset):
         return [captions[order[number % len(order)]] for number in range(self.captions_per_pair)]
 
 
-class PairCollator:
-    """Batches of training rows as tensors; all captions of a pair share its visual tokens in one packed sequence.
+class EpochCallback(TrainerCallback):
+    """Tells the training data which epoch begins.
 
-    A packed row is the prompt once, then for every caption the prompt's last token, the caption and the end token. The
-    attention mask lets a caption see the prompt and itself, and positions restart, so that each caption is computed as
-    if it stood alone.
-
-    Args:
-        processor (`SSGPAProcessor`): Tokenizes and normalises.
-        visual_hints (`bool`): Keep the hints' columns.
+    Accelerate's data loader tells either its sampler or its data set; where batches are skipped or shared out among
+    processes, that is the sampler alone.
     """
 
-    def __init__(self, processor: SSGPAProcessor, visual_hints: bool = False):
-        self.processor = processor
-        self.visual_hints = visual_hints
-        count = processor.prompt.count(processor.image_token)
-        replacements = [processor.replace_image_token({}, number) for number in range(count)]
-        text, _ = processor.get_text_with_replacements([processor.prompt], replacements)
-        self.prompt: list[int] = processor.tokenizer(text[0])["input_ids"]
-
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate rows of `PairDataset`."""
-        batch = self._text([item["captions"] for item in items])
-        batch["pixel_values"] = self._pixels([item["pictures"] for item in items])
-        batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
-        batch["pair_ids"] = [item["pair_id"] for item in items]
-        if self.visual_hints:
-            batch["cells"] = torch.from_numpy(np.stack([np.stack(item["cells"]) for item in items]))
-            batch["change_types"] = [item["change_type"] for item in items]
-        return batch
-
-    def _pixels(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
-        flat = [picture for pair in pairs for picture in pair]
-        pixels = self.processor.image_processor(flat, do_resize=False, return_tensors="pt")["pixel_values"]
-        return pixels.unflatten(0, (-1, 2))
-
-    def _text(self, captions: list[list[str]]) -> dict[str, torch.Tensor]:
-        tokenizer = self.processor.tokenizer
-        targets = [
-            [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-            for texts in captions
-        ]
-        width = len(self.prompt) - 1 + max(sum(len(ids) + 1 for ids in row) for row in targets)
-        rows = [self._pack(row, width) for row in targets]
-        keys = ("input_ids", "labels", "position_ids", "attention_mask")
-        return {key: torch.stack(column) for key, column in zip(keys, zip(*rows, strict=True), strict=True)}
-
-    def _pack(self, targets: list[list[int]], width: int) -> tuple[torch.Tensor, ...]:
-        start = len(self.prompt) - 1
-        ids = torch.full((width,), self.processor.tokenizer.pad_token_id)
-        labels, positions = torch.full((width,), -100), torch.zeros(width, dtype=torch.long)
-        segments = torch.full((width,), -1)  # 0 is the prompt, 1.. the captions, -1 padding
-        ids[:start], positions[:start], segments[:start] = torch.tensor(self.prompt[:-1]), torch.arange(start), 0
-        for number, target in enumerate(targets, 1):
-            stop = start + 1 + len(target)
-            ids[start:stop] = torch.tensor([self.prompt[-1], *target])
-            labels[start + 1 : stop] = torch.tensor(target)
-            positions[start:stop] = torch.arange(len(self.prompt) - 1, len(self.prompt) + len(target))
-            segments[start:stop] = number
-            start = stop
-        same = (segments[:, None] == segments[None]) | (segments[None] == 0)
-        visible = same & torch.ones(width, width, dtype=torch.bool).tril()
-        mask = torch.zeros(1, width, width).masked_fill(~visible, torch.finfo(torch.float32).min)
-        return ids, labels, positions, mask
-
-
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Pass the epoch on to a data set that asks for it."""
+        if hasattr(train_dataloader.dataset, "set_epoch"):
+            train_dataloader.dataset.set_epoch(int(state.epoch or 0))

@@ -2,10 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """Start a model: from a saved system, or from a configuration with a tokenizer of the training captions' words."""
 
+import importlib
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
@@ -25,7 +27,7 @@ from .arguments import ModelArguments
 
 logger = logging.get_logger(__name__)
 
-IMAGE_TOKEN = "<image>"  # the placeholder of SSGPAProcessor
+PLACEHOLDER = "<image>"
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -40,19 +42,37 @@ def build_word_tokenizer(captions: Iterable[str], prompt: str) -> PreTrainedToke
         `PreTrainedTokenizerFast`: Pads on the left.
     """
     split = pre_tokenizers.Whitespace()
-    texts = [prompt.replace(IMAGE_TOKEN, " "), *captions]
+    texts = [prompt.replace(PLACEHOLDER, " "), *captions]
     words = {word for text in texts for word, _ in split.pre_tokenize_str(text.lower())}
-    special = [*SPECIAL_TOKENS.values(), IMAGE_TOKEN]
+    special = [*SPECIAL_TOKENS.values(), PLACEHOLDER]
     vocabulary = {word: index for index, word in enumerate(special + sorted(words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS["unk_token"]))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = split
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        extra_special_tokens={"image_token": IMAGE_TOKEN},
+        extra_special_tokens={"image_token": PLACEHOLDER},
         padding_side="left",
         **SPECIAL_TOKENS,
     )
+
+
+def model_class_of(path: str | None) -> type:
+    """The class that a class path names, or the one that picks a class by the configuration.
+
+    Raises:
+        ValueError: The path names no model class.
+    """
+    if path is None:
+        return AutoModelForImageTextToText
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"`model_class` {path!r} cannot be imported: {error}.") from error
+    if not isinstance(found, type) or not issubclass(found, PreTrainedModel):
+        raise ValueError(f"`model_class` {path!r} is no model class.")
+    return found
 
 
 def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
@@ -60,13 +80,22 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
 
     Returns:
         `tuple`: Model, processor, and the names of parameters that the checkpoint did not hold.
+
+    Raises:
+        ValueError: A weight has the wrong shape.
     """
     path = arguments.model_name_or_path
-    model, info = AutoModelForImageTextToText.from_pretrained(
-        path, attn_implementation=arguments.attn_implementation, output_loading_info=True, use_safetensors=True
+    model, info = model_class_of(arguments.model_class).from_pretrained(
+        path,
+        attn_implementation=arguments.attn_implementation,
+        output_loading_info=True,
+        use_safetensors=True,
+        # Theirs names no weight.
+        ignore_mismatched_sizes=True,
     )
     if info["mismatched_keys"]:
-        raise ValueError(f"{path}: these weights have the wrong shape: {sorted(info['mismatched_keys'])}.")
+        wrong = sorted(str(name) for name, *_ in info["mismatched_keys"])
+        raise ValueError(f"{path}: {len(wrong)} weights do not have the configuration's shape, e.g. {wrong[:3]}.")
     return model, AutoProcessor.from_pretrained(path), set(info["missing_keys"])
 
 
@@ -76,28 +105,25 @@ def create_system(
     """Build a model with random weights from a configuration JSON, and its processor.
 
     Args:
-        arguments (`ModelArguments`): `model_config`, `image_size` and `prompt` count.
+        arguments (`ModelArguments`): `model_config`, `model_class`, `image_size`, `prompt` and `attn_implementation`.
         captions (`Iterable[str]`): Training captions, for the tokenizer.
 
     Returns:
         `tuple`: Model, processor, and the names of all its parameters.
+
+    Raises:
+        FileNotFoundError: No such configuration.
+        ValueError: The configuration or the picture size does not make a model.
     """
-    path = Path(arguments.model_config)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model configuration.")
-    values = json.loads(path.read_text(encoding="utf-8"))
     tokenizer = build_word_tokenizer(captions, arguments.prompt)
-    values["image_token_id"] = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-    values["text_config"] |= {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    config = AutoConfig.for_model(**values)
-    model = AutoModelForImageTextToText.from_config(config, attn_implementation=arguments.attn_implementation)
+    config = AutoConfig.for_model(**_model_values(Path(arguments.model_config), tokenizer))
+    chosen = model_class_of(arguments.model_class)
+    build = chosen._from_config if issubclass(chosen, PreTrainedModel) else chosen.from_config
+    model = build(config, attn_implementation=arguments.attn_implementation)
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(model.generation_config, name, getattr(tokenizer, name))
+    if len(arguments.image_size) != 2:
+        raise ValueError(f"`image_size` is a height and a width, got {arguments.image_size}.")
     height, width = arguments.image_size
     image_processor = CLIPImageProcessorPil(
         size={"height": height, "width": width}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
@@ -106,6 +132,26 @@ def create_system(
         image_processor, tokenizer, image_seq_length=config.image_seq_length, prompt=arguments.prompt
     )
     return model, processor, {name for name, _ in model.named_parameters()}
+
+
+def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """A configuration's values with the tokenizer's ids filled in."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model configuration.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(values, dict) or "model_type" not in values or not isinstance(values.get("text_config"), dict):
+        raise ValueError(f"{path}: a model configuration needs `model_type` and `text_config`.")
+    values["image_token_id"] = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
+    values["text_config"] |= {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    return values
 
 
 def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> dict[str, int]:
@@ -120,24 +166,35 @@ def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> d
         `dict[str, int]`: Trainable parameters and their sizes.
 
     Raises:
-        ValueError: A pattern matches nothing, or a parameter is neither loaded nor trainable.
+        ValueError: A pattern is broken or matches nothing, or a parameter is neither loaded nor trainable.
     """
-    expressions = [re.compile(pattern) for pattern in patterns]
-    names = [name for name, _ in model.named_parameters()]
-    for expression in expressions:
-        if not any(expression.search(name) for name in names):
-            raise ValueError(f"`trainable`: the pattern {expression.pattern!r} matches no parameter.")
-    trainable = {}
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    matched = {name for pattern in patterns for name in _matches(pattern, sizes)}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(expression.search(name) for expression in expressions))
-        if parameter.requires_grad:
-            trainable[name] = parameter.numel()
-    random_and_frozen = sorted((missing & set(names)) - set(trainable))
+        parameter.requires_grad_(name in matched)
+    trainable = {name: size for name, size in sizes.items() if name in matched}
+    random_and_frozen = sorted((missing & set(sizes)) - matched)
     if random_and_frozen:
         raise ValueError(
             f"{len(random_and_frozen)} parameters are neither loaded nor trainable and would stay random, e.g. "
             f"{random_and_frozen[:3]}. Add a pattern to `trainable` or load them."
         )
-    total = sum(parameter.numel() for parameter in model.parameters())
-    logger.info(f"Training {sum(trainable.values()):,} of {total:,} parameters.")
+    logger.info(f"Training {sum(trainable.values()):,} of {sum(sizes.values()):,} parameters.")
     return trainable
+
+
+def _matches(pattern: str, names: Iterable[str]) -> list[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"`trainable`: {pattern!r} is no regular expression: {error}.") from error
+    found = [name for name in names if expression.search(name)]
+    if not found:
+        raise ValueError(f"`trainable`: the pattern {pattern!r} matches no parameter.")
+    return found
+
+
+def parameter_report(model: nn.Module, trainable: dict[str, int]) -> dict[str, Any]:
+    """Sizes for the run's record: all parameters, the trainable ones, and their names."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": total, "trainable": sum(trainable.values()), "names": sorted(trainable)}

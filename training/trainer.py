@@ -2,29 +2,27 @@
 # Licensed under the Apache License, Version 2.0.
 """Transformers' Trainer with the parts of the loss in the log and evaluation by generated captions."""
 
-import json
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.utils import gather_object
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer
-from transformers.trainer_utils import speed_metrics
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, speed_metrics
 from transformers.utils import logging
 
+from ..metrics.files import write_results
 from ..metrics.report import build_report, collapse_alarm, format_table, light_rows
 from .generation import caption_rows
 from .hints import CellHints
+from .pairs import EpochCallback
 
 
 logger = logging.get_logger(__name__)
-
-HINTS_FILE = "training_hints.safetensors"
-HINTS_NAME = "training_hints"
 
 
 class ChangeCaptioningTrainer(Trainer):
@@ -35,6 +33,9 @@ class ChangeCaptioningTrainer(Trainer):
         change_type_of (`Callable`, *optional*): Reads the change type off a caption.
         hints (`CellHints`, *optional*): Training-only heads; they are optimised with the model and saved beside it.
         **kwargs: As for `Trainer`; `eval_dataset` is a prepared split, `processing_class` the processor.
+
+    Raises:
+        ValueError: `label_smoothing_factor` is set; `Trainer` would put its own loss in place of the model's.
     """
 
     def __init__(
@@ -44,33 +45,45 @@ class ChangeCaptioningTrainer(Trainer):
         change_type_of: Callable[[str], str | None] | None = None,
         hints: CellHints | None = None,
         **kwargs: Any,
-    ):
-        model = kwargs.get("model", args[0] if args else None)
+    ) -> None:
         if hints is not None:
-            hints.watch(model)
-            model.add_module(HINTS_NAME, hints)
+            hints.attach(kwargs.get("model", args[0] if args else None))
         super().__init__(*args, **kwargs)
+        if self.label_smoother is not None:
+            raise ValueError("`label_smoothing_factor` would replace the model's own losses; leave it at 0.")
+        self.add_callback(EpochCallback)
         self.hints = hints
         self.floor_rows = light_rows(train_rows) if train_rows is not None else None
         self.change_type_of = change_type_of
         self._sums: dict[str, float] = {}
-        self._micro_batches = 0
+        self._steps = 0.0
+        self._step_pairs: list[str] = []
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
         """The model's loss and any hints'; stops the run at the first value that is no number."""
-        pair_ids = inputs.pop("pair_ids", None)
+        self._step_pairs += inputs.pop("pair_ids", [])
         cells, change_types = inputs.pop("cells", None), inputs.pop("change_types", None)
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        parts = dict(outputs.loss_parts or {})
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        # As Trainer does with the loss, which is a share of all processes' tokens.
+        shared = self.args.average_tokens_across_devices and num_items_in_batch is not None
+        factor = self.accelerator.num_processes if shared else 1
+        parts = {name: factor * part for name, part in (outputs.loss_parts or {}).items()}
+        # Means over this micro-batch: they must not grow with the number of micro-batches in a step.
+        share = 1 / self.current_gradient_accumulation_steps
         if self.hints is not None and cells is not None:
-            # Means over this micro-batch: they must not grow with the number of micro-batches in a step.
-            share = 1 / self.current_gradient_accumulation_steps
             hints = {name: value * share for name, value in self._hint_losses(cells, change_types).items()}
             loss = loss + sum(hints.values())
             parts |= hints
-        self._note(loss, parts, pair_ids, outputs.get("fusion_gate"))
+        notes = {f"loss_parts/{name}": part for name, part in parts.items()}
+        if outputs.get("fusion_gate") is not None:
+            notes["fusion_gate"] = share * outputs.fusion_gate
+        self._note(loss, notes, share)
         return (loss, outputs) if return_outputs else loss
 
     def _hint_losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
@@ -78,25 +91,36 @@ class ChangeCaptioningTrainer(Trainer):
             self.hints.scale = max(0.0, 1 - self.state.global_step / self.args.hint_steps)
         return self.hints.losses(cells, change_types)
 
-    def _note(self, loss: Tensor, parts: dict[str, Tensor], pair_ids: list[str] | None, gate: Tensor | None) -> None:
-        values = {name: value.item() for name, value in parts.items()}
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(
-                f"The loss is not finite at step {self.state.global_step + 1}: {values}; pairs {pair_ids}. Training "
-                "stops; lower the learning rate or look at these pairs."
-            )
-        if gate is not None:
-            values["fusion_gate"] = gate.item() / self.current_gradient_accumulation_steps
+    def _note(self, loss: Tensor, notes: dict[str, Tensor], share: float) -> None:
+        values = {name: value.item() for name, value in notes.items()}
+        self._check_finite("loss", loss.item(), values)
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
-        self._micro_batches += 1
+        self._steps += share
+
+    def _check_finite(self, what: str, value: float, detail: dict[str, float] | str = "") -> None:
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"The {what} is not finite at step {self.state.global_step + 1}: {detail or value}; pairs "
+                f"{self._step_pairs}. Training stops; lower the learning rate or look at these pairs."
+            )
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | float | None = None) -> Tensor | float:
+        grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        # Only fp16's loss scaler can skip such a step.
+        if grad_norm is not None and not self.args.fp16:
+            self._check_finite("gradient", float(grad_norm))
+        self._step_pairs = []
+        return grad_norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the mean of every part of the loss since the last log, a step's worth each."""
-        if "loss" in logs and self._micro_batches:
-            steps = self._micro_batches / self.args.gradient_accumulation_steps
-            logs |= {f"loss_parts/{name}": round(value / steps, 4) for name, value in self._sums.items()}
-            self._sums, self._micro_batches = {}, 0
+        """Add the parts of the loss, as `loss` means over the steps since the last log; they add up to it."""
+        if "loss" in logs and self._steps:
+            values = torch.tensor(list(self._sums.values()), device=self.args.device) / self._steps
+            if self.args.world_size > 1:
+                values = self.accelerator.reduce(values, "mean")
+            logs |= dict(zip(self._sums, values.tolist(), strict=True))
+            self._sums, self._steps = {}, 0.0
         super().log(logs, start_time)
 
     def evaluate(
@@ -144,37 +168,20 @@ class ChangeCaptioningTrainer(Trainer):
         alarm = collapse_alarm(report)
         if alarm:
             logger.warning(alarm)
-        folder = Path(self.args.output_dir) / "evaluations"
-        folder.mkdir(parents=True, exist_ok=True)
         record = {"step": self.state.global_step, **report, "collapse_alarm": alarm, "captions": captions}
-        text = json.dumps(record, indent=1, ensure_ascii=False)
-        (folder / f"{prefix}-{self.state.global_step:06d}.json").write_text(text, encoding="utf-8")
+        folder = Path(self.args.output_dir) / "evaluations"
+        write_results(folder / f"{prefix}-{self.state.global_step:06d}.json", record)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save the model without the hints' heads, and those beside it for a resumed run."""
-        if self.hints is None:
-            return super()._save(output_dir, state_dict)
-        state_dict = self.model.state_dict() if state_dict is None else state_dict
-        own = {name: tensor for name, tensor in state_dict.items() if not name.startswith(f"{HINTS_NAME}.")}
-        super()._save(output_dir, own)
-        if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
-            save_file({name: tensor.contiguous() for name, tensor in self.hints.state_dict().items()}, folder / HINTS_FILE)
-        return None
+        super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.hints is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+            self.hints.save(folder, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.hints is not None:
-            path = Path(resume_from_checkpoint) / HINTS_FILE
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} is missing: the checkpoint was written by a run without hints.")
-            self.hints.load_state_dict(load_file(path))
+            self.hints.load(Path(resume_from_checkpoint))
 
 
-def parameter_report(model: nn.Module, trainable: dict[str, int]) -> dict[str, Any]:
-    """Sizes for the run's record: all parameters, the trainable ones, and their names."""
-    total = sum(parameter.numel() for parameter in model.parameters())
-    return {"parameters": total, "trainable": sum(trainable.values()), "names": sorted(trainable)}
-
-
-__all__ = ["ChangeCaptioningTrainer", "parameter_report"]
+__all__ = ["ChangeCaptioningTrainer"]

@@ -1,0 +1,25 @@
+PYTHON ?= python
+
+.PHONY: quality style test test-slow test-peer card
+
+quality:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	mlinter --no-progress $$(git ls-files '*configuration_*.py' '*modeling_*.py' '*processing_*.py')
+	$(PYTHON) comparison/readme_table.py --check
+
+style:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+test:
+	$(PYTHON) -m pytest
+
+test-slow:
+	$(PYTHON) -m pytest -m slow
+
+test-peer:
+	$(PYTHON) tests/peer/run.py
+
+card:
+	$(PYTHON) comparison/readme_table.py

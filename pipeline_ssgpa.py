@@ -1,0 +1,279 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The pipeline "change-captioning": two pictures of one scene in, a sentence and a map of the change out."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from types import GeneratorType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers.pipelines import Pipeline
+
+from .pictures_ssgpa import is_picture, load_picture
+
+
+OVERLAY_COLOR = (255, 0, 0)
+# At full evidence the picture still shines through.
+OVERLAY_OPACITY = 0.7
+
+
+def draw_change_map(cells: Tensor, size: tuple[int, int]) -> Image.Image:
+    """Draw the evidence of one image, interpolated between its cells and otherwise as the model gave it.
+
+    Args:
+        cells (`torch.Tensor` of shape `(rows, columns)`): Evidence in [0, 1].
+        size (`tuple[int, int]`): Width and height of the picture, in pixels.
+
+    Returns:
+        `PIL.Image.Image`: Mode L and `size`; 255 is full evidence.
+    """
+    pixels = F.interpolate(cells[None, None].float(), size=size[::-1], mode="bilinear", align_corners=False)[0, 0]
+    return Image.fromarray((255 * pixels.clamp(0, 1)).round().to(torch.uint8).numpy())
+
+
+def draw_overlay(picture: Image.Image, change_map: Image.Image) -> Image.Image:
+    """Tint a picture where its change map is bright.
+
+    Args:
+        picture (`PIL.Image.Image`): The picture.
+        change_map (`PIL.Image.Image`): Mode L, of the picture's size.
+
+    Returns:
+        `PIL.Image.Image`: Mode RGB.
+    """
+    mask = change_map.point([round(OVERLAY_OPACITY * value) for value in range(256)])
+    return Image.composite(Image.new("RGB", picture.size, OVERLAY_COLOR), picture.convert("RGB"), mask)
+
+
+def split_pair(item: Any) -> tuple[Any, Any]:
+    """Take one input of the pipeline apart.
+
+    Args:
+        item (`Mapping` or `Sequence`): `{"before": picture, "after": picture}`, other keys are ignored, or
+            (before, after).
+
+    Returns:
+        `tuple`: Before and after, undecoded.
+
+    Raises:
+        ValueError: There are not two pictures.
+    """
+    if isinstance(item, Mapping) and not {"before", "after"} <= item.keys():
+        raise ValueError(f'A pair as a dict needs the keys "before" and "after", got {sorted(map(str, item))}.')
+    pair = (item["before"], item["after"]) if isinstance(item, Mapping) else item
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(is_picture(picture) for picture in pair):
+        items = pair if isinstance(pair, tuple | list) else [pair]
+        found = ", ".join(type(item).__name__ for item in items) or "nothing"
+        raise ValueError(f"A pair is two pictures, (before, after); got {len(items)} of type {found}.")
+    return tuple(pair)
+
+
+def is_pair(inputs: Any) -> bool:
+    """Whether `inputs` are one pair, and not a collection of pairs."""
+    if isinstance(inputs, list):
+        return len(inputs) == 2 and all(is_picture(item) and not _is_row(item) for item in inputs)
+    return isinstance(inputs, tuple | Mapping) or is_picture(inputs)
+
+
+def _is_row(item: Any) -> bool:
+    return isinstance(item, Mapping) and ("before" in item or "after" in item)
+
+
+class _FiniteScores(LogitsProcessor):
+    """Stops where scores are not numbers: such a model would say the first words of its vocabulary."""
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Pass the scores (rows, vocabulary) on, or raise."""
+        if not torch.isfinite(scores.amax(-1)).all():
+            raise FloatingPointError("The model's scores are not finite: its weights are broken or overflow.")
+        return scores
+
+
+class ChangeCaptioningPipeline(Pipeline):
+    """Captions what changed between two pictures, with any system of this library.
+
+    Example:
+        ```python
+        >>> import ssgpa
+        >>> from transformers import pipeline
+
+        >>> pipe = pipeline("change-captioning", model="checkpoints/ssgpa-clevr-tiny")
+        >>> pipe(("before.png", "after.png"))
+        [{'generated_text': '...'}]
+        ```
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _pipeline_calls_generate = True
+    _default_generation_config = GenerationConfig(max_new_tokens=40, num_beams=5)
+
+    def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
+        _refuse_missing_weights(model)
+        super().__init__(model, *args, **kwargs)
+
+    @property
+    def has_change_map(self) -> bool:
+        """Whether the model tells where its evidence lies, so that `return_change_map` can be asked for."""
+        return "output_evidence" in inspect.signature(self.model.forward).parameters
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Caption one pair or many.
+
+        Args:
+            inputs: One pair: `(before, after)`, `[before, after]` or `{"before": ..., "after": ...}`; or a list of
+                such pairs; or a generator or a data set of them. A picture is a path, a URL, the bytes of a file, a
+                PIL picture, an array or a tensor.
+            **kwargs: `return_change_map` (`bool`, defaults to `False`) also returns where the evidence lies; only
+                systems that have such evidence can. `batch_size` (`int`, defaults to 1) pairs go through the model
+                together. `generate_kwargs` (`dict`) are arguments of `generate`, which may also be given directly,
+                as `max_new_tokens=20`; by default 5 beams and at most 40 new tokens.
+
+        Returns:
+            `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
+            them for a generator or a data set. Keys: `generated_text`; with `return_change_map` also `change_map`
+            and `change_map_before` (mode L, of the size of the picture after and before, raw evidence, 255 is 1),
+            `overlay` and `overlay_before` (the pictures, tinted). What has been added shows on the picture after,
+            what has gone on the picture before.
+
+        Raises:
+            FileNotFoundError: A picture does not exist.
+            ValueError: A picture cannot be read, a pair is not two pictures, or `generate` does not know an argument.
+            FloatingPointError: The model's scores are not finite.
+        """
+        if is_pair(inputs):
+            return super().__call__(split_pair(inputs), **kwargs)
+        if isinstance(inputs, list):
+            return super().__call__([split_pair(item) for item in inputs], **kwargs) if inputs else []
+        if not isinstance(inputs, GeneratorType | Dataset):
+            inputs = self._stream(inputs)
+        return super().__call__(inputs, **kwargs)
+
+    @staticmethod
+    def _stream(inputs: Any) -> GeneratorType:
+        if not isinstance(inputs, Iterable):
+            raise ValueError(f"A pair of pictures or a collection of pairs is needed, got a {type(inputs).__name__}.")
+        return (item for item in inputs)
+
+    def _sanitize_parameters(
+        self,
+        return_change_map: bool | None = None,
+        generate_kwargs: Mapping[str, Any] | None = None,
+        **direct: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
+        if twice:
+            raise ValueError(f"`{twice[0]}` is given twice, directly and in `generate_kwargs`.")
+        forward_params: dict[str, Any] = {}
+        if return_change_map is not None:
+            forward_params["return_change_map"] = return_change_map
+        if direct or generate_kwargs:
+            forward_params["generate_kwargs"] = {**(generate_kwargs or {}), **direct}
+        return {}, forward_params, {}
+
+    def preprocess(self, input_: Any) -> dict[str, Any]:
+        """Decode one pair and prepare it for the model."""
+        before, after = split_pair(input_)
+        pictures = load_picture(before, "before"), load_picture(after, "after")
+        inputs = self.processor(images=[list(pictures)], return_tensors="pt").to(dtype=self.dtype)
+        return {**inputs, "pictures": [pictures]}
+
+    def _forward(
+        self,
+        input_tensors: dict[str, Any],
+        return_change_map: bool = False,
+        generate_kwargs: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        inputs = dict(input_tensors)
+        pictures = inputs.pop("pictures")
+        change_map = self._encode(inputs) if return_change_map else None
+        options = self._prepare_generate_kwargs(dict(generate_kwargs or {}), return_dict_in_generate=False)
+        checks = LogitsProcessorList([*(options.pop("logits_processor", None) or []), _FiniteScores()])
+        ids = self.model.generate(**inputs, **options, logits_processor=checks)
+        return {
+            "generated_ids": ids.unflatten(0, (len(pictures), -1)),
+            "input_ids": inputs.get("input_ids"),
+            "change_map": change_map,
+            "pictures": pictures,
+        }
+
+    def _encode(self, inputs: dict[str, Any]) -> Tensor:
+        """Run the vision side once, for the change map (batch, 2, rows, columns) and, in `inputs`, for `generate`."""
+        if not self.has_change_map:
+            raise ValueError(f"{type(self.model).__name__} has no change map; leave `return_change_map` out.")
+        features = self.model.get_image_features(inputs.pop("pixel_values"), return_dict=True)
+        inputs["mm_encoder_outputs"] = {"image": features}
+        return features.evidence.change_map
+
+    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
+        """Decode the captions of one pair and draw its maps."""
+        ids = model_outputs["generated_ids"].flatten(0, 1)
+        captions = self.processor.post_process_captions(ids, {"input_ids": model_outputs["input_ids"]})
+        drawings: dict[str, Image.Image] = {}
+        if model_outputs["change_map"] is not None:
+            for suffix, picture, cells in zip(
+                ("_before", ""), model_outputs["pictures"][0], model_outputs["change_map"][0], strict=True
+            ):
+                drawings[f"change_map{suffix}"] = draw_change_map(cells, picture.size)
+                drawings[f"overlay{suffix}"] = draw_overlay(picture, drawings[f"change_map{suffix}"])
+        return [{"generated_text": caption, **drawings} for caption in captions]
+
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
+        """Save model and processor, so that the folder can be loaded again.
+
+        The code of the pipeline goes along only where the model's own code does, that is after
+        `register_for_auto_class`: a folder that lists a pipeline of its own is not loaded without
+        `trust_remote_code`.
+
+        Args:
+            save_directory (`str` or `PathLike`): The folder; made where it is missing.
+            **kwargs: For `save_pretrained` of the model, for example `push_to_hub`.
+
+        Raises:
+            NotADirectoryError: There is a file of that name.
+        """
+        if Path(save_directory).is_file():
+            raise NotADirectoryError(f"{save_directory} is a file; a folder is needed.")
+        if self.model._auto_class is None:
+            self.model.save_pretrained(save_directory, **kwargs)
+        else:
+            super().save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _refuse_missing_weights(model: PreTrainedModel) -> None:
+    # `from_pretrained` marks what it read from the checkpoint, and only warns of the rest; a model built from its
+    # configuration bears no mark. Quantised and adapted models have parameters that no checkpoint can hold.
+    if getattr(model, "peft_config", None) or getattr(model, "is_quantized", False):
+        return
+    read = {name: getattr(value, "_is_hf_initialized", False) for name, value in model.named_parameters()}
+    missing = sorted(name for name, marked in read.items() if not marked)
+    if missing and len(missing) < len(read):
+        raise ValueError(
+            f"{model.name_or_path} does not hold {len(missing)} of the model's weights, the first {missing[0]}: they "
+            "are random. Load a complete checkpoint; if they were trained since, save the model and load that."
+        )
+
+
+__all__ = ["ChangeCaptioningPipeline", "draw_change_map", "draw_overlay"]

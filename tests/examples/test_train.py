@@ -1,0 +1,263 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""From rendered scenes to a saved model by the examples' own command lines."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from ssgpa.data.prepared import load_prepared
+
+from ..tiny_systems import tiny_config
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SETTINGS = {
+    "image_size": [32, 48],
+    "captions_per_pair": 2,
+    "distractor_swap": True,
+    "cache_pictures": True,
+    "hint_attributes": 0.3,
+    "hint_changed": 0.5,
+    "hint_type": 0.3,
+    "per_device_train_batch_size": 2,
+    "learning_rate": "1e-3",
+    "max_steps": 4,
+    "bf16": True,
+    "use_cpu": True,
+    "logging_steps": 1,
+    "eval_strategy": "steps",
+    "eval_steps": 2,
+    "save_steps": 2,
+    "load_best_model_at_end": True,
+    "generation_max_new_tokens": 4,
+    "disable_tqdm": True,
+    "report_to": "none",
+}
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_script", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("train")
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clevr") / "rendered"
+    sizes = ["--scenes", "8", "--seed", "7", "--size", "96", "64", "--splits", "0.5", "0.25", "0.25"]
+    assert load_script("render_clevr_change").main(["--output_dir", str(folder), *sizes, "--object_masks"]) == 0
+    return folder
+
+
+def prepare(rendered, name, *options):
+    target = rendered.with_name(name)
+    words = ["--dataset", "clevr_change", "--source", str(rendered), "--output_dir", str(target), *options]
+    assert load_script("prepare_data").main(words) == 0
+    return target
+
+
+@pytest.fixture(scope="module")
+def data(rendered):
+    return prepare(rendered, "prepared", "--hint_grid", "4", "6")
+
+
+@pytest.fixture(scope="module")
+def model_config(tmp_path_factory):
+    values = tiny_config(vision="resnet", part_grid=[4, 6], fusion_layers=1, sinkhorn_iterations=10).to_diff_dict()
+    path = tmp_path_factory.mktemp("models") / "tiny.json"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def config(tmp_path, data, model_config):
+    """A YAML file of a run of four steps; keyword arguments replace its values."""
+
+    def write(**changes):
+        paths = {"data_dir": str(data), "model_config": str(model_config), "output_dir": str(tmp_path / "run")}
+        path = tmp_path / "run.yaml"
+        path.write_text(yaml.safe_dump({**SETTINGS, **paths, **changes}), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def caption_with(folder, data):
+    model, info = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    processor = AutoProcessor.from_pretrained(folder)
+    row = load_prepared(data)["test"][0]
+    inputs = processor(images=[row["before"], row["after"]], return_tensors="pt")
+    ids = model.generate(**inputs, max_new_tokens=4)
+    assert ids.shape[1] > inputs["input_ids"].shape[1]
+    return processor.post_process_captions(ids, inputs)
+
+
+def check_run(folder, data, steps):
+    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+    assert state["global_step"] == len(losses) == steps
+    for step in range(2, steps + 1, 2):
+        record = json.loads((folder / "evaluations" / f"eval-{step:06d}.json").read_text(encoding="utf-8"))
+        assert len(record["captions"]) == 4
+        assert (folder / f"checkpoint-{step}" / "training_hints.safetensors").is_file()
+    sizes = json.loads((folder / "trainable_parameters.json").read_text(encoding="utf-8"))
+    assert sizes["parameters"] == sizes["trainable"]
+    assert not [name for name in sizes["names"] if "hint" in name]
+    assert len(caption_with(folder / "best", data)) == 1
+
+
+def test_run_and_its_continuation(script, config, data, tmp_path):
+    path = config()
+    assert script.main([path]) == 0
+    check_run(tmp_path / "run", data, 4)
+    assert script.main([path, "--resume_from_checkpoint", "true", "--max_steps", "6"]) == 0
+    check_run(tmp_path / "run", data, 6)
+
+
+@pytest.mark.slow
+def test_accelerate_launch_and_resume(config, data, tmp_path):
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--cpu"]
+    command = [*launcher, str(EXAMPLES / "train.py"), config()]
+    for steps, more in ((4, []), (6, ["--resume_from_checkpoint", "true", "--max_steps", "6"])):
+        subprocess.run([*command, *more], env=environment, check=True, stdin=subprocess.DEVNULL, timeout=300)
+        check_run(tmp_path / "run", data, steps)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_batch(config, tmp_path):
+    """Two processes with two pairs each take the steps of one process with four; no term mixes pairs."""
+    vision = {
+        "model_type": "instructblip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+        "initializer_range": 0.02,
+    }
+    values = tiny_config(vision_config=vision, contrast_weight=0.0, sinkhorn_iterations=10).to_diff_dict()
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps(values), encoding="utf-8")
+    hints = dict.fromkeys(("hint_attributes", "hint_changed", "hint_type"), 0.0)
+    path = config(model_config=str(model), image_size=[32, 32], optim="sgd", bf16=False, **hints)
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    logs = []
+    for processes, batch in ((1, 4), (2, 2)):
+        folder = tmp_path / f"by-{processes}"
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        options = ["--output_dir", str(folder), "--per_device_train_batch_size", str(batch)]
+        command = [*launcher, str(EXAMPLES / "train.py"), path, *options]
+        subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL, timeout=300)
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        logs.append([entry for entry in state["log_history"] if "loss" in entry])
+        record = json.loads((folder / "evaluations" / "eval-000004.json").read_text(encoding="utf-8"))
+        assert len(record["captions"]) == 4
+    for one, two in zip(*logs, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-4)
+        assert two["loss_parts/caption"] == pytest.approx(two["loss"], abs=1e-5)
+
+
+def test_script_leaves_the_evaluate_library_alone():
+    """Beside train.py lies evaluate.py, which `import evaluate` would find in place of the library."""
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import train; sys.exit('evaluate' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program, str(EXAMPLES)], check=True, timeout=120)
+
+
+def refusal(script, capsys, *words):
+    capsys.readouterr()
+    assert script.main(list(words)) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("train.py: error: ")
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra", "named"),
+    [
+        ({"learning_rat": 1}, [], ["--learning_rat"]),
+        ({}, ["--no_such_thing", "1"], ["--no_such_thing"]),
+        ({"max_steps": "many"}, [], ["max_steps", "many"]),
+        ({"data_dir": None}, [], ["--data_dir", "prepare_data.py"]),
+        ({"data_dir": "nowhere"}, [], ["nowhere", "render_clevr_change.py", "prepare_data.py"]),
+        ({}, ["--resume_from_checkpoint", "true"], ["run", "checkpoint"]),
+        ({"model_name_or_path": "both"}, [], ["--model_name_or_path", "--model_config"]),
+        ({"model_config": None}, [], ["--model_name_or_path", "--model_config"]),
+        ({"model_config": "none.json"}, [], ["none.json"]),
+        ({"model_class": "ssgpa.Nothing"}, [], ["ssgpa.Nothing"]),
+        ({"max_train_pairs": 0}, [], ["0 pairs", "train"]),
+        ({"trainable": ["q_former"]}, [], ["q_former"]),
+    ],
+)
+def test_bad_runs_are_refused_in_one_line(script, config, capsys, changes, extra, named):
+    *before, line = refusal(script, capsys, config(**changes), *extra)
+    assert not [other for other in before if "Error" in other or "Traceback" in other]
+    assert all(word in line for word in named)
+
+
+def test_error_ends_the_program_with_code_2(config):
+    command = [sys.executable, str(EXAMPLES / "train.py"), config(learning_rat=1)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "--learning_rat" in result.stderr
+
+
+def test_folder_with_checkpoints_is_not_taken(script, config, capsys, tmp_path):
+    (tmp_path / "run" / "checkpoint-2").mkdir(parents=True)
+    lines = refusal(script, capsys, config())
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in (str(tmp_path / "run"), "--resume_from_checkpoint true", "--output_dir"))
+
+
+def test_half_written_checkpoint_is_passed_over(script, config, tmp_path):
+    path = config(max_steps=2)
+    assert script.main([path]) == 0
+    run = tmp_path / "run"
+    shutil.copytree(run / "checkpoint-2", run / "checkpoint-10")
+    (run / "checkpoint-10" / "trainer_state.json").unlink()
+    assert script.main([path, "--resume_from_checkpoint", "true", "--max_steps", "3"]) == 0
+    state = json.loads((run / "trainer_state.json").read_text(encoding="utf-8"))
+    assert state["global_step"] == 3
+
+
+def test_hints_need_data_with_their_grid(script, config, capsys, rendered):
+    plain, coarse = prepare(rendered, "plain"), prepare(rendered, "coarse", "--hint_grid", "2", "3")
+    assert "hint_grid" in refusal(script, capsys, config(data_dir=str(plain)))[-1]
+    line = refusal(script, capsys, config(data_dir=str(coarse)))[-1]
+    assert "6 cells" in line
+    assert "24 parts" in line
+
+
+def test_run_goes_on_from_a_saved_system_in_part(script, config, tmp_path):
+    assert script.main([config(max_steps=2)]) == 0
+    first = tmp_path / "run" / "best"
+    part = {"trainable": ["alignment"], "max_steps": 2, "model_config": None, "model_name_or_path": str(first)}
+    assert script.main([config(output_dir=str(tmp_path / "second"), **part)]) == 0
+    models = [AutoModelForImageTextToText.from_pretrained(tmp_path / run / "best") for run in ("run", "second")]
+    states = [model.state_dict() for model in models]
+    moved = {name for name, value in states[0].items() if not value.equal(states[1][name])}
+    assert moved
+    assert all("alignment" in name for name in moved)

@@ -1,0 +1,109 @@
+"""What the configuration derives, keeps and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
+from transformers import AutoConfig
+
+from ssgpa import SSGPAConfig
+from tests.ssgpa_cases import TOWERS, VARIANTS
+from tests.tiny_systems import tiny_config
+
+
+PRESETS = sorted((Path(__file__).parents[1] / "examples" / "configs" / "models").glob("*.json"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_round_trip_through_json(variant, tmp_path):
+    config = tiny_config(**VARIANTS[variant])
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is SSGPAConfig
+    assert loaded.to_diff_dict() == config.to_diff_dict()
+    content = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert SSGPAConfig(**content).to_json_string(use_diff=False) == config.to_json_string(use_diff=False)
+
+
+def test_grid_and_widths_follow_the_tower():
+    config = tiny_config(part_grid=None, part_hidden_size=None, fusion_hidden_size=None)
+    assert config.part_grid == [4, 4]
+    assert config.num_parts == 16
+    assert config.part_hidden_size == 32
+    assert config.fusion_hidden_size == 8
+    assert tiny_config("resnet", part_hidden_size=None, fusion_hidden_size=None).part_hidden_size == 16
+    wide = tiny_config(part_grid=None, vision_config=TOWERS["vit"]["vision_config"] | {"image_size": [32, 64]})
+    assert wide.part_grid == [4, 8]
+
+
+def test_defaults_are_those_of_the_definition():
+    config = SSGPAConfig()
+    assert config.vision_config.model_type == "instructblip_vision_model"
+    assert (config.part_hidden_size, config.part_grid) == (1408, [16, 16])
+    assert config.qformer_config is None
+    assert (config.fusion_layers, config.fusion_hidden_size) == (4, 352)
+    settings = ("centering", "marginal_eta", "dustbin_score", "transport_epsilon", "sinkhorn_iterations")
+    assert [getattr(config, name) for name in settings] == [0.5, 0.5, 0.3, 0.05, 50]
+    assert (config.position_weight, config.contrast_weight, config.contrast_negatives) == (0.1, 0.1, 7)
+
+
+def test_tokens_of_one_image():
+    assert tiny_config().image_seq_length == 17
+    assert tiny_config(qformer=True).image_seq_length == 5
+    assert tiny_config(qformer=True).qformer_config.encoder_hidden_size == 32
+
+
+def test_tying_follows_the_language_model():
+    assert not tiny_config().tie_word_embeddings
+    text = tiny_config().text_config.to_dict() | {"tie_word_embeddings": True}
+    assert tiny_config(text_config=text).tie_word_embeddings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fusion_layers": "2"},
+        {"centering": "half"},
+        {"part_grid": "4x4"},
+        {"qformer_input_ids": "describe"},
+        {"sinkhorn_iterations": 5.5},
+    ],
+)
+def test_wrong_types_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(StrictDataclassFieldValidationError, match=name):
+        tiny_config(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"vision": "resnet", "part_grid": None}, "`part_grid`.*is needed: a resnet tower"),
+        ({"part_grid": [3, 3]}, r"\[3, 3\], but the instructblip_vision_model tower makes \[4, 4\]"),
+        ({"part_grid": [4]}, "two positive numbers"),
+        ({"vision": "resnet", "part_grid": [0, 4]}, "two positive numbers"),
+        ({"part_hidden_size": 16}, "`part_hidden_size` is 16"),
+        ({"fusion_hidden_size": 18}, "`fusion_hidden_size` .18. must be a multiple"),
+        ({"alignment_hidden_size": 18}, "`alignment_hidden_size` .18. must be a multiple"),
+        ({"marginal_eta": 1.5}, "`marginal_eta` must lie in"),
+        ({"centering": -0.1}, "`centering` must lie in"),
+        ({"transport_epsilon": 0.0}, "`transport_epsilon` must be positive"),
+        ({"contrast_temperature": 0.0}, "`contrast_temperature` must be positive"),
+        ({"sinkhorn_iterations": 0}, "`sinkhorn_iterations` must be at least 1"),
+        ({"contrast_weight": -1.0}, "`contrast_weight` must not be negative"),
+    ],
+)
+def test_senseless_values_are_refused(wrong, words):
+    with pytest.raises(StrictDataclassClassValidationError, match=words):
+        tiny_config(**wrong)
+
+
+@pytest.mark.skipif(not PRESETS, reason="no presets in this checkout")
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_presets_load(preset):
+    content = json.loads(preset.read_text(encoding="utf-8"))
+    config = SSGPAConfig(**content)
+    assert config.num_parts > 0
+    unknown = set(content) - set(config.to_dict()) - {"architectures", "transformers_version", "dtype", "auto_map"}
+    assert not unknown, f"{preset.name} sets what the configuration does not know"

@@ -1,0 +1,170 @@
+"""`generate`, as transformers brings it: what it may not change, and how often the tower runs."""
+
+import pytest
+import torch
+
+from ssgpa import SSGPAForConditionalGeneration
+from tests.ssgpa_cases import inputs_for, row, tiny_model
+
+
+VARIANTS = ["instructblip", "resnet", "instructblip-qformer", "blip2-qformer"]
+GREEDY = {"max_new_tokens": 6, "do_sample": False}
+
+
+def sharp_model(variant: str = "resnet", **overrides):
+    """A model that heeds the pictures, and whose tokens' probabilities differ by more than rounding."""
+    model, processor = tiny_model(variant, **overrides)
+    model.lm_head.weight.data.mul_(20)
+    model.lm_head.weight.data[model.config.image_token_id] = 0  # a placeholder is no word
+    model.model.connector.language_projection.weight.data.mul_(20)
+    for layer in model.model.language_model.layers:
+        layer.self_attn.o_proj.weight.data.mul_(20)
+    model.generation_config.eos_token_id = None
+    return model, processor
+
+
+def count_tower_calls(model):
+    sizes = []
+    model.model.vision_tower.tower.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    return sizes
+
+
+def new_tokens(ids, inputs):
+    return ids[:, inputs["input_ids"].shape[1] :]
+
+
+def test_generate_is_that_of_the_library():
+    assert "generate" not in SSGPAForConditionalGeneration.__dict__
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("beams", [1, 4])
+def test_tower_runs_once_on_the_pairs_alone(variant, beams):
+    model, processor = sharp_model(variant)
+    inputs = inputs_for(processor)
+    sizes = count_tower_calls(model)
+    ids = model.generate(**inputs, **GREEDY, num_beams=beams)
+    assert sizes == [6]  # three pairs, two images each
+    assert ids.shape == (3, inputs["input_ids"].shape[1] + 6)
+    assert torch.equal(ids[:, : inputs["input_ids"].shape[1]], inputs["input_ids"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("beams", [1, 3])
+def test_batch_generates_what_its_rows_generate(variant, beams):
+    model, processor = sharp_model(variant)
+    inputs = inputs_for(processor)
+    together = new_tokens(model.generate(**inputs, **GREEDY, num_beams=beams), inputs)
+    for index in range(3):
+        alone = row(inputs, index)
+        assert torch.equal(new_tokens(model.generate(**alone, **GREEDY, num_beams=beams), alone)[0], together[index])
+
+
+def test_pictures_matter():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    ids = model.generate(**inputs, **GREEDY, num_beams=3)
+    swapped = inputs | {"pixel_values": inputs["pixel_values"].flip(0, 1)}
+    assert not torch.equal(model.generate(**swapped, **GREEDY, num_beams=3), ids)
+
+
+def test_greedy_follows_the_likeliest_token():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    expected = inputs["input_ids"]
+    mask = inputs["attention_mask"]
+    for _ in range(6):
+        logits = model(input_ids=expected, attention_mask=mask, pixel_values=inputs["pixel_values"]).logits
+        expected = torch.cat([expected, logits[:, -1].argmax(-1, keepdim=True)], 1)
+        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+    for options in ({}, {"num_beams": 1}, {"use_cache": False}, {"cache_implementation": "static"}):
+        assert torch.equal(model.generate(**inputs, **GREEDY, **options), expected), options
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("other", [{"use_cache": False}, {"cache_implementation": "static"}])
+def test_beams_do_not_depend_on_the_cache(variant, other):
+    model, processor = sharp_model(variant)
+    inputs = inputs_for(processor)
+    options = GREEDY | {"num_beams": 3}
+    assert torch.equal(model.generate(**inputs, **options, **other), model.generate(**inputs, **options))
+
+
+def test_several_sequences_of_one_pair():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    sizes = count_tower_calls(model)
+    ids = model.generate(**inputs, **GREEDY, num_beams=4, num_return_sequences=3)
+    assert sizes == [6]
+    assert ids.shape[0] == 9
+    best = model.generate(**inputs, **GREEDY, num_beams=4)
+    assert torch.equal(ids[::3], best)
+    assert all(len(set(map(tuple, group.tolist()))) == 3 for group in new_tokens(ids, inputs).split(3))
+    captions = processor.post_process_captions(ids, inputs)
+    assert len(captions) == 9
+
+
+def test_scores_of_beams_are_the_log_probabilities_of_their_tokens():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    output = model.generate(
+        **inputs, **GREEDY, num_beams=3, length_penalty=0.0, return_dict_in_generate=True, output_scores=True
+    )
+    mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 6), value=1)
+    logits = model(input_ids=output.sequences, attention_mask=mask, pixel_values=inputs["pixel_values"]).logits
+    steps = logits[:, -7:-1].log_softmax(-1).gather(2, output.sequences[:, -6:].unsqueeze(2)).squeeze(2)
+    torch.testing.assert_close(output.sequences_scores, steps.sum(1), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_encoded_before_gives_the_same(beams):
+    model, processor = sharp_model("instructblip-qformer")
+    inputs = inputs_for(processor)
+    options = GREEDY | {"num_beams": beams}
+    expected = model.generate(**inputs, **options)
+    pixels = inputs.pop("pixel_values")
+    sizes = count_tower_calls(model)
+    features = model.model.vision_tower(pixels).last_hidden_state
+    assert torch.equal(model.generate(**inputs, vision_features=features, **options), expected)
+    encoded = model.get_image_features(pixels, return_dict=True)
+    assert torch.equal(model.generate(**inputs, mm_encoder_outputs={"image": encoded}, **options), expected)
+    assert len(sizes) == 2  # by the two lines above, not by generate
+
+
+def test_pixels_and_features_together_are_refused():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    with pytest.raises(ValueError, match="either `pixel_values` or `vision_features`"):
+        model.generate(**inputs, vision_features=torch.zeros(3, 2, 17, 32), **GREEDY)
+
+
+def test_embedded_prompts_generate_the_same():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    for beams in (1, 3):
+        expected = new_tokens(model.generate(**inputs, **GREEDY, num_beams=beams), inputs)
+        embeddings = model.get_input_embeddings()(inputs["input_ids"])
+        options = GREEDY | {"num_beams": beams, "attention_mask": inputs["attention_mask"]}
+        ids = model.generate(inputs_embeds=embeddings, pixel_values=inputs["pixel_values"], **options)
+        assert torch.equal(ids, expected)
+
+
+def test_sampling_is_repeatable():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        drawn.append(model.generate(**inputs, max_new_tokens=6, do_sample=True, temperature=5.0))
+    assert torch.equal(*drawn)
+
+
+def test_captions_end_at_the_end_token():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    ids = new_tokens(model.generate(**inputs, **GREEDY), inputs)
+    end = ids[0, 2].item()
+    stopped = new_tokens(model.generate(**inputs, **GREEDY, eos_token_id=end), inputs)
+    place = (ids[0] == end).nonzero()[0, 0]
+    assert torch.equal(stopped[0, : place + 1], ids[0, : place + 1])
+    assert (stopped[0, place + 1 :] == model.generation_config.pad_token_id).all()

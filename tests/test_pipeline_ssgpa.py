@@ -1,0 +1,266 @@
+"""The pipeline against plain `generate`, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from ssgpa import ChangeCaptioningPipeline, SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa.pipeline_ssgpa import draw_change_map, draw_overlay
+
+from .tiny_systems import TINY_SYSTEMS
+
+
+SHORT = {"max_new_tokens": 6, "num_beams": 2}
+
+
+def noise(seed: int, width: int = 40, height: int = 32) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+PAIRS = [(noise(2 * index), noise(2 * index + 1, 56, 48)) for index in range(3)]
+
+
+@pytest.fixture(scope="module", params=list(TINY_SYSTEMS))
+def pipe(request):
+    model, processor = TINY_SYSTEMS[request.param]()
+    return pipeline("change-captioning", model=model, processor=processor, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def ssgpa_pipe():
+    model, processor = TINY_SYSTEMS["ssgpa"]()
+    return pipeline("change-captioning", model=model, processor=processor, device="cpu")
+
+
+@pytest.fixture
+def scaled_pipe():
+    """A pipeline whose evidence reaches its captions: without training, the write-back is shut."""
+    model, processor = TINY_SYSTEMS["ssgpa"]()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return pipeline("change-captioning", model=model, processor=processor, device="cpu")
+
+
+def by_hand(pipe, pair, **options):
+    inputs = pipe.processor(images=[list(pair)], return_tensors="pt")
+    with torch.no_grad():
+        ids = pipe.model.generate(**inputs, **options)
+    return pipe.processor.post_process_captions(ids, inputs)
+
+
+def test_the_task_is_registered():
+    _, task, _ = PIPELINE_REGISTRY.check_task("change-captioning")
+    assert task["impl"] is ChangeCaptioningPipeline
+
+
+def test_captions_are_those_of_generate(pipe):
+    assert [[item["generated_text"] for item in pipe(pair, **SHORT)] for pair in PAIRS] == [
+        by_hand(pipe, pair, **SHORT) for pair in PAIRS
+    ]
+
+
+def test_batches_give_what_single_pairs_give(pipe):
+    single = [pipe(pair, **SHORT) for pair in PAIRS]
+    assert pipe(PAIRS, **SHORT) == single
+    assert pipe(PAIRS, batch_size=2, **SHORT) == single
+
+
+def test_the_default_is_five_beams_and_forty_tokens(ssgpa_pipe):
+    expected = by_hand(ssgpa_pipe, PAIRS[0], num_beams=5, max_new_tokens=40)
+    assert [item["generated_text"] for item in ssgpa_pipe(PAIRS[0])] == expected
+    assert expected != by_hand(ssgpa_pipe, PAIRS[0], num_beams=1, max_new_tokens=40)
+
+
+def test_a_pair_may_come_in_many_ways(ssgpa_pipe, tmp_path):
+    before, after = PAIRS[0]
+    paths = [tmp_path / "before.png", tmp_path / "after.png"]
+    for picture, path in zip((before, after), paths, strict=True):
+        picture.save(path)
+    expected = ssgpa_pipe((before, after), **SHORT)
+    assert ssgpa_pipe([before, after], **SHORT) == expected
+    assert ssgpa_pipe({"before": before, "after": after}, **SHORT) == expected
+    assert ssgpa_pipe({"before": str(paths[0]), "after": paths[1].read_bytes()}, **SHORT) == expected
+    assert ssgpa_pipe(tuple(paths), **SHORT) == expected
+    assert ssgpa_pipe((np.asarray(before), torch.from_numpy(np.array(after))), **SHORT) == expected
+
+
+def test_collections_may_come_in_many_ways(ssgpa_pipe):
+    expected = [ssgpa_pipe(pair, **SHORT) for pair in PAIRS]
+    rows = [{"before": before, "after": after, "captions": ["ignored"]} for before, after in PAIRS]
+    assert ssgpa_pipe(rows, **SHORT) == expected
+    assert list(ssgpa_pipe((row for row in rows), **SHORT)) == expected
+    assert list(ssgpa_pipe(Dataset.from_list(rows), batch_size=2, **SHORT)) == expected
+    assert ssgpa_pipe(PAIRS[:1], **SHORT) == expected[:1]
+    assert ssgpa_pipe([], **SHORT) == []
+
+
+def test_generate_arguments_are_taken_directly_and_in_a_dict(ssgpa_pipe):
+    direct = ssgpa_pipe(PAIRS[0], max_new_tokens=3, num_beams=3, num_return_sequences=2)
+    assert len(direct) == 2
+    assert direct[0] != direct[1]
+    assert all(len(item["generated_text"].split()) <= 3 for item in direct)
+    options = {"max_new_tokens": 3, "num_beams": 3, "num_return_sequences": 2}
+    assert ssgpa_pipe(PAIRS[0], generate_kwargs=options) == direct
+    with pytest.raises(ValueError, match="`max_new_tokens` is given twice"):
+        ssgpa_pipe(PAIRS[0], max_new_tokens=3, generate_kwargs={"max_new_tokens": 4})
+    with pytest.raises(ValueError, match="max_tokens"):
+        ssgpa_pipe(PAIRS[0], max_tokens=3)
+
+
+def test_change_maps_leave_the_captions_as_they_are(scaled_pipe):
+    plain = scaled_pipe(PAIRS, **SHORT)
+    for batch_size in (1, 2):
+        mapped = scaled_pipe(PAIRS, return_change_map=True, batch_size=batch_size, **SHORT)
+        assert [[{"generated_text": item["generated_text"]} for item in row] for row in mapped] == plain
+
+
+def test_change_maps_come_from_systems_that_have_evidence(pipe):
+    if pipe.has_change_map:
+        assert set(pipe(PAIRS[0], return_change_map=True, **SHORT)[0]) == {
+            "generated_text",
+            "change_map",
+            "change_map_before",
+            "overlay",
+            "overlay_before",
+        }
+    else:
+        with pytest.raises(ValueError, match="has no change map"):
+            pipe(PAIRS[0], return_change_map=True, **SHORT)
+
+
+def test_change_maps_show_the_evidence_of_forward(scaled_pipe):
+    inputs = scaled_pipe.processor(images=[list(PAIRS[1])], return_tensors="pt")
+    with torch.no_grad():
+        evidence = scaled_pipe.model(**inputs, output_evidence=True).evidence.change_map[0].numpy()
+    result = scaled_pipe(PAIRS, return_change_map=True, batch_size=3, **SHORT)[1][0]
+    for key, picture, cells in zip(("_before", ""), PAIRS[1], evidence, strict=True):
+        drawn = result[f"change_map{key}"]
+        assert drawn.mode == "L"
+        assert drawn.size == result[f"overlay{key}"].size == picture.size
+        np.testing.assert_allclose(np.asarray(drawn) / 255, bilinear(cells, *picture.size), atol=0.51 / 255)
+
+
+def bilinear(cells: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Linear interpolation between the cells' centres, constant beyond them."""
+    rows = np.clip((np.arange(height) + 0.5) * len(cells) / height - 0.5, 0, len(cells) - 1)
+    columns = np.clip((np.arange(width) + 0.5) * cells.shape[1] / width - 0.5, 0, cells.shape[1] - 1)
+    tall = np.stack([np.interp(rows, np.arange(len(cells)), column) for column in cells.T], 1)
+    return np.stack([np.interp(columns, np.arange(cells.shape[1]), row) for row in tall])
+
+
+def test_swapping_the_pictures_swaps_the_maps(scaled_pipe):
+    before, after = PAIRS[0]
+    there = scaled_pipe((before, after), return_change_map=True, **SHORT)[0]
+    back = scaled_pipe((after, before), return_change_map=True, **SHORT)[0]
+    for name in ("change_map", "overlay"):
+        first, second = np.asarray(there[name], np.int16), np.asarray(back[f"{name}_before"], np.int16)
+        assert np.abs(first - second).max() <= 1
+        assert first.std() > 0
+
+
+def test_the_vision_tower_runs_once(ssgpa_pipe):
+    calls = []
+    handle = ssgpa_pipe.model.model.vision_tower.register_forward_hook(lambda *_: calls.append(1))
+    ssgpa_pipe(PAIRS[0], return_change_map=True, num_beams=4, max_new_tokens=6)
+    handle.remove()
+    assert len(calls) == 1
+
+
+def test_a_map_is_neither_stretched_nor_cut():
+    cells = torch.tensor([[0.0, 0.1], [0.2, 0.3]])
+    assert np.asarray(draw_change_map(cells, (2, 2))).tolist() == [[0, 26], [51, 76]]
+    grey = Image.new("RGB", (2, 2), (100, 100, 100))
+    assert np.asarray(draw_overlay(grey, draw_change_map(torch.zeros(1, 1), (2, 2)))).tolist() == [[[100] * 3] * 2] * 2
+    red, green, blue = draw_overlay(grey, draw_change_map(torch.ones(1, 1), (2, 2))).getpixel((0, 0))
+    assert red > 200
+    assert green == blue == 30
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ((noise(0),), "got 1 of type Image"),
+        ((noise(0), noise(1), noise(2)), "got 3 of type Image, Image, Image"),
+        (noise(0), "got 1 of type Image"),
+        ([noise(0), noise(1), noise(2)], "A pair is two pictures"),
+        ([PAIRS[0], (noise(0),)], "got 1 of type Image"),
+        ({"before": noise(0)}, r"needs the keys \"before\" and \"after\", got \['before'\]"),
+        (7, "a collection of pairs is needed, got a int"),
+    ],
+)
+def test_what_is_no_pair_is_refused(ssgpa_pipe, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        ssgpa_pipe(inputs)
+
+
+def test_errors_name_the_file(ssgpa_pipe, tmp_path):
+    noise(0).save(tmp_path / "there.png")
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        ssgpa_pipe((tmp_path / "there.png", tmp_path / "gone.png"))
+
+
+def test_a_saved_pipeline_loads_with_its_processor(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    again = pipeline("change-captioning", model=str(tmp_path), device="cpu")
+    assert again(PAIRS, **SHORT) == pipe(PAIRS, **SHORT)
+    with pytest.raises(NotADirectoryError, match=r"config\.json is a file"):
+        pipe.save_pretrained(tmp_path / "config.json")
+
+
+REMOTE = """
+import json, sys
+sys.modules["ssgpa"] = None
+from transformers import pipeline
+pipe = pipeline("change-captioning", model=sys.argv[1], trust_remote_code=True, device="cpu")
+print(json.dumps(pipe((sys.argv[2], sys.argv[3]), max_new_tokens=6, num_beams=2)))
+"""
+
+
+def test_published_code_runs_without_the_package(ssgpa_pipe, tmp_path, monkeypatch):
+    """What `register_for_auto_class` does, undone after the test."""
+    monkeypatch.setattr(SSGPAConfig, "_auto_class", "AutoConfig")
+    monkeypatch.setattr(SSGPAForConditionalGeneration, "_auto_class", "AutoModelForImageTextToText")
+    monkeypatch.setattr(SSGPAProcessor, "_auto_class", "AutoProcessor")
+    config = dict(ssgpa_pipe.model.config.__dict__)
+    ssgpa_pipe.save_pretrained(tmp_path / "model")
+    ssgpa_pipe.model.config.__dict__ = config
+    paths = [str(tmp_path / "before.png"), str(tmp_path / "after.png")]
+    for picture, path in zip(PAIRS[0], paths, strict=True):
+        picture.save(path)
+    command = [sys.executable, "-c", REMOTE, str(tmp_path / "model"), *paths]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == ssgpa_pipe(PAIRS[0], **SHORT)
+
+
+def test_missing_weights_are_refused(ssgpa_pipe, tmp_path):
+    ssgpa_pipe.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = next(key for key in weights if "connector" in key)
+    del weights[name]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"does not hold 1 of the model's weights, the first {name}"):
+        pipeline("change-captioning", model=str(tmp_path), device="cpu")
+
+
+def test_broken_weights_are_refused():
+    model, processor = TINY_SYSTEMS["ssgpa"]()
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = float("nan")
+    broken = pipeline("change-captioning", model=model, processor=processor, device="cpu")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        broken(PAIRS[0])

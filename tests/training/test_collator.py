@@ -1,0 +1,151 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Packed captions against the same captions one a row, and against the processor's own batches."""
+
+import pytest
+import torch
+from PIL import Image
+from transformers.loss.loss_utils import ForCausalLMLoss
+
+from ssgpa.training.collator import IGNORED, PairCollator
+from ssgpa.training.pairs import PairDataset
+
+from ..ssgpa_cases import wake
+
+
+MODEL_KEYS = ("input_ids", "labels", "position_ids", "attention_mask", "pixel_values")
+
+
+def model_inputs(batch):
+    return {key: batch[key] for key in MODEL_KEYS}
+
+
+@pytest.fixture
+def items(splits, make_system):
+    """Three pairs with three captions each, of different lengths."""
+    processor = make_system()[1]
+    dataset = PairDataset(splits["train"], processor, captions_per_pair=3)
+    return [dataset[index] for index in (0, 1, 4)]
+
+
+def one_by_one(items):
+    return [{**item, "captions": [caption]} for item in items for caption in item["captions"]]
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_packed_captions_are_computed_as_if_each_stood_alone(make_system, items, attention):
+    model, processor = make_system(attn_implementation=attention)
+    wake(model).eval()
+    collator = PairCollator(processor)
+    packed, single = collator(items), collator(one_by_one(items))
+    with torch.no_grad():
+        packed_logits = model(**model_inputs(packed)).logits
+        single_logits = model(**model_inputs(single)).logits
+    # The token before each label predicts it.
+    rows, places = (packed["labels"][:, 1:] != IGNORED).nonzero(as_tuple=True)
+    single_rows, single_places = (single["labels"][:, 1:] != IGNORED).nonzero(as_tuple=True)
+    assert torch.equal(packed["labels"][rows, places + 1], single["labels"][single_rows, single_places + 1])
+    assert torch.allclose(packed_logits[rows, places], single_logits[single_rows, single_places], atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_packed_loss_is_the_token_mean_of_the_rows(make_system, items, attention):
+    model, processor = make_system(attn_implementation=attention)
+    wake(model).eval()
+    collator = PairCollator(processor)
+    with torch.no_grad():
+        packed = model(**model_inputs(collator(items))).loss
+        rows = [collator([item]) for item in one_by_one(items)]
+        losses = torch.stack([model(**model_inputs(row)).loss for row in rows])
+    counts = torch.tensor([(row["labels"] != IGNORED).sum() for row in rows])
+    assert torch.allclose(packed, (losses * counts).sum() / counts.sum(), atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_packed_mask_works_under_bf16_autocast(make_system, items, attention):
+    model, processor = make_system(attn_implementation=attention)
+    wake(model).eval()
+    batch = model_inputs(PairCollator(processor)(items))
+    assert batch["attention_mask"].dtype == torch.float32
+    with torch.no_grad():
+        exact = model(**batch).logits
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = model(**batch).logits
+    supervised = batch["labels"] != IGNORED
+    assert rounded[supervised].isfinite().all()
+    assert (rounded.float() - exact)[supervised].abs().max() < 0.1 * exact[supervised].abs().max()
+
+
+def test_lone_caption_equals_the_processor(make_system, splits):
+    model, processor = make_system()
+    wake(model).eval()
+    dataset = PairDataset(splits["train"], processor, captions_per_pair=1)
+    items = [dataset[index] for index in (0, 1, 2)]
+    rows = splits["train"].select([0, 1, 2])
+    captions = [item["captions"][0] for item in items]
+    wanted = processor(images=[[row["before"], row["after"]] for row in rows], suffix=captions, return_tensors="pt")
+    batch = PairCollator(processor)(items)
+    assert batch["attention_mask"].shape == batch["input_ids"].shape
+    assert torch.equal(batch["pixel_values"], wanted["pixel_values"])
+    for ours, ids in ((batch["input_ids"], wanted["input_ids"]), (batch["labels"], wanted["labels"])):
+        for own_row, row, own_kept, kept in zip(
+            ours, ids, batch["attention_mask"].bool(), wanted["attention_mask"].bool(), strict=True
+        ):
+            assert torch.equal(own_row[own_kept], row[kept])
+    with torch.no_grad():
+        assert torch.allclose(model(**model_inputs(batch)).loss, model(**wanted).loss, atol=1e-5)
+
+
+def test_only_captions_and_end_tokens_are_supervised(make_system, items):
+    _, processor = make_system()
+    tokenizer = processor.tokenizer
+    batch = PairCollator(processor)(items)
+    for labels, item in zip(batch["labels"], items, strict=True):
+        text = tokenizer.decode(labels[labels != IGNORED])
+        assert text.replace(" ", "") == "".join(f"{caption}</s>" for caption in item["captions"]).replace(" ", "")
+
+
+def test_loss_counts_every_supervised_token(make_system, items):
+    model, processor = make_system()
+    batch = PairCollator(processor)(items)
+    count = sum(len(caption.split()) + 1 for item in items for caption in item["captions"])
+    assert (batch["labels"][:, 1:] != IGNORED).sum() == count
+    logits = torch.randn(*batch["labels"].shape, model.config.text_config.vocab_size)
+    total = ForCausalLMLoss(logits, batch["labels"], logits.shape[-1], num_items_in_batch=1)
+    mean = ForCausalLMLoss(logits, batch["labels"], logits.shape[-1])
+    assert torch.allclose(total / count, mean)
+
+
+def test_hints_and_names_travel_with_the_batch(make_system, items):
+    _, processor = make_system()
+    batch = PairCollator(processor, visual_hints=True)(items)
+    assert batch["cells"].shape == (3, 2, 24)
+    assert batch["pair_ids"] == [item["pair_id"] for item in items]
+    assert batch["change_types"] == [item["change_type"] for item in items]
+    assert "cells" not in PairCollator(processor)(items)
+
+
+def test_prompt_that_ends_with_a_picture(make_system, splits):
+    model, processor = make_system(prompt="<image> <image>")
+    dataset = PairDataset(splits["train"], processor, captions_per_pair=2)
+    with pytest.raises(ValueError, match="ends with a picture"):
+        PairCollator(processor)([dataset[0]])
+    dataset.captions_per_pair = 1
+    assert model(**model_inputs(PairCollator(processor)([dataset[0]]))).loss.isfinite()
+
+
+def test_concatenated_pictures_are_refused(make_system):
+    _, processor = make_system()
+    processor.pair_layout = "vertical"
+    with pytest.raises(ValueError, match="pair_layout"):
+        PairCollator(processor)
+
+
+def test_pictures_of_any_size_give_the_processors_pixels(make_system, splits):
+    _, processor = make_system()
+    dataset = PairDataset(splits["train"], processor, cache=True)
+    row = splits["train"][3]
+    wanted = processor(images=[row["before"], row["after"]], return_tensors="pt")["pixel_values"]
+    assert isinstance(row["before"], Image.Image)
+    assert row["before"].size != (48, 32)
+    assert torch.equal(PairCollator(processor)([dataset[3]])["pixel_values"], wanted)

@@ -1,0 +1,136 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Starting a model, and which of its parameters train."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ssgpa import SSGPAForConditionalGeneration
+from ssgpa.training.arguments import ModelArguments
+from ssgpa.training.systems import (
+    build_word_tokenizer,
+    create_system,
+    load_system,
+    model_class_of,
+    parameter_report,
+    set_trainable,
+)
+
+from ..tiny_systems import tiny_ssgpa
+
+
+CAPTIONS = ["The red cube moved.", "nothing has changed"]
+
+
+def test_tokenizer_knows_the_words_of_captions_and_prompt():
+    tokenizer = build_word_tokenizer(CAPTIONS, "before: <image> after: <image> change:")
+    ids = tokenizer("the RED cube moved .")["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids) == "the red cube moved ."
+    assert tokenizer("zebra")["input_ids"] == [tokenizer.unk_token_id]
+    assert tokenizer.convert_tokens_to_ids("<image>") == tokenizer.image_token_id
+    assert tokenizer("<image> after :")["input_ids"][0] == tokenizer.image_token_id
+    assert tokenizer.padding_side == "left"
+    # Specials, the words of the captions, those of the prompt, and two signs.
+    assert len(tokenizer) == 5 + 7 + 3 + 2
+
+
+def test_created_system_is_built_by_configuration_and_tokenizer(make_system, model_config_values):
+    model, processor = make_system(attn_implementation="eager")
+    assert isinstance(model, SSGPAForConditionalGeneration)
+    assert model.config._attn_implementation == "eager"
+    assert model.config.part_grid == model_config_values["part_grid"]
+    assert model.config.text_config.vocab_size == len(processor.tokenizer)
+    assert model.config.image_token_id == processor.image_token_id
+    assert model.generation_config.eos_token_id == processor.tokenizer.eos_token_id
+    assert processor.image_processor.size == {"height": 32, "width": 48}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [(None, FileNotFoundError), ("{", ValueError), ("[]", ValueError), ('{"model_type": "ssgpa"}', ValueError)],
+)
+def test_bad_model_configurations_are_named(tmp_path, text, error):
+    path = tmp_path / "model.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(error, match=r"model\.json"):
+        create_system(ModelArguments(model_config=str(path)), CAPTIONS)
+
+
+def test_picture_size_needs_two_numbers(model_config):
+    with pytest.raises(ValueError, match="image_size"):
+        create_system(ModelArguments(model_config=str(model_config), image_size=[32]), CAPTIONS)
+
+
+@pytest.mark.parametrize("path", ["nothing", "ssgpa.no_module.Model", "ssgpa.NoModel", "ssgpa.SSGPAConfig"])
+def test_class_path_must_name_a_model(path):
+    with pytest.raises(ValueError, match=path):
+        model_class_of(path)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model, processor = tiny_ssgpa()
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def drop_weights(folder, part):
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: value for name, value in weights.items() if part not in name},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+
+
+def test_saved_system_comes_back(saved):
+    model, processor, missing = load_system(ModelArguments(model_name_or_path=str(saved)))
+    assert not missing
+    assert processor.image_seq_length == model.config.image_seq_length
+    wanted = tiny_ssgpa()[0].state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in model.state_dict().items())
+
+
+def test_what_a_checkpoint_lacks_must_train(saved):
+    drop_weights(saved, "model.alignment.")
+    model, _, missing = load_system(ModelArguments(model_name_or_path=str(saved)))
+    assert missing
+    assert all(name.startswith("model.alignment.") for name in missing)
+    with pytest.raises(ValueError, match=r"neither loaded nor trainable.*model\.alignment"):
+        set_trainable(model, ["connector"], missing)
+    assert set(set_trainable(model, ["connector", "alignment"], missing)) >= missing
+
+
+def test_weights_of_another_shape_are_refused(saved):
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    config["alignment_hidden_size"] *= 2
+    (saved / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"15 weights .*model\.alignment"):
+        load_system(ModelArguments(model_name_or_path=str(saved)))
+
+
+def test_patterns_choose_what_trains():
+    model, _ = tiny_ssgpa()
+    trainable = set_trainable(model, [r"^model\.alignment\.", "lm_head"], set())
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert names == set(trainable)
+    assert names == {
+        name for name, _ in model.named_parameters() if name.startswith("model.alignment.") or "lm_head" in name
+    }
+    report = parameter_report(model, trainable)
+    assert report["parameters"] == model.num_parameters()
+    assert report["trainable"] == model.num_parameters(only_trainable=True)
+
+
+@pytest.mark.parametrize("pattern", ["q_former", "("])
+def test_bad_patterns_are_named(pattern):
+    model, _ = tiny_ssgpa()
+    with pytest.raises(ValueError, match="trainable") as error:
+        set_trainable(model, ["lm_head", pattern], set())
+    assert repr(pattern) in str(error.value)

@@ -1,0 +1,257 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The trainer: its losses and logs, resuming, accumulation, and how it stops."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback, set_seed
+
+from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.training.arguments import ChangeCaptioningArguments
+from ssgpa.training.collator import IGNORED, PairCollator
+from ssgpa.training.hints import FILE_NAME, hints_of
+from ssgpa.training.pairs import PairDataset
+from ssgpa.training.systems import set_trainable
+from ssgpa.training.trainer import ChangeCaptioningTrainer
+
+from ..ssgpa_cases import wake
+
+
+HINTS = {"hint_attributes": 0.3, "hint_changed": 0.5, "hint_type": 0.3}
+QUIET = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "logging_steps": 1, "save_strategy": "no"}
+
+
+class Recorder(TrainerCallback):
+    """Keeps the epoch that the data set was in at every step."""
+
+    def __init__(self, dataset):
+        self.dataset, self.epochs = dataset, []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.epochs.append(self.dataset.epoch.item())
+
+
+@pytest.fixture
+def make_trainer(make_system, splits, tmp_path):
+    """A trainer over the eight training pairs; keyword arguments go to the arguments of the run."""
+
+    def make(folder="run", system=None, captions=2, swap=True, **options):
+        options = {"per_device_train_batch_size": 4, "learning_rate": 1e-3, "max_steps": 6, **QUIET, **options}
+        arguments = ChangeCaptioningArguments(output_dir=str(tmp_path / folder), **options)
+        set_seed(arguments.seed)
+        model, processor = system or make_system()
+        wake(model)
+        hints = hints_of(model, arguments, splits["train"].column_names)
+        dataset = PairDataset(splits["train"], processor, captions, swap, cache=True, seed=arguments.seed)
+        trainer = ChangeCaptioningTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            eval_dataset=splits["validation"],
+            data_collator=PairCollator(processor, visual_hints=hints is not None),
+            processing_class=processor,
+            train_rows=splits["train"],
+            change_type_of=change_type_of,
+            hints=hints,
+        )
+        trainer.recorder = Recorder(dataset)
+        trainer.add_callback(trainer.recorder)
+        return trainer
+
+    return make
+
+
+def logged(trainer, name="loss"):
+    return {entry["step"]: entry[name] for entry in trainer.state.log_history if name in entry}
+
+
+@pytest.mark.parametrize("options", [{}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}])
+@pytest.mark.parametrize("step", [3, 4])
+def test_resumed_run_equals_the_uninterrupted_one(make_trainer, options, step):
+    """Two steps an epoch: step 3 is in the middle of the second, step 4 at its end."""
+    options = {"save_strategy": "steps", "save_steps": 1, **HINTS, **options}
+    whole = make_trainer("whole", **options)
+    whole.train()
+    resumed = make_trainer("resumed", **options)
+    resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-{step}")
+    for name in ("loss", "grad_norm", "loss_parts/contrast", "loss_parts/hint_type"):
+        wanted = logged(whole, name)
+        assert list(wanted) == [1, 2, 3, 4, 5, 6]
+        assert logged(resumed, name) == pytest.approx(wanted, abs=1e-6)
+    assert resumed.recorder.epochs == whole.recorder.epochs[step:]
+    for name, value in whole.model.state_dict().items():
+        assert torch.allclose(value, resumed.model.state_dict()[name], atol=1e-6), name
+
+
+def test_every_epoch_draws_anew(make_trainer):
+    trainer = make_trainer()
+    trainer.train()
+    assert trainer.recorder.epochs == [0, 0, 1, 1, 2, 2]
+
+
+def test_accumulated_batches_equal_one_large_batch(make_trainer, make_system):
+    """On a frozen tower, which keeps its batch statistics, with plain gradient descent."""
+    runs = []
+    for size, accumulation in ((4, 1), (2, 2)):
+        set_seed(0)
+        model, processor = make_system()
+        set_trainable(model, [r"^(?!model\.vision_tower\.tower)"], set())
+        model.contrast.weight = 0.0
+        sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation}
+        trainer = make_trainer(f"by-{size}", (model, processor), swap=False, optim="sgd", **sizes, **HINTS)
+        trainer.train()
+        runs.append(trainer)
+    for name in ("loss", *(f"loss_parts/{part}" for part in ("caption", *HINTS))):
+        wanted = logged(runs[0], name)
+        assert len(set(wanted.values())) == 6
+        assert logged(runs[1], name) == pytest.approx(wanted, abs=2e-5)
+    assert logged(runs[1], "grad_norm") == pytest.approx(logged(runs[0], "grad_norm"), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"logging_steps": 1},
+        {"logging_steps": 2},
+        # Batches of 3, 3 and 2 pairs: the second step of an epoch has one micro-batch only.
+        {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, "logging_steps": 3},
+        {"hint_steps": 4},
+    ],
+)
+def test_parts_in_the_log_add_up_to_the_loss(make_trainer, options):
+    trainer = make_trainer(**HINTS, **options)
+    trainer.train()
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert len(entries) == 6 // options.get("logging_steps", 1)
+    for entry in entries:
+        parts = {name: value for name, value in entry.items() if name.startswith("loss_parts/")}
+        assert set(parts) == {f"loss_parts/{name}" for name in ("caption", "contrast", *HINTS)}
+        assert sum(parts.values()) == pytest.approx(entry["loss"], rel=1e-5)
+        assert 0 < entry["fusion_gate"] < 1
+
+
+def test_hints_fade(make_trainer):
+    trainer = make_trainer(**HINTS, hint_steps=4)
+    trainer.train()
+    hints = [value for _, value in sorted(logged(trainer, "loss_parts/hint_attributes").items())]
+    assert hints == sorted(hints, reverse=True)
+    assert hints[0] > 0
+    assert hints[4:] == [0, 0]
+
+
+def test_trainer_counts_the_supervised_tokens(make_trainer):
+    trainer = make_trainer(per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=2)
+    counted, seen = [], []
+    compute_loss = trainer.compute_loss
+
+    def spy(model, inputs, **kwargs):
+        counted.append(int(kwargs["num_items_in_batch"]))
+        seen.append(int((inputs["labels"] != IGNORED).sum()))
+        return compute_loss(model, inputs, **kwargs)
+
+    trainer.compute_loss = spy
+    trainer.train()
+    assert counted == [seen[0] + seen[1]] * 2 + [seen[2] + seen[3]] * 2
+
+
+def test_frozen_parameters_stay_as_they_are(make_trainer, make_system):
+    system = make_system()
+    trainable = set_trainable(system[0], ["alignment", "connector"], set())
+    trainer = make_trainer(system=system, max_steps=2)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train()
+    moved = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved
+    assert moved <= set(trainable)
+    assert {name for name in trainable if "connector" in name} <= moved
+
+
+def poison(trainer, step, act):
+    """Let `act(model)` happen after a step was saved."""
+
+    class Poison(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                act(trainer.model)
+
+    trainer.add_callback(Poison())
+
+
+def break_weight(model):
+    model.lm_head.weight.data[3] = float("nan")
+
+
+def break_gradient(model):
+    model.lm_head.weight.register_hook(lambda gradient: gradient * float("inf"))
+
+
+@pytest.mark.parametrize(("act", "what"), [(break_weight, "loss"), (break_gradient, "gradient")])
+def test_value_that_is_no_number_stops_the_run(make_trainer, splits, act, what):
+    trainer = make_trainer(save_strategy="steps", save_steps=1, per_device_train_batch_size=2)
+    poison(trainer, 2, act)
+    with pytest.raises(FloatingPointError, match=f"The {what} is not finite at step 3") as error:
+        trainer.train()
+    named = [pair for pair in splits["train"]["pair_id"] if f"'{pair}'" in str(error.value)]
+    assert len(named) == 2
+    folder = trainer.args.output_dir
+    resumed = make_trainer("again", per_device_train_batch_size=2)
+    resumed.train(resume_from_checkpoint=f"{folder}/checkpoint-2")
+    assert resumed.state.global_step == 6
+    assert not (resumed.model.lm_head.weight.isnan().any())
+    with pytest.raises(ValueError, match="checkpoint-3"):
+        make_trainer("none").train(resume_from_checkpoint=f"{folder}/checkpoint-3")
+
+
+def test_picture_that_is_no_number_is_named(make_trainer):
+    trainer = make_trainer(per_device_train_batch_size=2)
+    collate = trainer.data_collator
+
+    def broken(items):
+        batch = collate(items)
+        bad = [number for number, name in enumerate(batch["pair_ids"]) if name == "000004.png"]
+        batch["pixel_values"][bad] = float("inf")
+        return batch
+
+    trainer.data_collator = broken
+    with pytest.raises(FloatingPointError, match=r"pairs \[.*'000004\.png'"):
+        trainer.train()
+
+
+def test_hints_are_in_checkpoints_but_not_in_models(make_trainer):
+    trainer = make_trainer(save_strategy="steps", save_steps=2, max_steps=2, **HINTS)
+    start = {name: value.clone() for name, value in trainer.hints.state_dict().items()}
+    trainer.train()
+    checkpoint = f"{trainer.args.output_dir}/checkpoint-2"
+    weights, heads = load_file(f"{checkpoint}/model.safetensors"), load_file(f"{checkpoint}/{FILE_NAME}")
+    assert not [name for name in weights if "hint" in name]
+    assert all(torch.equal(value, trainer.hints.state_dict()[name]) for name, value in heads.items())
+    assert not any(torch.equal(value, start[name]) for name, value in heads.items())
+    trainer.save_model(f"{trainer.args.output_dir}/best")
+    assert sorted(load_file(f"{trainer.args.output_dir}/best/model.safetensors")) == sorted(weights)
+
+
+def test_checkpoint_without_hints_is_refused(make_trainer):
+    plain = make_trainer("plain", save_strategy="steps", save_steps=1, max_steps=1)
+    plain.train()
+    with pytest.raises(FileNotFoundError, match="without hints"):
+        make_trainer("hinted", **HINTS).train(resume_from_checkpoint=f"{plain.args.output_dir}/checkpoint-1")
+
+
+def test_evaluation_writes_what_it_logs(make_trainer, splits, tmp_path):
+    trainer = make_trainer(max_steps=2, eval_strategy="steps", eval_steps=2, generation_max_new_tokens=4)
+    trainer.train()
+    record = json.loads((tmp_path / "run" / "evaluations" / "eval-000002.json").read_text(encoding="utf-8"))
+    assert record["step"] == 2
+    assert list(record["captions"]) == splits["validation"]["pair_id"][:]
+    assert record["floors"]
+    assert logged(trainer, "eval_changed_cider") == {2: record["scores"]["changed"]["cider"]}
+    assert logged(trainer, "eval_no_change_on_changed") == {2: record["no_change_rate"]["changed"]}
+    assert trainer.model.training
+
+
+def test_label_smoothing_is_refused(make_trainer):
+    with pytest.raises(ValueError, match="label_smoothing_factor"):
+        make_trainer(label_smoothing_factor=0.1)

@@ -1,0 +1,93 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Batches of pairs with their captions packed behind one prompt."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..processing_ssgpa import SSGPAProcessor
+
+
+IGNORED = -100
+# Segments of a packed row: 0 is the prompt, 1 and up are the captions.
+PROMPT, PADDING = 0, -1
+
+
+class PairCollator:
+    """Batches of training rows as tensors; all captions of a pair share its visual tokens in one packed sequence.
+
+    A packed row is the prompt once, then for every caption the prompt's last token, the caption and the end token. The
+    attention mask lets a caption see the prompt and itself, and positions restart, so that each caption is computed as
+    if it stood alone. A lone caption needs no such mask and gets the ordinary one.
+
+    Args:
+        processor (`SSGPAProcessor`): Tokenizes and normalises.
+        visual_hints (`bool`): Keep the hints' columns.
+
+    Raises:
+        ValueError: The processor concatenates the pictures of a pair.
+    """
+
+    def __init__(self, processor: SSGPAProcessor, visual_hints: bool = False) -> None:
+        if processor.pair_layout != "pair":
+            raise ValueError(f"Packed batches need `pair_layout` 'pair', the processor has {processor.pair_layout!r}.")
+        self.processor = processor
+        self.visual_hints = visual_hints
+        self.prompt = processor.prompt_ids()
+
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        """Collate rows of `PairDataset`."""
+        batch: dict[str, Any] = self._text([item["captions"] for item in items])
+        batch["pixel_values"] = self._pixels([item["pictures"] for item in items])
+        batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
+        batch["pair_ids"] = [item["pair_id"] for item in items]
+        if self.visual_hints:
+            batch["cells"] = torch.from_numpy(np.stack([np.stack(item["cells"]) for item in items]))
+            batch["change_types"] = [item["change_type"] for item in items]
+        return batch
+
+    def _pixels(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+        flat = [picture for pair in pairs for picture in pair]
+        pixels = self.processor.image_processor(flat, do_resize=False, return_tensors="pt")["pixel_values"]
+        return pixels.unflatten(0, (-1, 2))
+
+    def _text(self, captions: list[list[str]]) -> dict[str, torch.Tensor]:
+        tokenizer = self.processor.tokenizer
+        packed = max(len(texts) for texts in captions) > 1
+        if packed and self.prompt[-1] == self.processor.image_token_id:
+            raise ValueError("A prompt that ends with a picture cannot be shared by captions: put a word behind it.")
+        targets = [
+            [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+            for texts in captions
+        ]
+        width = len(self.prompt) - 1 + max(sum(len(ids) + 1 for ids in row) for row in targets)
+        columns = zip(*(self._pack(row, width) for row in targets), strict=True)
+        ids, labels, positions, segments = (torch.stack(column) for column in columns)
+        mask = _packed_mask(segments) if packed else (segments != PADDING).long()
+        return {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask}
+
+    def _pack(self, targets: list[list[int]], width: int) -> tuple[torch.Tensor, ...]:
+        """Ids, labels, positions and segments of one row, each (width,)."""
+        start = len(self.prompt) - 1
+        ids = torch.full((width,), self.processor.tokenizer.pad_token_id)
+        labels, positions = torch.full((width,), IGNORED), torch.zeros(width, dtype=torch.long)
+        segments = torch.full((width,), PADDING)
+        ids[:start], positions[:start], segments[:start] = torch.tensor(self.prompt[:-1]), torch.arange(start), PROMPT
+        for number, target in enumerate(targets, 1):
+            stop = start + 1 + len(target)
+            ids[start:stop] = torch.tensor([self.prompt[-1], *target])
+            labels[start + 1 : stop] = torch.tensor(target)
+            positions[start:stop] = torch.arange(len(self.prompt) - 1, len(self.prompt) + len(target))
+            segments[start:stop] = number
+            start = stop
+        return ids, labels, positions, segments
+
+
+def _packed_mask(segments: torch.Tensor) -> torch.Tensor:
+    """What is added to attention scores (batch, 1, width, width): every token sees the prompt and its own segment."""
+    queries, keys = segments.unsqueeze(2), segments.unsqueeze(1)
+    visible = ((queries == keys) | (keys == PROMPT)).tril()
+    # Padding sees itself, so that no row is empty.
+    return torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min).unsqueeze(1)
