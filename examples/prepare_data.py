@@ -1,7 +1,7 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
 # /// script
-# requires-python = ">=3.10"
+# requires-python = ">=3.11"
 # dependencies = ["ssgpa[data]"]
 # ///
 r"""Write a data set of picture pairs as parquet, the form that training and evaluation read.
