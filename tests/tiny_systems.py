@@ -10,10 +10,47 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
 
 
-WORDS = (
-    "before after change : the a scene remains same there is no red green blue small large cube sphere cylinder "
-    "rubber metal has disappeared been added turned moved missing gone nothing changed to behind left of right in front"
-).split()
+WORDS = [
+    "before",
+    "after",
+    "change",
+    ":",
+    "the",
+    "a",
+    "scene",
+    "remains",
+    "same",
+    "there",
+    "is",
+    "no",
+    "red",
+    "green",
+    "blue",
+    "small",
+    "large",
+    "cube",
+    "sphere",
+    "cylinder",
+    "rubber",
+    "metal",
+    "has",
+    "disappeared",
+    "been",
+    "added",
+    "turned",
+    "moved",
+    "missing",
+    "gone",
+    "nothing",
+    "changed",
+    "to",
+    "behind",
+    "left",
+    "of",
+    "right",
+    "in",
+    "front",
+]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
 
 

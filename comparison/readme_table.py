@@ -1,0 +1,178 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Writes the table of results in README.md and hub_card.md from the JSON file of `examples/evaluate.py`.
+
+python comparison/readme_table.py            # rewrite the block between the two marks
+python comparison/readme_table.py --check    # exit code 1 if it is not what the file says
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssgpa.data.files import replacing
+
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+EMPTY = "No results are stored yet."
+METRICS = ("bleu_4", "rouge_l", "cider")
+# The total comes last: it moves most by which no-change sentence is said.
+BLOCKS = ("changed", "unchanged", "total")
+
+
+def format_scores(scores: Mapping[str, Any] | None) -> str:
+    """BLEU-4, ROUGE-L and CIDEr times 100, as one cell; a dash where there is no score."""
+    return " / ".join(f"{100 * scores[key]:.1f}" for key in METRICS) if scores else "-"
+
+
+def format_rate(value: float | None) -> str:
+    """A share in per cent, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def rows_of(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The system, the strongest constant captions, the other floors, the ceilings.
+
+    Args:
+        report: The JSON of `examples/evaluate.py`.
+
+    Returns:
+        Name and blocks of scores of each row; the system's best and worst no-change synonym behind it.
+    """
+    best = set(report["best_constant_floor"].values())
+    floors = [(name, blocks) for name, blocks in report["floors"].items() if name in best or not blocks["caption"]]
+    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    swapped = report["no_change_synonym"] or {}
+    rows += [
+        (f'the same, no change always told as "{scores["caption"]}"', {"total": scores}) for scores in swapped.values()
+    ]
+    rows += [(f"floor: {name}", blocks) for name, blocks in floors]
+    return rows + [(f"ceiling: {name}", blocks) for name, blocks in report["ceilings"].items()]
+
+
+def format_blocks(report: Mapping[str, Any]) -> list[str]:
+    """The table over all, changed and unchanged pairs."""
+    lines = ["| BLEU-4 / ROUGE-L / CIDEr, x 100 | changed | unchanged | all pairs |", "|---|---|---|---|"]
+    for name, blocks in rows_of(report):
+        cells = " | ".join(format_scores(blocks.get(block)) for block in BLOCKS)
+        lines.append(f"| {name} | {cells} |")
+    return lines
+
+
+def format_types(report: Mapping[str, Any]) -> list[str]:
+    """The table by change type: pairs, scores, and how often the caption names the right type."""
+    accuracy = (report["change_type_accuracy"] or {}).get("by_type", {})
+    lines = ["| change | pairs | BLEU-4 / ROUGE-L / CIDEr | type named right |", "|---|---|---|---|"]
+    for name, scores in report["scores"]["by_type"].items():
+        right = format_rate(accuracy.get(name))
+        lines.append(f"| {name} | {scores['n_items']} | {format_scores(scores)} | {right} |")
+    return lines
+
+
+def format_throughput(figures: Mapping[str, Any], source: str) -> str:
+    """One paragraph of speeds, with what they were measured on.
+
+    Args:
+        figures: The JSON of `comparison/measure_throughput.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Markdown.
+    """
+    training, generation, settings = figures["training"], figures["generation"], figures["settings"]
+    rates, sizes = training["pairs_per_second"], figures["parameters"]
+    return (
+        f"Speed on {figures['threads']} threads of a CPU ({figures['cpu']}), {sizes['ssgpa']:,} parameters, batches "
+        f"of {settings['batch_size']}: {rates['ssgpa']:.1f} training pairs a second, "
+        f"{100 * training['ratio']:.0f} % of the {rates['without_alignment']:.1f} of the same model without adapter, alignment and contrast in the same run; "
+        f"{generation['beams_1']['captions_per_second']:.1f} captions a second greedily, "
+        f"{generation['beams_5']['captions_per_second']:.1f} with 5 beams. From `{source}`."
+    )
+
+
+def format_report(report: Mapping[str, Any], source: str) -> str:
+    """Lay out one evaluation as Markdown.
+
+    Args:
+        report: The JSON of `examples/evaluate.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Two tables and the lines that belong to them.
+    """
+    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
+    facts = [
+        f"Split {report['split']}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
+        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs.",
+        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
+        f"{format_rate(rates['unchanged'])} of the unchanged pairs.",
+        f"Distinct captions: {report['distinct_captions']}.",
+    ]
+    return "\n".join([*format_blocks(report), "", *format_types(report), "", " ".join(facts)])
+
+
+def replace_block(text: str, block: str) -> str:
+    """Put `block` between the two marks.
+
+    Args:
+        text: The document.
+        block: What belongs there.
+
+    Returns:
+        The document.
+
+    Raises:
+        ValueError: The marks are not there once each, in order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"The document needs {BEGIN} and then {END}, once each.")
+    return f"{text[: text.index(BEGIN)]}{BEGIN}\n{block}\n{text[text.index(END) :]}"
+
+
+def update(document: Path, block: str, check: bool) -> bool:
+    """Put the block into one document.
+
+    Args:
+        document: A Markdown file with the two marks.
+        block: What belongs between them.
+        check: Leave the file as it is.
+
+    Returns:
+        Whether the file is current when this returns.
+    """
+    old = document.read_text(encoding="utf-8")
+    new = replace_block(old, block)
+    if not check:
+        with replacing(document) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+    return new == old or not check
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("documents", type=Path, nargs="*", default=[ROOT / "README.md", ROOT / "hub_card.md"])
+    parser.add_argument("--results", type=Path, default=ROOT / "comparison/results/ssgpa-clevr-tiny.json")
+    parser.add_argument("--check", action="store_true", help="change nothing, tell whether the tables are current")
+    options = parser.parse_args(arguments)
+    block = EMPTY
+    if options.results.is_file():
+        report = json.loads(options.results.read_text(encoding="utf-8"))
+        block = format_report(report, f"comparison/results/{options.results.name}")
+    speeds = options.results.with_name(f"{options.results.stem}-throughput.json")
+    if speeds.is_file():
+        figures = json.loads(speeds.read_text(encoding="utf-8"))
+        block += f"\n\n{format_throughput(figures, f'comparison/results/{speeds.name}')}"
+    stale = [path for path in options.documents if not update(path, block, options.check)]
+    for path in stale:
+        print(f"{path}: the table is stale, run comparison/readme_table.py.")
+    return int(bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
