@@ -88,7 +88,8 @@ def format_throughput(figures: Mapping[str, Any], source: str) -> str:
     return (
         f"Speed on {figures['threads']} threads of a CPU ({figures['cpu']}), {sizes['ssgpa']:,} parameters, batches "
         f"of {settings['batch_size']}: {rates['ssgpa']:.1f} training pairs a second, "
-        f"{100 * training['ratio']:.0f} % of the {rates['without_alignment']:.1f} of the same model without adapter, alignment and contrast in the same run; "
+        f"{100 * training['ratio']:.0f} % of the {rates['without_alignment']:.1f} of the same model without adapter, "
+        f"alignment and contrast in the same run; "
         f"{generation['beams_1']['captions_per_second']:.1f} captions a second greedily, "
         f"{generation['beams_5']['captions_per_second']:.1f} with 5 beams. From `{source}`."
     )
