@@ -40,8 +40,8 @@ def load_splits(data_dir: str) -> DatasetDict:
     if not is_prepared(Path(data_dir)):
         raise FileNotFoundError(
             f"{data_dir} is not a prepared folder. Make one with `python examples/render_clevr_change.py --output_dir "
-            "datasets/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
-            f"clevr_change --source datasets/clevr --output_dir {data_dir} --hint_grid 8 12`."
+            "scenes/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
+            f"clevr_change --source scenes/clevr --output_dir {data_dir} --hint_grid 8 12`."
         )
     return load_prepared(data_dir)
 
