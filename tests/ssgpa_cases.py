@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
 from ssgpa.modeling_ssgpa import GlobalPartTransportAlignment
-from tests.tiny_systems import tiny_ssgpa
+from .tiny_systems import tiny_ssgpa
 
 
 TOKENS = {

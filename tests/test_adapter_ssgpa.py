@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from ssgpa.alignment_ssgpa import ChangeFusionAdapter
-from tests.ssgpa_cases import tiny_model, wake
-from tests.tiny_systems import tiny_ssgpa
+from .ssgpa_cases import tiny_model, wake
+from .tiny_systems import tiny_ssgpa
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDa
 from transformers import AutoConfig
 
 from ssgpa import SSGPAConfig
-from tests.ssgpa_cases import TOWERS, VARIANTS
-from tests.tiny_systems import tiny_config
+from .ssgpa_cases import TOWERS, VARIANTS
+from .tiny_systems import tiny_config
 
 
 PRESETS = sorted((Path(__file__).parents[1] / "examples" / "configs" / "models").glob("*.json"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ssgpa import SSGPAForConditionalGeneration
-from tests.ssgpa_cases import inputs_for, row, tiny_model
+from .ssgpa_cases import inputs_for, row, tiny_model
 
 
 VARIANTS = ["instructblip", "resnet", "instructblip-qformer", "blip2-qformer"]

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from ssgpa import SSGPAForConditionalGeneration
-from tests.ssgpa_cases import TOWERS, VARIANTS, freeze, inputs_for, random_pixels, row, tiny_model, wake
-from tests.tiny_systems import tiny_config, tiny_ssgpa
+from .ssgpa_cases import TOWERS, VARIANTS, freeze, inputs_for, random_pixels, row, tiny_model, wake
+from .tiny_systems import tiny_config, tiny_ssgpa
 
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}

@@ -7,8 +7,8 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
 from ssgpa import SSGPAForConditionalGeneration, SSGPAModel
-from tests.ssgpa_cases import VARIANTS, inputs_for, random_pixels, tiny_model
-from tests.tiny_systems import TINY_SYSTEMS, tiny_config
+from .ssgpa_cases import VARIANTS, inputs_for, random_pixels, tiny_model
+from .tiny_systems import TINY_SYSTEMS, tiny_config
 
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.ssgpa_cases import freeze, inputs_for, tiny_model
+from .ssgpa_cases import freeze, inputs_for, tiny_model
 
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
