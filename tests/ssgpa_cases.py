@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
 from ssgpa.modeling_ssgpa import GlobalPartTransportAlignment
+
 from .tiny_systems import tiny_ssgpa
 
 

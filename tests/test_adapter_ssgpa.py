@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ssgpa.alignment_ssgpa import ChangeFusionAdapter
+
 from .ssgpa_cases import tiny_model, wake
 from .tiny_systems import tiny_ssgpa
 

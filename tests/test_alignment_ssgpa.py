@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ssgpa.alignment_ssgpa import weighted_median
+
 from .ssgpa_cases import alignment_module, area_under_curve, plain_scene, wake, with_global
 
 

@@ -8,6 +8,7 @@ from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDa
 from transformers import AutoConfig
 
 from ssgpa import SSGPAConfig
+
 from .ssgpa_cases import TOWERS, VARIANTS
 from .tiny_systems import tiny_config
 

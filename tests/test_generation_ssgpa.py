@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ssgpa import SSGPAForConditionalGeneration
+
 from .ssgpa_cases import inputs_for, row, tiny_model
 
 

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ssgpa.transport_ssgpa import dustbin_transport
+
 from .ssgpa_cases import tiny_model
 
 

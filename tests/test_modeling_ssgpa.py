@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from ssgpa import SSGPAForConditionalGeneration
+
 from .ssgpa_cases import TOWERS, VARIANTS, freeze, inputs_for, random_pixels, row, tiny_model, wake
 from .tiny_systems import tiny_config, tiny_ssgpa
 

@@ -7,6 +7,7 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
 from ssgpa import SSGPAForConditionalGeneration, SSGPAModel
+
 from .ssgpa_cases import VARIANTS, inputs_for, random_pixels, tiny_model
 from .tiny_systems import TINY_SYSTEMS, tiny_config
 

@@ -99,6 +99,18 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
     return model, AutoProcessor.from_pretrained(path), set(info["missing_keys"])
 
 
+def generation_defaults(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """What `generate` does where nothing else is said: 5 beams, 40 tokens, and no placeholder in a caption."""
+    return {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "max_new_tokens": 40,
+        "num_beams": 5,
+        "suppress_tokens": [tokenizer.convert_tokens_to_ids(PLACEHOLDER)],
+    }
+
+
 def create_system(
     arguments: ModelArguments, captions: Iterable[str]
 ) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
@@ -120,8 +132,7 @@ def create_system(
     chosen = model_class_of(arguments.model_class)
     build = chosen._from_config if issubclass(chosen, PreTrainedModel) else chosen.from_config
     model = build(config, attn_implementation=arguments.attn_implementation)
-    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        setattr(model.generation_config, name, getattr(tokenizer, name))
+    model.generation_config.update(**generation_defaults(tokenizer))
     if len(arguments.image_size) != 2:
         raise ValueError(f"`image_size` is a height and a width, got {arguments.image_size}.")
     height, width = arguments.image_size

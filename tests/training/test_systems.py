@@ -46,6 +46,8 @@ def test_created_system_is_built_by_configuration_and_tokenizer(make_system, mod
     assert model.config.text_config.vocab_size == len(processor.tokenizer)
     assert model.config.image_token_id == processor.image_token_id
     assert model.generation_config.eos_token_id == processor.tokenizer.eos_token_id
+    assert model.generation_config.max_new_tokens == 40
+    assert model.generation_config.suppress_tokens == [model.config.image_token_id]
     assert processor.image_processor.size == {"height": 32, "width": 48}
 
 
