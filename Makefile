@@ -5,7 +5,7 @@ PYTHON ?= python
 quality:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	mlinter --no-progress $$(git ls-files '*configuration_*.py' '*modeling_*.py' '*processing_*.py')
+	$(PYTHON) -m mlinter --no-progress configuration_*.py modeling_*.py processing_*.py
 	$(PYTHON) comparison/readme_table.py --check
 
 style:

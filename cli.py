@@ -4,44 +4,20 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from huggingface_hub.utils import validate_repo_id
 from PIL import Image
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging
 
 from . import __version__
-from .data.files import write_png
+from .command_line import ERRORS, OneLineParser, be_quiet, check_output, positive, report_error, write_output
+from .loading import load_system
 from .pictures_ssgpa import load_picture
 from .pipeline_ssgpa import ChangeCaptioningPipeline
 
 
 EMBEDDED = Path(__file__).parent / "checkpoints" / "ssgpa-clevr-tiny"
-MAX_MESSAGE = 400
-ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)
-# What the libraries raise over broken files of a model.
-LOADING_ERRORS = (*ERRORS, TypeError, KeyError, AttributeError, SafetensorError, StrictDataclassError)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End the program with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def positive(text: str) -> int:
-    """Read a whole number from 1 on; argparse reports the error."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -69,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     caption.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     caption.add_argument("--json", action="store_true", help="print one JSON object")
-    caption.add_argument("--num-beams", type=positive, default=5, metavar="N", help="beams of the search, default 5")
-    caption.add_argument("--max-new-tokens", type=positive, default=40, metavar="N", help="length limit, default 40")
+    caption.add_argument("--num-beams", type=positive, metavar="N", help="beams, default: the model's own")
+    caption.add_argument("--max-new-tokens", type=positive, metavar="N", help="length limit, default: the model's own")
     caption.set_defaults(parser=caption)
     return parser
 
@@ -97,103 +73,8 @@ def check_outputs(options: argparse.Namespace) -> None:
     """
     taken = {Path(options.before).resolve(), Path(options.after).resolve()}
     for path in options.outputs.values():
-        if path.suffix.lower() != ".png":
-            raise ValueError(f"{path}: the file is written as PNG, its name must end in .png.")
-        if path.resolve() in taken:
-            raise ValueError(f"{path}: is an input or another output too; choose another name.")
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write to.")
-        if path.is_dir():
-            raise IsADirectoryError(f"{path}: is a folder.")
-        if path.exists() and not options.overwrite:
-            raise FileExistsError(f"{path}: exists; pass --overwrite to replace it.")
+        check_output(path, taken, options.overwrite)
         taken.add(path.resolve())
-
-
-def check_json(path: Path) -> None:
-    """Refuse a file that holds no JSON object, by its name: the libraries tell only line and column.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds something else.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"the folder holds no {path.name}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path.name} is not JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds a {type(content).__name__}, not an object.")
-
-
-def check_model(model: str, revision: str | None) -> None:
-    """Refuse what is neither the folder of a saved system nor an id on the Hub.
-
-    Raises:
-        OSError: The folder is missing or incomplete.
-        ValueError: The name cannot be an id, or a revision is given for a folder.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        if revision is not None:
-            raise ValueError("--revision belongs to an id on the Hub, and --model is a folder.")
-        for name in ("config.json", "processor_config.json"):
-            check_json(folder / name)
-    elif folder.exists() or folder.is_absolute() or model.count("/") != 1 or model.startswith("."):
-        raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")
-    else:
-        validate_repo_id(model)
-
-
-def load_pipeline(model: str, revision: str | None = None) -> ChangeCaptioningPipeline:
-    """Load a system with all of its weights, from safetensors and without code from elsewhere.
-
-    Args:
-        model: Folder or id on the Hub.
-        revision: Commit, for an id.
-
-    Returns:
-        The pipeline.
-
-    Raises:
-        ValueError: Something is missing or broken; the error names the model.
-    """
-    source = {"revision": revision} if revision else {}
-    try:
-        check_model(model, revision)
-        processor = AutoProcessor.from_pretrained(model, trust_remote_code=False, **source)
-        if not hasattr(processor, "post_process_captions"):
-            raise TypeError(f"a {type(processor).__name__} does not caption changes.")
-        # Sizes that differ are let through here to be named below.
-        system, info = AutoModelForImageTextToText.from_pretrained(
-            model,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **source,
-        )
-    except LOADING_ERRORS as error:
-        raise ValueError(f"model {model}: {error}") from error
-    missing = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
-    if missing:
-        raise ValueError(
-            f"model {model}: the files lack {len(missing)} weights of the right shape, first {missing[0]}."
-        )
-    return ChangeCaptioningPipeline(system, processor=processor, task="change-captioning")
-
-
-def write_output(path: Path, drawing: Image.Image) -> None:
-    """Write one drawing, whole or not at all.
-
-    Raises:
-        OSError: The file cannot be written; the error names it.
-    """
-    try:
-        write_png(path, drawing)
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
 def largest_value(change_map: Image.Image | None) -> float | None:
@@ -213,14 +94,12 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
     check_outputs(options)
     pair = load_picture(options.before), load_picture(options.after)
     model = options.model or str(EMBEDDED)
-    pipe = load_pipeline(model, options.revision)
+    system, processor = load_system(model, options.revision)
+    pipe = ChangeCaptioningPipeline(system, processor=processor, task="change-captioning")
     wants_maps = bool(options.outputs) or (options.json and pipe.has_change_map)
-    result = pipe(
-        pair,
-        return_change_map=wants_maps,
-        num_beams=options.num_beams,
-        max_new_tokens=options.max_new_tokens,
-    )[0]
+    asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens")}
+    decoding = {name: value for name, value in asked.items() if value is not None}
+    result = pipe(pair, return_change_map=wants_maps, **decoding)[0]
     for name, path in options.outputs.items():
         write_output(path, result[name])
     maps = {"change_before": result.get("change_map_before"), "change_after": result.get("change_map")}
@@ -245,14 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 after one line on stderr that names the file and the reason.
     """
     options = parse_arguments(arguments)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    be_quiet()
     try:
         result = caption(options)
     except ERRORS as error:
-        message = " ".join(str(error).split())
-        message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 4] + " ..."
-        print(f"ssgpa: error: {message}", file=sys.stderr)
-        return 2
+        return report_error("ssgpa", error)
     print(json.dumps(result) if options.json else result["caption"])
     return 0

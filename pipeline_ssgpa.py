@@ -14,7 +14,7 @@
 """The pipeline "change-captioning": two pictures of one scene in, a sentence and a map of the change out."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import GeneratorType
@@ -98,13 +98,40 @@ def _is_row(item: Any) -> bool:
     return isinstance(item, Mapping) and ("before" in item or "after" in item)
 
 
-class _FiniteScores(LogitsProcessor):
-    """Stops where scores are not numbers: such a model would say the first words of its vocabulary."""
+class FiniteLogitsCheck(LogitsProcessor):
+    """Stops a generation whose scores are not numbers, at the step where it happens.
+
+    Without it, a model whose logits are NaN says the first words of its vocabulary, for every pair, in good order.
+    Single entries of minus infinity pass: that is how other processors rule tokens out.
+
+    Args:
+        names (`Sequence[str]`, *optional*): What to call the pairs of the batch in the error; unnamed by default.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = list(names)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Pass the scores (rows, vocabulary) on, or raise."""
-        if not torch.isfinite(scores.amax(-1)).all():
-            raise FloatingPointError("The model's scores are not finite: its weights are broken or overflow.")
+        """Check one step.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch * beams, length)`): Not looked at.
+            scores (`torch.FloatTensor` of shape `(batch * beams, vocabulary)`): The scores.
+
+        Returns:
+            `torch.FloatTensor`: The scores as they came.
+
+        Raises:
+            FloatingPointError: A row's largest score is NaN or infinite; the error names the pairs.
+        """
+        # The maximum is NaN where any score is, and -inf where every score is.
+        broken = ~torch.isfinite(scores.amax(dim=-1))
+        if broken.any():
+            rows = broken.nonzero().flatten().tolist()
+            # Each pair has as many rows as there are beams, one after the other.
+            names = dict.fromkeys(self.names[row * len(self.names) // len(scores)] for row in rows if self.names)
+            where = f" for {', '.join(names)}" if names else ""
+            raise FloatingPointError(f"The model's scores are not finite{where}: its weights are broken or overflow.")
         return scores
 
 
@@ -148,7 +175,8 @@ class ChangeCaptioningPipeline(Pipeline):
             **kwargs: `return_change_map` (`bool`, defaults to `False`) also returns where the evidence lies; only
                 systems that have such evidence can. `batch_size` (`int`, defaults to 1) pairs go through the model
                 together. `generate_kwargs` (`dict`) are arguments of `generate`, which may also be given directly,
-                as `max_new_tokens=20`; by default 5 beams and at most 40 new tokens.
+                as `max_new_tokens=20`; what neither they nor the model's own generation settings say is 5 beams and at
+                most 40 new tokens.
 
         Returns:
             `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
@@ -209,7 +237,7 @@ class ChangeCaptioningPipeline(Pipeline):
         pictures = inputs.pop("pictures")
         change_map = self._encode(inputs) if return_change_map else None
         options = self._prepare_generate_kwargs(dict(generate_kwargs or {}), return_dict_in_generate=False)
-        checks = LogitsProcessorList([*(options.pop("logits_processor", None) or []), _FiniteScores()])
+        checks = LogitsProcessorList([*(options.pop("logits_processor", None) or []), FiniteLogitsCheck()])
         ids = self.model.generate(**inputs, **options, logits_processor=checks)
         return {
             "generated_ids": ids.unflatten(0, (len(pictures), -1)),
@@ -276,4 +304,4 @@ def _refuse_missing_weights(model: PreTrainedModel) -> None:
         )
 
 
-__all__ = ["ChangeCaptioningPipeline", "draw_change_map", "draw_overlay"]
+__all__ = ["ChangeCaptioningPipeline", "FiniteLogitsCheck", "draw_change_map", "draw_overlay"]

@@ -23,17 +23,17 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel, set_seed
-from transformers.utils import logging
 
-from ssgpa.cli import OneLineParser, positive
+from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
 from ssgpa.comparison.ablations import SSGPAWithoutAlignment
 from ssgpa.data.clevr_change.triples import draw_triple
+from ssgpa.loading import load_system
 from ssgpa.metrics.files import library_versions, write_results
 from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.generation import evaluation_mode
-from ssgpa.training.systems import create_system, load_system
+from ssgpa.training.systems import create_system
 
 
 SCENES = 40
@@ -93,17 +93,11 @@ def build_systems(
     options: argparse.Namespace, captions: list[list[str]]
 ) -> tuple[PreTrainedModel, PreTrainedModel, SSGPAProcessor]:
     """The full model, the same without adapter, alignment and contrast, and their processor."""
-    arguments = ModelArguments(
-        model_name_or_path=options.model,
-        model_config=options.config,
-        image_size=options.image_size,
-        attn_implementation=options.attn_implementation,
-    )
+    attention = {"attn_implementation": options.attn_implementation}
     if options.model:
-        full, processor, missing = load_system(arguments)
-        if missing:
-            raise ValueError(f"{options.model} lacks weights, e.g. {sorted(missing)[:3]}.")
+        full, processor = load_system(options.model, **attention)
     else:
+        arguments = ModelArguments(model_config=options.config, image_size=options.image_size, **attention)
         full, processor, _ = create_system(arguments, (caption for texts in captions for caption in texts))
     plain = SSGPAWithoutAlignment(full.config)
     shared = plain.state_dict().keys()
@@ -205,14 +199,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and answer errors with one line on stderr and exit code 2."""
     options = parse_arguments(arguments)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    be_quiet()
     try:
         figures = measure(options)
         write_results(options.output, figures)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"measure_throughput.py: error: {' '.join(str(error).split())}\n")
-        return 2
+        return report_error("measure_throughput.py", error)
     training = figures["training"]
     rates = ", ".join(f"{name} {rate:.1f}" for name, rate in training["pairs_per_second"].items())
     sys.stdout.write(f"Training pairs a second: {rates}; ratio {training['ratio']:.2f}. Wrote {options.output}.\n")

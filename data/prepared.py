@@ -144,3 +144,16 @@ def load_prepared(folder: str | Path) -> DatasetDict:
             loaded[split] = hf.Dataset.from_dict({name: [] for name in features}, features=features)
         check_features(loaded[split], f"{folder}, {split}")
     return hf.DatasetDict({split: loaded[split] for split in SPLITS})
+
+
+def render_settings(folder: str | Path) -> dict[str, Any] | None:
+    """How the scenes of a prepared folder were rendered, seed included; None where that is not known.
+
+    Args:
+        folder: What `examples/prepare_data.py` wrote.
+
+    Raises:
+        FileNotFoundError: If the folder was not prepared.
+        ValueError: If `prepared.json` is damaged.
+    """
+    return read_json_object(Path(folder) / MARKER).get("render_settings")

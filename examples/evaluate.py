@@ -1,5 +1,9 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ssgpa[eval]"]
+# ///
 """Captions a split with any saved system and scores it beside its floors and ceilings.
 
     python examples/evaluate.py --model PATH --data DIR --split test --output results.json
@@ -11,26 +15,21 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
-from transformers import AutoModelForImageTextToText, AutoProcessor, set_seed
+from transformers import set_seed
 from transformers.utils import logging
 
+from ssgpa.command_line import OneLineParser
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.data.prepared import render_settings
+from ssgpa.loading import load_system
 from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.training.generation import caption_rows
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the program with code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -41,21 +40,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", default="test", choices=["test", "validation", "train", "all"])
     parser.add_argument("--output", required=True, type=Path, help="JSON file for the scores")
     parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--num_beams", type=int, default=5)
-    parser.add_argument("--max_new_tokens", type=int, default=40)
+    parser.add_argument("--num_beams", type=int, help="default: the model's own, else 5")
+    parser.add_argument("--max_new_tokens", type=int, help="default: the model's own, else 40")
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of floors and ceilings")
     parser.add_argument("--overwrite", action="store_true", help="replace an output file that exists")
     return parser.parse_args(arguments)
-
-
-def load_system(path: str) -> tuple[Any, Any]:
-    """Loads model and processor; a weight that the checkpoint lacks is an error."""
-    model, info = AutoModelForImageTextToText.from_pretrained(path, output_loading_info=True)
-    wrong = [*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]
-    if wrong:
-        raise ValueError(f"{path} does not hold {len(wrong)} of the model's weights, the first {sorted(wrong)[0]}.")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), AutoProcessor.from_pretrained(path)
 
 
 def choose_rows(data: DatasetDict, options: argparse.Namespace) -> Dataset:
@@ -76,8 +66,12 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     data = load_prepared(options.data)
     rows = choose_rows(data, options)
     model, processor = load_system(options.model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = {name: getattr(options, name) for name in ("model", "data", "split")}
-    decoding = {"num_beams": options.num_beams, "max_new_tokens": options.max_new_tokens}
+    decoding = {
+        name: getattr(options, name) or getattr(model.generation_config, name, None) or default
+        for name, default in (("num_beams", 5), ("max_new_tokens", 40))
+    }
     states = {"model_files": folder_state(options.model), "data_files": folder_state(options.data)}
     log = PredictionLog(options.output.with_suffix(".predictions.jsonl"), {**asked, **decoding, **states})
     known, start = len(log.captions), time.perf_counter()
@@ -92,9 +86,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "captioned": captioned,
         "threads": torch.get_num_threads(),
         "parameters": model.num_parameters(),
-        "num_beams": options.num_beams,
+        "num_beams": decoding["num_beams"],
     }
-    return {**asked, "decoding": decoding, "versions": library_versions(), **report, "throughput": throughput}
+    facts = {"render_settings": render_settings(options.data), "decoding": decoding, "versions": library_versions()}
+    return {**asked, **facts, **report, "throughput": throughput}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,22 +22,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
+from ssgpa.command_line import OneLineParser, report_error
+from ssgpa.data.checks import read_json_object
 from ssgpa.data.clevr_change.hints import add_cell_hints
+from ssgpa.data.clevr_change.layout import SETTINGS
 from ssgpa.data.clevr_change.reader import load_clevr_change
 from ssgpa.data.prepared import check_target, write_prepared
 
 
 READERS: dict[str, Callable] = {"clevr_change": load_clevr_change}
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line on stderr and exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print `message` and exit."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -61,6 +55,9 @@ def prepare(arguments: argparse.Namespace) -> dict[str, int]:
     if arguments.hint_grid:
         dataset = add_cell_hints(dataset, arguments.source, tuple(arguments.hint_grid))
     facts = {"dataset": arguments.dataset, "hint_grid": arguments.hint_grid}
+    settings = Path(arguments.source) / SETTINGS
+    if settings.is_file():
+        facts["render_settings"] = read_json_object(settings)
     write_prepared(dataset, output, facts, arguments.overwrite)
     return {name: len(split) for name, split in dataset.items()}
 
@@ -71,8 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         rows = prepare(arguments)
     except (ImportError, OSError, ValueError) as error:
-        print(f"prepare_data.py: error: {error}", file=sys.stderr)
-        return 2
+        return report_error("prepare_data.py", error)
     print(f"{arguments.output_dir}: " + ", ".join(f"{count} {name}" for name, count in rows.items()))
     return 0
 

@@ -20,17 +20,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
 
+from ssgpa.command_line import OneLineParser, report_error
 from ssgpa.data.clevr_change import RenderSettings, render_dataset
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line on stderr and exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print `message` and exit."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,8 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         folder = render_dataset(arguments.output_dir, settings, workers=arguments.workers)
     except (OSError, ValueError) as error:
-        print(f"render_clevr_change.py: error: {error}", file=sys.stderr)
-        return 2
+        return report_error("render_clevr_change.py", error)
     print(f"{settings.scenes} scenes in {folder}")
     return 0
 

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 #
 # /// script
+# requires-python = ">=3.11"
 # dependencies = ["ssgpa[train]"]
 # ///
 """Train a change captioning system.
@@ -21,16 +22,22 @@ from datasets import Dataset, DatasetDict
 from transformers import set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.files import write_json
 from ssgpa.data.prepared import is_prepared
+from ssgpa.loading import LIBRARY_ERRORS
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
 from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
+
+
+# What a run leaves behind and a new one would write over.
+RUN_FILES = (f"{PREFIX_CHECKPOINT_DIR}-*", "best", "trainer_state.json")
 
 
 def load_splits(data_dir: str) -> DatasetDict:
@@ -71,9 +78,10 @@ def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
     # The state is written last.
     whole = [path.parent for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")]
     if value is None or value.lower() == "false":
-        if any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
+        left = [name for pattern in RUN_FILES for name in sorted(path.name for path in folder.glob(pattern))]
+        if left:
             raise FileExistsError(
-                f"{folder} holds checkpoints of an earlier run: go on with --resume_from_checkpoint true, or choose "
+                f"{folder} holds {left[0]} of an earlier run: go on with --resume_from_checkpoint true, or choose "
                 "another --output_dir."
             )
         return None
@@ -137,9 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, and answer errors with one line on stderr and exit code 2."""
     try:
         run(*parse_arguments(arguments))
-    except (OSError, ValueError, FloatingPointError, ImportError) as error:
-        print(f"train.py: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except (OSError, ValueError, FloatingPointError, ImportError, *LIBRARY_ERRORS) as error:
+        return report_error("train.py", error)
     return 0
 
 

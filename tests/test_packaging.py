@@ -1,5 +1,6 @@
 """What is installed is complete, imports quietly, and does not depend on the name of the checkout."""
 
+import json
 import os
 import re
 import shutil
@@ -7,11 +8,18 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import metadata
+from importlib.metadata import PackageNotFoundError, metadata, requires
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from PIL import Image
+from transformers import pipeline
+
+from .tiny_systems import tiny_ssgpa
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,14 +56,39 @@ def test_every_package_is_listed_and_there():
     assert found == set(PACKAGES)
 
 
+def installed_dependencies(wanted):
+    """Names of the wanted distributions and of all that they ask for in turn, as far as they are installed."""
+    waiting, seen = [Requirement(text) for text in wanted], set()
+    while waiting:
+        requirement = waiting.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        try:
+            asked = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:
+            continue
+        environments = [{"extra": extra} for extra in ("", *extras)]
+        waiting += [one for one in asked if not one.marker or any(map(one.marker.evaluate, environments))]
+    return {name for name, _ in seen}
+
+
 def test_nothing_asks_for_torchvision():
     """Its wheels replace the installed torch; so do those of whatever depends on it."""
-    wanted = list(PROJECT["project"]["dependencies"])
-    for extra in PROJECT["project"]["optional-dependencies"].values():
-        wanted += extra
-    names = {re.match(r"[\w.-]+", requirement)[0].lower() for requirement in wanted}
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    wanted = [*PROJECT["project"]["dependencies"], *chain(*extras)]
+    names = installed_dependencies(text for text in wanted if not text.startswith("ssgpa["))
+    assert names > {"torch", "tokenizers", "pyarrow", "regex"}
     assert names & {"torchvision", "timm", "open-clip-torch", "torchaudio"} == set()
-    assert not any(requirement.startswith("transformers[") for requirement in wanted)
+
+
+def test_every_extra_is_in_another_or_named():
+    """An extra that nothing names is one that nobody installs."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    documents = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    everything = {extra for text in extras["all"] for extra in Requirement(text).extras}
+    assert [name for name in extras if name not in everything | {"all"} and f"[{name}]" not in documents] == []
 
 
 def test_the_version_is_told_once():
@@ -72,7 +105,12 @@ def test_python_is_what_transformers_asks_for():
     assert lowest in asked
     assert f"Python {lowest} or newer" in (ROOT / "README.md").read_text("utf-8")
     for example in (ROOT / "examples").glob("*.py"):
-        assert 'requires-python = "' not in (text := example.read_text("utf-8")) or f'"{promised}"' in text, example
+        header = re.search(r"^# /// script$(.*?)^# ///$", example.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+        assert header, f"{example} does not say what it needs"
+        script = tomllib.loads(re.sub("^# ?", "", header[1], flags=re.MULTILINE))
+        assert script["requires-python"] == promised
+        (needed,) = map(Requirement, script["dependencies"])
+        assert needed.extras <= set(PROJECT["project"]["optional-dependencies"])
 
 
 QUIET = """
@@ -92,6 +130,30 @@ print(seen, sorted(optional & set(sys.modules)))
 def test_importing_uses_no_network_no_process_and_no_extra(tmp_path):
     done = run(sys.executable, "-c", QUIET, cwd=tmp_path)
     assert (done.stdout, done.returncode) == ("[] []\n", 0), done.stderr
+
+
+BASE_ONLY = """
+import sys
+for name in ("datasets", "accelerate", "peft", "pycocoevalcap", "nltk", "numba", "evaluate", "deepspeed"):
+    sys.modules[name] = None
+from ssgpa.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_command_needs_no_extra(tmp_path):
+    model, processor = tiny_ssgpa()
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    for name, shade in (("before.png", 40), ("after.png", 200)):
+        Image.new("RGB", (48, 32), (shade, 90, 120)).save(tmp_path / name)
+    words = ["caption", "before.png", "after.png", "--model", "./model", "--overlay", "overlay.png", "--json"]
+    done = run(sys.executable, "-c", BASE_ONLY, *words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = pipeline("change-captioning", model=model, processor=processor, device="cpu")
+    pair = (tmp_path / "before.png", tmp_path / "after.png")
+    assert json.loads(done.stdout)["caption"] == expected(pair)[0]["generated_text"]
+    assert Image.open(tmp_path / "overlay.png").size == (48, 32)
 
 
 @pytest.fixture(scope="module")

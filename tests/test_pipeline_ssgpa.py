@@ -1,5 +1,6 @@
 """The pipeline against plain `generate`, and what it refuses."""
 
+import copy
 import json
 import os
 import subprocess
@@ -82,6 +83,14 @@ def test_the_default_is_five_beams_and_forty_tokens(ssgpa_pipe):
     expected = by_hand(ssgpa_pipe, PAIRS[0], num_beams=5, max_new_tokens=40)
     assert [item["generated_text"] for item in ssgpa_pipe(PAIRS[0])] == expected
     assert expected != by_hand(ssgpa_pipe, PAIRS[0], num_beams=1, max_new_tokens=40)
+
+
+def test_the_models_own_generation_settings_win_over_the_default(ssgpa_pipe):
+    model = copy.deepcopy(ssgpa_pipe.model)
+    model.generation_config.update(num_beams=1, max_new_tokens=7)
+    own = ChangeCaptioningPipeline(model, processor=ssgpa_pipe.processor, task="change-captioning")
+    expected = by_hand(ssgpa_pipe, PAIRS[0], num_beams=1, max_new_tokens=7)
+    assert [item["generated_text"] for item in own(PAIRS[0])] == expected
 
 
 def test_a_pair_may_come_in_many_ways(ssgpa_pipe, tmp_path):

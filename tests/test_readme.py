@@ -20,6 +20,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARD = (ROOT / "hub_card.md").read_text(encoding="utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 needs_checkpoint = pytest.mark.skipif(not EMBEDDED.is_dir(), reason="this copy holds no embedded checkpoint")
 
 
@@ -116,7 +117,20 @@ def test_the_constraint_is_the_torch_of_the_commands():
 
 def test_ci_runs_the_commands_of_the_readme():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert "command:$1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "command:$1" in CI
+
+
+def test_ci_makes_the_checks_of_make_quality():
+    rule = re.search(r"^quality:\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[1]
+    checks = [line.strip().replace("$(PYTHON)", '"$python"') for line in rule.splitlines()]
+    assert len(checks) >= 4
+    assert [check for check in checks if check not in CI.splitlines()] == []
+
+
+def test_ci_runs_the_launcher():
+    (line,) = [line for line in CI.splitlines() if "-m slow" in line]
+    words = shlex.split(line)
+    assert f"def test_{words[-1]}" in (ROOT / words[words.index("slow") + 1]).read_text("utf-8")
 
 
 def test_make_targets_and_paths_exist():

@@ -9,44 +9,10 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessorList
 
 from ..metrics import by_id
-
-
-class FiniteLogitsCheck(LogitsProcessor):
-    """Stops a generation whose scores are not numbers, at the step where it happens.
-
-    Without it, a model whose logits are NaN says the first words of its vocabulary, for every pair, in good order.
-    Single entries of minus infinity pass: that is how other processors rule tokens out.
-
-    Args:
-        names: What to call the pairs of the batch in the error.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = list(names)
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Checks one step.
-
-        Args:
-            input_ids: (batch * beams, length), not looked at.
-            scores: (batch * beams, vocabulary).
-
-        Returns:
-            The scores as they came.
-
-        Raises:
-            FloatingPointError: If a row's largest score is NaN or infinite; the error names the pairs.
-        """
-        # The maximum is NaN where any score is, and -inf where every score is.
-        broken = ~torch.isfinite(scores.amax(dim=-1))
-        if broken.any():
-            rows = broken.nonzero().flatten().tolist()
-            names = dict.fromkeys(self.names[row * len(self.names) // len(scores)] for row in rows)
-            raise FloatingPointError(f"The model's logits are not finite for {', '.join(names)}.")
-        return scores
+from ..pipeline_ssgpa import FiniteLogitsCheck
 
 
 @contextmanager
@@ -96,7 +62,7 @@ def caption_pairs(
 
     Raises:
         ValueError: If `batch_size` is below 1, or the system gives another number of captions than pairs.
-        FloatingPointError: If logits are not finite; the error names the pairs.
+        FloatingPointError: If scores are not finite; the error names the pairs.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
@@ -156,7 +122,7 @@ def caption_rows(
 
     Raises:
         ValueError: If a pair id comes twice, or as for `caption_pairs`.
-        FloatingPointError: If logits are not finite; the error names the pairs.
+        FloatingPointError: If scores are not finite; the error names the pairs.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")

@@ -9,18 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
+from ..loading import load_partial_system
 from ..processing_ssgpa import SSGPAProcessor
 from .arguments import ModelArguments
 
@@ -76,27 +72,19 @@ def model_class_of(path: str | None) -> type:
 
 
 def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
-    """Load a saved system.
+    """Load a saved system, which may lack weights that are going to train.
 
     Returns:
         `tuple`: Model, processor, and the names of parameters that the checkpoint did not hold.
 
     Raises:
-        ValueError: A weight has the wrong shape.
+        ValueError: A file is missing or broken, or a weight has the wrong shape; the error names the system.
     """
-    path = arguments.model_name_or_path
-    model, info = model_class_of(arguments.model_class).from_pretrained(
-        path,
+    return load_partial_system(
+        arguments.model_name_or_path,
+        model_class=model_class_of(arguments.model_class),
         attn_implementation=arguments.attn_implementation,
-        output_loading_info=True,
-        use_safetensors=True,
-        # Theirs names no weight.
-        ignore_mismatched_sizes=True,
     )
-    if info["mismatched_keys"]:
-        wrong = sorted(str(name) for name, *_ in info["mismatched_keys"])
-        raise ValueError(f"{path}: {len(wrong)} weights do not have the configuration's shape, e.g. {wrong[:3]}.")
-    return model, AutoProcessor.from_pretrained(path), set(info["missing_keys"])
 
 
 def generation_defaults(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -128,7 +116,11 @@ def create_system(
         ValueError: The configuration or the picture size does not make a model.
     """
     tokenizer = build_word_tokenizer(captions, arguments.prompt)
-    config = AutoConfig.for_model(**_model_values(Path(arguments.model_config), tokenizer))
+    values = _model_values(Path(arguments.model_config), tokenizer)
+    try:
+        config = AutoConfig.for_model(**values)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise ValueError(f"{arguments.model_config}: {' '.join(str(error).split())}") from error
     chosen = model_class_of(arguments.model_class)
     build = chosen._from_config if issubclass(chosen, PreTrainedModel) else chosen.from_config
     model = build(config, attn_implementation=arguments.attn_implementation)

@@ -87,11 +87,23 @@ def read_types(path: Path) -> dict[int, str]:
     return types
 
 
+def _named(scenes: list[int]) -> str:
+    more = f" and {len(scenes) - NAMED} more" if len(scenes) > NAMED else ""
+    return ", ".join(f"{index:06d}" for index in scenes[:NAMED]) + more
+
+
 def _check_covered(wanted: Iterable[int], found: Callable[[int], bool], what: str) -> None:
-    lacking = [f"{index:06d}" for index in wanted if not found(index)]
+    lacking = [index for index in wanted if not found(index)]
     if lacking:
-        more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-        raise ValueError(f"{what} for {', '.join(lacking[:NAMED])}{more}, which {SPLITS} lists")
+        raise ValueError(f"{what} for {_named(lacking)}, which {SPLITS} lists")
+
+
+def _check_known(path: Path, captions: Iterable[int], listed: set[int]) -> None:
+    """Refuse captions of scenes that are in no split and have no image: their numbers must be wrong."""
+    spare = (index for index in captions if index not in listed)
+    unknown = [index for index in spare if not (path.parent / image_name("default", index)).is_file()]
+    if unknown:
+        raise ValueError(f"{path} has captions for {_named(unknown)}, which {SPLITS} does not list and no image shows")
 
 
 def _picture(folder: Path, view: str, index: int, verify: bool) -> dict[str, Any]:
@@ -133,6 +145,7 @@ def load_clevr_change(folder: str | Path, verify_pictures: bool = True) -> Datas
     wanted = [index for ids in splits.values() for index in ids]
     for path, captions in zip(paths, (changes, no_changes), strict=True):
         _check_covered(wanted, captions.__contains__, f"{path} has no captions")
+        _check_known(path, captions, set(wanted))
     for view in VIEWS:
         _check_covered(
             wanted, lambda i, view=view: (folder / image_name(view, i)).is_file(), f"{folder}: no {view} image"

@@ -14,7 +14,7 @@ from datasets import load_dataset
 from ssgpa.data import load_prepared, prepared
 from ssgpa.data.clevr_change import load_clevr_change
 from ssgpa.data.clevr_change.hints import add_cell_hints
-from ssgpa.data.prepared import write_prepared
+from ssgpa.data.prepared import render_settings, write_prepared
 from ssgpa.data.schema import check_pairs, pair_features
 
 
@@ -70,6 +70,15 @@ def test_shards_and_hints(rendered, tmp_path, main, monkeypatch):
     assert len(back["train"][0]["before_cells"]) == 24
     for name in expected:
         same_rows(back[name], expected[name])
+
+
+def test_render_settings_come_along(rendered, copied, tmp_path, main):
+    assert run(main, rendered, tmp_path / "with") == 0
+    assert render_settings(tmp_path / "with") == json.loads((rendered / "render_settings.json").read_text("utf-8"))
+    assert render_settings(tmp_path / "with")["seed"] == 7
+    (copied / "render_settings.json").unlink()
+    assert run(main, copied, tmp_path / "without") == 0
+    assert render_settings(tmp_path / "without") is None
 
 
 def test_empty_split_survives(copied, tmp_path, main):

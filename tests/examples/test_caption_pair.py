@@ -1,12 +1,14 @@
-"""The example says what the pipeline says and draws what the pipeline draws."""
+"""The example says what the pipeline says, draws what the pipeline draws, and refuses what the command refuses."""
 
-import runpy
-import sys
+import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
+from transformers.utils import logging
 
 from ..tiny_systems import TINY_SYSTEMS
 
@@ -14,19 +16,86 @@ from ..tiny_systems import TINY_SYSTEMS
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "caption_pair.py"
 
 
-def test_caption_and_overlay_are_those_of_the_pipeline(tmp_path, monkeypatch, capsys):
-    model, processor = TINY_SYSTEMS["ssgpa"]()
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
+@pytest.fixture(autouse=True)
+def restored_logging():
+    """The example silences Transformers for its process; the other tests want to hear it."""
+    verbosity = logging.get_verbosity()
+    yield
+    logging.set_verbosity(verbosity)
+    logging.enable_progress_bar()
+
+
+@pytest.fixture
+def main():
+    spec = importlib.util.spec_from_file_location("caption_pair", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """Two pictures and a saved system in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for part in TINY_SYSTEMS["ssgpa"]():
+        part.save_pretrained("model")
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(rng.integers(0, 256, (40, width, 3), dtype=np.uint8)) for width in (48, 64)]
     for picture, name in zip(pictures, ("before", "after"), strict=True):
-        picture.save(tmp_path / f"{name}.png")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["caption_pair.py", "before.png", "after.png", "--model", "model"])
-    runpy.run_path(str(EXAMPLE), run_name="__main__")
+        picture.save(f"{name}.png")
+    return pictures
+
+
+def test_caption_and_overlay_are_those_of_the_pipeline(main, pictures, capsys):
+    assert main(["before.png", "after.png", "--model", "./model"]) == 0
+    printed = capsys.readouterr()
     expected = pipeline("change-captioning", model="model", device="cpu")(tuple(pictures), return_change_map=True)[0]
-    assert capsys.readouterr().out.splitlines()[0] == expected["generated_text"]
+    assert (printed.out, printed.err) == (expected["generated_text"] + "\n", "")
     drawn = np.asarray(Image.open("overlay.png"))
     both = np.concatenate([np.asarray(expected["overlay_before"]), np.asarray(expected["overlay"])], axis=1)
     np.testing.assert_array_equal(drawn, both)
+
+
+def change_weights(change):
+    path = Path("model/model.safetensors")
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+CASES = {
+    "existing output": (lambda: Path("overlay.png").write_bytes(b"mine"), [], "overlay.png: exists; choose another"),
+    "no folder": (lambda: None, ["--output", "none/o.png"], "none/o.png: there is no folder none"),
+    "input as output": (lambda: None, ["--output", "after.png"], "after.png: exists; choose another"),
+    "no picture": (lambda: Path("after.png").write_text("text", encoding="utf-8"), [], "after.png: "),
+    "no model": (lambda: None, ["--model", "./nowhere"], "model ./nowhere: "),
+    "missing weight": (
+        lambda: change_weights(lambda weights: weights.pop("lm_head.weight")),
+        [],
+        "do not hold 1 of the model's weights, the first lm_head.weight",
+    ),
+    "no numbers": (
+        lambda: change_weights(lambda weights: weights["lm_head.weight"].fill_(float("nan"))),
+        [],
+        "scores are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_errors_take_one_line_and_write_nothing(main, pictures, capsys, case):
+    prepare, words, message = CASES[case]
+    prepare()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert main(["before.png", "after.png", "--model", "./model", *words]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("caption_pair.py: error: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_the_example_stays_short():
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 60

@@ -44,7 +44,7 @@ def split(name, count):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     splits = DatasetDict({"train": split("train", 6), "validation": split("validation", 3), "test": split("test", 7)})
-    return write_prepared(splits, tmp_path_factory.mktemp("data") / "prepared")
+    return write_prepared(splits, tmp_path_factory.mktemp("data") / "prepared", {"render_settings": {"seed": 3}})
 
 
 @pytest.fixture(scope="module", params=TINY_SYSTEMS)
@@ -105,6 +105,7 @@ def test_scores_are_those_of_the_captions_beside_them(run, tmp_path, data):
     assert written["scores"]["by_type"].keys() == {"add", "move"}
     assert {"no_change_rate", "floors", "ceilings", "distinct_captions", "seed", "versions"} <= written.keys()
     assert (written["data"], written["split"]) == (str(data), "test")
+    assert written["render_settings"] == {"seed": 3}
     assert 'always "the scene remains the same"' in written["floors"]
     throughput = written["throughput"]
     assert throughput["captions_per_second"] == pytest.approx(7 / throughput["seconds"])

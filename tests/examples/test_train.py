@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""From rendered scenes to a saved model by the examples' own command lines."""
+"""From prepared scenes to a saved model by the example's own command line."""
 
 import importlib.util
 import json
@@ -16,9 +16,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ssgpa.data.prepared import load_prepared
 
-from ..tiny_systems import tiny_config
+from ..tiny_systems import tiny_config, tiny_ssgpa
 
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SETTINGS = {
     "image_size": [32, 48],
@@ -51,50 +52,23 @@ def load_script(name):
     return module
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-
-
 @pytest.fixture(scope="module")
 def script():
     return load_script("train")
 
 
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clevr") / "rendered"
-    sizes = ["--scenes", "8", "--seed", "7", "--size", "96", "64", "--splits", "0.5", "0.25", "0.25"]
-    assert load_script("render_clevr_change").main(["--output_dir", str(folder), *sizes, "--object_masks"]) == 0
-    return folder
-
-
-def prepare(rendered, name, *options):
-    target = rendered.with_name(name)
+def prepare(rendered, target, *options):
     words = ["--dataset", "clevr_change", "--source", str(rendered), "--output_dir", str(target), *options]
     assert load_script("prepare_data").main(words) == 0
     return target
 
 
-@pytest.fixture(scope="module")
-def data(rendered):
-    return prepare(rendered, "prepared", "--hint_grid", "4", "6")
-
-
-@pytest.fixture(scope="module")
-def model_config(tmp_path_factory):
-    values = tiny_config(vision="resnet", part_grid=[4, 6], fusion_layers=1, sinkhorn_iterations=10).to_diff_dict()
-    path = tmp_path_factory.mktemp("models") / "tiny.json"
-    path.write_text(json.dumps(values), encoding="utf-8")
-    return path
-
-
 @pytest.fixture
-def config(tmp_path, data, model_config):
+def config(tmp_path, prepared_dir, model_config):
     """A YAML file of a run of four steps; keyword arguments replace its values."""
 
     def write(**changes):
-        paths = {"data_dir": str(data), "model_config": str(model_config), "output_dir": str(tmp_path / "run")}
+        paths = {"data_dir": str(prepared_dir), "model_config": str(model_config), "output_dir": str(tmp_path / "run")}
         path = tmp_path / "run.yaml"
         path.write_text(yaml.safe_dump({**SETTINGS, **paths, **changes}), encoding="utf-8")
         return str(path)
@@ -127,22 +101,29 @@ def check_run(folder, data, steps):
     assert len(caption_with(folder / "best", data)) == 1
 
 
-def test_run_and_its_continuation(script, config, data, tmp_path):
+def test_run_and_its_continuation(script, config, prepared_dir, tmp_path, capsys):
     path = config()
     assert script.main([path]) == 0
-    check_run(tmp_path / "run", data, 4)
+    check_run(tmp_path / "run", prepared_dir, 4)
+    before = (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
+    for checkpoint in (tmp_path / "run").glob("checkpoint-*"):
+        checkpoint.rename(tmp_path / checkpoint.name)
+    assert "best" in refusal(script, capsys, path)[-1]
+    assert (tmp_path / "run" / "best" / "model.safetensors").read_bytes() == before
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        checkpoint.rename(tmp_path / "run" / checkpoint.name)
     assert script.main([path, "--resume_from_checkpoint", "true", "--max_steps", "6"]) == 0
-    check_run(tmp_path / "run", data, 6)
+    check_run(tmp_path / "run", prepared_dir, 6)
 
 
 @pytest.mark.slow
-def test_accelerate_launch_and_resume(config, data, tmp_path):
+def test_accelerate_launch_and_resume(config, prepared_dir, tmp_path):
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--cpu"]
     command = [*launcher, str(EXAMPLES / "train.py"), config()]
     for steps, more in ((4, []), (6, ["--resume_from_checkpoint", "true", "--max_steps", "6"])):
         subprocess.run([*command, *more], env=environment, check=True, stdin=subprocess.DEVNULL, timeout=300)
-        check_run(tmp_path / "run", data, steps)
+        check_run(tmp_path / "run", prepared_dir, steps)
 
 
 @pytest.mark.slow
@@ -225,11 +206,41 @@ def test_error_ends_the_program_with_code_2(config):
     assert "--learning_rat" in result.stderr
 
 
-def test_folder_with_checkpoints_is_not_taken(script, config, capsys, tmp_path):
-    (tmp_path / "run" / "checkpoint-2").mkdir(parents=True)
+@pytest.mark.parametrize("name", ["checkpoint-2", "best", "trainer_state.json"])
+def test_folder_of_an_earlier_run_is_not_taken(script, config, capsys, tmp_path, name):
+    (tmp_path / "run" / name).mkdir(parents=True)
     lines = refusal(script, capsys, config())
     assert len(lines) == 1
-    assert all(word in lines[0] for word in (str(tmp_path / "run"), "--resume_from_checkpoint true", "--output_dir"))
+    words = (str(tmp_path / "run"), name, "--resume_from_checkpoint true", "--output_dir")
+    assert all(word in lines[0] for word in words)
+
+
+def save_broken(folder, cut=False, **changes):
+    """A saved system with half of its weights' file, or with other values in its configuration."""
+    model, processor = tiny_ssgpa()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    if cut:
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize("changes", [{"cut": True}, {"fusion_layers": "two"}], ids=["weights", "configuration"])
+def test_broken_systems_are_refused(script, config, capsys, tmp_path, changes):
+    save_broken(tmp_path / "broken", **changes)
+    lines = refusal(script, capsys, config(model_config=None, model_name_or_path=str(tmp_path / "broken")))
+    assert f"model {tmp_path / 'broken'}: " in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_broken_checkpoint_is_refused(script, config, capsys, tmp_path):
+    path = config(max_steps=2)
+    assert script.main([path]) == 0
+    weights = tmp_path / "run" / "checkpoint-2" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    lines = refusal(script, capsys, path, "--resume_from_checkpoint", "true", "--max_steps", "3")
+    assert not any("Traceback" in line for line in lines)
 
 
 def test_half_written_checkpoint_is_passed_over(script, config, tmp_path):
@@ -243,8 +254,9 @@ def test_half_written_checkpoint_is_passed_over(script, config, tmp_path):
     assert state["global_step"] == 3
 
 
-def test_hints_need_data_with_their_grid(script, config, capsys, rendered):
-    plain, coarse = prepare(rendered, "plain"), prepare(rendered, "coarse", "--hint_grid", "2", "3")
+def test_hints_need_data_with_their_grid(script, config, capsys, rendered, tmp_path):
+    plain = prepare(rendered, tmp_path / "plain")
+    coarse = prepare(rendered, tmp_path / "coarse", "--hint_grid", "2", "3")
     assert "hint_grid" in refusal(script, capsys, config(data_dir=str(plain)))[-1]
     line = refusal(script, capsys, config(data_dir=str(coarse)))[-1]
     assert "6 cells" in line

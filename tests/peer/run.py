@@ -3,7 +3,8 @@
 Usage: `python tests/peer/run.py [pytest options]`.
 
 The tests come from the source distribution of the very version that is installed. They are unpacked to a cache folder
-(`SSGPA_PEER_CACHE`, by default `~/.cache/ssgpa/peer-<version>`) and never to this repository.
+(`SSGPA_PEER_CACHE`, by default `~/.cache/ssgpa/peer-<version>`) and never to this repository. The exit code is that of
+pytest; it is 1, after one line, where the tests are not in the cache and the package index cannot be reached.
 """
 
 import os

@@ -53,7 +53,13 @@ def test_created_system_is_built_by_configuration_and_tokenizer(make_system, mod
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [(None, FileNotFoundError), ("{", ValueError), ("[]", ValueError), ('{"model_type": "ssgpa"}', ValueError)],
+    [
+        (None, FileNotFoundError),
+        ("{", ValueError),
+        ("[]", ValueError),
+        ('{"model_type": "ssgpa"}', ValueError),
+        ('{"model_type": "ssgpa", "text_config": {"model_type": "llama"}, "fusion_layers": "two"}', ValueError),
+    ],
 )
 def test_bad_model_configurations_are_named(tmp_path, text, error):
     path = tmp_path / "model.json"
@@ -113,7 +119,7 @@ def test_weights_of_another_shape_are_refused(saved):
     config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
     config["alignment_hidden_size"] *= 2
     (saved / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"15 weights .*model\.alignment"):
+    with pytest.raises(ValueError, match=r"saved: 15 of the model's weights have another shape .*model\.alignment"):
         load_system(ModelArguments(model_name_or_path=str(saved)))
 
 

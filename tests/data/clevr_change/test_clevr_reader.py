@@ -121,6 +121,14 @@ BROKEN = {
         _set("no_change_captions.json", "../CLEVR_default_000000.png", ["x"]),
         r"no_change_captions\.json: '\.\./CLEVR_default_000000\.png' is not the name",
     ),
+    "change of no scene": (
+        _set("change_captions.json", "CLEVR_default_999999.png", ["the cube moved"]),
+        r"change_captions\.json has captions for 999999, which splits\.json does not list and no image shows",
+    ),
+    "sameness of no scene": (
+        _set("no_change_captions.json", "CLEVR_default_000123.png", ["no change was made"]),
+        r"no_change_captions\.json has captions for 000123, which splits\.json does not list and no image shows",
+    ),
     "no captions": (
         _set("change_captions.json", "CLEVR_default_000003.png", []),
         r"change_captions\.json, CLEVR_default_000003\.png: expected a non-empty list",

@@ -1,0 +1,85 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What the commands share: a parser and errors of one line, exit code 2, and drawings that replace nothing unasked."""
+
+import argparse
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import NoReturn
+
+from PIL import Image
+from transformers.utils import logging
+
+from .data.files import write_png
+
+
+MAX_MESSAGE = 400
+# What a user can cause and mend.
+ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on; argparse reports the error."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def be_quiet() -> None:
+    """Keep notes and progress bars of Transformers off stderr, so that an error stands alone."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def report_error(program: str, error: Exception) -> int:
+    """Write an error as one line on stderr, cut to 400 characters; return the exit code 2."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 4] + " ..."
+    sys.stderr.write(f"{program}: error: {message}\n")
+    return 2
+
+
+def check_output(path: Path, taken: Collection[Path] = (), overwrite: bool | None = None) -> None:
+    """Refuse a PNG file that could not be written, or should not be, before any work is done.
+
+    Args:
+        path: The file.
+        taken: Resolved paths of inputs and other outputs.
+        overwrite: Whether the file may exist; None where the command has no `--overwrite`, and it may not.
+
+    Raises:
+        OSError: The folder is missing, or the file exists.
+        ValueError: The name is not one of a PNG file, or is taken.
+    """
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: the file is written as PNG, its name must end in .png.")
+    if path.resolve() in taken:
+        raise ValueError(f"{path}: is an input or another output too; choose another name.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write to.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder.")
+    if path.exists() and not overwrite:
+        advice = "choose another name" if overwrite is None else "pass --overwrite to replace it"
+        raise FileExistsError(f"{path}: exists; {advice}.")
+
+
+def write_output(path: Path, drawing: Image.Image) -> None:
+    """Write one drawing, whole or not at all.
+
+    Raises:
+        OSError: The file cannot be written; the error names it.
+    """
+    try:
+        write_png(path, drawing)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror or error}).") from error

@@ -1,0 +1,115 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Saved systems: from safetensors, without code from elsewhere, and with one error that names what is wrong."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+
+# What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
+LIBRARY_ERRORS = (SafetensorError, StrictDataclassError)
+BROKEN = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError, TypeError, KeyError, AttributeError)
+BROKEN += LIBRARY_ERRORS
+
+
+def load_system(path: str, revision: str | None = None, **options: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Load a system with all of its weights.
+
+    Args:
+        path: Folder of a saved system, or its id on the Hub.
+        revision: Commit, for an id.
+        **options: For `load_partial_system`.
+
+    Returns:
+        The model in evaluation mode, and its processor.
+
+    Raises:
+        ValueError: Something is missing or broken; the error names the system.
+    """
+    model, processor, missing = load_partial_system(path, revision, **options)
+    if missing:
+        raise ValueError(
+            f"model {path}: the files do not hold {len(missing)} of the model's weights, the first "
+            f"{sorted(missing)[0]}. Load a complete checkpoint."
+        )
+    return model, processor
+
+
+def load_partial_system(
+    path: str, revision: str | None = None, model_class: type = AutoModelForImageTextToText, **options: Any
+) -> tuple[PreTrainedModel, ProcessorMixin, set[str]]:
+    """Load a system that may lack weights, which are random then, for training to fill in.
+
+    Args:
+        path: Folder of a saved system, or its id on the Hub.
+        revision: Commit, for an id.
+        model_class: Class to load, or one that picks it by the configuration.
+        **options: For the model's `from_pretrained`.
+
+    Returns:
+        The model in evaluation mode, its processor, and the names of the weights that the files do not hold.
+
+    Raises:
+        ValueError: A file is missing or broken, or a weight has another shape; the error names the system.
+    """
+    source = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
+    try:
+        _check_source(path, revision)
+        processor = AutoProcessor.from_pretrained(path, **source)
+        if not hasattr(processor, "post_process_captions"):
+            raise TypeError(f"a {type(processor).__name__} does not caption changes.")
+        model, info = model_class.from_pretrained(
+            path,
+            use_safetensors=True,
+            output_loading_info=True,
+            # Their error names no weight.
+            ignore_mismatched_sizes=True,
+            **source,
+            **options,
+        )
+        _check_shapes(info)
+    except BROKEN as error:
+        raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
+    return model, processor, set(info["missing_keys"])
+
+
+def _check_source(path: str, revision: str | None) -> None:
+    """Refuse what is neither the folder of a saved system nor an id on the Hub."""
+    folder = Path(path)
+    if folder.is_dir():
+        if revision is not None:
+            raise ValueError("a revision belongs to an id on the Hub, and this is a folder.")
+        for name in ("config.json", "processor_config.json"):
+            _check_json(folder / name)
+    elif folder.exists() or folder.is_absolute() or path.count("/") != 1 or path.startswith("."):
+        raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")
+    else:
+        validate_repo_id(path)
+
+
+def _check_json(path: Path) -> None:
+    """Refuse a file that holds no JSON object, by its name: the libraries tell only line and column."""
+    if not path.is_file():
+        raise FileNotFoundError(f"the folder holds no {path.name}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds a {type(content).__name__}, not an object.")
+
+
+def _check_shapes(info: Mapping[str, Any]) -> None:
+    wrong = sorted(name for name, *_ in info["mismatched_keys"])
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} of the model's weights have another shape than the configuration says, the first "
+            f"{wrong[0]}."
+        )

@@ -1,0 +1,58 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A small rendered and prepared set and a tiny configuration for its pictures, made once and shared by all tests."""
+
+import json
+
+import pytest
+
+from ssgpa.data.clevr_change import RenderSettings, load_clevr_change, render_dataset
+from ssgpa.data.clevr_change.hints import add_cell_hints
+from ssgpa.data.prepared import write_prepared
+
+from .tiny_systems import tiny_config
+
+
+GRID = (4, 6)
+
+
+@pytest.fixture(scope="session")
+def small_settings():
+    return RenderSettings(scenes=8, seed=7, size=(96, 64), splits=(0.5, 0.25, 0.25), object_masks=True)
+
+
+@pytest.fixture(scope="session")
+def rendered(small_settings, tmp_path_factory):
+    """Eight scenes of 96 x 64 with object masks; not to be changed."""
+    return render_dataset(tmp_path_factory.mktemp("clevr") / "set", small_settings, progress=False)
+
+
+@pytest.fixture(scope="session")
+def prepared_dir(rendered):
+    """The same with hints of a 4 x 6 grid: eight pairs to train on, four to validate; not to be changed."""
+    return write_prepared(add_cell_hints(load_clevr_change(rendered), rendered, GRID), rendered.with_name("prepared"))
+
+
+@pytest.fixture(scope="session")
+def model_config_values():
+    """A configuration for pictures of 32 x 48, as a JSON file would hold it."""
+    config = tiny_config(
+        vision="resnet", part_grid=list(GRID), fusion_layers=1, sinkhorn_iterations=10, contrast_negatives=1
+    )
+    values = config.to_diff_dict()
+    text = values["text_config"]
+    values["text_config"] = {name: text[name] for name in text if not name.endswith("token_id")}
+    return values
+
+
+@pytest.fixture(scope="session")
+def model_config(model_config_values, tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.json"
+    path.write_text(json.dumps(model_config_values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path_factory):
+    """Keep what `datasets` caches among the test's files."""
+    monkeypatch.setattr(pytest.importorskip("datasets").config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
