@@ -117,6 +117,15 @@ class SSGPAMLP(nn.Module):
         return self.fc2(self.act(self.fc1(hidden_states)))
 
 
+def in_dtype_of(layer: nn.Module, states: Tensor) -> Tensor:
+    """States in the dtype of a layer's weight, so that frozen parts may have another one than trained parts.
+
+    Quantised weights tell no dtype to compute in; before them the states stay as they are.
+    """
+    dtype = layer.weight.dtype
+    return states.to(dtype) if dtype.is_floating_point and dtype.itemsize > 1 else states
+
+
 def centred_unit(features: Tensor, centering: float) -> Tensor:
     """Unit vectors after removing a share of the pair's mean.
 
@@ -158,6 +167,7 @@ class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Update both images from the same state; return them and the parts' gates (batch, 2, parts)."""
+        hidden_states = in_dtype_of(self.input_norm, hidden_states)
         hidden = self.down_proj(self.input_norm(hidden_states))  # (B, 2, 1 + N, r)
         shape = hidden.shape
         normed = self.self_norm(hidden).flatten(0, 1)
@@ -189,11 +199,14 @@ class ChangeFusionAdapter(nn.Module):
         """Fuse (batch, 2, 1 + parts, width); return the same shape and the mean gate (None without layers)."""
         if self.training and any(layer.gradient_checkpointing for layer in self.layers):
             # Behind a frozen tower nothing else would ask for gradients, and a reentrant checkpoint would give none.
-            hidden_states = hidden_states.requires_grad_() if hidden_states.is_leaf else hidden_states
+            # Detached, lest the caller's own tensor be changed.
+            hidden_states = hidden_states if hidden_states.requires_grad else hidden_states.detach().requires_grad_()
         gates = []
         for layer in self.layers:
             hidden_states, gate = layer(hidden_states)
             gates.append(gate.detach().mean())
+        # With a device map, layers lie on several devices.
+        gates = [gate.to(hidden_states.device) for gate in gates]
         return hidden_states, torch.stack(gates).mean() if gates else None
 
 
@@ -242,6 +255,7 @@ class GlobalPartTransportAlignment(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, ChangeEvidence, Tensor]:
         """Align (batch, 2, 1 + parts, width); return the same shape, the evidence and the matching features."""
+        hidden_states = in_dtype_of(self.match_norm, hidden_states)
         parts = hidden_states[:, :, 1:]
         raw = self.match_proj(self.match_norm(parts))
         # Matching decides between cosines that differ in the third digit: float32 whatever the autocast.

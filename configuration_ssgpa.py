@@ -21,6 +21,10 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
 
+# See `transport_ssgpa.dustbin_transport`.
+_LARGEST_SPAN = 80
+
+
 @auto_docstring(
     custom_intro="Sizes and rates of SSGPA; which classes are built follows from the sub-configurations.",
     checkpoint="ssgpa-clevr-tiny",
@@ -64,7 +68,7 @@ class SSGPAConfig(PreTrainedConfig):
         dustbin_score (`float`, *optional*, defaults to 0.3):
             Score of the dustbin at the start of training, in cosine units.
         transport_epsilon (`float`, *optional*, defaults to 0.05):
-            Entropic regularisation, in cosine units.
+            Entropic regularisation, in cosine units, at least an 80th of what the dustbin's score lacks to 1.
         sinkhorn_iterations (`int`, *optional*, defaults to 50):
             Sinkhorn updates. The first ten or so leave it far from the masses.
         position_weight (`float`, *optional*, defaults to 0.1):
@@ -180,6 +184,12 @@ class SSGPAConfig(PreTrainedConfig):
         for name in ("transport_epsilon", "contrast_temperature"):
             if getattr(self, name) <= 0.0:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
+        if 1.0 - self.dustbin_score > _LARGEST_SPAN * self.transport_epsilon:
+            raise ValueError(
+                f"`transport_epsilon` ({self.transport_epsilon}) is too small for a `dustbin_score` of "
+                f"{self.dustbin_score}: (1 - dustbin_score) / transport_epsilon must be at most {_LARGEST_SPAN}, "
+                "or the transport plan leaves float32's range."
+            )
         for name in ("position_weight", "caption_weight", "contrast_weight", "fusion_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")

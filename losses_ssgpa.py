@@ -13,11 +13,12 @@
 # limitations under the License.
 """The auxiliary losses of SSGPA."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from transformers.utils.generic import maybe_autocast
 
-from .alignment_ssgpa import GlobalPartTransportAlignment
 from .configuration_ssgpa import SSGPAConfig
 
 
@@ -33,15 +34,25 @@ class ContrastLoss(nn.Module):
         self.negatives = config.contrast_negatives
         self.logit_scale = nn.Parameter(torch.empty(()))
 
-    def forward(self, matching: Tensor, alignment: GlobalPartTransportAlignment, scene_ids: Tensor | None) -> Tensor:
-        """Mean loss over the batch, a scalar; zero where no pair has a negative."""
+    def forward(self, matching: Tensor, plan: Callable[[Tensor, Tensor], Tensor], scene_ids: Tensor | None) -> Tensor:
+        """Mean loss over the batch, a scalar; zero where no pair has a negative.
+
+        Args:
+            matching (`torch.Tensor` of shape `(batch, 2, parts, width)`): The alignment's unit features.
+            plan (`Callable`): The alignment's `plan`; the module itself would be moved by a device map's hooks.
+            scene_ids (`torch.Tensor` of shape `(batch,)`, *optional*): Scene of each pair; by default all differ.
+
+        Returns:
+            `torch.Tensor`: The loss.
+        """
         batch = matching.shape[0]
-        scene_ids = torch.arange(batch, device=matching.device) if scene_ids is None else scene_ids
+        scene_ids = torch.arange(batch) if scene_ids is None else scene_ids
+        scene_ids = scene_ids.to(matching.device)
         shifts = 1 + torch.randperm(max(batch - 1, 0), device=matching.device)[: self.negatives]
         shifts = torch.cat([shifts.new_zeros(1), shifts])  # (1 + S,), the pair itself first
         before = torch.arange(batch, device=matching.device).repeat(len(shifts))
         after = (before + shifts.repeat_interleave(batch)) % batch
-        similarity = self.similarity(matching, alignment, before, after).view(len(shifts), batch)
+        similarity = self.similarity(matching, plan, before, after).view(len(shifts), batch)
         logits = similarity * self.logit_scale.float().exp()
         same = (scene_ids[before] == scene_ids[after]).view_as(logits)
         same[0] = False
@@ -51,14 +62,16 @@ class ContrastLoss(nn.Module):
         return -(logits.log_softmax(0)[0] + rolled.log_softmax(0)[0]).mean() / 2
 
     @staticmethod
-    def similarity(matching: Tensor, alignment: GlobalPartTransportAlignment, before: Tensor, after: Tensor) -> Tensor:
+    def similarity(
+        matching: Tensor, plan: Callable[[Tensor, Tensor], Tensor], before: Tensor, after: Tensor
+    ) -> Tensor:
         """Transport similarity of the indexed images before and after, (pairs,)."""
         with maybe_autocast(matching.device.type, enabled=False):
             cosine = matching[before, 0] @ matching[after, 1].transpose(1, 2)
             with torch.no_grad():
                 masses = matching.new_full((len(before), 2, matching.shape[2]), 1 / matching.shape[2])
-                plan = alignment.plan(cosine, masses)[:, :-1, :-1].exp()
-            return 2 * (plan * cosine).sum((1, 2))
+                matched = plan(cosine, masses)[:, :-1, :-1].exp()
+            return 2 * (matched * cosine).sum((1, 2))
 
 
 __all__ = ["ContrastLoss"]

@@ -13,6 +13,7 @@
 # limitations under the License.
 """PyTorch SSGPA model."""
 
+import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -45,6 +46,7 @@ from .alignment_ssgpa import (
     ChangeFusionAdapter,
     ChangeFusionAdapterLayer,
     GlobalPartTransportAlignment,
+    in_dtype_of,
 )
 from .configuration_ssgpa import SSGPAConfig
 from .losses_ssgpa import ContrastLoss
@@ -145,8 +147,8 @@ class SSGPAVisionTower(nn.Module):
         super().__init__()
         self.num_parts = config.num_parts
         self.part_grid = tuple(config.part_grid)
-        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) return maps, of several widths, and have
-        # no attention whose implementation could be chosen.
+        # CODEPATH: ResNet towers (ssgpa-clevr-tiny; ssgpa-resnet101-vicuna7b, planned) return maps, of several widths,
+        # and have no attention whose implementation could be chosen.
         self.returns_maps = getattr(config.vision_config, "hidden_size", None) is None
         attention = {"attn_implementation": "eager"} if self.returns_maps else {}
         self.tower = AutoModel.from_config(config.vision_config, **attention)
@@ -197,8 +199,10 @@ class SSGPAVisionTower(nn.Module):
                 f"The vision tower made a grid of {tuple(maps.shape[2:])} parts, `part_grid` says {self.part_grid}: "
                 "the pictures' size does not fit the configuration."
             )
-        parts = self.part_projection(maps).flatten(2).transpose(1, 2) + self.position_embeddings
-        return torch.cat([self.global_token.expand(len(parts), -1, -1).to(parts.dtype), parts], 1)
+        parts = self.part_projection(in_dtype_of(self.part_projection, maps)).flatten(2).transpose(1, 2)
+        # No hook of a device map moves what this module itself owns.
+        parts = parts + self.position_embeddings.to(parts.device)
+        return torch.cat([self.global_token.expand(len(parts), -1, -1).to(parts), parts], 1)
 
     def _tokens_of_sequence(self, sequence: Tensor) -> Tensor:
         prefix = sequence.shape[1] - self.num_parts
@@ -221,7 +225,8 @@ class SSGPALinearConnector(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Map (batch, 2, 1 + parts, width) to (batch, 2 + 2 parts, text width)."""
-        return self.language_projection(self.norm(hidden_states)).flatten(1, 2)
+        normed = self.norm(in_dtype_of(self.norm, hidden_states))
+        return self.language_projection(in_dtype_of(self.language_projection, normed)).flatten(1, 2)
 
 
 class SSGPAQFormerConnector(nn.Module):
@@ -245,9 +250,12 @@ class SSGPAQFormerConnector(nn.Module):
         if self.instruction is not None:
             ids = torch.tensor(self.instruction, device=images.device)
             text["input_ids"] = ids.expand(len(images), -1)
-        output = self.qformer(query_embeds=queries, encoder_hidden_states=images, **text).last_hidden_state
-        summary = self.language_projection(output[:, : queries.shape[1]].to(images.dtype))
-        tokens = torch.cat([self.global_projection(images[:, :1]), summary], 1)
+        read = {"query_embeds": queries, "encoder_hidden_states": images}
+        read = {name: states.to(self.qformer.dtype) for name, states in read.items()}
+        output = self.qformer(**read, **text).last_hidden_state[:, : queries.shape[1]]
+        summary = self.language_projection(in_dtype_of(self.language_projection, output))
+        global_token = self.global_projection(in_dtype_of(self.global_projection, images[:, :1]))
+        tokens = torch.cat([global_token, summary.to(global_token.dtype)], 1)
         return tokens.unflatten(0, (-1, 2)).flatten(1, 2)
 
 
@@ -259,7 +267,11 @@ class SSGPAPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar[list[str]] = ["ChangeFusionAdapterLayer", "GlobalPartTransportAlignment"]
+    _no_split_modules: ClassVar[list[str]] = [
+        "ChangeFusionAdapterLayer",
+        "GlobalPartTransportAlignment",
+        "SSGPAQFormerConnector",
+    ]
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
@@ -299,7 +311,8 @@ class SSGPAModel(SSGPAPreTrainedModel):
         self.vision_tower = SSGPAVisionTower(config)
         self.change_fusion_adapter = ChangeFusionAdapter(config)
         self.alignment = GlobalPartTransportAlignment(config)
-        # CODEPATH: ssgpa-eva-vicuna7b has a Q-Former, ssgpa-resnet101-vicuna7b and ssgpa-clevr-tiny have none.
+        # CODEPATH: ssgpa-eva-vicuna7b (planned) has a Q-Former, ssgpa-resnet101-vicuna7b (planned) and
+        # ssgpa-clevr-tiny have none.
         connector = SSGPALinearConnector if config.qformer_config is None else SSGPAQFormerConnector
         self.connector = connector(config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -458,7 +471,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_instructblip(
-        cls, pretrained: str | InstructBlipForConditionalGeneration, **kwargs: Any
+        cls, pretrained: str | os.PathLike | InstructBlipForConditionalGeneration, **kwargs: Any
     ) -> "SSGPAForConditionalGeneration":
         """Start from an InstructBLIP checkpoint: a frozen language model needs a bridge that is aligned to it already.
 
@@ -466,7 +479,8 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         and the global token's projection are new.
 
         Args:
-            pretrained (`str` or `InstructBlipForConditionalGeneration`): The checkpoint, or the model itself.
+            pretrained (`str`, `os.PathLike` or `InstructBlipForConditionalGeneration`): The checkpoint, in
+                safetensors, or the model itself.
             kwargs: Fields of [`SSGPAConfig`]; `qformer_input_ids` is the Q-Former's fixed instruction.
 
         Returns:
@@ -475,8 +489,10 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: The checkpoint lacks a weight of a part that should come from it.
         """
-        if isinstance(pretrained, str):
-            pretrained = InstructBlipForConditionalGeneration.from_pretrained(pretrained, dtype="auto")
+        if not isinstance(pretrained, InstructBlipForConditionalGeneration):
+            pretrained = InstructBlipForConditionalGeneration.from_pretrained(
+                pretrained, dtype="auto", use_safetensors=True
+            )
         source = pretrained.config
         parts = {name: getattr(source, name).to_dict() for name in ("vision_config", "qformer_config", "text_config")}
         parts |= {"num_query_tokens": source.num_query_tokens, "image_token_id": source.image_token_index}
@@ -597,7 +613,8 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
-        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states))
         features = outputs.image_features
         loss_parts = self.losses(logits, labels, features, scene_ids, **kwargs) if labels is not None else None
         return SSGPACausalLMOutputWithPast(
@@ -626,9 +643,10 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         caption = self.loss_function(logits=logits, labels=kept, vocab_size=vocab_size, **kwargs)
         parts = {"caption": self.config.caption_weight * caption}
         if features is not None and self.training and self.contrast.weight:
-            contrast = self.contrast(features.matching_features, self.model.alignment, scene_ids)
-            share = self._share_of_batch(labels, kwargs.get("num_items_in_batch"))
-            parts["contrast"] = self.contrast.weight * share * contrast
+            contrast = self.contrast(features.matching_features, self.model.alignment.plan, scene_ids)
+            # With a device map, labels and parts lie on several devices.
+            share = self._share_of_batch(labels.to(caption.device), kwargs.get("num_items_in_batch"))
+            parts["contrast"] = self.contrast.weight * share * contrast.to(caption.device)
         return parts
 
     @staticmethod
@@ -637,7 +655,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         # would multiply them.
         if num_items_in_batch is None:
             return 1.0
-        return (labels[:, 1:] != -100).sum() / num_items_in_batch
+        return (labels[:, 1:] != -100).sum() / torch.as_tensor(num_items_in_batch, device=labels.device)
 
 
 __all__ = [

@@ -107,8 +107,8 @@ def log_sinkhorn(scores: Tensor, log_rows: Tensor, log_columns: Tensor, iteratio
 
     Updates from one state, `u <- u + 1.2 (log r - lse_j(S + v) - u) + 0.36 (u - u_before)` and its mirror, make the
     result exactly equivariant under exchange of the two sides. Sums run as products with a stabilised kernel. (Ours;
-    the paper names optimal transport and no algorithm.) Exact while the scores of a row lie within some 80 of each
-    other, as cosines over a regularisation of 0.02 and more do.
+    the paper names optimal transport and no algorithm.) Exact while the scores of a row and of a column that carry
+    mass lie within some 80 of each other: beyond, products of exponentials leave float32.
 
     Args:
         scores (`torch.Tensor` of shape `(batch, rows, columns)`): Scores divided by the regularisation.
@@ -131,6 +131,9 @@ def dustbin_transport(
 ) -> Tensor:
     """Transport with one extra row and column that take the mass of what has no counterpart.
 
+    What scores far below the dustbin carries no mass, so `log_sinkhorn` is exact here while `(1 - dustbin) / epsilon`
+    is at most 80: at an epsilon of 0.05 down to a dustbin of -3, at 0.02 down to -0.6.
+
     Args:
         cosine (`torch.Tensor` of shape `(batch, rows, columns)`): Similarity, less any position cost.
         rows (`torch.Tensor` of shape `(batch, rows)`): Masses of the rows, summing to 1.
@@ -144,8 +147,8 @@ def dustbin_transport(
         side's mass on its parts and half on its dustbin.
     """
     batch, height, width = cosine.shape
-    right = dustbin.to(cosine.dtype).expand(batch, height, 1)
-    bottom = dustbin.to(cosine.dtype).expand(batch, 1, width + 1)
+    dustbin = dustbin.to(cosine)  # the contrast may run on another device than the alignment
+    right, bottom = dustbin.expand(batch, height, 1), dustbin.expand(batch, 1, width + 1)
     scores = torch.cat([torch.cat([cosine, right], 2), bottom], 1) / epsilon
     one = cosine.new_ones(batch, 1)
     log_rows = (torch.cat([rows, one], 1) / 2).log()

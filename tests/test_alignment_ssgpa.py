@@ -32,8 +32,11 @@ def textured(generator, parts=PARTS):
     return torch.randn(parts, WIDTH, generator=generator)
 
 
+@pytest.mark.parametrize(("iterations", "parts_off", "dustbin_off"), [(50, 2e-2, 1e-3), (20, 6e-2, 1e-2)])
 @pytest.mark.parametrize("case", ["identical", "mostly equal", "all changed"])
-def test_plan_carries_the_masses(alignment, generator, case):
+def test_plan_carries_the_masses(generator, case, iterations, parts_off, dustbin_off):
+    """At the default's iterations, and at those of the embedded checkpoint."""
+    alignment = alignment_module(GRID, WIDTH, sinkhorn_iterations=iterations).requires_grad_(False)
     before = plain_scene(PARTS, WIDTH, generator)
     after = before.clone()
     changed = {"identical": 0, "mostly equal": 25, "all changed": PARTS}[case]
@@ -44,8 +47,8 @@ def test_plan_carries_the_masses(alignment, generator, case):
     plan = alignment(states)[1].transport
     torch.testing.assert_close(masses.sum(-1), torch.ones(1, 2))
     for sums, side in ((plan.sum(2), masses[:, 0]), (plan.sum(1), masses[:, 1])):
-        torch.testing.assert_close(sums[:, :-1], side / 2, atol=0, rtol=2e-2)
-        torch.testing.assert_close(sums[:, -1], torch.full((1,), 0.5), atol=1e-3, rtol=0)
+        torch.testing.assert_close(sums[:, :-1], side / 2, atol=0, rtol=parts_off)
+        torch.testing.assert_close(sums[:, -1], torch.full((1,), 0.5), atol=dustbin_off, rtol=0)
 
 
 def test_masses_follow_the_other_images_global_feature(generator):
@@ -88,14 +91,17 @@ def test_matching_is_float32_under_autocast(alignment, generator):
     torch.testing.assert_close(evidence.changed, full.changed, atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize(("grid", "iterations"), [(GRID, 50), ((8, 12), 20)])
 @pytest.mark.parametrize("objects", [0.05, 0.25, 1.0])
-def test_identical_images_show_no_change(alignment, generator, objects):
-    scene = plain_scene(PARTS, WIDTH, generator, objects)
-    evidence = evidence_of(alignment, scene, scene)
-    assert evidence.own_motion.abs().max() < 0.25
-    assert evidence.changed.max() < 0.1
-    assert evidence.camera_shift.abs().max() < 0.25
-    assert evidence.change_map.max() < 0.1
+def test_identical_images_show_no_change(generator, objects, grid, iterations):
+    """On the default's grid and iterations, and on those of the embedded checkpoint."""
+    module = alignment_module(grid, WIDTH, sinkhorn_iterations=iterations).requires_grad_(False)
+    scene = plain_scene(grid[0] * grid[1], WIDTH, generator, objects)
+    evidence = evidence_of(module, scene, scene)
+    assert evidence.own_motion.abs().max() < 0.05
+    assert evidence.changed.max() < 0.05
+    assert evidence.camera_shift.abs().max() < 0.05
+    assert evidence.change_map.max() < 0.05
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.3])

@@ -90,6 +90,8 @@ def test_wrong_types_are_refused(wrong):
         ({"marginal_eta": 1.5}, "`marginal_eta` must lie in"),
         ({"centering": -0.1}, "`centering` must lie in"),
         ({"transport_epsilon": 0.0}, "`transport_epsilon` must be positive"),
+        ({"transport_epsilon": 0.005}, r"`transport_epsilon` \(0.005\) is too small for a `dustbin_score` of 0.3"),
+        ({"dustbin_score": -3.5}, r"`transport_epsilon` \(0.05\) is too small for a `dustbin_score` of -3.5"),
         ({"contrast_temperature": 0.0}, "`contrast_temperature` must be positive"),
         ({"sinkhorn_iterations": 0}, "`sinkhorn_iterations` must be at least 1"),
         ({"contrast_weight": -1.0}, "`contrast_weight` must not be negative"),

@@ -61,12 +61,16 @@ def test_batch_generates_what_its_rows_generate(variant, beams):
         assert torch.equal(new_tokens(model.generate(**alone, **GREEDY, num_beams=beams), alone)[0], together[index])
 
 
-def test_pictures_matter():
-    model, processor = sharp_model()
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_order_of_the_pictures_matters(variant):
+    """Before and after exchanged, every pair at its place in the batch."""
+    model, processor = sharp_model(variant)
     inputs = inputs_for(processor)
-    ids = model.generate(**inputs, **GREEDY, num_beams=3)
-    swapped = inputs | {"pixel_values": inputs["pixel_values"].flip(0, 1)}
-    assert not torch.equal(model.generate(**swapped, **GREEDY, num_beams=3), ids)
+    swapped = inputs | {"pixel_values": inputs["pixel_values"].flip(1)}
+    assert (model(**swapped).logits - model(**inputs).logits)[:, -1].abs().amax(-1).min() > 1e-3
+    if "qformer" not in variant:  # a random one tells the pictures apart, though too little for other words
+        one, other = (model.generate(**batch, **GREEDY, num_beams=3) for batch in (inputs, swapped))
+        assert not torch.equal(one, other)
 
 
 def test_greedy_follows_the_likeliest_token():

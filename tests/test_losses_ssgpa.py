@@ -41,7 +41,7 @@ def similarity_matrix(model, matching):
 def test_contrast_is_the_symmetric_cross_entropy_of_all_pairs(model, scenes):
     matching = matching_features()
     scene_ids = None if scenes is None else torch.tensor(scenes)
-    found = model.contrast(matching, model.model.alignment, scene_ids)
+    found = model.contrast(matching, model.model.alignment.plan, scene_ids)
     logits = similarity_matrix(model, matching) / 0.07
     ids = torch.arange(BATCH) if scenes is None else scene_ids
     same = (ids.unsqueeze(0) == ids.unsqueeze(1)) & ~torch.eye(BATCH, dtype=torch.bool)
@@ -53,34 +53,34 @@ def test_contrast_is_the_symmetric_cross_entropy_of_all_pairs(model, scenes):
 
 def test_scenes_of_one_kind_are_no_negatives(model):
     matching = matching_features()
-    assert model.contrast(matching, model.model.alignment, torch.zeros(BATCH, dtype=torch.long)) == 0
-    assert model.contrast(matching[:1], model.model.alignment, None) == 0
-    assert model.contrast(matching, model.model.alignment, None) > 0
+    assert model.contrast(matching, model.model.alignment.plan, torch.zeros(BATCH, dtype=torch.long)) == 0
+    assert model.contrast(matching[:1], model.model.alignment.plan, None) == 0
+    assert model.contrast(matching, model.model.alignment.plan, None) > 0
 
 
 def test_negatives_are_sampled():
     sampled = tiny_model("instructblip", contrast_negatives=2)[0]
     matching = matching_features()
     torch.manual_seed(0)
-    values = {sampled.contrast(matching, sampled.model.alignment, None).item() for _ in range(20)}
+    values = {sampled.contrast(matching, sampled.model.alignment.plan, None).item() for _ in range(20)}
     assert len(values) > 1
     everything = tiny_model("instructblip", contrast_negatives=50)[0]
-    assert max(values) <= everything.contrast(matching, everything.model.alignment, None).item() + 1e-5
+    assert max(values) <= everything.contrast(matching, everything.model.alignment.plan, None).item() + 1e-5
 
 
 def test_gradient_pulls_a_scene_together_and_leaves_the_plan(model):
     model.zero_grad()
     matching = matching_features().requires_grad_()
-    loss = model.contrast(matching, model.model.alignment, None)
+    loss = model.contrast(matching, model.model.alignment.plan, None)
     loss.backward()
     moved = F.normalize(matching.detach() - 0.1 * matching.grad / matching.grad.norm(), dim=-1)
-    assert model.contrast(moved, model.model.alignment, None) < loss
+    assert model.contrast(moved, model.model.alignment.plan, None) < loss
     assert model.model.alignment.dustbin_score.grad is None
     assert model.contrast.logit_scale.grad.abs() > 0
 
 
 def test_contrast_is_full_precision_under_autocast(model):
     matching = matching_features()
-    plain = model.contrast(matching, model.model.alignment, None)
+    plain = model.contrast(matching, model.model.alignment.plan, None)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(model.contrast(matching, model.model.alignment, None), plain)
+        assert torch.equal(model.contrast(matching, model.model.alignment.plan, None), plain)

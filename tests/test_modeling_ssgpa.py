@@ -1,7 +1,10 @@
 """Towers and connectors, and what must not depend on how the model is run."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch.nn import functional as F
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
@@ -85,7 +88,8 @@ def test_qformer_reads_its_instruction():
     assert not torch.allclose(model.get_image_features(inputs).pooler_output, before, atol=1e-4)
 
 
-def test_from_instructblip_keeps_the_aligned_bridge(tmp_path):
+@pytest.mark.parametrize("path_type", [str, Path])
+def test_from_instructblip_keeps_the_aligned_bridge(tmp_path, path_type):
     config = tiny_config(qformer=True)
     parts = {name: getattr(config, name).to_dict() for name in ("vision_config", "qformer_config", "text_config")}
     torch.manual_seed(0)
@@ -95,7 +99,7 @@ def test_from_instructblip_keeps_the_aligned_bridge(tmp_path):
     torch.nn.init.normal_(source.query_tokens)
     source.save_pretrained(tmp_path)
     options = {"qformer_input_ids": [3, 4, 5], "fusion_hidden_size": 16, "alignment_hidden_size": 16}
-    model = SSGPAForConditionalGeneration.from_instructblip(str(tmp_path), **options)
+    model = SSGPAForConditionalGeneration.from_instructblip(path_type(tmp_path), **options)
     pixels, instruction = random_pixels(2), torch.tensor([[3, 4, 5]]).expand(4, -1)
     theirs = source.get_image_features(
         pixels.flatten(0, 1), qformer_input_ids=instruction, qformer_attention_mask=torch.ones_like(instruction)
@@ -109,6 +113,16 @@ def test_from_instructblip_keeps_the_aligned_bridge(tmp_path):
     )
     assert model.model.alignment.dustbin_score.item() == pytest.approx(0.3)
     assert not model.model.change_fusion_adapter.layers[0].up_proj.weight.any()
+
+
+def test_from_instructblip_reads_safetensors_alone(tmp_path):
+    config = tiny_config(qformer=True)
+    parts = {name: getattr(config, name).to_dict() for name in ("vision_config", "qformer_config", "text_config")}
+    source = InstructBlipForConditionalGeneration(InstructBlipConfig(**parts, image_token_index=4))
+    source.config.save_pretrained(tmp_path)
+    torch.save(source.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        SSGPAForConditionalGeneration.from_instructblip(tmp_path)
 
 
 def test_from_instructblip_refuses_what_lacks_a_part():
@@ -177,6 +191,17 @@ def test_checkpointing_changes_neither_loss_nor_gradients(variant, reentrant):
         torch.testing.assert_close(gradients[1][name], gradient, **CLOSE)
 
 
+def test_checkpointing_leaves_cached_features_as_they_were():
+    model, processor = tiny_model("resnet")
+    freeze(model).train().activation_checkpointing_enable({"use_reentrant": True})
+    inputs = inputs_for(processor, captions=True)
+    features = model.model.vision_tower(inputs.pop("pixel_values")).last_hidden_state.detach()
+    model(**inputs, vision_features=features, use_cache=False).loss.backward()
+    assert not features.requires_grad
+    assert features.grad is None
+    assert model.model.change_fusion_adapter.layers[0].down_proj.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_bfloat16_stays_finite(variant):
     model, processor = tiny_model(variant)
@@ -197,6 +222,70 @@ def test_training_under_bfloat16_autocast(variant):
     loss.backward()
     gradients = [value.grad for value in model.parameters() if value.requires_grad]
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("variant", ["instructblip", "resnet", "instructblip-qformer", "resnet-qformer"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_frozen_parts_may_be_bfloat16(variant, autocast):
+    """Tower, Q-Former and language model in half precision, what trains in full."""
+    model, processor = tiny_model(variant)
+    freeze(model)
+    inputs = inputs_for(processor, captions=True)
+    reference = model(**inputs).loss
+    frozen = [model.model.vision_tower.tower, model.model.language_model]
+    frozen += [model.model.connector.qformer] if "qformer" in variant else []
+    for part in frozen:
+        part.to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        torch.testing.assert_close(model(**inputs).loss.float(), reference, atol=0.1, rtol=0.05)
+        model.train()(**inputs).loss.backward()
+        ids = model.eval().generate(**inputs_for(processor), max_new_tokens=3)
+    assert ids.shape[0] == 3
+    gradients = [value.grad for value in model.parameters() if value.requires_grad]
+    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in gradients)
+
+
+PLACES = [
+    "change_fusion_adapter.layers.0",
+    "change_fusion_adapter.layers.1",
+    "alignment",
+    "connector",
+    "language_model",
+]
+
+
+@pytest.mark.parametrize("variant", ["resnet", "instructblip-qformer"])
+@pytest.mark.parametrize("place", ["vision_tower.part_projection", *PLACES, "lm_head"])
+def test_model_may_be_split_between_devices(variant, place):
+    """As a device map splits it: hooks move the inputs of the blocks. `meta` stands for the second device."""
+    model, processor = tiny_model(variant)
+    model.train().set_attn_implementation("eager")  # another one asks for a mask's values
+    if place == "vision_tower.part_projection" and variant != "resnet":
+        pytest.skip("a tower of tokens projects nothing")
+    blocks = {name: model.get_submodule(f"model.{name}") for name in PLACES}
+    blocks |= {"lm_head": model.lm_head, "contrast": model.contrast}
+    if variant == "resnet":
+        blocks = {"vision_tower.part_projection": model.model.vision_tower.part_projection} | blocks
+    names = list(blocks)
+    for name in names[names.index(place) :]:
+        add_hook_to_module(blocks[name].to("meta"), AlignDevicesHook("meta", io_same_device=False))
+    output = model(**inputs_for(processor, captions=True), scene_ids=torch.arange(3))
+    assert set(output.loss_parts) == {"caption", "contrast"}
+    assert {part.device for part in output.loss_parts.values()} == {output.logits.device}
+    assert next(model.model.vision_tower.tower.parameters()).device.type == "cpu"
+    assert (model.model.alignment.match_proj.weight.device.type == "cpu") == (place in [*PLACES[3:], "lm_head"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_modules_with_parameters_of_their_own_are_not_split(variant):
+    """But for the vision tower, which moves its own."""
+    model, _ = tiny_model(variant)
+    owners = {
+        type(module).__name__
+        for module in (model.model, *model.model.alignment.modules(), *model.model.connector.modules())
+        if list(module.parameters(recurse=False)) and list(module.children())
+    }
+    assert owners <= set(model._no_split_modules)
 
 
 @pytest.mark.parametrize("variant", ["resnet", "instructblip-qformer"])

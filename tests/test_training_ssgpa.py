@@ -31,7 +31,7 @@ def test_loss_parts_add_up_and_contrast_counts_in_training_only():
     torch.manual_seed(0)
     features = model.model.get_image_features(inputs["pixel_values"]).matching_features
     torch.testing.assert_close(
-        output.loss_parts["contrast"], 0.3 * model.contrast(features, model.model.alignment, None), **CLOSE
+        output.loss_parts["contrast"], 0.3 * model.contrast(features, model.model.alignment.plan, None), **CLOSE
     )
     assert model(**{name: value for name, value in inputs.items() if name != "labels"}).loss is None
 

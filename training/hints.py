@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from ..data.clevr_change.hints import CHANGED_BIT
 from .arguments import ChangeCaptioningArguments
@@ -26,6 +27,7 @@ CHANGE_TYPES = ("color", "material", "add", "drop", "move", "none")
 # Few cells show the change; without this the head would answer "nowhere".
 CHANGED_WEIGHT = 5.0
 MODULE_NAME = "training_hints"
+LOSS_PREFIX = "hint_"
 FILE_NAME = f"{MODULE_NAME}.safetensors"
 
 
@@ -45,9 +47,17 @@ class CellHints(nn.Module):
         self.change_type = nn.Linear(2 * hidden_size, len(CHANGE_TYPES))
         self.scale = 1.0
         self._features: dict[str, Tensor] = {}
+        self._batch: tuple[Tensor | None, list[str] | None] = (None, None)
 
     def attach(self, model: PreTrainedModel) -> None:
-        """Train with `model`, unsaved with it, and keep what its vision tower and alignment return."""
+        """Train with `model`, unsaved with it, on what its vision tower and alignment return.
+
+        From then on the model's forward pass also takes `cells` and `change_types`, and where they are given adds the
+        hints' losses to the output's `loss_parts`, though not to its `loss`. Worked out outside the forward pass, they
+        would escape the wrappers of distributed training.
+        """
+        model.register_forward_pre_hook(self._keep_batch, with_kwargs=True)
+        model.register_forward_hook(self._add_losses)
         model.model.vision_tower.register_forward_hook(
             lambda module, inputs, output: self._features.update(tower=output[0])
         )
@@ -57,6 +67,15 @@ class CellHints(nn.Module):
         model.add_module(MODULE_NAME, self)
         own = {f"{MODULE_NAME}.{name}" for name in self.state_dict()}
         model._keys_to_ignore_on_save = set(model._keys_to_ignore_on_save or []) | own
+
+    def _keep_batch(self, model: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        self._batch = options.pop("cells", None), options.pop("change_types", None)
+        return inputs, options
+
+    def _add_losses(self, model: nn.Module, inputs: tuple, output: ModelOutput) -> None:
+        cells, change_types = self._batch
+        if cells is not None:
+            output["loss_parts"] = (output.loss_parts or {}) | self.losses(cells, change_types)
 
     def save(self, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """Write the heads into a checkpoint's folder, from the model's state where that is gathered already."""
@@ -103,7 +122,7 @@ class CellHints(nn.Module):
             "type": self._type_loss(aligned, change_types),
         }
         factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
-        return {f"hint_{name}": factor * parts[name] for name, factor in factors.items()}
+        return {f"{LOSS_PREFIX}{name}": factor * parts[name] for name, factor in factors.items()}
 
     def _attribute_loss(self, parts: Tensor, cells: Tensor) -> Tensor:
         bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from ..metrics.files import write_results
 from ..metrics.report import build_report, collapse_alarm, format_table, light_rows
 from .generation import caption_rows
-from .hints import CellHints
+from .hints import LOSS_PREFIX, CellHints
 from .pairs import EpochCallback
 
 
@@ -68,28 +68,23 @@ class ChangeCaptioningTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """The model's loss and any hints'; stops the run at the first value that is no number."""
         self._step_pairs += inputs.pop("pair_ids", [])
-        cells, change_types = inputs.pop("cells", None), inputs.pop("change_types", None)
+        if self.hints is not None and self.args.hint_steps:
+            self.hints.scale = max(0.0, 1 - self.state.global_step / self.args.hint_steps)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         # As Trainer does with the loss, which is a share of all processes' tokens.
         shared = self.args.average_tokens_across_devices and num_items_in_batch is not None
         factor = self.accelerator.num_processes if shared else 1
-        parts = {name: factor * part for name, part in (outputs.loss_parts or {}).items()}
+        parts = outputs.loss_parts or {}
         # Means over this micro-batch: they must not grow with the number of micro-batches in a step.
         share = 1 / self.current_gradient_accumulation_steps
-        if self.hints is not None and cells is not None:
-            hints = {name: value * share for name, value in self._hint_losses(cells, change_types).items()}
-            loss = loss + sum(hints.values())
-            parts |= hints
+        hints = {name: value * share for name, value in parts.items() if name.startswith(LOSS_PREFIX)}
+        loss = loss + sum(hints.values())
+        parts = {name: factor * part for name, part in parts.items()} | hints
         notes = {f"loss_parts/{name}": part for name, part in parts.items()}
         if outputs.get("fusion_gate") is not None:
             notes["fusion_gate"] = share * outputs.fusion_gate
         self._note(loss, notes, share)
         return (loss, outputs) if return_outputs else loss
-
-    def _hint_losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
-        if self.args.hint_steps:
-            self.hints.scale = max(0.0, 1 - self.state.global_step / self.args.hint_steps)
-        return self.hints.losses(cells, change_types)
 
     def _note(self, loss: Tensor, notes: dict[str, Tensor], share: float) -> None:
         values = {name: value.item() for name, value in notes.items()}

@@ -102,14 +102,24 @@ def attached(make_system, splits):
 
 
 def test_gradients_reach_the_vision_tower_through_the_hints(attached):
-    model, heads, batch = attached
-    model(pixel_values=batch["pixel_values"], input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-    losses = heads.losses(batch["cells"], batch["change_types"])
+    model, _, batch = attached
+    del batch["pair_ids"]
+    output = model.train()(**batch)
+    losses = {name: output.loss_parts.pop(name) for name in ("hint_attributes", "hint_changed", "hint_type")}
+    torch.testing.assert_close(output.loss, sum(output.loss_parts.values()))  # the model's own loss has no hints
     assert all(loss.item() > 0 for loss in losses.values())
     sum(losses.values()).backward()
     assert model.model.vision_tower.part_projection.weight.grad.abs().sum() > 0
     assert model.model.alignment.evidence_mlp.fc2.weight.grad.abs().sum() > 0
     assert model.model.language_model.embed_tokens.weight.grad is None
+
+
+def test_without_cells_there_are_no_hints(attached):
+    model, _, batch = attached
+    whole = {name: value for name, value in batch.items() if name not in ("pair_ids", "cells", "change_types")}
+    del batch["pair_ids"]
+    model.train()(**batch)
+    assert not [name for name in model(**whole).loss_parts if name.startswith("hint_")]
 
 
 def test_saved_model_holds_no_hints(attached, tmp_path):

@@ -3,9 +3,14 @@
 """The trainer: its losses and logs, resuming, accumulation, and how it stops."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import TrainerCallback, set_seed
 
@@ -17,7 +22,8 @@ from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
-from ..ssgpa_cases import wake
+from ..ssgpa_cases import TOKENS, wake
+from ..tiny_systems import tiny_config
 
 
 HINTS = {"hint_attributes": 0.3, "hint_changed": 0.5, "hint_type": 0.3}
@@ -218,6 +224,34 @@ def test_picture_that_is_no_number_is_named(make_trainer):
     trainer.data_collator = broken
     with pytest.raises(FloatingPointError, match=r"pairs \[.*'000004\.png'"):
         trainer.train()
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one_with_hints(prepared_dir, tmp_path):
+    """A tower without batch statistics and no contrast: no term mixes pairs."""
+    vision = TOKENS | {"model_type": "vit", "image_size": [32, 48]}
+    values = tiny_config(vision_config=vision, part_grid=[4, 6], contrast_weight=0.0, sinkhorn_iterations=10)
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps(values.to_diff_dict()), encoding="utf-8")
+    paths = {"model_config": str(model), "data_dir": str(prepared_dir), "image_size": [32, 48]}
+    run = {**QUIET, **HINTS, **paths, "optim": "sgd", "learning_rate": 0.1, "max_steps": 4}
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(run), encoding="utf-8")
+    script = Path(__file__).parents[2] / "examples" / "train.py"
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    logs = []
+    for processes, batch in ((1, 4), (2, 2)):
+        folder = tmp_path / f"by-{processes}"
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        options = ["--output_dir", str(folder), "--per_device_train_batch_size", str(batch)]
+        command = [*launcher, str(script), str(config), *options]
+        subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL, timeout=300)
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        logs.append([entry for entry in state["log_history"] if "loss" in entry])
+    assert len(logs[0]) == 4
+    for one, two in zip(*logs, strict=True):
+        for name in ("loss", "grad_norm", *(f"loss_parts/{part}" for part in ("caption", *HINTS))):
+            assert two[name] == pytest.approx(one[name], abs=1e-3), name
 
 
 def test_hints_are_in_checkpoints_but_not_in_models(make_trainer):
