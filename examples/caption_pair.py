@@ -31,7 +31,7 @@ def caption(options: argparse.Namespace) -> str:
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))
         inputs["mm_encoder_outputs"] = {"image": features}
-        ids = model.generate(**inputs, logits_processor=[FiniteLogitsCheck()])
+        ids = model.generate(**inputs, logits_processor=[FiniteLogitsCheck()], max_new_tokens=40)
     canvas = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
     for left, picture, cells in zip((0, pictures[0].width), pictures, features.evidence.change_map[0], strict=True):
         canvas.paste(draw_overlay(picture, draw_change_map(cells, picture.size)), (left, 0))
