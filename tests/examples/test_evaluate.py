@@ -19,7 +19,7 @@ from ..tiny_systems import TINY_SYSTEMS
 
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "evaluate.py"
-FAST = ["--num_beams", "2", "--max_new_tokens", "4", "--batch_size", "3"]
+FAST = ["--num_beams", "2", "--max_new_tokens", "4", "--batch_size", "3", "--no_meteor"]
 CAPTIONS = {
     "none": ["the scene remains the same", "there is no change"],
     "move": ["the red cube moved", "the red cube has been moved"],
@@ -99,7 +99,7 @@ def test_scores_are_those_of_the_captions_beside_them(run, tmp_path, data):
     _, captions = read_log(tmp_path / "out" / "x.predictions.jsonl")
     assert sorted(captions) == [f"test-{index}" for index in range(7)]
     references = {f"test-{index}": CAPTIONS[list(CAPTIONS)[index % 3]] for index in range(7)}
-    expected = score_captions(references, captions)
+    expected = score_captions(references, captions, meteor=False)
     assert {key: written["scores"]["total"][key] for key in expected} == expected
     assert written["scores"]["changed"]["n_items"] == 4
     assert written["scores"]["by_type"].keys() == {"add", "move"}
