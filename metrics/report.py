@@ -10,6 +10,7 @@ from .behaviour import change_type_accuracy, no_change_rate
 from .change_captioning.scorer import CaptionScorer
 from .change_captioning.scoring import check_lists
 from .change_captioning.text import clean_caption
+from .diagnosis import diagnose
 from .floors import MAX_CONSTANTS, PairBlocks, Row, count_captions, score_ceilings, score_floors, score_synonyms
 
 
@@ -58,7 +59,8 @@ def build_report(
 
     Returns:
         `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
-        `floors`, `best_constant_floor` (names), `ceilings`, `no_change_synonym` and `seed`.
+        `diagnosis` (see `diagnosis.diagnose`), `floors`, `best_constant_floor` (names), `ceilings`,
+        `no_change_synonym`, `seed` and what the scores depend on: `tokenizer`, `java`, `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -91,6 +93,7 @@ def build_report(
         "no_change_rate": no_change_rate(blocks, hypotheses, known),
         "distinct_captions": len(set(hypotheses)),
         "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
+        "diagnosis": diagnose(table, hypotheses),
         "floors": floors,
         "best_constant_floor": best,
         "ceilings": score_ceilings(blocks, references, seed),
