@@ -23,6 +23,7 @@ from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
 from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
+from ssgpa.metrics.protocols import PROTOCOLS
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.training.generation import caption_rows
 
@@ -48,6 +49,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of floors and ceilings")
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
     parser.add_argument("--overwrite", action="store_true", help="replace an output file that exists")
     return parser.parse_args(arguments)
@@ -92,7 +94,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     seconds, captioned = time.perf_counter() - start, len(log.captions) - known
     with scorer:
         train_rows = light_rows(data["train"])
-        report = build_report(light_rows(rows), captions, train_rows, change_type_of, options.seed, scorer)
+        protocol = PROTOCOLS.get(options.protocol)
+        report = build_report(light_rows(rows), captions, train_rows, change_type_of, options.seed, scorer, protocol)
     throughput = {
         "captions_per_second": captioned / seconds if captioned else None,
         "seconds": seconds,

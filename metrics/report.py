@@ -12,6 +12,7 @@ from .change_captioning.scoring import check_lists
 from .change_captioning.text import clean_caption
 from .diagnosis import diagnose
 from .floors import MAX_CONSTANTS, PairBlocks, Row, count_captions, score_ceilings, score_floors, score_synonyms
+from .protocols import Protocol, apply_protocol, keep_blocks
 
 
 OWN_FREQUENCIES = "from the references of this block alone; blocks are not comparable"
@@ -42,6 +43,7 @@ def build_report(
     change_type_of: Callable[[str], str | None] | None = None,
     seed: int = 0,
     scorer: CaptionScorer | None = None,
+    protocol: Protocol | None = None,
 ) -> dict[str, Any]:
     """Scores captions over all pairs and by block, beside what blind captions and people score.
 
@@ -56,11 +58,13 @@ def build_report(
         seed: Of the draws of floors and ceilings.
         scorer: Tokeniser and metrics; by default those that need no Java. METEOR is computed for the system, the
             ceilings and the floors that are no constants, and for the best constant.
+        protocol: Which references and blocks count; by default all of them.
 
     Returns:
         `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
         `diagnosis` (see `diagnosis.diagnose`), `floors`, `best_constant_floor` (names), `ceilings`,
-        `no_change_synonym`, `seed` and what the scores depend on: `tokenizer`, `java`, `versions`.
+        `no_change_synonym`, `seed`, `protocol` (name and description, or None) and what the scores depend on:
+        `tokenizer`, `java`, `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -72,6 +76,8 @@ def build_report(
     said = [predictions[name] for name in by_pair]
     check_lists(said, [row["captions"] for row in rows], [f"pair {name!r}" for name in by_pair])
     scorer = scorer or CaptionScorer("nltk", meteor=False)
+    if protocol:
+        rows, train_rows = apply_protocol(protocol, rows), train_rows and apply_protocol(protocol, train_rows)
     texts = [text for row in [*rows, *(train_rows or [])] for text in row["captions"]]
     tokens = scorer.tokenize([*said, *texts])
     table = tokenize_rows(rows, tokens)
@@ -83,13 +89,15 @@ def build_report(
     known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
     candidates = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
     floors = score_floors(blocks, hypotheses, train_table, seed)
+    scores = score_blocks(table, hypotheses, markers, scorer)
     best = best_constants(floors)
     for name in set(best.values()) - {None}:
         blocks.add_meteor(floors[name], [floors[name]["caption"]] * len(rows))
     return {
         "seed": seed,
         **scorer.describe(),
-        "scores": score_blocks(table, hypotheses, markers, scorer),
+        "protocol": protocol and {"name": protocol.name, "description": protocol.description},
+        "scores": keep_blocks(protocol, scores) if protocol else scores,
         "no_change_rate": no_change_rate(blocks, hypotheses, known),
         "distinct_captions": len(set(hypotheses)),
         "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
