@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Captions a split with any saved system and scores it beside its floors and ceilings.
+"""Captions a split with any saved system and scores it beside its floors, its ceilings and another system.
 
     python examples/evaluate.py --model PATH --data DIR --split test --output results.json
 
@@ -20,10 +20,11 @@ from transformers.utils import logging
 
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
-from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
-from ssgpa.metrics.protocols import PROTOCOLS
+from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, read_predictions, write_results
+from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.training.generation import caption_rows
 
@@ -51,6 +52,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
+    parser.add_argument("--compare", type=Path, help="another system's .predictions.jsonl on the same pairs")
     parser.add_argument("--overwrite", action="store_true", help="replace an output file that exists")
     return parser.parse_args(arguments)
 
@@ -74,6 +76,21 @@ def choose_rows(data: DatasetDict, options: argparse.Namespace) -> Dataset:
     return rows.select(range(min(options.limit or len(rows), len(rows))))
 
 
+def score(
+    options: argparse.Namespace, rows: Dataset, train: Dataset, captions: dict[str, str], scorer: CaptionScorer
+) -> dict[str, Any]:
+    """Scores the captions, beside another system's where one is given."""
+    table, protocol = light_rows(rows), PROTOCOLS.get(options.protocol)
+    with scorer:
+        report = build_report(table, captions, light_rows(train), change_type_of, options.seed, scorer, protocol)
+        if options.compare:
+            kept = apply_protocol(protocol, table) if protocol else table
+            _, theirs, _ = read_predictions(options.compare)
+            compared = compare_systems(kept, captions, theirs, scorer, seed=options.seed)
+            report["comparison"] = {"with": str(options.compare), **compared}
+    return report
+
+
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Captions and scores; returns what is written."""
     if options.output.exists() and not options.overwrite:
@@ -92,10 +109,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         model, processor, rows, options.batch_size, progress=True, done=log.captions, on_batch=log.add, **decoding
     )
     seconds, captioned = time.perf_counter() - start, len(log.captions) - known
-    with scorer:
-        train_rows = light_rows(data["train"])
-        protocol = PROTOCOLS.get(options.protocol)
-        report = build_report(light_rows(rows), captions, train_rows, change_type_of, options.seed, scorer, protocol)
+    report = score(options, rows, data["train"], captions, scorer)
     throughput = {
         "captions_per_second": captioned / seconds if captioned else None,
         "seconds": seconds,

@@ -7,9 +7,11 @@ from typing import Any
 
 from . import by_id, check_ids
 from .behaviour import change_type_accuracy, no_change_rate
+from .bootstrap import describe_bootstrap, intervals
 from .change_captioning.scorer import CaptionScorer
 from .change_captioning.scoring import check_lists
 from .change_captioning.text import clean_caption
+from .corpus import ReferenceCorpus
 from .diagnosis import diagnose
 from .floors import MAX_CONSTANTS, PairBlocks, Row, count_captions, score_ceilings, score_floors, score_synonyms
 from .protocols import Protocol, apply_protocol, keep_blocks
@@ -63,8 +65,8 @@ def build_report(
     Returns:
         `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
         `diagnosis` (see `diagnosis.diagnose`), `floors`, `best_constant_floor` (names), `ceilings`,
-        `no_change_synonym`, `seed`, `protocol` (name and description, or None) and what the scores depend on:
-        `tokenizer`, `java`, `versions`.
+        `no_change_synonym`, `seed`, `protocol` (name and description, or None), `bootstrap` and what the scores depend
+        on: `tokenizer`, `java`, `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -89,7 +91,7 @@ def build_report(
     known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
     candidates = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
     floors = score_floors(blocks, hypotheses, train_table, seed)
-    scores = score_blocks(table, hypotheses, markers, scorer)
+    scores = score_blocks(table, hypotheses, markers, scorer, seed)
     best = best_constants(floors)
     for name in set(best.values()) - {None}:
         blocks.add_meteor(floors[name], [floors[name]["caption"]] * len(rows))
@@ -98,6 +100,7 @@ def build_report(
         **scorer.describe(),
         "protocol": protocol and {"name": protocol.name, "description": protocol.description},
         "scores": keep_blocks(protocol, scores) if protocol else scores,
+        "bootstrap": describe_bootstrap(),
         "no_change_rate": no_change_rate(blocks, hypotheses, known),
         "distinct_captions": len(set(hypotheses)),
         "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
@@ -123,7 +126,7 @@ def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
 
 
 def score_blocks(
-    rows: Sequence[Row], hypotheses: Sequence[str], markers: Sequence[int], scorer: CaptionScorer
+    rows: Sequence[Row], hypotheses: Sequence[str], markers: Sequence[int], scorer: CaptionScorer, seed: int = 0
 ) -> dict[str, Any]:
     """Scores all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
 
@@ -132,16 +135,20 @@ def score_blocks(
         hypotheses: One tokenised caption a record.
         markers: How many special tokens were taken out of each caption.
         scorer: The metrics.
+        seed: Of the bootstrap.
 
     Returns:
-        {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores or None.
+        {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their `intervals`, or None.
     """
 
     def score(kept: Callable[[str | None], bool]) -> dict[str, Any] | None:
         indices = [index for index, row in enumerate(rows) if kept(row["change_type"])]
         if not indices:
             return None
-        scores = scorer.score([hypotheses[index] for index in indices], [rows[index]["captions"] for index in indices])
+        texts = [hypotheses[index] for index in indices]
+        targets = [rows[index]["captions"] for index in indices]
+        scores = scorer.score(texts, targets)
+        scores["intervals"] = intervals(ReferenceCorpus(targets).statistics(texts, scorer.meteor), seed=seed)
         removed = sum(markers[index] for index in indices)
         return {**scores, "special_tokens": removed, "document_frequencies": OWN_FREQUENCIES}
 

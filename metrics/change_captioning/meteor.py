@@ -57,13 +57,32 @@ class Meteor:
         Raises:
             RuntimeError: If the jar fails or takes too long.
         """
+        lines = self._lines(hypotheses, targets)
+        line = f" {SEPARATOR} ".join(["EVAL", *lines])
+        *items, total = map(float, self._ask([line], len(lines) + 1))
+        return total, items
+
+    def statistics_of(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Takes captions apart; METEOR of any set of them follows from the sums.
+
+        Args:
+            hypotheses: As many captions as items.
+            targets: The tokenised references of each item.
+
+        Returns:
+            23 numbers an item, for the reference that fits best.
+
+        Raises:
+            RuntimeError: If the jar fails or takes too long.
+        """
+        return [[float(number) for number in line.split()] for line in self._lines(hypotheses, targets)]
+
+    def _lines(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> list[str]:
         keys = [(hypothesis, *item) for hypothesis, item in zip(hypotheses, targets, strict=True)]
         new = list(dict.fromkeys(key for key in keys if key not in self.statistics))
         answers = self._ask([_score_line(key) for key in new], len(new))
         self.statistics.update(zip(new, answers, strict=True))
-        line = f" {SEPARATOR} ".join(["EVAL", *(self.statistics[key] for key in keys)])
-        *items, total = map(float, self._ask([line], len(keys) + 1))
-        return total, items
+        return [self.statistics[key] for key in keys]
 
     def close(self) -> None:
         """Ends the process; a later call of `score` starts another."""

@@ -74,22 +74,8 @@ def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]])
     rouge_sum = sum(value for value, text in zip(rouge.tolist(), hypotheses, strict=True) if text)
     has_words = any(text for item in targets for text in item)
     cider = Cider().compute_score(truths, results)[0] if has_words else 0.0
-    return name_scores(bleu, rouge_sum / len(hypotheses), cider)
-
-
-def name_scores(bleu: Sequence[float], rouge_l: float, cider: float) -> dict[str, float]:
-    """Names the scores.
-
-    Args:
-        bleu: BLEU-1 to BLEU-4.
-        rouge_l: ROUGE-L.
-        cider: CIDEr-D.
-
-    Returns:
-        The scores of `score_tokenized`.
-    """
     return {
         **{f"bleu_{order}": float(value) for order, value in enumerate(bleu, start=1)},
-        "rouge_l": float(rouge_l),
+        "rouge_l": rouge_sum / len(hypotheses),
         "cider": float(cider),
     }

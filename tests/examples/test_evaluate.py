@@ -129,6 +129,27 @@ def test_an_interrupted_run_goes_on(run, tmp_path):
     assert run("--overwrite")[1]["throughput"]["captions_per_second"] is None
 
 
+def test_two_systems_are_compared_pair_by_pair(run, tmp_path):
+    run()
+    mine = tmp_path / "out" / "x.predictions.jsonl"
+    _, captions = read_log(mine)
+    theirs = tmp_path / "theirs.jsonl"
+    best = {name: CAPTIONS[list(CAPTIONS)[int(name[-1]) % 3]][0] for name in captions}
+    lines = [{"settings": {}}, *({"pair_id": name, "caption": text} for name, text in best.items())]
+    theirs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    _, written, _ = run("--overwrite", "--compare", str(theirs), "--protocol", "clevr_change")
+    assert written["comparison"]["with"] == str(theirs)
+    rouge = written["comparison"]["total"]["rouge_l"]
+    assert rouge["theirs"] == pytest.approx(1)
+    assert rouge["ours"] == pytest.approx(written["scores"]["total"]["rouge_l"])
+    assert rouge["p"] < 0.05
+    assert written["protocol"]["name"] == "clevr_change"
+    theirs.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]), encoding="utf-8")
+    code, _, streams = run("--overwrite", "--compare", str(theirs))
+    assert code == 2
+    assert "missing for 1 of 7 pairs: 'test-6'" in streams.err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("options", "count", "first"),
     [
