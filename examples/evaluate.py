@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Captions a split with any saved system and scores it beside its floors, its ceilings and another system.
 
-    python examples/evaluate.py --model PATH --data DIR --split test --output results.json
+    python examples/evaluate.py --model PATH --data DIR --split test --output results.json --report report
 
 The captions go to results.predictions.jsonl while the run lasts; an interrupted run goes on where it stopped.
 """
@@ -24,9 +24,11 @@ from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
 from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, read_predictions, write_results
+from ssgpa.metrics.gallery import add_pictures, choose_pairs, describe_pairs
+from ssgpa.metrics.page import INDEX, write_page
 from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
-from ssgpa.training.generation import caption_rows
+from ssgpa.training.generation import caption_rows, change_maps
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -53,7 +55,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
     parser.add_argument("--compare", type=Path, help="another system's .predictions.jsonl on the same pairs")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output file that exists")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, a page to look at")
+    parser.add_argument("--report_pairs", type=int, default=400, help="pairs in the page's gallery")
+    parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     return parser.parse_args(arguments)
 
 
@@ -91,10 +95,30 @@ def score(
     return report
 
 
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuses to replace files unasked, before the work begins."""
+    page = options.report and options.report / INDEX
+    for path in filter(None, (options.output, page)):
+        if path.exists() and not options.overwrite:
+            raise FileExistsError(f"{path} exists; pass --overwrite to replace it.")
+
+
+def write_report(
+    options: argparse.Namespace, results: dict[str, Any], rows: Dataset, captions: dict[str, str], system: Any
+) -> Path:
+    """Writes the page; its gallery shows pairs of every change type."""
+    table = light_rows(rows)
+    cards = describe_pairs(table, captions, CaptionScorer(results["tokenizer"], meteor=False))
+    shown = choose_pairs(table, options.report_pairs, options.seed)
+    pairs = rows.select(shown)
+    maps = change_maps(*system, ((row["before"], row["after"]) for row in pairs), options.batch_size)
+    add_pictures([cards[index] for index in shown], pairs, maps)
+    return write_page(options.report, results, cards)
+
+
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Captions and scores; returns what is written."""
-    if options.output.exists() and not options.overwrite:
-        raise FileExistsError(f"{options.output} exists; pass --overwrite to replace it.")
+    """Captions, scores and writes; returns the results."""
+    check_outputs(options)
     set_seed(options.seed)
     scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor)
     data = load_prepared(options.data)
@@ -118,7 +142,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "parameters": model.num_parameters(),
         "num_beams": options.num_beams,
     }
-    return {**asked, "decoding": decoding, **report, "versions": library_versions(), "throughput": throughput}
+    results = {**asked, "decoding": decoding, **report, "versions": library_versions(), "throughput": throughput}
+    write_results(options.output, results)
+    if options.report:
+        write_report(options, results, rows, captions, (model, processor))
+    return results
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,7 +156,6 @@ def main(arguments: list[str] | None = None) -> int:
     logging.disable_progress_bar()
     try:
         report = evaluate(options)
-        write_results(options.output, report)
     except (OSError, ValueError, RuntimeError, ArithmeticError, ImportError) as error:
         print(f"evaluate.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

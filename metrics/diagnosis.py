@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Where captions of a templated set go wrong: attributes, new values, relations (ours)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .floors import Row
@@ -84,6 +84,38 @@ def diagnose(rows: Sequence[Row], hypotheses: Sequence[str]) -> dict[str, Any] |
         },
         "relations": _relations([(truth, caption) for _, truth, caption in cases]),
     }
+
+
+def judge(row: Row, hypothesis: str, known: Container[str]) -> list[tuple[str, bool]]:
+    """Says what is right about one caption of a templated set.
+
+    Args:
+        row: Tokenised record of the pair.
+        hypothesis: Its tokenised caption.
+        known: The no-change sentences.
+
+    Returns:
+        (aspect, whether right): "change" for an unchanged pair or a caption that misses a change; else the type, the
+        attributes that are named, the new value, and the relation where one is used. Empty where the references are
+        not of the grammar and the pair did change.
+    """
+    if row["change_type"] == "none":
+        return [("change", hypothesis in known)]
+    parsed = [found for text in row["captions"] if (found := parse_caption(text)) and found.subject]
+    if not parsed or row["change_type"] is None:
+        return []
+    truth, caption = merge_references(parsed), parse_caption(hypothesis)
+    if caption is None or caption.change_type == "none":
+        return [("sentence" if caption is None else "change", False)]
+    checks = [("type", caption.change_type == row["change_type"])]
+    checks += [(name, truth.subject.get(name, value) == value) for name, value in caption.subject.items()]
+    if caption.value:
+        checks.append(("new value", caption.value in truth.values))
+    if caption.relation:
+        checks.append(("relation", _relation_is_right(caption, truth)))
+    elif truth.needs_relation:
+        checks.append(("relation", False))
+    return checks
 
 
 def _attribute(name: str, said: Sequence[tuple[Meaning, ParsedCaption]], pairs: int) -> dict[str, Any]:

@@ -150,6 +150,22 @@ def test_two_systems_are_compared_pair_by_pair(run, tmp_path):
     assert "missing for 1 of 7 pairs: 'test-6'" in streams.err.splitlines()[-1]
 
 
+def test_the_report_shows_every_pair_that_was_asked_for(run, tmp_path):
+    folder = tmp_path / "page"
+    code, written, _ = run("--report", str(folder), "--report_pairs", "5")
+    assert code == 0
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    cards = json.loads(text.split('id="cards">', 1)[1].split("</script>", 1)[0])
+    _, captions = read_log(tmp_path / "out" / "x.predictions.jsonl")
+    assert len(cards) == 5
+    assert {card["caption"] for card in cards} == {captions[card["pair_id"]] for card in cards}
+    assert all(card["before"].startswith("data:image/jpeg") and card["before"] != card["after"] for card in cards)
+    assert all(card["map_after"].startswith("data:image/png") for card in cards)
+    assert f"{100 * written['scores']['total']['cider']:.1f}" in text
+    (tmp_path / "out" / "x.json").unlink()
+    assert_one_line_error(run("--report", str(folder)), "index.html", "--overwrite")
+
+
 @pytest.mark.parametrize(
     ("options", "count", "first"),
     [
