@@ -4,9 +4,9 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[eval]"]
 # ///
-"""Captions a split with any saved system and scores it beside its floors and ceilings.
+"""Captions a split with any saved system and scores it beside its floors, its ceilings and another system.
 
-    python examples/evaluate.py --model PATH --data DIR --split test --output results.json
+    python examples/evaluate.py --model PATH --data DIR --split test --output results.json --report report
 
 The captions go to results.predictions.jsonl while the run lasts; an interrupted run goes on where it stopped.
 """
@@ -27,9 +27,15 @@ from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.prepared import render_settings
 from ssgpa.loading import load_system
-from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
+from ssgpa.metrics.bootstrap import compare_systems
+from ssgpa.metrics.change_captioning.scorer import CaptionScorer
+from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
+from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, read_predictions, write_results
+from ssgpa.metrics.gallery import add_pictures, choose_pairs, describe_pairs
+from ssgpa.metrics.page import INDEX, write_page
+from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
-from ssgpa.training.generation import caption_rows
+from ssgpa.training.generation import caption_rows, change_maps
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -44,7 +50,13 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max_new_tokens", type=int, help="default: the model's own, else 40")
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of floors and ceilings")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output file that exists")
+    parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
+    parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
+    parser.add_argument("--compare", type=Path, help="another system's .predictions.jsonl on the same pairs")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, a page to look at")
+    parser.add_argument("--report_pairs", type=int, default=400, help="pairs in the page's gallery")
+    parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     return parser.parse_args(arguments)
 
 
@@ -58,11 +70,47 @@ def choose_rows(data: DatasetDict, options: argparse.Namespace) -> Dataset:
     return rows.select(range(min(options.limit or len(rows), len(rows))))
 
 
+def score(
+    options: argparse.Namespace, rows: Dataset, train: Dataset, captions: dict[str, str], scorer: CaptionScorer
+) -> dict[str, Any]:
+    """Scores the captions, beside another system's where one is given."""
+    table, protocol = light_rows(rows), PROTOCOLS.get(options.protocol)
+    with scorer:
+        report = build_report(table, captions, light_rows(train), change_type_of, options.seed, scorer, protocol)
+        if options.compare:
+            kept = apply_protocol(protocol, table) if protocol else table
+            _, theirs, _ = read_predictions(options.compare)
+            compared = compare_systems(kept, captions, theirs, scorer, seed=options.seed)
+            report["comparison"] = {"with": str(options.compare), **compared}
+    return report
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuses to replace files unasked, before the work begins."""
+    page = options.report and options.report / INDEX
+    for path in filter(None, (options.output, page)):
+        if path.exists() and not options.overwrite:
+            raise FileExistsError(f"{path} exists; pass --overwrite to replace it.")
+
+
+def write_report(
+    options: argparse.Namespace, results: dict[str, Any], rows: Dataset, captions: dict[str, str], system: Any
+) -> Path:
+    """Writes the page; its gallery shows pairs of every change type."""
+    table = light_rows(rows)
+    cards = describe_pairs(table, captions, CaptionScorer(results["tokenizer"], meteor=False))
+    shown = choose_pairs(table, options.report_pairs, options.seed)
+    pairs = rows.select(shown)
+    maps = change_maps(*system, ((row["before"], row["after"]) for row in pairs), options.batch_size)
+    add_pictures([cards[index] for index in shown], pairs, maps)
+    return write_page(options.report, results, cards)
+
+
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Captions and scores; returns what is written."""
-    if options.output.exists() and not options.overwrite:
-        raise FileExistsError(f"{options.output} exists; pass --overwrite to replace it.")
+    """Captions, scores and writes; returns the results."""
+    check_outputs(options)
     set_seed(options.seed)
+    scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor)
     data = load_prepared(options.data)
     rows = choose_rows(data, options)
     model, processor = load_system(options.model)
@@ -79,7 +127,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         model, processor, rows, options.batch_size, progress=True, done=log.captions, on_batch=log.add, **decoding
     )
     seconds, captioned = time.perf_counter() - start, len(log.captions) - known
-    report = build_report(light_rows(rows), captions, light_rows(data["train"]), change_type_of, options.seed)
+    report = score(options, rows, data["train"], captions, scorer)
     throughput = {
         "captions_per_second": captioned / seconds if captioned else None,
         "seconds": seconds,
@@ -89,7 +137,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "num_beams": decoding["num_beams"],
     }
     facts = {"render_settings": render_settings(options.data), "decoding": decoding, "versions": library_versions()}
-    return {**asked, **facts, **report, "throughput": throughput}
+    results = {**asked, **facts, **report, "throughput": throughput}
+    write_results(options.output, results)
+    if options.report:
+        write_report(options, results, rows, captions, (model, processor))
+    return results
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,7 +151,6 @@ def main(arguments: list[str] | None = None) -> int:
     logging.disable_progress_bar()
     try:
         report = evaluate(options)
-        write_results(options.output, report)
     except (OSError, ValueError, RuntimeError, ArithmeticError, ImportError) as error:
         print(f"evaluate.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -5,37 +5,42 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .change_captioning.scoring import normalize_caption, score_lists
+from .change_captioning.scorer import score_lists
 
 
-__all__ = ["normalize_caption", "score_captions"]
+__all__ = ["score_captions"]
 
 
 def score_captions(
     references: Mapping[Any, list[str]] | Iterable[tuple[Any, list[str]]],
     predictions: Mapping[Any, str] | Iterable[tuple[Any, str]],
     tokenize: bool = True,
-) -> dict[str, float | int | str | None]:
+    **options: Any,
+) -> dict[str, Any]:
     """Scores one caption a pair against all captions of the pair, with the protocol of the published tables.
 
     Args:
         references: All captions of each pair, keyed by pair id (or a list of (id, captions)).
         predictions: One caption a pair, keyed alike.
         tokenize: False for captions that were tokenised before.
+        **options: `tokenizer`, `meteor` and `spice`, as for `change_captioning.scorer.CaptionScorer`.
 
     Returns:
-        `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), `meteor` (None in this version),
-        `n_items`, `n_references`, `tokenizer` and the counts of `change_captioning.scoring.score_lists`.
+        What `change_captioning.scorer.score_lists` gives: `bleu_1` .. `bleu_4`, `meteor` (None without Java) and
+        `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), counts, tokenizer, Java and versions.
 
     Raises:
         ValueError: If an id is missing, unknown or given twice, or a pair has no reference; the error names the ids.
+        RuntimeError: If Java is asked for and missing, fails or takes too long.
         ImportError: If pycocoevalcap or nltk is missing.
     """
     references = by_id(references, "references")
     predictions = by_id(predictions, "predictions")
     check_ids(references, predictions)
     names = [f"pair {name!r}" for name in references]
-    return score_lists([predictions[name] for name in references], list(references.values()), tokenize, names)
+    return score_lists(
+        [predictions[name] for name in references], list(references.values()), tokenize, names, **options
+    )
 
 
 def by_id(items: Mapping[Any, Any] | Iterable[tuple[Any, Any]], what: str) -> dict[Any, Any]:

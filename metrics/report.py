@@ -5,14 +5,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import by_id, check_ids, score_captions
+from . import by_id, check_ids
 from .behaviour import change_type_accuracy, no_change_rate
-from .change_captioning.scoring import normalize_caption
+from .bootstrap import describe_bootstrap, intervals
+from .change_captioning.scorer import CaptionScorer
+from .change_captioning.scoring import check_lists
+from .change_captioning.text import clean_caption
+from .corpus import ReferenceCorpus
+from .diagnosis import diagnose
 from .floors import MAX_CONSTANTS, PairBlocks, Row, count_captions, score_ceilings, score_floors, score_synonyms
+from .protocols import Protocol, apply_protocol, keep_blocks
 
 
 OWN_FREQUENCIES = "from the references of this block alone; blocks are not comparable"
-COLUMNS = {"B4": "bleu_4", "ROUGE-L": "rouge_l", "CIDEr-D": "cider"}
+COLUMNS = {"B4": "bleu_4", "METEOR": "meteor", "ROUGE-L": "rouge_l", "CIDEr-D": "cider"}
 NAME_WIDTH = 60
 MIN_DISTINCT = 5
 MIN_PAIRS = 50
@@ -38,6 +44,8 @@ def build_report(
     train_rows: Sequence[Row] | None = None,
     change_type_of: Callable[[str], str | None] | None = None,
     seed: int = 0,
+    scorer: CaptionScorer | None = None,
+    protocol: Protocol | None = None,
 ) -> dict[str, Any]:
     """Scores captions over all pairs and by block, beside what blind captions and people score.
 
@@ -50,10 +58,15 @@ def build_report(
         train_rows: Records of the training split, for the floors.
         change_type_of: Reads the change type off a caption, for `change_type_accuracy`.
         seed: Of the draws of floors and ceilings.
+        scorer: Tokeniser and metrics; by default those that need no Java. METEOR is computed for the system, the
+            ceilings and the floors that are no constants, and for the best constant.
+        protocol: Which references and blocks count; by default all of them.
 
     Returns:
         `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
-        `floors`, `best_constant_floor` (names), `ceilings`, `no_change_synonym` and `seed`.
+        `diagnosis` (see `diagnosis.diagnose`), `floors`, `best_constant_floor` (names), `ceilings`,
+        `no_change_synonym`, `seed`, `protocol` (name and description, or None), `bootstrap` and what the scores depend
+        on: `tokenizer`, `java`, `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -62,52 +75,90 @@ def build_report(
         raise ValueError("There is nothing to score: the split has no pairs.")
     by_pair = by_id(((row["pair_id"], row) for row in rows), "rows")
     check_ids(by_pair, predictions)
-    scores = score_blocks(rows, predictions)
-    hypotheses = [normalize_caption(predictions[row["pair_id"]]) for row in rows]
-    references = [[normalize_caption(text) for text in row["captions"]] for row in rows]
-    blocks = PairBlocks(references, [row["change_type"] for row in rows])
-    known = set(count_captions([*rows, *(train_rows or [])], unchanged_only=True))
-    candidates = count_captions(train_rows or rows, unchanged_only=True).most_common(MAX_CONSTANTS)
-    floors = score_floors(blocks, hypotheses, train_rows, seed)
+    said = [predictions[name] for name in by_pair]
+    check_lists(said, [row["captions"] for row in rows], [f"pair {name!r}" for name in by_pair])
+    scorer = scorer or CaptionScorer("nltk", meteor=False)
+    if protocol:
+        rows, train_rows = apply_protocol(protocol, rows), train_rows and apply_protocol(protocol, train_rows)
+    texts = [text for row in [*rows, *(train_rows or [])] for text in row["captions"]]
+    tokens = scorer.tokenize([*said, *texts])
+    table = tokenize_rows(rows, tokens)
+    train_table = train_rows and tokenize_rows(train_rows, tokens)
+    hypotheses = [tokens[text] for text in said]
+    markers = [clean_caption(text)[1] for text in said]
+    references = [row["captions"] for row in table]
+    blocks = PairBlocks(references, [row["change_type"] for row in table], scorer.meteor)
+    known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
+    candidates = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
+    floors = score_floors(blocks, hypotheses, train_table, seed)
+    scores = score_blocks(table, hypotheses, markers, scorer, seed)
+    best = best_constants(floors)
+    for name in set(best.values()) - {None}:
+        blocks.add_meteor(floors[name], [floors[name]["caption"]] * len(rows))
     return {
         "seed": seed,
-        "scores": scores,
+        **scorer.describe(),
+        "protocol": protocol and {"name": protocol.name, "description": protocol.description},
+        "scores": keep_blocks(protocol, scores) if protocol else scores,
+        "bootstrap": describe_bootstrap(),
         "no_change_rate": no_change_rate(blocks, hypotheses, known),
         "distinct_captions": len(set(hypotheses)),
         "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
+        "diagnosis": diagnose(table, hypotheses),
         "floors": floors,
-        "best_constant_floor": best_constants(floors),
+        "best_constant_floor": best,
         "ceilings": score_ceilings(blocks, references, seed),
         "no_change_synonym": score_synonyms(blocks, hypotheses, known, [sentence for sentence, _ in candidates]),
     }
 
 
-def score_blocks(rows: Sequence[Row], predictions: Mapping[str, str]) -> dict[str, Any]:
+def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
+    """Replaces captions by their tokens.
+
+    Args:
+        rows: Records of a split.
+        tokens: {raw caption: tokens}.
+
+    Returns:
+        New records.
+    """
+    return [{**row, "captions": [tokens[text] for text in row["captions"]]} for row in rows]
+
+
+def score_blocks(
+    rows: Sequence[Row], hypotheses: Sequence[str], markers: Sequence[int], scorer: CaptionScorer, seed: int = 0
+) -> dict[str, Any]:
     """Scores all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
 
     Args:
-        rows: Records of the split.
-        predictions: One caption a pair, by pair id.
+        rows: Tokenised records of the split.
+        hypotheses: One tokenised caption a record.
+        markers: How many special tokens were taken out of each caption.
+        scorer: The metrics.
+        seed: Of the bootstrap.
 
     Returns:
-        {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores or None.
+        {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their `intervals`, or None.
     """
+
+    def score(kept: Callable[[str | None], bool]) -> dict[str, Any] | None:
+        indices = [index for index, row in enumerate(rows) if kept(row["change_type"])]
+        if not indices:
+            return None
+        texts = [hypotheses[index] for index in indices]
+        targets = [rows[index]["captions"] for index in indices]
+        scores = scorer.score(texts, targets)
+        scores["intervals"] = intervals(ReferenceCorpus(targets).statistics(texts, scorer.meteor), seed=seed)
+        removed = sum(markers[index] for index in indices)
+        return {**scores, "special_tokens": removed, "document_frequencies": OWN_FREQUENCIES}
+
     types = sorted({row["change_type"] for row in rows} - {None, "none"})
-    by_type = {name: _score_rows([row for row in rows if row["change_type"] == name], predictions) for name in types}
     return {
-        "total": _score_rows(rows, predictions),
-        "changed": _score_rows([row for row in rows if row["change_type"] in by_type], predictions),
-        "unchanged": _score_rows([row for row in rows if row["change_type"] == "none"], predictions),
-        "by_type": by_type,
+        "total": score(lambda kind: True),
+        "changed": score(lambda kind: kind in types),
+        "unchanged": score(lambda kind: kind == "none"),
+        "by_type": {name: score(lambda kind, name=name: kind == name) for name in types},
     }
-
-
-def _score_rows(rows: Sequence[Row], predictions: Mapping[str, str]) -> dict[str, Any] | None:
-    if not rows:
-        return None
-    references = {row["pair_id"]: row["captions"] for row in rows}
-    scores = score_captions(references, {name: predictions[name] for name in references})
-    return {**scores, "document_frequencies": OWN_FREQUENCIES}
 
 
 def best_constants(floors: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
@@ -133,7 +184,8 @@ def format_table(report: Mapping[str, Any]) -> str:
         report: What `build_report` gave.
 
     Returns:
-        Lines with BLEU-4, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there is no score.
+        Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there is
+        no score.
     """
     lines = [("system", report["scores"])]
     lines += [(f"floor: {name}", floor) for name, floor in report["floors"].items()]
@@ -153,7 +205,8 @@ def format_table(report: Mapping[str, Any]) -> str:
 
 
 def _cells(scores: Mapping[str, Any] | None) -> str:
-    return "".join(f"{100 * scores[key]:>8.1f}" if scores else f"{'-':>8}" for key in COLUMNS.values())
+    values = [(scores or {}).get(key) for key in COLUMNS.values()]
+    return "".join(f"{'-':>8}" if value is None else f"{100 * value:>8.1f}" for value in values)
 
 
 def collapse_alarm(report: Mapping[str, Any]) -> str | None:

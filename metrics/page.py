@@ -1,0 +1,102 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The report of an evaluation as one self-contained HTML page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..data.files import replacing
+from .page_tables import comparison_table, facts_table, floors_table, rates_table, scores_table
+from .plots import Bar, draw_bars, draw_histogram
+from .report import collapse_alarm
+
+
+FILES = Path(__file__).parent / "page_files"
+INDEX = "index.html"
+
+
+def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> Path:
+    """Writes the page; it needs no other file and no network.
+
+    Args:
+        folder: Where `index.html` goes; made where it is missing.
+        results: What `examples/evaluate.py` writes.
+        cards: From `gallery.describe_pairs`, for all pairs; those with pictures come into the gallery.
+
+    Returns:
+        The file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / INDEX) as temporary:
+        temporary.write_text(build_page(results, cards), encoding="utf-8")
+    return folder / INDEX
+
+
+def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> str:
+    """Fills the template.
+
+    Args:
+        results: As for `write_page`.
+        cards: As for `write_page`.
+
+    Returns:
+        HTML.
+    """
+    alarm = collapse_alarm(results)
+    shown = [card for card in cards if "before" in card]
+    parts = {
+        "title": escape(f"{Path(str(results['model'])).name} on {results['split']}"),
+        "style": (FILES / "page.css").read_text(encoding="utf-8"),
+        "script": (FILES / "page.js").read_text(encoding="utf-8"),
+        "alarm": f'<p class="alarm">{escape(alarm)}</p>' if alarm else "",
+        "facts": facts_table(results),
+        "scores": scores_table(results),
+        "floors": floors_table(results),
+        "rates": rates_table(results),
+        "comparison": comparison_table(results),
+        "plots": "".join(_plots(results, cards)),
+        "count": str(len(cards)),
+        "shown": str(len(shown)),
+        # No caption may end the script element.
+        "cards": json.dumps(shown, ensure_ascii=False).replace("<", "\\u003c"),
+    }
+    page = (FILES / "page.html").read_text(encoding="utf-8")
+    pieces = page.split("{{")
+    return pieces[0] + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
+
+
+def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> list[str]:
+    title = "CIDEr-D x 100, {} pairs: system, floors, ceiling"
+    blocks = [block for block in ("changed", "total") if results["scores"][block]]
+    plots = [draw_bars(title.format(block), _rivals(results, block)) for block in blocks]
+    accuracy = (results["change_type_accuracy"] or {}).get("by_type", {})
+    plots.append(
+        draw_bars("Change type named right, %", [Bar(name, 100 * rate) for name, rate in accuracy.items()], 100)
+    )
+    diagnosis = results["diagnosis"]
+    if diagnosis:
+        rates = {name: values["right"] for name, values in diagnosis["attributes"].items()}
+        rates |= {f"new {name}": rate for name, rate in diagnosis["new_value"].items()}
+        bars = [Bar(name, 100 * rate) for name, rate in rates.items() if rate is not None]
+        plots.append(draw_bars("Attributes of the object, right where named, and new values, %", bars, 100))
+    changed = [card for card in cards if card["change_type"] != "none"]
+    plots.append(
+        draw_histogram("ROUGE-L of single pairs, unchanged ones left out", [card["rouge_l"] for card in changed])
+    )
+    return plots
+
+
+def _rivals(results: Mapping[str, Any], block: str) -> list[Bar]:
+    scores = results["scores"][block]
+    bars = [Bar("system", 100 * scores["cider"], [100 * end for end in scores["intervals"]["cider"]])]
+    best = results["best_constant_floor"][block]
+    for name, floor in results["floors"].items():
+        if floor[block] and (name == best or not floor["caption"]):
+            bars.append(Bar(name, 100 * floor[block]["cider"], kind="floor"))
+    for name, ceiling in results["ceilings"].items():
+        if ceiling[block]:
+            bars.append(Bar(name, 100 * ceiling[block]["cider"], kind="ceiling"))
+    return bars

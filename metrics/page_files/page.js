@@ -1,0 +1,83 @@
+"use strict";
+
+const PAGE = 60;
+const cards = JSON.parse(document.getElementById("cards").textContent);
+const field = (name) => document.getElementById(name);
+let limit = PAGE;
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function picture(card, side) {
+  const frame = element("div", "picture");
+  const image = element("img", "");
+  image.src = card[side];
+  image.alt = side;
+  frame.append(image);
+  if (card["map_" + side]) {
+    const map = element("img", "map");
+    map.src = card["map_" + side];
+    map.alt = "evidence " + side;
+    frame.append(map);
+  }
+  return frame;
+}
+
+function draw(card) {
+  const verdict = card.right === null ? "" : card.right ? " right" : " wrong";
+  const box = element("article", "card" + verdict);
+  box.dataset.pair = card.pair_id;
+  const head = element("div", "head");
+  const scores = `CIDEr-D ${(100 * card.cider).toFixed(0)}, ROUGE-L ${(100 * card.rouge_l).toFixed(0)}`;
+  head.append(element("span", "", card.pair_id), element("span", "", card.change_type ?? ""), element("span", "", scores));
+  const pictures = element("div", "pictures");
+  pictures.append(picture(card, "before"), picture(card, "after"));
+  const caption = element("p", "caption");
+  caption.title = card.caption;
+  card.words.forEach(([word, known]) => caption.append(element("span", known ? "" : "absent", word), " "));
+  if (!card.words.length) caption.append("(nothing)");
+  const checks = element("div", "");
+  card.checks.forEach(([name, ok]) => checks.append(element("span", "check" + (ok ? "" : " bad"), (ok ? "\u2713 " : "\u2717 ") + name)));
+  const references = element("ul", "");
+  card.references.forEach((text) => references.append(element("li", "", text)));
+  box.append(head, pictures, caption, checks, references);
+  return box;
+}
+
+function chosen() {
+  const metric = field("metric").value;
+  const low = field("low").value === "" ? -Infinity : Number(field("low").value);
+  const high = field("high").value === "" ? Infinity : Number(field("high").value);
+  const words = field("words").value.toLowerCase().trim();
+  const verdict = field("verdict").value;
+  const type = field("type").value;
+  const found = cards.filter((card) =>
+    (type === "" || String(card.change_type) === type) &&
+    (verdict === "" || card.right === (verdict === "right")) &&
+    100 * card[metric] >= low && 100 * card[metric] <= high &&
+    (words === "" || [card.caption, card.pair_id, ...card.references].join("\n").toLowerCase().includes(words)));
+  const sign = { up: 1, down: -1 }[field("order").value];
+  return sign ? found.sort((one, other) => sign * (one[metric] - other[metric])) : found;
+}
+
+function show() {
+  const found = chosen();
+  field("gallery").replaceChildren(...found.slice(0, limit).map(draw));
+  field("gallery").classList.toggle("no-maps", !field("maps").checked);
+  field("count").textContent = `${found.length} of ${cards.length} pairs`;
+  field("more").hidden = found.length <= limit;
+}
+
+[...new Set(cards.map((card) => String(card.change_type)))].sort().forEach((type) => {
+  const option = element("option", "", type === "null" ? "unknown" : type);
+  option.value = type;
+  field("type").append(option);
+});
+field("filters").addEventListener("input", () => { limit = PAGE; show(); });
+field("filters").addEventListener("submit", (event) => event.preventDefault());
+field("more").addEventListener("click", () => { limit += PAGE; show(); });
+show();

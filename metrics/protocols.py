@@ -1,0 +1,149 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Protocols of the published tables as data: what is a pair, what are its references, which blocks are scored.
+
+Scores under different protocols do not belong in one column: on Spot-the-Diff, joining the sentences of a pair into
+one reference takes 5 points of BLEU-4 and 8 of CIDEr from the same captions.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .floors import Row
+
+
+JOINT = ". "
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a data set is scored.
+
+    Args:
+        name: Goes into every result.
+        description: What belongs in a table's caption.
+        references: "all": every sentence of a pair is a reference; "joined": all of them are one reference, in their
+            order, put together by ". ".
+        blocks: The blocks that its tables print, beside the total: "changed", "unchanged", "by_type".
+        types: The change types that may occur; None where the set has none, () where any name may.
+        test_pairs: Pairs of the released test split.
+    """
+
+    name: str
+    description: str
+    references: str = "all"
+    blocks: tuple[str, ...] = ()
+    types: tuple[str, ...] | None = None
+    test_pairs: int | None = None
+
+
+_CLEVR_TYPES = ("color", "material", "add", "drop", "move", "none")
+_EDITING = "the 8 tasks of Emu Edit stand in the place of change types"
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "clevr_change",
+            "CLEVR-Change: one changed and one distractor pair a scene, all captions of a pair as references; total, "
+            "changed, unchanged and each type scored apart, each with its own document frequencies.",
+            blocks=("changed", "unchanged", "by_type"),
+            types=_CLEVR_TYPES,
+            test_pairs=7970,
+        ),
+        Protocol(
+            "clevr_dc",
+            "CLEVR-DC: no distractors but a sixth type, none; the published line scores the changed pairs.",
+            blocks=("changed", "unchanged", "by_type"),
+            types=_CLEVR_TYPES,
+            test_pairs=4800,
+        ),
+        Protocol(
+            "spot_the_diff_single",
+            "Spot-the-Diff, single change: rows of one pair are grouped, every sentence is a reference of its own, "
+            "one prediction a pair.",
+            test_pairs=1270,
+        ),
+        Protocol(
+            "spot_the_diff_multi",
+            "Spot-the-Diff, multi change: all sentences of a pair joined into one reference. Not comparable with the "
+            "single-change protocol.",
+            references="joined",
+            test_pairs=1270,
+        ),
+        Protocol(
+            "image_editing_request",
+            "Image-Editing-Request: 3 instructions a pair in validation and test, 1 in training.",
+            test_pairs=495,
+        ),
+        Protocol(
+            "emu_edit",
+            f"Emu Edit generations: one instruction a pair, scored in total and by task; {_EDITING}.",
+            blocks=("by_type",),
+            types=(),
+            test_pairs=2022,
+        ),
+        Protocol(
+            "syned",
+            f"Emu Edit with Syned's further instructions as references, in total and by task; {_EDITING}.",
+            blocks=("by_type",),
+            types=(),
+            test_pairs=2022,
+        ),
+    )
+}
+
+
+def apply_protocol(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:
+    """Makes the items that a protocol scores.
+
+    Args:
+        protocol: One of `PROTOCOLS`.
+        rows: Records of a split, one a pair.
+
+    Returns:
+        Records with the protocol's references.
+
+    Raises:
+        ValueError: If a pair comes in several rows, or has a change type that the protocol does not know.
+    """
+    _check_types(protocol, rows)
+    twice = [name for name, count in Counter(row["pair_id"] for row in rows).items() if count > 1]
+    if twice:
+        raise ValueError(f"{protocol.name} scores each pair once; group the rows of {_first(twice)}.")
+    if protocol.references == "joined":
+        return [{**row, "captions": [JOINT.join(row["captions"])]} for row in rows]
+    return [dict(row) for row in rows]
+
+
+def keep_blocks(protocol: Protocol, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Empties the blocks that a protocol does not know, so that nobody quotes them.
+
+    Args:
+        protocol: One of `PROTOCOLS`.
+        scores: What `report.score_blocks` gave.
+
+    Returns:
+        The same keys.
+    """
+    empty = {"changed": None, "unchanged": None, "by_type": {}}
+    return {name: block if name in ("total", *protocol.blocks) else empty[name] for name, block in scores.items()}
+
+
+def _check_types(protocol: Protocol, rows: Sequence[Row]) -> None:
+    def fits(kind: str | None) -> bool:
+        if not protocol.types:
+            return kind is None if protocol.types is None else kind is not None
+        return kind in protocol.types
+
+    wrong = [row["pair_id"] for row in rows if not fits(row["change_type"])]
+    if wrong:
+        expected = (
+            "no change types" if protocol.types is None else f"one of {', '.join(protocol.types) or 'the tasks'}"
+        )
+        raise ValueError(f"{protocol.name} has {expected}, but not so the pairs {_first(wrong)}.")
+
+
+def _first(names: Sequence[str], limit: int = 5) -> str:
+    return ", ".join(repr(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
