@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_captions, check_picture, inner_file, read_json_object
-from ..extras import require_datasets
-from ..schema import NO_CHANGE, pair_features
+from ..checks import check_captions, inner_file, read_json_object
+from ..findings import Findings
+from ..reading import Pair, Source, build_splits
+from ..schema import NO_CHANGE
 from .geometry import CHANGE_TYPES
 from .layout import CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS, SPLITS, TYPE_MAPPING, VIEWS, image_name
 
@@ -106,27 +107,24 @@ def _check_known(path: Path, captions: Iterable[int], listed: set[int]) -> None:
         raise ValueError(f"{path} has captions for {_named(unknown)}, which {SPLITS} does not list and no image shows")
 
 
-def _picture(folder: Path, view: str, index: int, verify: bool) -> dict[str, Any]:
-    path = inner_file(folder, image_name(view, index))
-    return {"path": str(check_picture(path) if verify else path), "bytes": None}
+def _scene_pairs(index: int, captions: tuple[list[str], list[str]], change_type: str | None) -> list[Pair]:
+    default, semantic, distractor = (image_name(view, index) for view in VIEWS)
+    name = f"{index:06d}"
+    return [
+        Pair(f"{name}.png", name, default, semantic, captions[0], change_type),
+        Pair(f"{name}.png_n", name, default, distractor, captions[1], NO_CHANGE),
+    ]
 
 
-def _scene_rows(
-    folder: Path, index: int, captions: tuple[list[str], list[str]], change_type: str | None, verify: bool
-) -> list[dict[str, Any]]:
-    default, semantic, distractor = (_picture(folder, view, index, verify) for view in VIEWS)
-    scene = {"scene_id": f"{index:06d}", "before": default}
-    changed = {"pair_id": f"{index:06d}.png", "after": semantic, "captions": captions[0], "change_type": change_type}
-    same = {"pair_id": f"{index:06d}.png_n", "after": distractor, "captions": captions[1], "change_type": NO_CHANGE}
-    return [scene | changed, scene | same]
-
-
-def load_clevr_change(folder: str | Path, verify_pictures: bool = True) -> DatasetDict:
+def load_clevr_change(
+    folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True
+) -> DatasetDict:
     """Read a folder with CLEVR-Change's released layout.
 
     Args:
         folder: Holds `images`, `sc_images`, `nsc_images`, the two caption files, `splits.json` and, if types are
             known, `type_mapping.json`. Scenes are found by file name, never by their place in a listing.
+        findings: Gets what is noticed; by default faults are errors.
         verify_pictures: Whether every picture of the splits is checked for damage.
 
     Returns:
@@ -138,31 +136,42 @@ def load_clevr_change(folder: str | Path, verify_pictures: bool = True) -> Datas
         ValueError: If a file is malformed or damaged, naming it and the entry.
     """
     folder = Path(folder)
-    splits = read_splits(folder / SPLITS)
-    paths = (folder / CHANGE_CAPTIONS, folder / NO_CHANGE_CAPTIONS)
+    splits = read_splits(inner_file(folder, SPLITS))
+    paths = [inner_file(folder, name) for name in (CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS)]
     changes, no_changes = (read_captions(path) for path in paths)
-    types = read_types(folder / TYPE_MAPPING)
+    types = read_types(inner_file(folder, TYPE_MAPPING)) if (folder / TYPE_MAPPING).is_file() else {}
     wanted = [index for ids in splits.values() for index in ids]
     for path, captions in zip(paths, (changes, no_changes), strict=True):
         _check_covered(wanted, captions.__contains__, f"{path} has no captions")
         _check_known(path, captions, set(wanted))
-    for view in VIEWS:
-        _check_covered(
-            wanted, lambda i, view=view: (folder / image_name(view, i)).is_file(), f"{folder}: no {view} image"
-        )
-
-    hf = require_datasets()
-    features = pair_features()
-    result = {}
-    for split, ids in splits.items():
-        rows = [
-            row
+    pairs = {
+        split: [
+            pair
             for index in ids
-            for row in _scene_rows(
-                folder, index, (changes[index], no_changes[index]), types.get(index), verify_pictures
-            )
+            for pair in _scene_pairs(index, (changes[index], no_changes[index]), types.get(index))
         ]
-        result[split] = hf.Dataset.from_dict(
-            {name: [row[name] for row in rows] for name in features}, features=features
-        )
-    return hf.DatasetDict(result)
+        for split, ids in splits.items()
+    }
+    return build_splits(folder, pairs, findings, verify_pictures)
+
+
+CLEVR_CHANGE = Source(
+    title="CLEVR-Change",
+    load=load_clevr_change,
+    layout=(
+        "images/, sc_images/, nsc_images/, change_captions.json, no_change_captions.json, splits.json and, if the "
+        "types are known, type_mapping.json"
+    ),
+    counts={"train": 67_660, "validation": 3_976, "test": 7_970},
+    url="https://github.com/Seth-Park/RobustChangeCaptioning",
+    citation="""@inproceedings{park2019robust,
+  title     = {Robust Change Captioning},
+  author    = {Park, Dong Huk and Darrell, Trevor and Rohrbach, Anna},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  year      = {2019}
+}""",
+    about=(
+        "Rendered scenes of simple objects. Each scene gives a changed pair and a distractor, in which only the "
+        "camera has moved."
+    ),
+)

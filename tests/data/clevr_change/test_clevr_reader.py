@@ -155,7 +155,7 @@ BROKEN = {
     ),
     "image missing": (
         lambda folder: (folder / "sc_images" / "CLEVR_semantic_000006.png").unlink(),
-        r"no semantic image for 000006, which splits\.json lists",
+        r"pair '000006\.png': sc_images/CLEVR_semantic_000006\.png is missing",
     ),
     "image truncated": (_truncate, r"CLEVR_nonsemantic_000004\.png is not a readable picture"),
     "image damaged": (_flip, r"CLEVR_default_000001\.png is not a readable picture"),
