@@ -88,14 +88,15 @@ def clean_captions(
     """
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise ValueError(f"{where}: expected a list of captions, found {captions!r:.80}")
+    short = where.rpartition("/")[2]
     kept = [caption.strip() for caption in captions if any(map(str.isalnum, caption))]
     empty = len(captions) - len(kept)
     if dropped is not None:
         dropped += [where] * empty
     elif empty:
-        findings.blame(place, f"{where}: {empty} of {len(captions)} captions are empty")
+        findings.blame(place, f"{short}: {empty} of {len(captions)} captions empty")
     if not kept:
-        findings.blame(place, f"{where}: there is no caption")
+        findings.blame(place, f"{short}: there is no caption")
     return kept
 
 
@@ -184,8 +185,8 @@ def build_splits(
         shared_pictures: Whether the set is known to use pictures in several splits.
 
     Raises:
-        ValueError: If a picture lies outside of the folder or, unless `shared_pictures`, in two splits, a pair or scene crosses splits, or a pair
-            is faulty and not to be skipped.
+        ValueError: If a picture lies outside of the folder; if a pair, a scene or, unless `shared_pictures`, a picture
+            is in two splits; or if a pair is faulty and not to be skipped.
     """
     findings = Findings() if findings is None else findings
     check = PictureCheck(folder, findings, verify_pictures, shared_pictures)

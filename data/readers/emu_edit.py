@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file
-from ..extras import require_datasets
 from ..findings import Findings
-from ..reading import Pair, Source, clean_captions, place_of, table_of, take
-from ..schema import check_pairs
+from ..reading import Pair, Source, clean_captions, place_of, take
 from .syned_files import REFERENCES, SPLIT_FILE, read_split_numbers, read_variations
-from .tables import load_table, pairs_of_table
+from .tables import load_table, pairs_of_table, settle_tables
 
 
 if TYPE_CHECKING:
@@ -79,14 +77,11 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_p
     """
     folder, findings = Path(folder), Findings() if findings is None else findings
     variations = read_variations(inner_file(folder, REFERENCES), findings) if (folder / REFERENCES).is_file() else {}
-    splits = {"train": table_of([])}
+    splits = {}
     for split, (source_split, table) in _tables(folder, findings).items():
         describe = _describe(split, source_split, variations if split == "test" else {}, findings)
         splits[split] = pairs_of_table(table, PICTURES, describe, split, findings, verify_pictures)
-    findings.settle(str(folder))
-    dataset = require_datasets().DatasetDict(splits)
-    check_pairs(dataset, str(folder))
-    return dataset
+    return settle_tables(splits, findings, str(folder))
 
 
 EMU_EDIT = Source(

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..extras import require_datasets
 from ..findings import Findings
-from ..reading import Pair, Source, clean_captions, place_of, table_of, take
-from ..schema import check_pairs
-from .tables import load_table, pairs_of_table
+from ..reading import Pair, Source, clean_captions, place_of, take
+from .tables import load_table, pairs_of_table, settle_tables
 
 
 if TYPE_CHECKING:
@@ -52,15 +50,12 @@ def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify
     """
     folder, findings = Path(folder), Findings() if findings is None else findings
 
-    splits = {"test": table_of([])}
+    splits = {}
     for split, prefix in FILES.items():
         table = load_table(folder, prefix, (*TEXTS, *PICTURES))
         describe = _describe(split, findings)
         splits[split] = pairs_of_table(table, PICTURES, describe, split, findings, verify_pictures)
-    findings.settle(str(folder))
-    dataset = require_datasets().DatasetDict(splits)
-    check_pairs(dataset, str(folder))
-    return dataset
+    return settle_tables(splits, findings, str(folder))
 
 
 MAGICBRUSH = Source(

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ from ..checks import check_picture_bytes, inner_file
 from ..extras import require_datasets
 from ..findings import Findings
 from ..reading import Pair, place_of, table_of
-from ..schema import COLUMNS
+from ..schema import COLUMNS, SPLITS, check_pairs
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 
 TEXT_COLUMNS = [name for name in COLUMNS if name not in ("before", "after")]
@@ -107,3 +107,17 @@ def join_columns(images: Dataset, pairs: Sequence[Pair], kept: Sequence[int]) ->
     texts = table_of([vars(pairs[number]) for number in kept], TEXT_COLUMNS)
     joined = hf.concatenate_datasets([images.select(kept), texts], axis=1).select_columns(list(COLUMNS))
     return joined.cast_column("before", hf.Image()).cast_column("after", hf.Image())
+
+
+def settle_tables(splits: Mapping[str, Dataset], findings: Findings, where: str) -> DatasetDict:
+    """The checked splits as one data set; a split that is left out is empty.
+
+    Raises:
+        ValueError: If pairs are faulty and not to be skipped, or a pair or scene is in two splits.
+    """
+    findings.settle(where)
+    dataset = require_datasets().DatasetDict(
+        {name: splits[name] if name in splits else table_of([]) for name in SPLITS}
+    )
+    check_pairs(dataset, where)
+    return dataset
