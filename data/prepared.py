@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,10 @@ def _marker(source: str) -> Path:
 
 
 def load_prepared(
-    folder: str | Path, streaming: bool = False, columns: list[str] | None = None
+    folder: str | Path,
+    streaming: bool = False,
+    columns: list[str] | None = None,
+    splits: Sequence[str] = SPLITS,
 ) -> DatasetDict | IterableDatasetDict:
     """Load a prepared folder.
 
@@ -170,10 +174,11 @@ def load_prepared(
         streaming: Read the rows one after the other from the parquet files, wherever they lie, and keep nothing.
             Otherwise they are copied once to the cache on disk, from where any row can be read.
         columns: Read these only.
+        splits: Read these only.
 
     Returns:
-        Splits train, validation, test with the columns of `schema.pair_features`; pictures are decoded on access. With
-        `streaming`, an `IterableDatasetDict`.
+        Splits train, validation, test, or those asked for, with the columns of `schema.pair_features`; pictures are
+        decoded on access. With `streaming`, an `IterableDatasetDict`.
 
     Raises:
         FileNotFoundError: If the folder was not prepared or lacks a file.
@@ -181,15 +186,17 @@ def load_prepared(
     """
     hf = require_datasets()
     files = {split: names for split, names in _files(str(folder)).items() if names}
-    loaded = hf.load_dataset("parquet", data_files=files, streaming=streaming, columns=columns)
+    # An empty split has no file, and takes its columns from another.
+    wanted = {split: names for split, names in files.items() if split in splits} or dict([next(iter(files.items()))])
+    loaded = hf.load_dataset("parquet", data_files=wanted, streaming=streaming, columns=columns)
     features = next(iter(loaded.values())).features
-    for split in SPLITS:
+    for split in splits:
         if split not in loaded:
             empty = hf.Dataset.from_dict({name: [] for name in features}, features=features)
             loaded[split] = empty.to_iterable_dataset() if streaming else empty
         if columns is None:
             check_features(loaded[split], f"{folder}, {split}")
-    return type(loaded)({split: loaded[split] for split in SPLITS})
+    return type(loaded)({split: loaded[split] for split in splits})
 
 
 def render_settings(folder: str | Path) -> dict[str, Any] | None:

@@ -116,6 +116,27 @@ def test_run_and_its_continuation(script, config, prepared_dir, tmp_path, capsys
     check_run(tmp_path / "run", prepared_dir, 6)
 
 
+def losses_of(folder):
+    history = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def test_streamed_run_and_its_continuation(script, config, tmp_path):
+    """Eight pairs in batches of two: the sixth step lies in the second pass, which the resumed run finds again."""
+    unlike = {
+        "distractor_swap": False,
+        "cache_pictures": False,
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
+    }
+    path = config(streaming=True, lr_scheduler_type="constant", **unlike)
+    assert script.main([path]) == 0
+    assert script.main([path, "--resume_from_checkpoint", "true", "--max_steps", "6"]) == 0
+    assert script.main([path, "--max_steps", "6", "--output_dir", str(tmp_path / "whole")]) == 0
+    assert len(losses_of(tmp_path / "whole")) == 6
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(tmp_path / "whole"), rel=1e-4)
+
+
 @pytest.mark.slow
 def test_accelerate_launch_and_resume(config, prepared_dir, tmp_path):
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -189,6 +210,8 @@ def refusal(script, capsys, *words):
         ({"model_config": "none.json"}, [], ["none.json"]),
         ({"model_class": "ssgpa.Nothing"}, [], ["ssgpa.Nothing"]),
         ({"max_train_pairs": 0}, [], ["0 pairs", "train"]),
+        ({"streaming": True}, [], ["--streaming", "--distractor_swap"]),
+        ({"streaming": True, "max_steps": -1}, [], ["--streaming", "--max_steps"]),
         ({"trainable": ["q_former"]}, [], ["q_former"]),
     ],
 )
