@@ -6,8 +6,8 @@ python comparison/measure_loader.py --model checkpoints/ssgpa-clevr-tiny --outpu
 python comparison/measure_loader.py --model checkpoints/ssgpa-clevr-tiny --data prepared --workers 1 2 --output it.json
 
 Without --data, pairs of random shades at CLEVR-Change's size are written first. The loader gives whole training
-batches: decoded, resized and normalised pictures, drawn captions, tokens. Bare PIL only decodes to RGB and resizes, with
-as many processes. Both take their turns, so that a busy machine slows both; a ratio is the median over paired turns.
+batches: decoded, resized and normalised pictures, drawn captions, tokens. Bare PIL only decodes to RGB and resizes,
+with as many processes. Both take their turns, so that a busy machine slows both; a ratio is the median over paired turns.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def make_pairs(folder: Path, count: int, seed: int) -> Path:
-    """Write a prepared folder with pictures of smooth shades under slight noise, which PNG packs like rendered ones."""
+    """Write a prepared folder with pictures of smooth shades under slight noise, which PNG packs like renders."""
     rng = np.random.default_rng(seed)
     (folder / "source").mkdir()
     width, height = MADE_SIZE
@@ -151,7 +151,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         shared = {"batch_size": options.batch_size, "num_workers": workers}
         loaders = {
             "loader": DataLoader(dataset, collate_fn=collate, **shared),
-            "bare_pil": DataLoader(bare, collate_fn=list, **shared),
+            "bare_pil": DataLoader(bare, **shared),
         }
         figures[f"workers_{workers}"] = measure_workers(loaders, len(rows), options.turns)
     with Image.open(io.BytesIO(bare.files[0][0])) as picture:

@@ -34,10 +34,20 @@ def resize_picture(source: dict[str, Any], name: str, processor: SSGPAProcessor)
     Returns:
         `np.ndarray`: (channels, height, width), uint8.
     """
-    resized = processor.image_processor(
-        load_picture(source, name), do_rescale=False, do_normalize=False, return_tensors="np"
-    )
+    image_processor, picture = processor.image_processor, load_picture(source, name)
+    if _only_resizes(image_processor):
+        # What the processor would do, without its copies.
+        size = (image_processor.size.width, image_processor.size.height)
+        return np.asarray(picture.resize(size, image_processor.resample)).transpose(2, 0, 1)
+    resized = image_processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
     return resized["pixel_values"][0].astype(np.uint8)
+
+
+def _only_resizes(image_processor: Any) -> bool:
+    """Whether a processor brings every picture to one size, without crop or border."""
+    fixed = image_processor.do_resize and image_processor.size.height and image_processor.size.width
+    others = (getattr(image_processor, name, None) for name in ("do_center_crop", "do_pad"))
+    return bool(fixed) and not any(others)
 
 
 def draw_captions(captions: list[str], number: int, rng: np.random.Generator) -> list[str]:
@@ -56,8 +66,9 @@ class PictureStore:
     """
 
     def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool) -> None:
-        self.rows = rows.select_columns(["before", "after"])
-        self.rows = self.rows.cast_column("before", Image(decode=False)).cast_column("after", Image(decode=False))
+        self.columns = {
+            side: rows.select_columns([side]).cast_column(side, Image(decode=False)) for side in ("before", "after")
+        }
         self.processor = processor
         self.pictures: list[np.ndarray] = []
         self.places: dict[Place, int] = {}
@@ -66,8 +77,8 @@ class PictureStore:
 
     def _decode_all(self) -> None:
         known: dict[bytes, int] = {}
-        for index, row in enumerate(tqdm(self.rows, desc="Decoding pictures", leave=False)):
-            for side in ("before", "after"):
+        for side, rows in self.columns.items():
+            for index, row in enumerate(tqdm(rows, desc=f"Decoding pictures {side}", leave=False)):
                 digest = hashlib.sha256(row[side]["bytes"]).digest()
                 if digest not in known:
                     known[digest] = len(self.pictures)
@@ -81,7 +92,7 @@ class PictureStore:
         """The picture of a row, (channels, height, width), uint8."""
         if self.pictures:
             return self.pictures[self.places[index, side]]
-        return self._decode(self.rows[index][side], index, side)
+        return self._decode(self.columns[side][index][side], index, side)
 
 
 class PairDataset(TorchDataset):
