@@ -7,7 +7,8 @@ python comparison/measure_loader.py --model checkpoints/ssgpa-clevr-tiny --data 
 
 Without --data, pairs of random shades at CLEVR-Change's size are written first. The loader gives whole training
 batches: decoded, resized and normalised pictures, drawn captions, tokens. Bare PIL only decodes to RGB and resizes,
-with as many processes. Both take their turns, so that a busy machine slows both; a ratio is the median over paired turns.
+with as many processes. Both take their turns, so that a busy machine slows both; a ratio is the median over paired
+turns.
 """
 
 import argparse
