@@ -36,12 +36,14 @@ from ssgpa.metrics.page import INDEX, write_page
 from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.training.generation import caption_rows, change_maps
+from ssgpa.training.systems import model_class_of
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
     parser = OneLineParser(prog="evaluate.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a saved system, or its id on the Hub")
+    parser.add_argument("--model_class", help="class path of a variant, as in its training run")
     parser.add_argument("--data", required=True, help="folder written by prepare_data.py")
     parser.add_argument("--split", default="test", choices=["test", "validation", "train", "all"])
     parser.add_argument("--output", required=True, type=Path, help="JSON file for the scores")
@@ -113,7 +115,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor)
     data = load_prepared(options.data)
     rows = choose_rows(data, options)
-    model, processor = load_system(options.model)
+    model, processor = load_system(options.model, model_class=model_class_of(options.model_class))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = {name: getattr(options, name) for name in ("model", "data", "split")}
     decoding = {

@@ -118,6 +118,7 @@ def create_system(
     tokenizer = build_word_tokenizer(captions, arguments.prompt)
     values = _model_values(Path(arguments.model_config), tokenizer)
     try:
+        values |= _overrides(arguments.config_overrides, values, arguments.model_config)
         config = AutoConfig.for_model(**values)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(f"{arguments.model_config}: {' '.join(str(error).split())}") from error
@@ -155,6 +156,23 @@ def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, A
         "eos_token_id": tokenizer.eos_token_id,
     }
     return values
+
+
+def _overrides(text: str | None, values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Values that take the place of a configuration's own; a field of a part is refused, as is an unknown one."""
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"`config_overrides` is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"`config_overrides` must map fields of {source} to values, got {text!r}.")
+    known = AutoConfig.for_model(values["model_type"]).__dataclass_fields__
+    refused = [name for name in found if name not in known or name.endswith("_config") or name == "model_type"]
+    if refused:
+        raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {values['model_type']!r}.")
+    return found
 
 
 def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> dict[str, int]:

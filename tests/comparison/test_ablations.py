@@ -5,7 +5,7 @@
 import pytest
 import torch
 
-from ssgpa.comparison.ablations import SSGPAWithoutAlignment
+from ssgpa.comparison.ablations import SSGPAWithoutMechanism
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import load_system
 
@@ -16,7 +16,7 @@ from ..tiny_systems import tiny_config, tiny_ssgpa
 def systems(request):
     """SSGPA at its start, the same weights without the mechanism, and a processor."""
     full, processor = tiny_ssgpa(**request.param)
-    plain = SSGPAWithoutAlignment(full.config).eval()
+    plain = SSGPAWithoutMechanism(full.config).eval()
     names = plain.state_dict().keys()
     plain.load_state_dict({name: value for name, value in full.state_dict().items() if name in names})
     return full, plain, processor
@@ -60,12 +60,12 @@ def test_trains_and_generates(systems):
 
 
 def test_comes_back_by_its_class_path(tmp_path):
-    plain = SSGPAWithoutAlignment(tiny_config())
+    plain = SSGPAWithoutMechanism(tiny_config())
     plain.save_pretrained(tmp_path)
     tiny_ssgpa()[1].save_pretrained(tmp_path)
-    path = "ssgpa.comparison.ablations.SSGPAWithoutAlignment"
+    path = "ssgpa.comparison.ablations.SSGPAWithoutMechanism"
     loaded, _, missing = load_system(ModelArguments(model_name_or_path=str(tmp_path), model_class=path))
-    assert type(loaded) is SSGPAWithoutAlignment
+    assert type(loaded) is SSGPAWithoutMechanism
     assert not missing
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in loaded.state_dict().items())
     # The model with the mechanism does not pass for it.
