@@ -27,7 +27,7 @@ from ssgpa.training.arguments import yaml_to_arguments
 
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCKS = ("total", "changed", "unchanged")
+BLOCKS = ("total", "changed")
 KEPT = ("scores", "no_change_rate", "distinct_captions", "change_type_accuracy", "bootstrap", "tokenizer", "decoding")
 
 

@@ -22,8 +22,8 @@ class ModelArguments:
             the picture size and a word tokenizer is built from the training captions.
         model_class (`str`, *optional*): Class path of a variant, e.g. of `ssgpa.comparison.ablations`; by default the
             class that the configuration's model type stands for.
-        config_overrides (`str`, *optional*): JSON mapping of fields of `model_config` to other values; a plain mapping
-            in a YAML file. Only for a model started from a configuration.
+        config_overrides (`str`, *optional*): JSON mapping of the configuration's sizes and rates to other values; a
+            plain mapping in a YAML file.
         image_size (`list[int]`): Height and width of the pictures of a model started from a configuration.
         prompt (`str`): Prompt of a model started from a configuration.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.

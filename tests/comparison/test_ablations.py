@@ -166,11 +166,25 @@ def test_variants_differ_from_the_model_only_where_they_say():
         assert len(found - parts) <= 3
 
 
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """The saved system that all ablations start from, before it was trained."""
+    path = tmp_path_factory.mktemp("start")
+    arguments = parse_arguments([str(ROOT / "examples/configs/ablations/start.yaml")])[0]
+    arguments.model_config = str(ROOT / arguments.model_config)
+    model, processor, _ = create_system(arguments, ["the red cube moved", "there is no change"])
+    assert type(model) is SSGPAWithoutMechanism
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    return str(path)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_configuration_builds_what_its_name_says(path, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_every_configuration_builds_what_its_name_says(path, start):
     model_arguments, data, arguments = parse_arguments([str(path)])
-    model, _, _ = create_system(model_arguments, ["the red cube moved", "there is no change"])
+    model_arguments.model_name_or_path = start
+    model, _, missing = load_system(model_arguments)
+    assert {name.split(".")[1] for name in missing} <= {"change_fusion_adapter", "alignment"}
     fusion, alignment = model.model.change_fusion_adapter, model.model.alignment
     first, second = path.stem.split("_")
     layers = [type(layer.cross_attn) for layer in fusion.layers]
@@ -181,15 +195,14 @@ def test_every_configuration_builds_what_its_name_says(path, monkeypatch):
     assert model.config.gate_sharpness == (0 if first in {"attention", "samecell"} else 10)
     assert (model.config.contrast_weight > 0) == (path.stem == "contrast_on")
     # One budget for all.
-    assert (arguments.max_steps, arguments.per_device_train_batch_size, data.max_train_pairs) == (700, 16, None)
+    assert (arguments.max_steps, arguments.per_device_train_batch_size, data.max_train_pairs) == (800, 16, None)
 
 
-def test_epsilons_keep_the_dustbins_distance():
-    wanted = None
+def test_epsilons_keep_the_dustbins_distance(start):
+    distances = []
     for name in ("gated_dustbin", "epsilon_0.02", "epsilon_0.1"):
         arguments = parse_arguments([str(ROOT / f"examples/configs/ablations/{name}.yaml")])[0]
-        arguments.model_config = str(ROOT / arguments.model_config)
-        config = create_system(arguments, ["no change"])[0].config
-        distance = (1 - config.dustbin_score) / config.transport_epsilon
-        wanted = wanted or distance
-        assert distance == pytest.approx(wanted)
+        arguments.model_name_or_path = start
+        config = load_system(arguments)[0].config
+        distances.append((1 - config.dustbin_score) / config.transport_epsilon)
+    assert distances == pytest.approx(distances[:1] * 3)
