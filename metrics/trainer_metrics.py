@@ -46,13 +46,19 @@ def keep_argmax(logits: Any, labels: Any = None) -> Any:
     """For `preprocess_logits_for_metrics`: keeps token ids instead of logits, which would fill the memory.
 
     Args:
-        logits: (batch, length, vocabulary), or a tuple that begins with them.
+        logits: (batch, length, vocabulary), or a tuple of all outputs in which they are the first of this shape.
         labels: Not used.
 
     Returns:
         (batch, length), the likeliest tokens.
     """
-    return (logits[0] if isinstance(logits, tuple) else logits).argmax(dim=-1)
+    return _first_of(logits, 3).argmax(dim=-1)
+
+
+def _first_of(values: Any, *dimensions: int) -> Any:
+    """The first output with as many dimensions: logits (3), ids (2)."""
+    found = values if isinstance(values, tuple) else (values,)
+    return next((value for value in found if getattr(value, "ndim", None) in dimensions), found[0])
 
 
 def build_compute_metrics(
@@ -68,7 +74,8 @@ def build_compute_metrics(
     before it, so that these scores are no scores of captions; they come with `teacher_forced` 1.0.
 
     Args:
-        processor: A processor with `post_process_captions`, or anything with `batch_decode`.
+        processor: A processor of this package (its default prompt is cut off), or a tokenizer or processor whose
+            generated ids hold the caption alone.
         rows: Records of the evaluation set with `pair_id`, `captions` and `change_type`, in its order, for example
             `report.light_rows(split)`.
         change_type_of: Reads the change type off a caption.
@@ -88,7 +95,7 @@ def build_compute_metrics(
         ids = _token_ids(prediction, shifted)
         if len(ids) != len(records):
             raise ValueError(f"{len(ids)} predictions came for {len(records)} rows; give the rows of this set.")
-        captions = _decode(processor, ids)
+        captions = _decode(processor, _without_prompt(processor, ids) if shifted is None else ids)
         said = {row["pair_id"]: text for row, text in zip(records, captions, strict=True)}
         found = report_metrics(build_report(records, said, change_type_of=change_type_of))
         return found if shifted is None else {**found, "teacher_forced": 1.0}
@@ -98,7 +105,7 @@ def build_compute_metrics(
 
 def _token_ids(prediction: EvalPrediction, shifted: bool | None) -> np.ndarray:
     """Ids (rows, length) of the captions, -100 elsewhere."""
-    values = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    values = _first_of(prediction.predictions, 3, 2)
     if shifted is None:
         if np.ndim(values) != 2:
             raise ValueError(
@@ -113,6 +120,14 @@ def _token_ids(prediction: EvalPrediction, shifted: bool | None) -> np.ndarray:
     if shifted:
         ids, labels = ids[:, :-1], labels[:, 1:]
     return np.where(labels == IGNORED, IGNORED, ids)
+
+
+def _without_prompt(processor: Any, ids: np.ndarray) -> np.ndarray:
+    """Masks the processor's own prompt where rows begin with it, as those of decoder-only systems do."""
+    prompt = processor.prompt_ids() if hasattr(processor, "prompt_ids") else []
+    if prompt and ids.shape[1] >= len(prompt) and (ids[:, : len(prompt)] == prompt).all():
+        return np.where(np.arange(ids.shape[1]) < len(prompt), IGNORED, ids)
+    return ids
 
 
 def _decode(processor: Any, ids: np.ndarray) -> list[str]:

@@ -286,6 +286,19 @@ def test_evaluation_writes_what_it_logs(make_trainer, splits, tmp_path):
     assert trainer.model.training
 
 
+def test_evaluation_starts_no_java(make_trainer, monkeypatch, tmp_path):
+    """Whatever Java there is: one evaluation after the other must not wait for METEOR."""
+    monkeypatch.setattr("ssgpa.metrics.change_captioning.scorer.find_java", pytest.fail)
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: started.append(args))
+    metrics = make_trainer(generation_max_new_tokens=4).evaluate()
+    assert not started
+    assert "eval_total_cider" in metrics
+    assert "eval_total_meteor" not in metrics
+    record = json.loads((tmp_path / "run" / "evaluations" / "eval-000000.json").read_text(encoding="utf-8"))
+    assert record["scores"]["total"]["meteor_reason"] == "METEOR was not asked for."
+
+
 def test_label_smoothing_is_refused(make_trainer):
     with pytest.raises(ValueError, match="label_smoothing_factor"):
         make_trainer(label_smoothing_factor=0.1)
