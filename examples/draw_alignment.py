@@ -16,6 +16,7 @@ as a black arrow in the corner, all at the scale of the picture. Bottom: the cha
 
 import argparse
 import importlib
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,7 +146,7 @@ def draw_figure(pictures: list[Image.Image], evidence: dict[str, np.ndarray], ti
         A `matplotlib.figure.Figure`.
     """
     figure = require_matplotlib().Figure(figsize=(7.6, 9), layout="constrained")
-    figure.suptitle(f"“{title}”", fontsize=11)
+    figure.suptitle(textwrap.fill(f"“{title}”", 80), fontsize=10)
     panels = figure.subplot_mosaic([["matches", "matches"], ["m0", "m1"], ["c0", "c1"]], height_ratios=[1.5, 1, 1])
     grid = evidence["change_map"].shape[1:]
     matches = strongest_matches(evidence["transport"], min_share)
