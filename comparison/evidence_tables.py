@@ -5,6 +5,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 
@@ -125,8 +126,8 @@ def format_cost(figures: Mapping[str, Any], source: str) -> str:
         )
     )
     ratios = ", ".join(
-        f"{_percent(row['ratio'])} % in {name} ({row['seconds']['alignment'][0]:.2f} s of "
-        f"{row['seconds']['tower'][0]:.1f} s)"
+        f"{_percent(row['ratio'])} % in {name} ({median(row['seconds']['alignment']):.2f} s of "
+        f"{median(row['seconds']['tower']):.1f} s)"
         for name, row in overhead["dtypes"].items()
     )
     tower = overhead["tower"]
