@@ -1,8 +1,8 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Writes the table of results in README.md and hub_card.md from the JSON file of `examples/evaluate.py`.
+"""Writes the tables in README.md and hub_card.md from the JSON files of the programs that measured them.
 
-python comparison/readme_table.py            # rewrite the block between the two marks
+python comparison/readme_table.py            # rewrite the blocks between their two marks
 python comparison/readme_table.py --check    # exit code 1 if it is not what the file says
 """
 
@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssgpa.comparison.evidence_tables import read_evidence
 from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+RESULTS = "results"
+BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."
 METRICS = ("bleu_4", "rouge_l", "cider")
 # The total comes last: it moves most by which no-change sentence is said.
@@ -117,12 +119,13 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
     return "\n".join([*format_blocks(report), "", *format_types(report), "", " ".join(facts)])
 
 
-def replace_block(text: str, block: str) -> str:
-    """Put `block` between the two marks.
+def replace_block(text: str, block: str, name: str = RESULTS) -> str:
+    """Put `block` between the two marks of a name.
 
     Args:
         text: The document.
         block: What belongs there.
+        name: The marks' name.
 
     Returns:
         The document.
@@ -130,24 +133,29 @@ def replace_block(text: str, block: str) -> str:
     Raises:
         ValueError: The marks are not there once each, in order.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"The document needs {BEGIN} and then {END}, once each.")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n{block}\n{text[text.index(END) :]}"
+    begin, end = BEGIN.replace(RESULTS, name), END.replace(RESULTS, name)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"The document needs {begin} and then {end}, once each.")
+    return f"{text[: text.index(begin)]}{begin}\n{block}\n{text[text.index(end) :]}"
 
 
-def update(document: Path, block: str, check: bool) -> bool:
-    """Put the block into one document.
+def update(document: Path, block: str, check: bool, others: Mapping[str, str]) -> bool:
+    """Put the blocks into one document.
 
     Args:
-        document: A Markdown file with the two marks.
-        block: What belongs between them.
+        document: A Markdown file with the two marks of the results, and perhaps those of other blocks.
+        block: What belongs between the marks of the results.
         check: Leave the file as it is.
+        others: What belongs between other marks, by their name.
 
     Returns:
         Whether the file is current when this returns.
     """
     old = document.read_text(encoding="utf-8")
     new = replace_block(old, block)
+    for name in others:
+        if f"<!-- {name}:" in new:
+            new = replace_block(new, others[name], name)
     if not check:
         with replacing(document) as temporary:
             temporary.write_text(new, encoding="utf-8")
@@ -169,7 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
     if speeds.is_file():
         figures = json.loads(speeds.read_text(encoding="utf-8"))
         block += f"\n\n{format_throughput(figures, f'comparison/results/{speeds.name}')}"
-    stale = [path for path in options.documents if not update(path, block, options.check)]
+    others = read_evidence(options.results.parent)
+    stale = [path for path in options.documents if not update(path, block, options.check, others)]
     for path in stale:
         print(f"{path}: the table is stale, run comparison/readme_table.py.")
     return int(bool(stale))

@@ -110,3 +110,20 @@ def test_speeds_stand_under_the_tables(report, tmp_path):
     assert "30.0 training pairs a second, 74 % of the 40.0" in text
     assert "1,234,567 parameters" in text
     assert "50.0 captions a second greedily, 12.0 with 5 beams" in text
+
+
+def test_other_blocks_stand_between_their_own_marks(report, tmp_path):
+    readme, results = tmp_path / "README.md", tmp_path / "tiny.json"
+    marks = "<!-- cost:begin -->\nold\n<!-- cost:end -->"
+    readme.write_text(f"{readme_table.BEGIN}\n{readme_table.END}\n{marks}\nbelow\n", encoding="utf-8")
+    results.write_text(json.dumps(report), encoding="utf-8")
+    stored = ROOT / "comparison" / "results" / "alignment_cost.json"
+    (tmp_path / stored.name).write_bytes(stored.read_bytes())
+    options = [str(readme), "--results", str(results)]
+    assert readme_table.main([*options, "--check"]) == 1
+    assert readme_table.main(options) == 0
+    assert readme_table.main([*options, "--check"]) == 0
+    text = readme.read_text("utf-8")
+    assert "\nold\n" not in text
+    assert cells(text, "256")[3] == "357"
+    assert text.endswith("<!-- cost:end -->\nbelow\n")
