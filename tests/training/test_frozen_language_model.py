@@ -144,7 +144,7 @@ def train(model, processor, rows, folder):
     return [entry["loss_parts/caption"] for entry in trainer.state.log_history if "loss_parts/caption" in entry]
 
 
-def test_a_frozen_language_model_learns_to_tell_changes(language_model, system, splits, tmp_path):
+def test_a_frozen_language_model_learns_to_tell_changes(language_model, system, splits, tmp_path, record_property):
     (source, _), (model, processor), rows = language_model, system, splits["train"]
     start = {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
     losses = train(model, processor, rows, tmp_path)
@@ -161,6 +161,9 @@ def test_a_frozen_language_model_learns_to_tell_changes(language_model, system, 
     report = build_report(light_rows(rows), captions, light_rows(rows), change_type_of)
     floors = [blocks["changed"]["cider"] for blocks in report["floors"].values() if blocks["caption"]]
     scores, shuffled = report["scores"]["changed"], report["floors"]["predictions shuffled over pairs"]["changed"]
+    facts = {"losses": losses, "cider": scores["cider"], "floors": floors, "shuffled": shuffled["cider"]}
+    facts |= {"no_change": report["no_change_rate"], "distinct": report["distinct_captions"]}
+    record_property("facts", facts)
     assert scores["cider"] > 2 * max([shuffled["cider"], *floors])
     assert report["no_change_rate"]["changed"] < report["no_change_rate"]["unchanged"] - 0.3
     assert report["distinct_captions"] > 20
