@@ -672,7 +672,8 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
-        logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states))
+        # A slice does not lie in one piece, and a frozen head would be copied for each of its rows.
+        logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states.contiguous()))
         features = outputs.image_features
         loss_parts = self.losses(logits, labels, features, scene_ids, **kwargs) if labels is not None else None
         return SSGPACausalLMOutputWithPast(

@@ -287,3 +287,15 @@ def test_placeholders_must_match_the_tokens_prompt_by_prompt():
         model(**inputs | {"input_ids": ids})
     with pytest.raises(ValueError, match="the 2 pairs give"):
         model(**inputs | {"pixel_values": inputs["pixel_values"][:2]})
+
+
+def test_a_frozen_head_is_not_copied_for_every_pair():
+    """As a batched product would do where the last positions alone are scored: Vicuna's head takes 262 MB."""
+    model, processor = tiny_model("instructblip")
+    freeze(model).train()
+    shapes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: shapes.append(tuple(tensor.shape)), lambda _: None):
+        model(**inputs_for(processor, captions=True), logits_to_keep=6)
+    vocabulary, width = model.lm_head.weight.shape
+    assert (width, vocabulary) in shapes or (vocabulary, width) in shapes
+    assert not [shape for shape in shapes if len(shape) == 3 and set(shape[1:]) == {vocabulary, width}]
