@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModel,
+    Blip2ForConditionalGeneration,
     InstructBlipForConditionalGeneration,
     InstructBlipVisionConfig,
     InstructBlipVisionModel,
@@ -49,6 +50,7 @@ from .alignment_ssgpa import (
     in_dtype_of,
 )
 from .configuration_ssgpa import SSGPAConfig
+from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
 from .losses_ssgpa import ContrastLoss
 from .transport_ssgpa import log_sinkhorn
 
@@ -57,17 +59,6 @@ from .transport_ssgpa import log_sinkhorn
 AutoModel.register(InstructBlipVisionConfig, InstructBlipVisionModel, exist_ok=True)
 AutoModel.register(Blip2VisionConfig, Blip2VisionModel, exist_ok=True)
 AutoModel.register(InstructBlipQFormerConfig, InstructBlipQFormerModel, exist_ok=True)
-
-# Where the parts of an InstructBLIP checkpoint go; the first match counts.
-_INSTRUCTBLIP_PREFIXES = {
-    "vision_model.": "model.vision_tower.tower.",
-    "qformer.": "model.connector.qformer.",
-    "query_tokens": "model.connector.query_tokens",
-    "language_projection.": "model.connector.language_projection.",
-    "language_model.model.": "model.language_model.",
-    "language_model.lm_head.": "lm_head.",
-}
-_NEW_PARTS = ("model.change_fusion_adapter.", "model.alignment.", "model.connector.global_projection.", "contrast.")
 
 
 @auto_docstring(custom_intro="Visual tokens of a pair and the evidence they rest on.")
@@ -147,7 +138,7 @@ class SSGPAVisionTower(nn.Module):
         super().__init__()
         self.num_parts = config.num_parts
         self.part_grid = tuple(config.part_grid)
-        # CODEPATH: ResNet towers (ssgpa-clevr-tiny; ssgpa-resnet101-vicuna7b, planned) return maps, of several widths,
+        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) return maps, of several widths,
         # and have no attention whose implementation could be chosen.
         self.returns_maps = getattr(config.vision_config, "hidden_size", None) is None
         attention = {"attn_implementation": "eager"} if self.returns_maps else {}
@@ -311,8 +302,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
         self.vision_tower = SSGPAVisionTower(config)
         self.change_fusion_adapter = ChangeFusionAdapter(config)
         self.alignment = GlobalPartTransportAlignment(config)
-        # CODEPATH: ssgpa-eva-vicuna7b (planned) has a Q-Former, ssgpa-resnet101-vicuna7b (planned) and
-        # ssgpa-clevr-tiny have none.
+        # CODEPATH: ssgpa-eva-vicuna7b has a Q-Former, ssgpa-resnet101-vicuna7b and ssgpa-clevr-tiny have none.
         connector = SSGPALinearConnector if config.qformer_config is None else SSGPAQFormerConnector
         self.connector = connector(config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -467,46 +457,114 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         self.model = SSGPAModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.contrast = ContrastLoss(config)
+        # Language models keep their embeddings under names of their own.
+        embeddings = self.get_input_embeddings().weight
+        names = [name for name, weight in self.model.named_parameters() if weight is embeddings]
+        self._tied_weights_keys = {"lm_head.weight": f"model.{names[0]}"}
         self.post_init()
 
     @classmethod
     def from_instructblip(
-        cls, pretrained: str | os.PathLike | InstructBlipForConditionalGeneration, **kwargs: Any
+        cls,
+        pretrained: str | os.PathLike | InstructBlipForConditionalGeneration,
+        qformer_input_ids: list[int] | None = None,
+        dtype: torch.dtype | str = "auto",
+        revision: str | None = None,
+        **kwargs: Any,
     ) -> "SSGPAForConditionalGeneration":
-        """Start from an InstructBLIP checkpoint: a frozen language model needs a bridge that is aligned to it already.
+        r"""Start from an InstructBLIP checkpoint.
 
-        Vision tower, Q-Former, its queries and projection, and the language model are taken over; adapter, alignment
-        and the global token's projection are new.
+        A frozen language model needs a bridge that is aligned to it already. Vision tower, Q-Former, its queries and
+        projection, and the language model are taken over, each weight of them; adapter, alignment and the global
+        token's projection are new.
 
         Args:
-            pretrained (`str`, `os.PathLike` or `InstructBlipForConditionalGeneration`): The checkpoint, in
-                safetensors, or the model itself.
-            kwargs: Fields of [`SSGPAConfig`]; `qformer_input_ids` is the Q-Former's fixed instruction.
+            pretrained (`str`, `os.PathLike` or `InstructBlipForConditionalGeneration`): Id on the Hub or folder, in
+                safetensors, or the model itself, with which the new one then shares its weights.
+            qformer_input_ids (`list[int]`): The instruction that the Q-Former reads with every picture, as
+                `InstructBlipProcessor.from_pretrained(pretrained).qformer_tokenizer("describe the image in detail."
+                ).input_ids` gives it.
+            dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is
+                its own.
+            revision (`str`, *optional*): Commit, for an id.
+            kwargs: Fields of [`SSGPAConfig`].
 
         Returns:
-            `SSGPAForConditionalGeneration`: In evaluation mode, in the checkpoint's dtype.
+            `SSGPAForConditionalGeneration`: In evaluation mode.
 
         Raises:
-            ValueError: The checkpoint lacks a weight of a part that should come from it.
+            ValueError: The instruction is missing, the checkpoint is another one (Flan-T5 among them), or a weight is
+                missing, left over or of another shape; the error names it.
+
+        Example:
+        ```python
+        >>> from transformers import InstructBlipProcessor
+        >>> from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
+
+        >>> path = "Salesforce/instructblip-vicuna-7b"
+        >>> theirs = InstructBlipProcessor.from_pretrained(path)
+        >>> instruction = theirs.qformer_tokenizer("describe the image in detail.").input_ids
+        >>> model = SSGPAForConditionalGeneration.from_instructblip(path, instruction, dtype="bfloat16")
+        >>> processor = SSGPAProcessor(
+        ...     theirs.image_processor,
+        ...     theirs.tokenizer,
+        ...     image_seq_length=model.config.image_seq_length,
+        ...     image_token=theirs.tokenizer.convert_ids_to_tokens(model.config.image_token_id),
+        ... )
+        ```
         """
-        if not isinstance(pretrained, InstructBlipForConditionalGeneration):
-            pretrained = InstructBlipForConditionalGeneration.from_pretrained(
-                pretrained, dtype="auto", use_safetensors=True
+        if not qformer_input_ids:
+            raise ValueError(
+                "InstructBLIP's Q-Former reads an instruction: give `qformer_input_ids`, e.g. "
+                '`InstructBlipProcessor.from_pretrained(...).qformer_tokenizer("describe the image in detail.")'
+                ".input_ids`."
             )
-        source = pretrained.config
-        parts = {name: getattr(source, name).to_dict() for name in ("vision_config", "qformer_config", "text_config")}
-        parts |= {"num_query_tokens": source.num_query_tokens, "image_token_id": source.image_token_index}
-        config = SSGPAConfig(**{name: value for name, value in (parts | kwargs).items() if value is not None})
-        weights = {}
-        for name, tensor in pretrained.state_dict().items():
-            prefix = next((prefix for prefix in _INSTRUCTBLIP_PREFIXES if name.startswith(prefix)), "")
-            weights[_INSTRUCTBLIP_PREFIXES.get(prefix, "") + name.removeprefix(prefix)] = tensor
+        source = read_source(pretrained, InstructBlipForConditionalGeneration, dtype, revision)
+        return cls._from_source(source, qformer_input_ids=qformer_input_ids, **kwargs)
+
+    @classmethod
+    def from_blip2(
+        cls,
+        pretrained: str | os.PathLike | Blip2ForConditionalGeneration,
+        dtype: torch.dtype | str = "auto",
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> "SSGPAForConditionalGeneration":
+        r"""Start from a BLIP-2 checkpoint with OPT, as `from_instructblip` from an InstructBLIP one.
+
+        Args:
+            pretrained (`str`, `os.PathLike` or `Blip2ForConditionalGeneration`): Id on the Hub or folder, in
+                safetensors, or the model itself, with which the new one then shares its weights.
+            dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is
+                its own.
+            revision (`str`, *optional*): Commit, for an id.
+            kwargs: Fields of [`SSGPAConfig`].
+
+        Returns:
+            `SSGPAForConditionalGeneration`: In evaluation mode.
+
+        Raises:
+            ValueError: An instruction is given, the checkpoint is another one (Flan-T5 among them), or a weight is
+                missing, left over or of another shape; the error names it.
+        """
+        if kwargs.get("qformer_input_ids") is not None:
+            raise ValueError("BLIP-2's Q-Former reads no instruction: leave `qformer_input_ids` out.")
+        return cls._from_source(read_source(pretrained, Blip2ForConditionalGeneration, dtype, revision), **kwargs)
+
+    @classmethod
+    def _from_source(cls, source: PreTrainedModel, **kwargs: Any) -> "SSGPAForConditionalGeneration":
         model, report = cls.from_pretrained(
-            None, config=config, state_dict=weights, dtype=pretrained.dtype, output_loading_info=True
+            None,
+            config=convert_config(source.config, **kwargs),
+            state_dict=convert_weights(source),
+            # The queries, which come first, are kept in float32 beside fp16.
+            dtype=source.language_model.dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-        absent = sorted(name for name in report["missing_keys"] if not name.startswith(_NEW_PARTS))
-        if absent or report["mismatched_keys"]:
-            raise ValueError(f"The InstructBLIP checkpoint does not fit: {absent or report['mismatched_keys']}.")
+        check_weights(report, type(source).__name__, NEW_PARTS)
+        for name in TOKEN_IDS:
+            setattr(model.generation_config, name, getattr(source.generation_config, name))
         return model
 
     def get_output_embeddings(self) -> nn.Module:
@@ -614,7 +672,8 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
-        logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states))
+        # A slice does not lie in one piece, and a frozen head would be copied for each of its rows.
+        logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states.contiguous()))
         features = outputs.image_features
         loss_parts = self.losses(logits, labels, features, scene_ids, **kwargs) if labels is not None else None
         return SSGPACausalLMOutputWithPast(

@@ -55,8 +55,8 @@ def test_only_stored_files_are_told(tmp_path):
     assert read_evidence(tmp_path) == {}
 
 
-def test_the_readme_shows_both():
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_the_page_shows_both():
+    text = (ROOT / "docs" / "evidence.md").read_text("utf-8")
     marks = [f"<!-- {name}:{end} -->" for name in ("localisation", "cost") for end in ("begin", "end")]
     assert [text.count(mark) for mark in marks] == [1, 1, 1, 1]
 

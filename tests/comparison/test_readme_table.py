@@ -127,3 +127,25 @@ def test_other_blocks_stand_between_their_own_marks(report, tmp_path):
     assert "\nold\n" not in text
     assert cells(text, "256")[3] == "357"
     assert text.endswith("<!-- cost:end -->\nbelow\n")
+
+
+def test_the_presets_stand_between_their_own_marks(report, tmp_path):
+    readme, results, counts = tmp_path / "README.md", tmp_path / "tiny.json", tmp_path / "parameters.json"
+    marks = "<!-- parameters:begin -->\nold\n<!-- parameters:end -->"
+    readme.write_text(f"{readme_table.BEGIN}\n{readme_table.END}\n{marks}\nbelow\n", encoding="utf-8")
+    results.write_text(json.dumps(report), encoding="utf-8")
+    one = {"parts": {"tower": {"total": 1234, "trainable": 0}}, "total": 1234, "trainable": 0, "seconds": 0.51}
+    counts.write_text(json.dumps({"parts": ["tower", "head"], "models": {"big": one}}), encoding="utf-8")
+    options = [str(readme), "--results", str(results), "--parameters", str(counts)]
+    assert readme_table.main([*options, "--check"]) == 1
+    assert readme_table.main(options) == 0
+    assert readme_table.main([*options, "--check"]) == 0
+    text = readme.read_text("utf-8")
+    assert cells(text, "parameters")[1:] == ["big, all", "big, trainable"]
+    assert cells(text, "tower")[1:] == cells(text, "**together**")[1:] == ["1,234", "0"]
+    assert "(0.5 s). From `comparison/results/parameters.json`." in text
+    assert text.endswith("<!-- parameters:end -->\nbelow\n")
+
+
+def test_the_readme_shows_the_presets():
+    assert (ROOT / "README.md").read_text("utf-8").count("<!-- parameters:") == 2
