@@ -23,7 +23,7 @@ class NoAlignment(nn.Module):
 
 
 class SSGPAWithoutAlignment(SSGPAForConditionalGeneration):
-    """SSGPA without adapter, alignment and contrast: tower, connector and language model.
+    """SSGPA without adapter, alignment and their losses: tower, connector and language model.
 
     The baseline of the throughput ratio, and the control of everything that the mechanism is said to bring.
     """
@@ -31,6 +31,7 @@ class SSGPAWithoutAlignment(SSGPAForConditionalGeneration):
     def __init__(self, config: SSGPAConfig) -> None:
         config = copy.deepcopy(config)
         config.fusion_layers, config.contrast_weight = 0, 0.0
+        config.warp_weight = config.cycle_weight = config.global_weight = 0.0
         super().__init__(config)
         # The loss goes by the class's name where nothing else is said.
         self.loss_type = "ForConditionalGeneration"

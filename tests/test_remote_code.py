@@ -18,7 +18,7 @@ from .tiny_systems import tiny_ssgpa
 
 
 VARIANTS = {"qformer": {"qformer": True}, "resnet": {"vision": "resnet"}}
-FILES = {"alignment", "configuration", "losses", "modeling", "pictures", "processing", "prompts", "transport"}
+FILES = {"alignment", "configuration", "losses", "modeling", "pictures", "processing", "prompts", "transport", "warp"}
 
 
 @pytest.fixture(scope="module")
