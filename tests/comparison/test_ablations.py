@@ -44,7 +44,9 @@ def test_no_parameter_of_the_mechanism_is_left(systems):
     removed = set(full.state_dict()) - set(plain.state_dict())
     assert removed == {name for name in full.state_dict() if "change_fusion_adapter" in name or ".alignment" in name}
     assert full.config.fusion_layers > 0
-    assert full.config.contrast_weight > 0
+    weights = ("contrast_weight", "warp_weight", "cycle_weight", "global_weight")
+    assert all(getattr(full.config, name) > 0 for name in weights)
+    assert not any(getattr(plain.config, name) for name in weights)
 
 
 def test_trains_and_generates(systems):
