@@ -41,7 +41,7 @@ class FullyMatchedAlignment(GlobalPartTransportAlignment):
         """Logarithm of the plan between the parts alone (batch, parts, parts), of total mass 1/2."""
         raise NotImplementedError
 
-    def matches(self, log_plan: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+    def matches(self, log_plan: Tensor, transport: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
         """All of each part's mass (batch, 2, parts), and where it goes (batch, 2, parts, parts)."""
         inner = log_plan[:, :-1, :-1]
         weights = torch.stack([inner, inner.transpose(1, 2)], 1).softmax(-1)
@@ -104,18 +104,18 @@ class SSGPAVariant(SSGPAForConditionalGeneration):
 
 
 class SSGPAWithoutAlignment(SSGPAVariant):
-    """SSGPA with its adapter but without alignment and contrast, which needs the alignment."""
+    """SSGPA with its adapter but without alignment and the losses that read it."""
 
     alignment_class = NoAlignment
 
     def __init__(self, config: SSGPAConfig) -> None:
         config = copy.deepcopy(config)
-        config.contrast_weight = 0.0
+        config.contrast_weight = config.warp_weight = config.cycle_weight = config.global_weight = 0.0
         super().__init__(config)
 
 
 class SSGPAWithoutMechanism(SSGPAWithoutAlignment):
-    """SSGPA without adapter, alignment and contrast: tower, connector and language model.
+    """SSGPA without adapter, alignment and their losses: tower, connector and language model.
 
     The baseline of the throughput ratio, and the control of everything that the mechanism is said to bring.
     """
@@ -126,13 +126,22 @@ class SSGPAWithoutMechanism(SSGPAWithoutAlignment):
         super().__init__(config)
 
 
-class SSGPAWithSoftmaxAlignment(SSGPAVariant):
+class SSGPAWithoutDustbin(SSGPAVariant):
+    """The base of the variants that match every part, and have no place for what a warp loss calls new."""
+
+    def __init__(self, config: SSGPAConfig) -> None:
+        config = copy.deepcopy(config)
+        config.warp_weight = 0.0
+        super().__init__(config)
+
+
+class SSGPAWithSoftmaxAlignment(SSGPAWithoutDustbin):
     """SSGPA that matches parts by softmax attention instead of transport."""
 
     alignment_class = SoftmaxAlignment
 
 
-class SSGPAWithBalancedTransport(SSGPAVariant):
+class SSGPAWithBalancedTransport(SSGPAWithoutDustbin):
     """SSGPA whose transport has no dustbin."""
 
     alignment_class = BalancedTransportAlignment

@@ -15,14 +15,14 @@ ROWS = {
     "chance": "chance: a cell drawn at random",
     "reachable": "ceiling: a perfect map on this grid",
     "change_map": "**change map**, as shown to users",
-    "changed": "its first cue: unmatched mass",
-    "counterpart": "its second cue: difference to the counterpart, matching space",
-    "travelled": "its third cue: own motion",
+    "content": "its first cue: change of direction from what transport brings",
+    "travelled": "its second cue: own motion",
     "residual": "transport's residual, length",
     "softmax_attention": "control: softmax attention's residual, length",
     "same_cell": "control: same-cell difference of the tower's features",
-    "feature_change": "1 - cosine of a part and what transport brings",
-    "candidate_map": "candidate: the larger of the line above and own motion",
+    "changed": "unmatched mass alone",
+    "counterpart": "change of direction in the matching space alone",
+    "largest_of_three": "the former change map: the largest of the two lines above and own motion",
 }
 
 
@@ -58,15 +58,19 @@ def format_localisation(figures: Mapping[str, Any], source: str) -> str:
     heads = ["per cent", *TYPES, "all", "touching", "AUC", "told apart"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     lines += [_row(figures, name, label) for name, label in ROWS.items()]
-    grid, differences = figures["grid"], figures["differences"]["pointing"]
+    grid = figures["grid"]
     facts = [
         f"{figures['pairs']['changed']} changed pairs, {grid[0]} x {grid[1]} cells, 95 % bootstrap intervals, from "
         f"`{source}`.",
-        "Paired differences, in points:",
-        f"change map less same cell {_signed(differences['change_map - same_cell'])},",
-        f"change map less softmax attention {_signed(differences['change_map - softmax_attention'])},",
-        f"transport's residual less softmax attention's {_signed(differences['residual - softmax_attention'])}.",
     ]
+    for column, measure in (("all", "pointing"), ("touching", "touching")):
+        differences = figures["differences"][measure]
+        facts += [
+            f'Paired differences in the column "{column}", in points:',
+            f"change map less same cell {_signed(differences['change_map - same_cell'])},",
+            f"change map less softmax attention {_signed(differences['change_map - softmax_attention'])},",
+            f"transport's residual less softmax attention's {_signed(differences['residual - softmax_attention'])}.",
+        ]
     return "\n".join([*lines, "", " ".join(facts), "", format_motion(figures["motion"])])
 
 

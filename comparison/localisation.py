@@ -29,12 +29,12 @@ def raw_maps(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Encode pairs; return every map, and the alignment's motion.
 
-    `change_map` and its three cues `changed`, `counterpart`, `travelled` are those of the alignment; `residual` is the
-    length of a part less what transport brings to it. Controls: `same_cell`, the distance of the tower's features in
-    the same cell; `softmax_attention`, the length of a part less what attention brings to it that weighs the other
-    image's parts by the softmax of the same cosines, at the same temperature. What the model could show instead:
-    `feature_change`, one less the cosine of a part and what transport brings to it, and `candidate_map`, the larger of
-    that and `travelled`.
+    `change_map` and its two cues `content` (one less the cosine of a part and what transport brings to it) and
+    `travelled` are those of the alignment; `residual` is the length of a part less what transport brings to it.
+    Controls: `same_cell`, the distance of the tower's features in the same cell; `softmax_attention`, the length of a
+    part less what attention brings to it that weighs the other image's parts by the softmax of the same cosines, at
+    the same temperature. Other readings: `changed`, the unmatched mass; `counterpart`, the change of direction in the
+    matching space; `largest_of_three`, of these and `travelled`, which was the change map's definition once.
 
     Args:
         model: A system with an alignment.
@@ -49,21 +49,22 @@ def raw_maps(
     _, evidence, matching = core.alignment(fused)
     tower, parts, other = encoded[:, :, 1:].float(), fused[:, :, 1:].float(), fused[:, :, 1:].float().flip(1)
     brought = transport_weights(evidence.transport) @ other
-    cosine = matching[:, 0] @ matching[:, 1].transpose(1, 2)
+    features = matching.features
+    cosine = features[:, 0] @ features[:, 1].transpose(1, 2)
     attention = torch.stack([cosine, cosine.transpose(1, 2)], 1).div(core.alignment.epsilon).softmax(-1)
-    counterpart = F.cosine_similarity(matching, transport_weights(evidence.transport) @ matching.flip(1), dim=-1)
+    counterpart = F.cosine_similarity(features, transport_weights(evidence.transport) @ features.flip(1), dim=-1)
     travelled = (1 - evidence.changed) * (1 - torch.exp(-evidence.own_motion.square().sum(-1) / 2))
-    feature_change = (1 - F.cosine_similarity(parts, brought, dim=-1)).clamp(0, 1)
+    matched_direction = (1 - counterpart) / 2
     maps = {
         "change_map": evidence.change_map.flatten(2),
-        "changed": evidence.changed,
-        "counterpart": (1 - counterpart) / 2,
+        "content": (1 - F.cosine_similarity(parts, brought, dim=-1)).clamp(0, 1),
         "travelled": travelled,
         "residual": evidence.residual.norm(dim=-1),
         "softmax_attention": (parts - attention @ other).norm(dim=-1),
         "same_cell": (tower - tower.flip(1)).norm(dim=-1),
-        "feature_change": feature_change,
-        "candidate_map": torch.maximum(feature_change, travelled),
+        "changed": evidence.changed,
+        "counterpart": matched_direction,
+        "largest_of_three": torch.stack([evidence.changed, matched_direction, travelled]).amax(0),
     }
     return maps, {"own_motion": evidence.own_motion, "camera_shift": evidence.camera_shift}
 

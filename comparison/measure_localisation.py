@@ -133,7 +133,7 @@ def summarise(
 
 def compare(scores: Sequence[Mapping[str, Mapping[str, float]]], seed: int) -> dict[str, dict[str, Any]]:
     """Paired differences of the model's own maps to the controls, over all changed pairs."""
-    couples = [(name, control) for name in ("change_map", "residual", "candidate_map") for control in CONTROLS]
+    couples = [(name, control) for name in ("change_map", "residual", "largest_of_three") for control in CONTROLS]
     found = {}
     for measure in scores[0]:
         differences = {

@@ -51,7 +51,10 @@ class ChangeCaptioningTrainer(Trainer):
             hints.attach(kwargs.get("model", args[0] if args else None))
         super().__init__(*args, **kwargs)
         if self.label_smoother is not None:
-            raise ValueError("`label_smoothing_factor` would replace the model's own losses; leave it at 0.")
+            raise ValueError(
+                "`label_smoothing_factor` would replace the model's own losses; leave it at 0, and set the model "
+                "configuration's `label_smoothing` if it has one."
+            )
         self.add_callback(EpochCallback)
         self.hints = hints
         self.floor_rows = light_rows(train_rows) if train_rows is not None else None

@@ -58,7 +58,9 @@ def test_no_parameter_of_the_mechanism_is_left(systems):
     removed = set(full.state_dict()) - set(plain.state_dict())
     assert removed == {name for name in full.state_dict() if "change_fusion_adapter" in name or ".alignment" in name}
     assert full.config.fusion_layers > 0
-    assert full.config.contrast_weight > 0
+    weights = ("contrast_weight", "warp_weight", "cycle_weight", "global_weight")
+    assert all(getattr(full.config, name) > 0 for name in weights)
+    assert not any(getattr(plain.config, name) for name in weights)
 
 
 def test_trains_and_generates(systems):
@@ -99,7 +101,7 @@ def test_softmax_alignment_attends(matching):
     alignment = SoftmaxAlignment(tiny_config())
     cosine = features[:, 0] @ features[:, 1].transpose(1, 2)
     log_plan = alignment.plan(cosine, masses)
-    matched, weights = alignment.matches(log_plan, masses)
+    matched, weights = alignment.matches(log_plan, log_plan.exp(), masses)
     forth = torch.exp(cosine / alignment.epsilon) / torch.exp(cosine / alignment.epsilon).sum(2, keepdim=True)
     back = torch.exp(cosine / alignment.epsilon) / torch.exp(cosine / alignment.epsilon).sum(1, keepdim=True)
     assert torch.allclose(weights[:, 0], forth, atol=1e-5)

@@ -27,7 +27,7 @@ def test_the_cues_make_the_change_map():
     """Worked out from the plan again, their largest is the map that the alignment gives."""
     model, _ = tiny_model("resnet")
     maps, motion = raw_maps(model, random_pixels(3))
-    largest = torch.stack([maps[name] for name in ("changed", "counterpart", "travelled")]).amax(0)
+    largest = torch.stack([maps[name] for name in ("content", "travelled")]).amax(0)
     torch.testing.assert_close(maps["change_map"], largest.clamp(0, 1), atol=1e-5, rtol=0)
     assert motion["own_motion"].shape == (3, 2, 16, 2)
     assert motion["camera_shift"].shape == (3, 2)
@@ -43,7 +43,7 @@ def test_the_controls_are_what_they_are_called():
         features = model.model.get_image_features(pixels)
     distance = (tower[:, 0] - tower[:, 1]).norm(dim=-1)
     torch.testing.assert_close(maps["same_cell"], torch.stack([distance, distance], 1))
-    z = features.matching_features
+    z = features.matching.features
     brought = F.scaled_dot_product_attention(
         z[:, 0] / model.config.transport_epsilon, z[:, 1], fused[:, 1, 1:], scale=1.0
     )
