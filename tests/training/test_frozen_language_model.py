@@ -43,7 +43,9 @@ VISION = {
     "depths": [1, 1, 1, 1],
     "layer_type": "basic",
 }
-SIZES = {"fusion_layers": 1, "fusion_hidden_size": 64, "alignment_hidden_size": 64, "sinkhorn_iterations": 20}
+OPTIONS = {"fusion_layers": 1, "fusion_hidden_size": 64, "alignment_hidden_size": 64, "sinkhorn_iterations": 20}
+# The caption's loss and the hints alone: each further one lengthens a test that is slow already.
+OPTIONS |= {f"{name}_weight": 0.0 for name in ("contrast", "warp", "cycle", "global")}
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +75,7 @@ def system(language_model):
         image_token_id=tokenizer.convert_tokens_to_ids(PLACEHOLDER),
         part_grid=list(GRID),
         part_hidden_size=128,
-        contrast_weight=0.0,
-        **SIZES,
+        **OPTIONS,
     )
     model = SSGPAForConditionalGeneration._from_config(config, attn_implementation="eager")
     model.lm_head.to(torch.bfloat16)
