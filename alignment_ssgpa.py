@@ -47,7 +47,8 @@ class ChangeEvidence(ModelOutput):
         camera_shift (`torch.FloatTensor` of shape `(batch_size, 2)`):
             Shift of the whole scene from before to after, in cells, (rows, columns).
         change_map (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`):
-            Strongest of the three cues in every cell, in [0, 1].
+            What changed in every cell, in [0, 1]: the larger of the change of a part's direction from what transport
+            brings to it, and of its own move.
     """
 
     transport: torch.FloatTensor | None = None
@@ -56,6 +57,31 @@ class ChangeEvidence(ModelOutput):
     own_motion: torch.FloatTensor | None = None
     camera_shift: torch.FloatTensor | None = None
     change_map: torch.FloatTensor | None = None
+
+
+@auto_docstring(custom_intro="What the losses read of the alignment (ours).")
+@dataclass
+class PartMatching(ModelOutput):
+    """What the losses read of the alignment.
+
+    Args:
+        features (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
+            Unit features in which parts are matched, less a share of the pair's mean.
+        projected (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
+            The same before the mean is removed and the length made 1.
+        masses (`torch.FloatTensor` of shape `(batch_size, 2, parts)`):
+            Masses of the parts, summing to 1 in each image.
+        log_plan (`torch.FloatTensor` of shape `(batch_size, parts + 1, parts + 1)`, *optional*):
+            Logarithm of the transport plan; in training, where a loss reads it.
+        returned (`torch.FloatTensor` of shape `(batch_size, 2, parts)`, *optional*):
+            Share of each part that the plan brings to the other image and back to the part, where a loss reads it.
+    """
+
+    features: torch.FloatTensor | None = None
+    projected: torch.FloatTensor | None = None
+    masses: torch.FloatTensor | None = None
+    log_plan: torch.FloatTensor | None = None
+    returned: torch.FloatTensor | None = None
 
 
 def eager_attention_forward(
@@ -196,7 +222,7 @@ class ChangeFusionAdapter(nn.Module):
         self.layers = nn.ModuleList([ChangeFusionAdapterLayer(config) for _ in range(config.fusion_layers)])
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Fuse (batch, 2, 1 + parts, width); return the same shape and the mean gate (None without layers)."""
+        """Fuse (batch, 2, 1 + parts, width); return the same shape and each pair's mean gate (None without layers)."""
         if self.training and any(layer.gradient_checkpointing for layer in self.layers):
             # Behind a frozen tower nothing else would ask for gradients, and a reentrant checkpoint would give none.
             # Detached, lest the caller's own tensor be changed.
@@ -204,10 +230,10 @@ class ChangeFusionAdapter(nn.Module):
         gates = []
         for layer in self.layers:
             hidden_states, gate = layer(hidden_states)
-            gates.append(gate.detach().mean())
+            gates.append(gate.detach().mean((1, 2)))
         # With a device map, layers lie on several devices.
         gates = [gate.to(hidden_states.device) for gate in gates]
-        return hidden_states, torch.stack(gates).mean() if gates else None
+        return hidden_states, torch.stack(gates).mean(0) if gates else None
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
@@ -235,6 +261,7 @@ class GlobalPartTransportAlignment(nn.Module):
 
     def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
+        self.config = config
         width, inner, eps = config.part_hidden_size, config.alignment_hidden_size, config.layer_norm_eps
         self.part_grid = tuple(config.part_grid)
         self.centering = config.centering
@@ -242,6 +269,7 @@ class GlobalPartTransportAlignment(nn.Module):
         self.epsilon = config.transport_epsilon
         self.iterations = config.sinkhorn_iterations
         self.position_weight = config.position_weight
+        self.gradient_checkpointing = False
         self.match_norm = nn.LayerNorm(width, eps=eps)
         self.match_proj = nn.Linear(width, inner)
         self.dustbin_score = nn.Parameter(torch.empty(()))
@@ -253,17 +281,29 @@ class GlobalPartTransportAlignment(nn.Module):
         self.part_scale = nn.Parameter(torch.empty(()))
         self.global_scale = nn.Parameter(torch.empty(()))
 
-    def forward(self, hidden_states: Tensor) -> tuple[Tensor, ChangeEvidence, Tensor]:
-        """Align (batch, 2, 1 + parts, width); return the same shape, the evidence and the matching features."""
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, ChangeEvidence, PartMatching]:
+        """Align (batch, 2, 1 + parts, width); return the same shape, the evidence and what the losses read."""
         hidden_states = in_dtype_of(self.match_norm, hidden_states)
         parts = hidden_states[:, :, 1:]
-        raw = self.match_proj(self.match_norm(parts))
+        projected = self.match_proj(self.match_norm(parts))
         # Matching decides between cosines that differ in the third digit: float32 whatever the autocast.
-        with maybe_autocast(raw.device.type, enabled=False):
-            matching = centred_unit(raw, self.centering)  # (B, 2, N, d)
-            masses = self.marginals(F.normalize(raw.float(), dim=-1))
-            evidence, brought = self.read_out(parts.float(), matching, masses)
-        return self.write_back(hidden_states, evidence, brought), evidence, matching
+        with maybe_autocast(projected.device.type, enabled=False):
+            projected, parts = projected.float(), parts.float()
+            matching = centred_unit(projected, self.centering)  # (B, 2, N, d)
+            masses = self.marginals(F.normalize(projected, dim=-1))
+            log_plan, returned, brought, evidence = self._read_out(parts, matching, masses)
+        matched = PartMatching(
+            features=matching, projected=projected, masses=masses, log_plan=log_plan, returned=returned
+        )
+        return self.write_back(hidden_states, evidence, brought), evidence, matched
+
+    def _read_out(self, *inputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, ChangeEvidence]:
+        # A reentrant checkpoint sees tensors of a flat tuple only, and detaches all others.
+        if self.training and self.gradient_checkpointing:
+            log_plan, returned, brought, *evidence = self._gradient_checkpointing_func(self.read_out, *inputs)
+        else:
+            log_plan, returned, brought, *evidence = self.read_out(*inputs)
+        return log_plan, returned, brought, ChangeEvidence(*evidence)
 
     def marginals(self, unit: Tensor) -> Tensor:
         """Masses (batch, 2, parts): a part weighs by its agreement with the other image's global feature."""
@@ -277,44 +317,67 @@ class GlobalPartTransportAlignment(nn.Module):
         dustbin = self.dustbin_score.float()
         return dustbin_transport(cosine, masses[:, 0], masses[:, 1], dustbin, self.epsilon, self.iterations)
 
-    def read_out(self, parts: Tensor, matching: Tensor, masses: Tensor) -> tuple[ChangeEvidence, Tensor]:
-        """Run both passes and derive the evidence; also return what transport brings to each part."""
+    def read_out(self, parts: Tensor, matching: Tensor, masses: Tensor) -> tuple[Tensor | None, ...]:
+        """Run both passes and read the plan out; no tensor of its size is needed outside.
+
+        Args:
+            parts (`torch.Tensor` of shape `(batch, 2, parts, width)`): The parts.
+            matching (`torch.Tensor` of shape `(batch, 2, parts, alignment_hidden_size)`): Their unit features.
+            masses (`torch.Tensor` of shape `(batch, 2, parts)`): Their masses.
+
+        Returns:
+            `tuple` of `torch.Tensor`: `log_plan` and `returned` of `PartMatching`, what transport brings to each part
+            (batch, 2, parts, width), and the fields of `ChangeEvidence` in their order.
+        """
         cosine = matching[:, 0] @ matching[:, 1].transpose(1, 2)
         own_centre, located = self.own_place(matching, cosine)
         if self.position_weight:
             with torch.no_grad():
-                matched, weights = self.matches(self.plan(cosine, masses), masses)
+                matched, weights = self.matches(*self.plans(cosine, masses), masses)
                 shift = self.camera_shift(self.motion(weights, own_centre), matched * located)
             cosine = cosine - self.position_weight * self.position_cost(shift)
-        log_plan = self.plan(cosine, masses)
-        matched, weights = self.matches(log_plan, masses)
+        log_plan, transport = self.plans(cosine, masses)
+        matched, weights = self.matches(log_plan, transport, masses)
         motion = self.motion(weights, own_centre)
         certain = (matched * located).unsqueeze(-1)
         shift = self.camera_shift(motion.detach(), certain.detach().squeeze(-1))
         own_motion = certain * (motion - torch.stack([shift, -shift], 1).unsqueeze(2))
         brought = weights @ swap_images(parts)
-        counterpart = F.cosine_similarity(matching, weights @ swap_images(matching), dim=-1)
-        travelled = matched * (1 - torch.exp(-own_motion.square().sum(-1) / 2))
-        change_map = torch.maximum(torch.maximum(1 - matched, (1 - counterpart) / 2), travelled)
-        evidence = ChangeEvidence(
-            transport=log_plan.exp(),
-            changed=1 - matched,
-            residual=parts - brought,
-            own_motion=own_motion,
-            camera_shift=shift,
-            change_map=change_map.clamp(0, 1).unflatten(-1, self.part_grid),
-        )
-        return evidence, brought
+        change_map = self.change_map(parts, brought, matched, own_motion)
+        kept = log_plan if self.training and self.config.warp_weight else None
+        returned = self.returned(weights) if self.config.cycle_weight else None
+        return kept, returned, brought, transport, 1 - matched, parts - brought, own_motion, shift, change_map
 
-    def matches(self, log_plan: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+    def plans(self, cosine: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithm of the plan, and the plan, both (batch, parts + 1, parts + 1)."""
+        log_plan = self.plan(cosine, masses)
+        return log_plan, log_plan.exp()
+
+    def matches(self, log_plan: Tensor, transport: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
         """Share of each part's mass that is matched (batch, 2, parts), and where it goes (batch, 2, parts, parts)."""
-        inner = log_plan[:, :-1, :-1]
-        log_plans = torch.stack([inner, inner.transpose(1, 2)], 1)
-        weights = log_plans.softmax(-1)
+        inner, between = log_plan[:, :-1, :-1], transport[:, :-1, :-1]
+        weights = torch.stack([inner, inner.transpose(1, 2)], 1).softmax(-1)
+        sent = torch.stack([between.sum(2), between.sum(1)], 1)
         # With unequal masses an unchanged part can send only what its counterpart can take.
         counterpart = (weights @ swap_images(masses).unsqueeze(-1)).squeeze(-1)
         capacity = torch.minimum(masses, counterpart) / 2
-        return (log_plans.exp().sum(-1) / capacity).clamp(0, 1), weights
+        return (sent / capacity).clamp(0, 1), weights
+
+    @staticmethod
+    def returned(weights: Tensor) -> Tensor:
+        """Share of each part that comes back to itself (batch, 2, parts), from the `weights` of `matches`."""
+        both = weights[:, 0] * weights[:, 1].transpose(1, 2)  # from i to j, and from j back to i
+        return torch.stack([both.sum(2), both.sum(1)], 1)
+
+    def change_map(self, parts: Tensor, brought: Tensor, matched: Tensor, own_motion: Tensor) -> Tensor:
+        """Stronger of the two cues in every cell (batch, 2, rows, columns).
+
+        What the dustbin takes is no third cue: its noise in unchanged cells covers weaker true changes, and what is
+        new differs from all that is brought to it anyway.
+        """
+        content = 1 - F.cosine_similarity(parts, brought, dim=-1)
+        travelled = matched * (1 - torch.exp(-own_motion.square().sum(-1) / 2))
+        return torch.maximum(content, travelled).clamp(0, 1).unflatten(-1, self.part_grid)
 
     def positions(self, like: Tensor) -> Tensor:
         """Grid coordinates (parts, 2), (row, column), in cells."""
@@ -377,4 +440,4 @@ class GlobalPartTransportAlignment(nn.Module):
         return torch.cat([global_token + self.global_scale.to(dtype) * attended, new_parts], 2)
 
 
-__all__ = ["ChangeEvidence", "ChangeFusionAdapter", "GlobalPartTransportAlignment"]
+__all__ = ["ChangeEvidence", "ChangeFusionAdapter", "GlobalPartTransportAlignment", "PartMatching"]

@@ -75,12 +75,23 @@ class SSGPAConfig(PreTrainedConfig):
             Weight of the position term in the second transport pass; 0 skips that pass.
         caption_weight (`float`, *optional*, defaults to 1.0):
             Weight of the caption's cross-entropy.
+        label_smoothing (`float`, *optional*, defaults to 0.0):
+            Share of every target of the caption that is spread over the whole vocabulary, in training only.
         contrast_weight (`float`, *optional*, defaults to 0.1):
             Weight of the contrast between this scene and others of the batch.
         contrast_negatives (`int`, *optional*, defaults to 7):
             Scenes sampled from the batch as negatives.
         contrast_temperature (`float`, *optional*, defaults to 0.07):
             Temperature of the contrast at the start of training.
+        warp_weight (`float`, *optional*, defaults to 0.1):
+            Weight of the warp loss: match a picture with a known warp of itself. Needs pixels, and sends more pictures
+            through the tower.
+        warp_fraction (`float`, *optional*, defaults to 0.25):
+            Share of a batch's pairs of which a picture is warped, rounded up.
+        cycle_weight (`float`, *optional*, defaults to 0.05):
+            Weight of the cycle loss: what is matched comes back to itself by way of the other image.
+        global_weight (`float`, *optional*, defaults to 0.05):
+            Weight of the global loss: the matched parts of both images agree on the whole.
 
     Example:
     ```python
@@ -120,9 +131,14 @@ class SSGPAConfig(PreTrainedConfig):
     sinkhorn_iterations: int = 50
     position_weight: float = 0.1
     caption_weight: float = 1.0
+    label_smoothing: float = 0.0
     contrast_weight: float = 0.1
     contrast_negatives: int = 7
     contrast_temperature: float = 0.07
+    warp_weight: float = 0.1
+    warp_fraction: float = 0.25
+    cycle_weight: float = 0.05
+    global_weight: float = 0.05
     layer_norm_eps: float = 1e-6
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
@@ -176,11 +192,20 @@ class SSGPAConfig(PreTrainedConfig):
                     f"`{width}` ({getattr(self, width)}) must be a multiple of `{heads}` ({getattr(self, heads)})."
                 )
 
-    def validate_rates(self) -> None:
-        """Check that rates and counts lie where they mean something."""
+    def validate_shares(self) -> None:
+        """Check that shares of a whole are such."""
         for name in ("marginal_eta", "centering"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}.")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(f"`label_smoothing` must lie in [0, 1), got {self.label_smoothing}.")
+        if not 0.0 < self.warp_fraction <= 1.0:
+            raise ValueError(
+                f"`warp_fraction` must lie in (0, 1], got {self.warp_fraction}; `warp_weight` 0 leaves the warps out."
+            )
+
+    def validate_rates(self) -> None:
+        """Check that rates and counts lie where they mean something."""
         for name in ("transport_epsilon", "contrast_temperature"):
             if getattr(self, name) <= 0.0:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
@@ -190,7 +215,8 @@ class SSGPAConfig(PreTrainedConfig):
                 f"{self.dustbin_score}: (1 - dustbin_score) / transport_epsilon must be at most {_LARGEST_SPAN}, "
                 "or the transport plan leaves float32's range."
             )
-        for name in ("position_weight", "caption_weight", "contrast_weight", "fusion_layers"):
+        weights = [f"{name}_weight" for name in ("position", "caption", "contrast", "warp", "cycle", "global")]
+        for name in (*weights, "fusion_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
         for name in ("sinkhorn_iterations", "contrast_negatives", "num_query_tokens"):

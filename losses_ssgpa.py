@@ -11,12 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The auxiliary losses of SSGPA."""
+"""The losses of SSGPA beside the caption's plain cross-entropy."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_ssgpa import SSGPAConfig
@@ -74,4 +75,98 @@ class ContrastLoss(nn.Module):
             return 2 * (matched * cosine).sum((1, 2))
 
 
-__all__ = ["ContrastLoss"]
+def warp_loss(log_plan: Tensor, masses: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy between where parts truly lie in the other picture and the shares that transport sends there.
+
+    Self-supervised by pictures and warps of them, so that the truth is exact (ours). Gradients flow through the plan,
+    to the dustbin's score too.
+
+    Args:
+        log_plan (`torch.Tensor` of shape `(pairs, parts + 1, parts + 1)`): Logarithm of the transport plan.
+        masses (`torch.Tensor` of shape `(pairs, 2, parts)`): Masses of the parts, summing to 1 in each image.
+        targets (`torch.Tensor` of shape `(pairs, 2, parts, parts + 1)`): True shares; the last entry is the dustbin.
+
+    Returns:
+        `torch.Tensor`: Mean over the parts of both images, a scalar.
+    """
+    with maybe_autocast(log_plan.device.type, enabled=False):
+        sent = torch.stack([log_plan[:, :-1], log_plan.transpose(1, 2)[:, :-1]], 1).float()
+        shares = sent - (masses.float() / 2).log().unsqueeze(-1)
+        return -(targets * shares).sum(-1).mean()
+
+
+def cycle_loss(returned: Tensor, matched: Tensor) -> Tensor:
+    """What is matched should come back to itself by way of the other image (consistency; ours).
+
+    The weights carry no gradient: with one, sending everything to the dustbin would be the cheapest way.
+
+    Args:
+        returned (`torch.Tensor` of shape `(batch, 2, parts)`): Share of each part that comes back to the part.
+        matched (`torch.Tensor` of shape `(batch, 2, parts)`): Share of each part's mass that is matched.
+
+    Returns:
+        `torch.Tensor`: Mean over the images of their matched parts' mean, a scalar.
+    """
+    with maybe_autocast(returned.device.type, enabled=False):
+        weights = matched.detach().float()
+        lost = -(returned.float() + 1e-6).log()
+        return ((weights * lost).sum(-1) / weights.sum(-1).clamp_min(1e-6)).mean()
+
+
+def global_loss(projected: Tensor, matched: Tensor) -> Tensor:
+    """The matched parts of both images should agree on the whole (consistency; ours).
+
+    The weights carry no gradient, as in `cycle_loss`. Features less the pair's mean would not do: their means point
+    away from each other by construction.
+
+    Args:
+        projected (`torch.Tensor` of shape `(batch, 2, parts, width)`): Projected parts, their mean not removed.
+        matched (`torch.Tensor` of shape `(batch, 2, parts)`): Share of each part's mass that is matched.
+
+    Returns:
+        `torch.Tensor`: One less the cosine of the weighted means, mean over the batch, a scalar.
+    """
+    with maybe_autocast(projected.device.type, enabled=False):
+        weights = matched.detach().float().unsqueeze(-1)
+        means = (weights * projected.float()).sum(2)  # the cosine takes no notice of the divisor
+        return (1 - F.cosine_similarity(means[:, 0], means[:, 1], dim=-1)).mean()
+
+
+def smoothed_caption_loss(
+    logits: Tensor,
+    labels: Tensor,
+    vocab_size: int,
+    label_smoothing: float,
+    num_items_in_batch: Tensor | int | None = None,
+    ignore_index: int = -100,
+    shift_labels: Tensor | None = None,
+    **kwargs: object,
+) -> Tensor:
+    """Transformers' loss of a causal language model, with smoothed labels.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch, sequence, vocab_size)`): Predictions.
+        labels (`torch.Tensor` of shape `(batch, sequence)`): Tokens; position i is predicted at i - 1.
+        vocab_size (`int`): Size of the vocabulary.
+        label_smoothing (`float`): Share of every target that is spread over the whole vocabulary.
+        num_items_in_batch (`torch.Tensor` or `int`, *optional*): Divisor, by default the number of tokens.
+        ignore_index (`int`, *optional*, defaults to -100): Label that does not count.
+        shift_labels (`torch.Tensor`, *optional*): Labels shifted already, in place of `labels`.
+        kwargs: Not used.
+
+    Returns:
+        `torch.Tensor`: The loss, a scalar.
+    """
+    if shift_labels is None:
+        shift_labels = F.pad(labels, (0, 1), value=ignore_index)[..., 1:]
+    loss = F.cross_entropy(
+        logits.float().view(-1, vocab_size),
+        shift_labels.reshape(-1).to(logits.device),
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction="mean" if num_items_in_batch is None else "sum",
+    )
+    return loss if num_items_in_batch is None else loss / torch.as_tensor(num_items_in_batch, device=loss.device)
+
+
+__all__ = ["ContrastLoss", "cycle_loss", "global_loss", "smoothed_caption_loss", "warp_loss"]

@@ -15,12 +15,14 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModel,
+    Blip2ForConditionalGeneration,
     InstructBlipForConditionalGeneration,
     InstructBlipVisionConfig,
     InstructBlipVisionModel,
@@ -46,28 +48,20 @@ from .alignment_ssgpa import (
     ChangeFusionAdapter,
     ChangeFusionAdapterLayer,
     GlobalPartTransportAlignment,
+    PartMatching,
     in_dtype_of,
 )
 from .configuration_ssgpa import SSGPAConfig
-from .losses_ssgpa import ContrastLoss
+from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
+from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .transport_ssgpa import log_sinkhorn
+from .warp_ssgpa import WarpedPairs, warped_pairs
 
 
 # AutoConfig knows these towers, AutoModel does not.
 AutoModel.register(InstructBlipVisionConfig, InstructBlipVisionModel, exist_ok=True)
 AutoModel.register(Blip2VisionConfig, Blip2VisionModel, exist_ok=True)
 AutoModel.register(InstructBlipQFormerConfig, InstructBlipQFormerModel, exist_ok=True)
-
-# Where the parts of an InstructBLIP checkpoint go; the first match counts.
-_INSTRUCTBLIP_PREFIXES = {
-    "vision_model.": "model.vision_tower.tower.",
-    "qformer.": "model.connector.qformer.",
-    "query_tokens": "model.connector.query_tokens",
-    "language_projection.": "model.connector.language_projection.",
-    "language_model.model.": "model.language_model.",
-    "language_model.lm_head.": "lm_head.",
-}
-_NEW_PARTS = ("model.change_fusion_adapter.", "model.alignment.", "model.connector.global_projection.", "contrast.")
 
 
 @auto_docstring(custom_intro="Visual tokens of a pair and the evidence they rest on.")
@@ -80,14 +74,17 @@ class SSGPAImageFeatures(BaseModelOutputWithPooling):
             One entry a pair: the tokens of the image before, then those of the image after.
         evidence (`ChangeEvidence`):
             The alignment's outputs.
-        matching_features (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
-            Unit features in which parts are matched.
+        matching (`PartMatching`):
+            What the losses read of the alignment.
+        warped_matching (`PartMatching`, *optional*):
+            The same of the warped pairs, where there are any.
         fusion_gate (`torch.FloatTensor`, *optional*):
             Mean of the adapter's similarity gates.
     """
 
     evidence: ChangeEvidence | None = None
-    matching_features: torch.FloatTensor | None = None
+    matching: PartMatching | None = None
+    warped_matching: PartMatching | None = None
     fusion_gate: torch.FloatTensor | None = None
 
 
@@ -147,7 +144,7 @@ class SSGPAVisionTower(nn.Module):
         super().__init__()
         self.num_parts = config.num_parts
         self.part_grid = tuple(config.part_grid)
-        # CODEPATH: ResNet towers (ssgpa-clevr-tiny; ssgpa-resnet101-vicuna7b, planned) return maps, of several widths,
+        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) return maps, of several widths,
         # and have no attention whose implementation could be chosen.
         self.returns_maps = getattr(config.vision_config, "hidden_size", None) is None
         attention = {"attn_implementation": "eager"} if self.returns_maps else {}
@@ -259,6 +256,11 @@ class SSGPAQFormerConnector(nn.Module):
         return tokens.unflatten(0, (-1, 2)).flatten(1, 2)
 
 
+def rows(output: ModelOutput, kept: slice) -> ModelOutput:
+    """The same output of some of the batch's rows."""
+    return type(output)(**{name: value[kept] for name, value in output.items()})
+
+
 @auto_docstring
 class SSGPAPreTrainedModel(PreTrainedModel):
     """What SSGPA's models share: names for loading and parallelism, and the initialisation of their own parameters."""
@@ -311,8 +313,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
         self.vision_tower = SSGPAVisionTower(config)
         self.change_fusion_adapter = ChangeFusionAdapter(config)
         self.alignment = GlobalPartTransportAlignment(config)
-        # CODEPATH: ssgpa-eva-vicuna7b (planned) has a Q-Former, ssgpa-resnet101-vicuna7b (planned) and
-        # ssgpa-clevr-tiny have none.
+        # CODEPATH: ssgpa-eva-vicuna7b has a Q-Former, ssgpa-resnet101-vicuna7b and ssgpa-clevr-tiny have none.
         connector = SSGPALinearConnector if config.qformer_config is None else SSGPAQFormerConnector
         self.connector = connector(config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -332,6 +333,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
         self,
         pixel_values: torch.FloatTensor | None = None,
         vision_features: torch.FloatTensor | None = None,
+        warped_pixel_values: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | SSGPAImageFeatures:
         r"""Encode, fuse, align and project the images of each pair.
@@ -341,6 +343,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
                 Image before and image after, `pair_layout="pair"` of the processor.
             vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
                 `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
+            warped_pixel_values (`torch.FloatTensor` of shape `(pairs, 2, num_channels, height, width)`, *optional*):
+                Pictures beside their warps. They go the way of the pairs in `pixel_values`, behind them in one batch,
+                as far as the alignment.
             kwargs (`TransformersKwargs`, *optional*):
                 Passed on to the vision tower.
         """
@@ -348,22 +353,31 @@ class SSGPAModel(SSGPAPreTrainedModel):
             raise ValueError("Give either `pixel_values` or `vision_features`.")
         encoded = BaseModelOutput(last_hidden_state=vision_features)
         if vision_features is None:
-            self._check_pairs(pixel_values)
-            encoded = self.vision_tower(pixel_values, **kwargs)
-        fused, gate = self.change_fusion_adapter(encoded.last_hidden_state)
+            self.check_pairs(pixel_values)
+            # One batch, so that a trained tower's batch norms see, and average, one set of pictures a step.
+            pictures = pixel_values if warped_pixel_values is None else torch.cat([pixel_values, warped_pixel_values])
+            encoded = self.vision_tower(pictures, **kwargs)
+        fused, gates = self.change_fusion_adapter(encoded.last_hidden_state)
         aligned, evidence, matching = self.alignment(fused)
+        warped_matching = None
+        if warped_pixel_values is not None:
+            own, further = slice(len(pixel_values)), slice(len(pixel_values), None)
+            warped_matching, matching, evidence = rows(matching, further), rows(matching, own), rows(evidence, own)
+            aligned, gates = aligned[own], None if gates is None else gates[own]
         return SSGPAImageFeatures(
             last_hidden_state=aligned,
             pooler_output=self.connector(aligned),
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
             evidence=evidence,
-            matching_features=matching,
-            fusion_gate=gate,
+            matching=matching,
+            warped_matching=warped_matching,
+            fusion_gate=None if gates is None else gates.mean(),
         )
 
     @staticmethod
-    def _check_pairs(pixel_values: Tensor) -> None:
+    def check_pairs(pixel_values: Tensor) -> None:
+        """Raise a `ValueError` for pictures that are no pairs."""
         if pixel_values.ndim != 5 or pixel_values.shape[1] != 2:
             raise ValueError(
                 "SSGPA reads pixel_values of shape (batch, 2, channels, height, width), got "
@@ -399,6 +413,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         vision_features: torch.FloatTensor | None = None,
         mm_encoder_outputs: dict[str, SSGPAImageFeatures] | None = None,
+        warped_pixel_values: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | SSGPAModelOutputWithPast:
         r"""Read prompts and pairs up to the last hidden states.
@@ -420,6 +435,8 @@ class SSGPAModel(SSGPAPreTrainedModel):
                 `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
             mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
                 `{"image": get_image_features(...)}` computed before, in place of both.
+            warped_pixel_values (`torch.FloatTensor` of shape `(pairs, 2, num_channels, height, width)`, *optional*):
+                Pictures beside their warps, encoded with `pixel_values`; see `get_image_features`.
             kwargs (`TransformersKwargs`, *optional*):
                 Passed on to the language model.
         """
@@ -429,7 +446,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
         if image_features is not None and pixel_values is not None:
             raise ValueError("You cannot specify both pixel_values and mm_encoder_outputs at the same time")
         if image_features is None and (pixel_values is not None or vision_features is not None):
-            image_features = self.get_image_features(pixel_values, vision_features, return_dict=True)
+            image_features = self.get_image_features(
+                pixel_values, vision_features, warped_pixel_values, return_dict=True
+            )
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if image_features is not None:
@@ -467,46 +486,116 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         self.model = SSGPAModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.contrast = ContrastLoss(config)
+        self.loss_weights = {name: getattr(config, f"{name}_weight") for name in ("warp", "cycle", "global")}
+        self.label_smoothing = config.label_smoothing
+        # Language models keep their embeddings under names of their own.
+        embeddings = self.get_input_embeddings().weight
+        names = [name for name, weight in self.model.named_parameters() if weight is embeddings]
+        self._tied_weights_keys = {"lm_head.weight": f"model.{names[0]}"}
         self.post_init()
 
     @classmethod
     def from_instructblip(
-        cls, pretrained: str | os.PathLike | InstructBlipForConditionalGeneration, **kwargs: Any
+        cls,
+        pretrained: str | os.PathLike | InstructBlipForConditionalGeneration,
+        qformer_input_ids: list[int] | None = None,
+        dtype: torch.dtype | str = "auto",
+        revision: str | None = None,
+        **kwargs: Any,
     ) -> "SSGPAForConditionalGeneration":
-        """Start from an InstructBLIP checkpoint: a frozen language model needs a bridge that is aligned to it already.
+        r"""Start from an InstructBLIP checkpoint.
 
-        Vision tower, Q-Former, its queries and projection, and the language model are taken over; adapter, alignment
-        and the global token's projection are new.
+        A frozen language model needs a bridge that is aligned to it already. Vision tower, Q-Former, its queries and
+        projection, and the language model are taken over, each weight of them; adapter, alignment and the global
+        token's projection are new.
 
         Args:
-            pretrained (`str`, `os.PathLike` or `InstructBlipForConditionalGeneration`): The checkpoint, in
-                safetensors, or the model itself.
-            kwargs: Fields of [`SSGPAConfig`]; `qformer_input_ids` is the Q-Former's fixed instruction.
+            pretrained (`str`, `os.PathLike` or `InstructBlipForConditionalGeneration`): Id on the Hub or folder, in
+                safetensors, or the model itself, with which the new one then shares its weights.
+            qformer_input_ids (`list[int]`): The instruction that the Q-Former reads with every picture, as
+                `InstructBlipProcessor.from_pretrained(pretrained).qformer_tokenizer("describe the image in detail."
+                ).input_ids` gives it.
+            dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is
+                its own.
+            revision (`str`, *optional*): Commit, for an id.
+            kwargs: Fields of [`SSGPAConfig`].
 
         Returns:
-            `SSGPAForConditionalGeneration`: In evaluation mode, in the checkpoint's dtype.
+            `SSGPAForConditionalGeneration`: In evaluation mode.
 
         Raises:
-            ValueError: The checkpoint lacks a weight of a part that should come from it.
+            ValueError: The instruction is missing, the checkpoint is another one (Flan-T5 among them), or a weight is
+                missing, left over or of another shape; the error names it.
+
+        Example:
+        ```python
+        >>> from transformers import InstructBlipProcessor
+        >>> from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
+
+        >>> path = "Salesforce/instructblip-vicuna-7b"
+        >>> theirs = InstructBlipProcessor.from_pretrained(path)
+        >>> instruction = theirs.qformer_tokenizer("describe the image in detail.").input_ids
+        >>> model = SSGPAForConditionalGeneration.from_instructblip(path, instruction, dtype="bfloat16")
+        >>> processor = SSGPAProcessor(
+        ...     theirs.image_processor,
+        ...     theirs.tokenizer,
+        ...     image_seq_length=model.config.image_seq_length,
+        ...     image_token=theirs.tokenizer.convert_ids_to_tokens(model.config.image_token_id),
+        ... )
+        ```
         """
-        if not isinstance(pretrained, InstructBlipForConditionalGeneration):
-            pretrained = InstructBlipForConditionalGeneration.from_pretrained(
-                pretrained, dtype="auto", use_safetensors=True
+        if not qformer_input_ids:
+            raise ValueError(
+                "InstructBLIP's Q-Former reads an instruction: give `qformer_input_ids`, e.g. "
+                '`InstructBlipProcessor.from_pretrained(...).qformer_tokenizer("describe the image in detail.")'
+                ".input_ids`."
             )
-        source = pretrained.config
-        parts = {name: getattr(source, name).to_dict() for name in ("vision_config", "qformer_config", "text_config")}
-        parts |= {"num_query_tokens": source.num_query_tokens, "image_token_id": source.image_token_index}
-        config = SSGPAConfig(**{name: value for name, value in (parts | kwargs).items() if value is not None})
-        weights = {}
-        for name, tensor in pretrained.state_dict().items():
-            prefix = next((prefix for prefix in _INSTRUCTBLIP_PREFIXES if name.startswith(prefix)), "")
-            weights[_INSTRUCTBLIP_PREFIXES.get(prefix, "") + name.removeprefix(prefix)] = tensor
+        source = read_source(pretrained, InstructBlipForConditionalGeneration, dtype, revision)
+        return cls._from_source(source, qformer_input_ids=qformer_input_ids, **kwargs)
+
+    @classmethod
+    def from_blip2(
+        cls,
+        pretrained: str | os.PathLike | Blip2ForConditionalGeneration,
+        dtype: torch.dtype | str = "auto",
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> "SSGPAForConditionalGeneration":
+        r"""Start from a BLIP-2 checkpoint with OPT, as `from_instructblip` from an InstructBLIP one.
+
+        Args:
+            pretrained (`str`, `os.PathLike` or `Blip2ForConditionalGeneration`): Id on the Hub or folder, in
+                safetensors, or the model itself, with which the new one then shares its weights.
+            dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is
+                its own.
+            revision (`str`, *optional*): Commit, for an id.
+            kwargs: Fields of [`SSGPAConfig`].
+
+        Returns:
+            `SSGPAForConditionalGeneration`: In evaluation mode.
+
+        Raises:
+            ValueError: An instruction is given, the checkpoint is another one (Flan-T5 among them), or a weight is
+                missing, left over or of another shape; the error names it.
+        """
+        if kwargs.get("qformer_input_ids") is not None:
+            raise ValueError("BLIP-2's Q-Former reads no instruction: leave `qformer_input_ids` out.")
+        return cls._from_source(read_source(pretrained, Blip2ForConditionalGeneration, dtype, revision), **kwargs)
+
+    @classmethod
+    def _from_source(cls, source: PreTrainedModel, **kwargs: Any) -> "SSGPAForConditionalGeneration":
         model, report = cls.from_pretrained(
-            None, config=config, state_dict=weights, dtype=pretrained.dtype, output_loading_info=True
+            None,
+            config=convert_config(source.config, **kwargs),
+            state_dict=convert_weights(source),
+            # The queries, which come first, are kept in float32 beside fp16.
+            dtype=source.language_model.dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-        absent = sorted(name for name in report["missing_keys"] if not name.startswith(_NEW_PARTS))
-        if absent or report["mismatched_keys"]:
-            raise ValueError(f"The InstructBLIP checkpoint does not fit: {absent or report['mismatched_keys']}.")
+        check_weights(report, type(source).__name__, NEW_PARTS)
+        for name in TOKEN_IDS:
+            setattr(model.generation_config, name, getattr(source.generation_config, name))
         return model
 
     def get_output_embeddings(self) -> nn.Module:
@@ -602,6 +691,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         >>> processor.post_process_captions(ids, inputs)
         ```
         """
+        warped = self._warped_pairs(pixel_values, vision_features, mm_encoder_outputs) if labels is not None else None
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -611,12 +701,17 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             vision_features=vision_features,
             mm_encoder_outputs=mm_encoder_outputs,
+            warped_pixel_values=warped.pixel_values if warped is not None else None,
             **kwargs,
         )
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
-        logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states))
+        # A slice does not lie in one piece, and a frozen head would be copied for each of its rows.
+        logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states.contiguous()))
         features = outputs.image_features
-        loss_parts = self.losses(logits, labels, features, scene_ids, **kwargs) if labels is not None else None
+        targets = warped.targets if warped is not None else None
+        loss_parts = None
+        if labels is not None:
+            loss_parts = self.losses(logits, labels, features, scene_ids, targets, **kwargs)
         return SSGPACausalLMOutputWithPast(
             loss=sum(loss_parts.values()) if loss_parts else None,
             loss_parts=loss_parts,
@@ -629,25 +724,60 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             fusion_gate=features.fusion_gate if features is not None else None,
         )
 
+    def _warped_pairs(
+        self, pixel_values: Tensor | None, vision_features: Tensor | None, mm_encoder_outputs: dict | None
+    ) -> WarpedPairs | None:
+        if not (self.training and self.loss_weights["warp"]):
+            return None
+        if pixel_values is not None:
+            self.model.check_pairs(pixel_values)
+            return warped_pairs(pixel_values, tuple(self.config.part_grid), self.config.warp_fraction)
+        if vision_features is not None or mm_encoder_outputs:
+            raise ValueError(
+                "The warp loss warps pictures: train on `pixel_values`, or with a configuration whose `warp_weight` "
+                "is 0."
+            )
+        return None
+
     def losses(
         self,
         logits: Tensor,
         labels: Tensor,
         features: SSGPAImageFeatures | None,
         scene_ids: Tensor | None,
+        warp_targets: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Weighted losses by name. Auxiliary ones count in training only."""
         vocab_size = self.config.text_config.vocab_size
         kept = labels[:, -logits.shape[1] :]  # all, or the last ones under `logits_to_keep`
-        caption = self.loss_function(logits=logits, labels=kept, vocab_size=vocab_size, **kwargs)
+        loss_function = self.loss_function
+        if self.training and self.label_smoothing:
+            loss_function = partial(smoothed_caption_loss, label_smoothing=self.label_smoothing)
+        caption = loss_function(logits=logits, labels=kept, vocab_size=vocab_size, **kwargs)
         parts = {"caption": self.config.caption_weight * caption}
-        if features is not None and self.training and self.contrast.weight:
-            contrast = self.contrast(features.matching_features, self.model.alignment.plan, scene_ids)
+        if features is not None and self.training:
             # With a device map, labels and parts lie on several devices.
             share = self._share_of_batch(labels.to(caption.device), kwargs.get("num_items_in_batch"))
-            parts["contrast"] = self.contrast.weight * share * contrast.to(caption.device)
+            for name, value in self._auxiliary_losses(features, scene_ids, warp_targets).items():
+                parts[name] = share * value.to(caption.device)
         return parts
+
+    def _auxiliary_losses(
+        self, features: SSGPAImageFeatures, scene_ids: Tensor | None, warp_targets: Tensor | None
+    ) -> dict[str, Tensor]:
+        matching, parts = features.matching, {}
+        if self.contrast.weight:
+            parts["contrast"] = self.contrast(matching.features, self.model.alignment.plan, scene_ids)
+        if warp_targets is not None:
+            warped = features.warped_matching
+            parts["warp"] = warp_loss(warped.log_plan, warped.masses, warp_targets.to(warped.log_plan.device))
+        if self.loss_weights["cycle"]:
+            parts["cycle"] = cycle_loss(matching.returned, 1 - features.evidence.changed)
+        if self.loss_weights["global"]:
+            parts["global"] = global_loss(matching.projected, 1 - features.evidence.changed)
+        weights = self.loss_weights | {"contrast": self.contrast.weight}
+        return {name: weights[name] * value for name, value in parts.items()}
 
     @staticmethod
     def _share_of_batch(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | float:

@@ -25,7 +25,7 @@ from torch import nn
 from transformers import PreTrainedModel, set_seed
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
-from ssgpa.comparison.ablations import SSGPAWithoutAlignment
+from ssgpa.comparison.ablations import SSGPAWithoutMechanism
 from ssgpa.data.clevr_change.triples import draw_triple
 from ssgpa.loading import load_system
 from ssgpa.metrics.files import library_versions, write_results
@@ -99,7 +99,7 @@ def build_systems(
     else:
         arguments = ModelArguments(model_config=options.config, image_size=options.image_size, **attention)
         full, processor, _ = create_system(arguments, (caption for texts in captions for caption in texts))
-    plain = SSGPAWithoutAlignment(full.config)
+    plain = SSGPAWithoutMechanism(full.config)
     shared = plain.state_dict().keys()
     plain.load_state_dict({name: value for name, value in full.state_dict().items() if name in shared})
     return full, plain.to(full.dtype), processor

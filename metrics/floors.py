@@ -71,6 +71,18 @@ class PairBlocks:
             self.add_meteor(blocks, hypotheses)
         return blocks
 
+    def best_constants(self, captions: Sequence[str]) -> list[str]:
+        """Finds the captions with the highest CIDEr-D of all, were one of them said of every pair.
+
+        Args:
+            captions: Tokenised captions to choose from.
+
+        Returns:
+            The best over all pairs and the best over the changed ones, each once.
+        """
+        found = [block.best_constant(captions) for block in (self._total, self._changed) if block]
+        return list(dict.fromkeys(best[0] for best in found if best))
+
     def add_meteor(self, blocks: dict[str, Any], hypotheses: Sequence[str]) -> None:
         """Adds METEOR to scores, where it is wanted.
 
@@ -101,26 +113,38 @@ def count_captions(rows: Sequence[Row], unchanged_only: bool = False) -> Counter
 
 
 def score_floors(
-    blocks: PairBlocks, hypotheses: Sequence[str], train_rows: Sequence[Row] | None, seed: int
+    blocks: PairBlocks,
+    hypotheses: Sequence[str],
+    train_rows: Sequence[Row] | None,
+    seed: int,
+    all_constants: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Scores captions that owe nothing to the pictures.
 
-    With training rows: each no-change sentence of the training split for every pair (the `MAX_CONSTANTS` most frequent
-    ones), its most frequent caption for every pair, and for each pair a random training caption of the pair's change
-    type (of any type where the type is unknown or new). Always: the system's own captions shuffled over the pairs.
+    With training rows, said of every pair: each no-change sentence of the training split (the `MAX_CONSTANTS` most
+    frequent ones), its most frequent caption, and of all its captions the one with the highest CIDEr-D over all pairs,
+    and over the changed ones (chosen on the scored references themselves, so that no constant does better). Also a
+    random training caption of each pair's change type (of any type where the type is unknown or new). Always: the
+    system's own captions shuffled over the pairs.
 
     Args:
         blocks: The references that are scored.
         hypotheses: The system's tokenised captions.
         train_rows: Tokenised records of the training split.
         seed: Of the draws.
+        all_constants: Whether to try every training caption, which takes seconds for tens of thousands.
 
     Returns:
         {name: {"total": scores, "changed": scores or None, "caption": the constant or None}}.
     """
     generator = np.random.default_rng(seed)
     floors = {}
-    for name, caption in constant_captions(train_rows or []).items():
+    constants = constant_captions(train_rows or [])
+    if all_constants:
+        captions = [text for row in train_rows or [] for text in row["captions"]]
+        new = [text for text in blocks.best_constants(captions) if text not in constants.values()]
+        constants |= {f'always "{caption}"': caption for caption in new}
+    for name, caption in constants.items():
         floors[name] = {**blocks.score([caption] * len(hypotheses)), "caption": caption}
     if train_rows:
         drawn = draw_by_type(blocks.change_types, train_rows, generator)

@@ -36,7 +36,8 @@ def describe_pairs(
     Returns:
         A record a pair, ready for JSON: `pair_id`, `change_type`, `caption`, `references`, `rouge_l`, `cider` (with
         the document frequencies of all pairs), `words` ([[word, whether a reference has it], ...]), `checks`
-        ([[aspect, whether right], ...], see `diagnosis.judge`) and `right` (all checks, or None without any).
+        ([[aspect, whether right or None], ...], see `diagnosis.judge`) and `right` (False where one check fails, None
+        where one is open or there is none, else True).
     """
     scorer = scorer or CaptionScorer("nltk", meteor=False)
     said = [captions[row["pair_id"]] for row in rows]
@@ -58,10 +59,16 @@ def describe_pairs(
                 "cider": round(float(statistics.cider[index]), 4),
                 "words": [[word, word in words] for word in hypothesis.split()],
                 "checks": [list(check) for check in checks],
-                "right": all(ok for _, ok in checks) if checks else None,
+                "right": _verdict([ok for _, ok in checks]),
             }
         )
     return cards
+
+
+def _verdict(checks: Sequence[bool | None]) -> bool | None:
+    if False in checks:
+        return False
+    return True if checks and None not in checks else None
 
 
 def choose_pairs(rows: Sequence[Row], count: int, seed: int = 0) -> list[int]:

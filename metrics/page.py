@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.files import replacing
-from .page_tables import comparison_table, facts_table, floors_table, rates_table, scores_table
+from .page_tables import comparison_table, counts_table, facts_table, floors_table, rates_table, scores_table
 from .plots import Bar, draw_bars, draw_histogram
 from .report import collapse_alarm
 
@@ -56,6 +56,7 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
         "scores": scores_table(results),
         "floors": floors_table(results),
         "rates": rates_table(results),
+        "counts": counts_table(results),
         "comparison": comparison_table(results),
         "plots": "".join(_plots(results, cards)),
         "count": str(len(cards)),

@@ -15,6 +15,24 @@ METRICS = {
     "cider": "CIDEr-D",
 }
 DASH = "\u2013"
+BY_REFERENCES = {
+    "used": "relation used",
+    "confirmed": "of these, a reference says so too",
+    "contradicted": "of these, a reference says the opposite",
+    "open": "of these, the references do not tell",
+    "needed": "each reference uses a relation",
+    "used_where_needed": "of these, relation used",
+    "confirmed_where_needed": "of these, a reference says so too",
+}
+BY_SCENES = {
+    "singled_out": "caption fits the changed object and no other",
+    "relation_used": "relation used",
+    "relation_true": "of these, it holds",
+    "relation_needed": "attributes alone do not single the object out",
+    "used_where_needed": "of these, relation used",
+    "true_where_needed": "of these, it holds",
+    "singled_out_where_needed": "of these, caption fits the object and no other",
+}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
@@ -122,20 +140,32 @@ def rates_table(results: Mapping[str, Any]) -> str:
 def _diagnosis_rates(diagnosis: Mapping[str, Any] | None) -> dict[str, float | None]:
     if not diagnosis:
         return {}
-    relations = diagnosis["relations"]
     found = {"captions that the grammar explains": diagnosis["captions_parsed"]}
     found["object named without a mistake"] = diagnosis["subject"]
     for name, values in diagnosis["attributes"].items():
         found[f"{name} named"] = values["named"]
         found[f"{name} right, where named"] = values["right"]
     found |= {f"new {name} right": rate for name, rate in diagnosis["new_value"].items()}
-    found["relation used"] = relations["used"]
-    found["relation right, where used"] = relations["right_where_used"]
-    need = f"of the {relations['pairs_in_need']} pairs whose references all use one"
-    return found | {
-        f"relation used, {need}": relations["used_in_need"],
-        f"relation right, {need}": relations["right_in_need"],
-    }
+    return found
+
+
+def counts_table(results: Mapping[str, Any]) -> str:
+    """Relations and whether the object is singled out, as the references and, where known, the scenes tell.
+
+    Args:
+        results: What `examples/evaluate.py` writes.
+
+    Returns:
+        HTML; "" where there is no diagnosis.
+    """
+    diagnosis = results["diagnosis"]
+    if not diagnosis:
+        return ""
+    lines = [(f"by the references: {title}", diagnosis["relations"][name]) for name, title in BY_REFERENCES.items()]
+    if diagnosis["scene"]:
+        lines += [(f"by the scenes: {title}", diagnosis["scene"][name]) for name, title in BY_SCENES.items()]
+    rows = [[escape(title), str(count)] for title, count in lines]
+    return table(["changed pairs", str(diagnosis["pairs"])], rows, "counts")
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from .protocols import Protocol, apply_protocol, keep_blocks
 
 OWN_FREQUENCIES = "from the references of this block alone; blocks are not comparable"
 COLUMNS = {"B4": "bleu_4", "METEOR": "meteor", "ROUGE-L": "rouge_l", "CIDEr-D": "cider"}
+TEXT_COLUMNS = ("pair_id", "scene_id", "captions", "change_type")
 NAME_WIDTH = 60
 MIN_DISTINCT = 5
 MIN_PAIRS = 50
@@ -33,9 +34,9 @@ def light_rows(dataset: Any) -> list[Row]:
         dataset: A `datasets.Dataset` with the columns of `ssgpa.data`.
 
     Returns:
-        Records with `pair_id`, `captions` and `change_type`.
+        Records with `pair_id`, `captions`, `change_type` and, where there is one, `scene_id`.
     """
-    return dataset.select_columns(["pair_id", "captions", "change_type"]).to_list()
+    return dataset.select_columns([name for name in TEXT_COLUMNS if name in dataset.column_names]).to_list()
 
 
 def build_report(
@@ -46,6 +47,7 @@ def build_report(
     seed: int = 0,
     scorer: CaptionScorer | None = None,
     protocol: Protocol | None = None,
+    all_constants: bool = True,
 ) -> dict[str, Any]:
     """Scores captions over all pairs and by block, beside what blind captions and people score.
 
@@ -61,12 +63,13 @@ def build_report(
         scorer: Tokeniser and metrics; by default those that need no Java. METEOR is computed for the system, the
             ceilings and the floors that are no constants, and for the best constant.
         protocol: Which references and blocks count; by default all of them.
+        all_constants: Whether to look for the best constant among all training captions, see `floors.score_floors`.
 
     Returns:
         `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
-        `diagnosis` (see `diagnosis.diagnose`), `floors`, `best_constant_floor` (names), `ceilings`,
-        `no_change_synonym`, `seed`, `protocol` (name and description, or None), `bootstrap` and what the scores depend
-        on: `tokenizer`, `java`, `versions`.
+        `diagnosis` (see `diagnosis.diagnose`), `floors`, `best_constant_floor` (names), `constants_tried` (different
+        training captions), `ceilings`, `no_change_synonym`, `seed`, `protocol` (name and description, or None),
+        `bootstrap` and what the scores depend on: `tokenizer`, `java`, `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -90,7 +93,7 @@ def build_report(
     blocks = PairBlocks(references, [row["change_type"] for row in table], scorer.meteor)
     known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
     candidates = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
-    floors = score_floors(blocks, hypotheses, train_table, seed)
+    floors = score_floors(blocks, hypotheses, train_table, seed, all_constants)
     scores = score_blocks(table, hypotheses, markers, scorer, seed)
     best = best_constants(floors)
     for name in set(best.values()) - {None}:
@@ -107,6 +110,7 @@ def build_report(
         "diagnosis": diagnose(table, hypotheses),
         "floors": floors,
         "best_constant_floor": best,
+        "constants_tried": len(count_captions(train_table)) if train_table and all_constants else None,
         "ceilings": score_ceilings(blocks, references, seed),
         "no_change_synonym": score_synonyms(blocks, hypotheses, known, [sentence for sentence, _ in candidates]),
     }

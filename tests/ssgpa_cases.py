@@ -58,6 +58,8 @@ TRAINED = (
     "connector.norm",
     "contrast",
 )
+LOSSES = {"caption", "contrast", "warp", "cycle", "global"}
+NO_LOSSES = {"contrast_weight": 0.0, "warp_weight": 0.0, "cycle_weight": 0.0, "global_weight": 0.0}
 CAPTIONS = ("the red cube has moved", "no change", "the small metal sphere is gone")
 
 

@@ -1,12 +1,15 @@
 """The definition of the alignment, property by property."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ssgpa.alignment_ssgpa import weighted_median
 
-from .ssgpa_cases import alignment_module, area_under_curve, plain_scene, wake, with_global
+from .ssgpa_cases import alignment_module, area_under_curve, plain_scene, tiny_model, wake, with_global
 
 
 GRID = (16, 16)
@@ -86,7 +89,9 @@ def test_matching_is_float32_under_autocast(alignment, generator):
     states = with_global(textured(generator), textured(generator))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, evidence, matching = alignment(states)
-    assert {value.dtype for value in evidence.values()} | {matching.dtype} == {torch.float32}
+    assert {value.dtype for value in evidence.values()} | {value.dtype for value in matching.values()} == {
+        torch.float32
+    }
     full = alignment(states)[1]
     torch.testing.assert_close(evidence.changed, full.changed, atol=0.05, rtol=0)
 
@@ -195,7 +200,9 @@ def test_swapping_the_images_swaps_everything(generator):
     other, mirrored, other_matching = module(states.flip(1))
     close = {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(other, output.flip(1), **close)
-    torch.testing.assert_close(other_matching, matching.flip(1), **close)
+    assert set(matching) == {"features", "projected", "masses", "returned"}
+    for name, value in matching.items():
+        torch.testing.assert_close(other_matching[name], value.flip(1), **close)
     torch.testing.assert_close(mirrored.transport, evidence.transport.transpose(1, 2), **close)
     torch.testing.assert_close(mirrored.camera_shift, -evidence.camera_shift, **close)
     for name in ("changed", "residual", "own_motion", "change_map"):
@@ -269,7 +276,7 @@ def test_unequal_masses_do_not_read_as_change():
     most = torch.full((1, 4, 4), 1e-12)
     most[0, :3, :3] += torch.diag(masses[0].amin(0)) / 2
     for share in (1.0, 0.25):
-        matched, weights = module.matches((share * most).log(), masses)
+        matched, weights = module.matches((share * most).log(), share * most, masses)
         torch.testing.assert_close(matched, torch.full((1, 2, 3), share), atol=1e-4, rtol=0)
         torch.testing.assert_close(weights, torch.eye(3).expand(1, 2, 3, 3), atol=1e-4, rtol=0)
 
@@ -303,3 +310,61 @@ def test_global_token_hears_changed_parts_only(generator):
     residuals = captured["context"][1, PARTS : 2 * PARTS].norm(dim=-1)
     assert residuals.argmax() == 7
     assert residuals[torch.arange(PARTS) != 7].max() < 0.1 * residuals[7]
+
+
+def plan_sized_copies(module, states):
+    """How many tensors of the plan's size the alignment keeps for its gradient, in plans."""
+    parts, kept = states.shape[2] - 1, {}
+
+    def count(tensor):
+        if tensor.ndim > 1 and {parts, parts + 1} >= set(tensor.shape[-2:]):
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = (tensor, storage.nbytes() / tensor.element_size() / parts**2)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        outputs = module(states)
+    return sum(size for _, size in kept.values()), outputs
+
+
+@pytest.mark.parametrize("reentrant", [None, False, True])
+def test_checkpointing_keeps_nothing_of_the_plans_size(generator, reentrant):
+    module = wake(alignment_module((8, 8), 48)).train()
+    if reentrant is not None:
+        module.gradient_checkpointing = True
+        module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=reentrant)
+    states = torch.randn(1, 2, 65, 48, generator=generator).requires_grad_()
+    copies, (output, evidence, matching) = plan_sized_copies(module, states)
+    assert (copies == 0) if reentrant is not None else (1 < copies < 8)
+    assert evidence.transport.requires_grad
+    assert matching.log_plan.requires_grad
+    loss = output.square().mean() - matching.log_plan.mean() - matching.returned.mean() + matching.projected.mean()
+    loss.backward()
+    plain = wake(alignment_module((8, 8), 48)).train()
+    others = states.detach().requires_grad_()
+    output, _, matching = plain(others)
+    loss = output.square().mean() - matching.log_plan.mean() - matching.returned.mean() + matching.projected.mean()
+    loss.backward()
+    torch.testing.assert_close(states.grad, others.grad, atol=1e-6, rtol=1e-5)
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(module.get_parameter(name).grad, parameter.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_models_checkpointing_reaches_the_alignment():
+    model, _ = tiny_model("resnet", alignment_hidden_size=24)
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    assert model.model.alignment.gradient_checkpointing
+    copies, _ = plan_sized_copies(model.model.alignment.train(), torch.randn(1, 2, 17, 32, requires_grad=True))
+    assert copies == 0
+
+
+def test_plan_is_handed_out_where_a_loss_reads_it():
+    states = torch.randn(1, 2, 17, 32)
+    for options, training, expected in (
+        ({}, True, {"log_plan", "returned"}),
+        ({}, False, {"returned"}),
+        ({"warp_weight": 0.0}, True, {"returned"}),
+        ({"cycle_weight": 0.0}, True, {"log_plan"}),
+    ):
+        module = alignment_module((4, 4), 32, **options).train(training)
+        assert set(module(states)[2]) == {"features", "projected", "masses"} | expected

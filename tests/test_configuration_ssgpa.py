@@ -46,7 +46,10 @@ def test_defaults_are_those_of_the_definition():
     assert (config.fusion_layers, config.fusion_hidden_size) == (4, 352)
     settings = ("centering", "marginal_eta", "dustbin_score", "transport_epsilon", "sinkhorn_iterations")
     assert [getattr(config, name) for name in settings] == [0.5, 0.5, 0.3, 0.05, 50]
-    assert (config.position_weight, config.contrast_weight, config.contrast_negatives) == (0.1, 0.1, 7)
+    assert (config.position_weight, config.contrast_negatives, config.warp_fraction) == (0.1, 7, 0.25)
+    weights = [getattr(config, f"{name}_weight") for name in ("caption", "contrast", "warp", "cycle", "global")]
+    assert weights == [1.0, 0.1, 0.1, 0.05, 0.05]
+    assert config.label_smoothing == 0.0
 
 
 def test_tokens_of_one_image():
@@ -95,11 +98,26 @@ def test_wrong_types_are_refused(wrong):
         ({"contrast_temperature": 0.0}, "`contrast_temperature` must be positive"),
         ({"sinkhorn_iterations": 0}, "`sinkhorn_iterations` must be at least 1"),
         ({"contrast_weight": -1.0}, "`contrast_weight` must not be negative"),
+        ({"warp_weight": -0.1}, "`warp_weight` must not be negative"),
+        ({"cycle_weight": -0.1}, "`cycle_weight` must not be negative"),
+        ({"global_weight": -0.1}, "`global_weight` must not be negative"),
+        ({"warp_fraction": 0.0}, "`warp_fraction` must lie in"),
+        ({"warp_fraction": 1.5}, "`warp_fraction` must lie in"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` must lie in"),
+        ({"label_smoothing": -0.1}, "`label_smoothing` must lie in"),
     ],
 )
 def test_senseless_values_are_refused(wrong, words):
     with pytest.raises(StrictDataclassClassValidationError, match=words):
         tiny_config(**wrong)
+
+
+def test_embedded_checkpoints_preset_was_trained_on_captions_and_contrast_alone():
+    """Before the other losses were there: they must not come in by their defaults."""
+    (preset,) = (path for path in PRESETS if path.stem == "ssgpa-clevr-tiny")
+    config = SSGPAConfig(**json.loads(preset.read_text(encoding="utf-8")))
+    weights = [getattr(config, f"{name}_weight") for name in ("caption", "contrast", "warp", "cycle", "global")]
+    assert weights == [1.0, 0.1, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.skipif(not PRESETS, reason="no presets in this checkout")

@@ -123,6 +123,7 @@ sys.addaudithook(
 )
 import ssgpa
 optional = {"datasets", "numba", "pycocoevalcap", "nltk", "peft", "deepspeed", "evaluate", "gradio", "diffusers"}
+optional.add("matplotlib")
 print(seen, sorted(optional & set(sys.modules)))
 """
 

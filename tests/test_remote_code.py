@@ -18,7 +18,8 @@ from .tiny_systems import tiny_ssgpa
 
 
 VARIANTS = {"qformer": {"qformer": True}, "resnet": {"vision": "resnet"}}
-FILES = {"alignment", "configuration", "losses", "modeling", "pictures", "processing", "prompts", "transport"}
+MODEL_FILES = {"alignment", "configuration", "conversion", "losses", "modeling", "transport", "warp"}
+FILES = MODEL_FILES | {"pictures", "processing", "prompts"}
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,19 @@ def test_gradient_passes_gradcheck_in_double_precision():
     assert torch.autograd.gradcheck(lambda *inputs: log_sinkhorn(*inputs, 12), problem, atol=1e-7, rtol=1e-5)
 
 
+def test_gradient_with_dustbin_passes_gradcheck_in_double_precision():
+    """With respect to cosines, both masses and the dustbin's score."""
+    cosine, rows, columns = random_problem(2, 4, 5, 0.3)
+    problem = [tensor.double() for tensor in (cosine, rows.exp(), columns.exp(), torch.tensor(0.3))]
+    problem = [tensor.requires_grad_() for tensor in problem]
+
+    def plan(*inputs):
+        return dustbin_transport(*inputs, 0.2, 12)
+
+    assert plan(*problem).dtype == torch.float64
+    assert torch.autograd.gradcheck(plan, problem, atol=1e-7, rtol=1e-5)
+
+
 def test_second_derivatives_are_refused():
     problem = [tensor.requires_grad_() for tensor in random_problem(1, 4, 5, 1.0)]
     (gradient,) = torch.autograd.grad(log_sinkhorn(*problem, 5).exp()[0, 0, 0], problem[:1], create_graph=True)

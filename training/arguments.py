@@ -22,6 +22,8 @@ class ModelArguments:
             the picture size and a word tokenizer is built from the training captions.
         model_class (`str`, *optional*): Class path of a variant, e.g. of `ssgpa.comparison.ablations`; by default the
             class that the configuration's model type stands for.
+        config_overrides (`str`, *optional*): JSON mapping of the configuration's sizes and rates to other values; a
+            plain mapping in a YAML file.
         image_size (`list[int]`): Height and width of the pictures of a model started from a configuration.
         prompt (`str`): Prompt of a model started from a configuration.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
@@ -31,6 +33,7 @@ class ModelArguments:
     model_name_or_path: str | None = None
     model_config: str | None = None
     model_class: str | None = None
+    config_overrides: str | None = None
     image_size: list[int] = field(default_factory=lambda: [224, 224])
     prompt: str = "before: <image> after: <image> change:"
     attn_implementation: str | None = None
@@ -99,25 +102,41 @@ def yaml_to_arguments(path: str | Path) -> list[str]:
 
     Args:
         path (`str` or `Path`): The YAML file: `name: value`, one level, lists and mappings allowed as values; null
-            leaves an argument at its default.
+            leaves an argument at its default. `base: FILE` names a YAML file beside it whose values hold where this
+            one says nothing; mappings are merged.
 
     Returns:
         `list[str]`: `["--name=value", ...]`, and `["--name", "value", "value", ...]` for lists.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: The file is no mapping of names to values.
+        ValueError: The file is no mapping of names to values, or its bases go round in a circle.
     """
-    path = Path(path)
+    values = _read_yaml(Path(path), ())
+    return [word for name, value in values.items() if value is not None for word in _words(name, value)]
+
+
+def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file.")
+    if path.resolve() in seen:
+        raise ValueError(f"{path}: is its own `base`.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"{path}: a configuration maps names to values, `name: value`.")
-    return [word for name, value in values.items() if value is not None for word in _words(name, value)]
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    ground = _read_yaml(path.parent / str(base), (*seen, path.resolve()))
+    both = {name: ground[name] | value for name, value in values.items() if _are_mappings(ground.get(name), value)}
+    return ground | values | both
+
+
+def _are_mappings(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _words(name: str, value: Any) -> list[str]:

@@ -110,7 +110,8 @@ class CellHints(nn.Module):
         Raises:
             ValueError: The cells are not the model's parts, or a change type is unknown.
         """
-        tower, aligned = self._features["tower"].float(), self._features["aligned"].float()
+        # Behind the batch's own pairs there may be those that a loss made up.
+        tower, aligned = (self._features[name][: len(cells)].float() for name in ("tower", "aligned"))
         if cells.shape != (*tower.shape[:2], tower.shape[2] - 1):
             raise ValueError(
                 f"The hints have {cells.shape[-1]} cells a picture, the model {tower.shape[2] - 1} parts: prepare the "

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
-from ..loading import load_partial_system
+from ..loading import BROKEN, load_partial_system
 from ..processing_ssgpa import SSGPAProcessor
 from .arguments import ModelArguments
 
@@ -24,6 +24,9 @@ from .arguments import ModelArguments
 logger = logging.get_logger(__name__)
 
 PLACEHOLDER = "<image>"
+# The `trainable` of the paper's presets: a frozen vision tower, a frozen language model with its head, and all else
+# trains. What a tower of maps adds to its tower is not frozen: no checkpoint holds it.
+FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -74,16 +77,27 @@ def model_class_of(path: str | None) -> type:
 def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
     """Load a saved system, which may lack weights that are going to train.
 
+    Args:
+        arguments (`ModelArguments`): `model_name_or_path`, `model_class`, `config_overrides` and
+            `attn_implementation`.
+
     Returns:
         `tuple`: Model, processor, and the names of parameters that the checkpoint did not hold.
 
     Raises:
         ValueError: A file is missing or broken, or a weight has the wrong shape; the error names the system.
     """
+    path, overrides = arguments.model_name_or_path, {}
+    if arguments.config_overrides:
+        try:
+            overrides = _overrides(arguments.config_overrides, AutoConfig.from_pretrained(path).model_type)
+        except BROKEN as error:
+            raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
     return load_partial_system(
-        arguments.model_name_or_path,
+        path,
         model_class=model_class_of(arguments.model_class),
         attn_implementation=arguments.attn_implementation,
+        **overrides,
     )
 
 
@@ -118,6 +132,7 @@ def create_system(
     tokenizer = build_word_tokenizer(captions, arguments.prompt)
     values = _model_values(Path(arguments.model_config), tokenizer)
     try:
+        values |= _overrides(arguments.config_overrides, values["model_type"])
         config = AutoConfig.for_model(**values)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(f"{arguments.model_config}: {' '.join(str(error).split())}") from error
@@ -155,6 +170,23 @@ def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, A
         "eos_token_id": tokenizer.eos_token_id,
     }
     return values
+
+
+def _overrides(text: str | None, model_type: str) -> dict[str, Any]:
+    """Values that take the place of a configuration's own; a field of a part is refused, as is an unknown one."""
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"`config_overrides` is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")
+    known = AutoConfig.for_model(model_type).__dataclass_fields__
+    refused = [name for name in found if name not in known or name.endswith("_config") or name == "model_type"]
+    if refused:
+        raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {model_type!r}.")
+    return found
 
 
 def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> dict[str, int]:

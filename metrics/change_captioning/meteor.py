@@ -93,8 +93,9 @@ class Meteor:
 
     def _start(self) -> subprocess.Popen[bytes]:
         jar = toolkit_file(*JAR)
-        toolkit_file(*PARAPHRASES)
-        return self.java.start("-Xmx2G", "-jar", jar, "-", "-", "-stdio", "-l", "en", "-norm", folder=jar.parent)
+        # The jar's own way to this file fails where a folder's name holds a blank.
+        options = ("-stdio", "-l", "en", "-norm", "-a", toolkit_file(*PARAPHRASES))
+        return self.java.start("-Xmx2G", "-jar", jar, "-", "-", *options, folder=jar.parent)
 
     def _ask(self, lines: Iterable[str], count: int) -> list[str]:
         """Sends lines and reads `count` answers; whatever goes wrong ends the process."""

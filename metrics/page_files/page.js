@@ -3,6 +3,8 @@
 const PAGE = 60;
 const cards = JSON.parse(document.getElementById("cards").textContent);
 const field = (name) => document.getElementById(name);
+const picked = (name) => document.querySelector(`input[name=${name}]:checked`).value;
+const VERDICTS = { right: true, wrong: false, open: null };
 let limit = PAGE;
 
 function element(tag, className, text) {
@@ -41,7 +43,8 @@ function draw(card) {
   card.words.forEach(([word, known]) => caption.append(element("span", known ? "" : "absent", word), " "));
   if (!card.words.length) caption.append("(nothing)");
   const checks = element("div", "");
-  card.checks.forEach(([name, ok]) => checks.append(element("span", "check" + (ok ? "" : " bad"), (ok ? "\u2713 " : "\u2717 ") + name)));
+  const marks = { true: ["check", "\u2713 "], false: ["check bad", "\u2717 "], null: ["check open", "? "] };
+  card.checks.forEach(([name, ok]) => checks.append(element("span", marks[ok][0], marks[ok][1] + name)));
   const references = element("ul", "");
   card.references.forEach((text) => references.append(element("li", "", text)));
   box.append(head, pictures, caption, checks, references);
@@ -53,11 +56,11 @@ function chosen() {
   const low = field("low").value === "" ? -Infinity : Number(field("low").value);
   const high = field("high").value === "" ? Infinity : Number(field("high").value);
   const words = field("words").value.toLowerCase().trim();
-  const verdict = field("verdict").value;
-  const type = field("type").value;
+  const verdict = picked("verdict");
+  const type = picked("type");
   const found = cards.filter((card) =>
     (type === "" || String(card.change_type) === type) &&
-    (verdict === "" || card.right === (verdict === "right")) &&
+    (verdict === "" || card.right === VERDICTS[verdict]) &&
     100 * card[metric] >= low && 100 * card[metric] <= high &&
     (words === "" || [card.caption, card.pair_id, ...card.references].join("\n").toLowerCase().includes(words)));
   const sign = { up: 1, down: -1 }[field("order").value];
@@ -72,11 +75,20 @@ function show() {
   field("more").hidden = found.length <= limit;
 }
 
-[...new Set(cards.map((card) => String(card.change_type)))].sort().forEach((type) => {
-  const option = element("option", "", type === "null" ? "unknown" : type);
-  option.value = type;
-  field("type").append(option);
-});
+function chips(place, name, values, belongs) {
+  ["", ...values].forEach((value) => {
+    const label = element("label", "chip");
+    const input = element("input", "");
+    Object.assign(input, { type: "radio", name, value, checked: value === "" });
+    const count = value === "" ? cards.length : cards.filter((card) => belongs(card, value)).length;
+    label.append(input, element("span", "", `${value === "" ? "all" : value === "null" ? "unknown" : value} ${count}`));
+    field(place).append(label);
+  });
+}
+
+const types = [...new Set(cards.map((card) => String(card.change_type)))].sort();
+chips("types", "type", types, (card, value) => String(card.change_type) === value);
+chips("verdicts", "verdict", Object.keys(VERDICTS), (card, value) => card.right === VERDICTS[value]);
 field("filters").addEventListener("input", () => { limit = PAGE; show(); });
 field("filters").addEventListener("submit", (event) => event.preventDefault());
 field("more").addEventListener("click", () => { limit += PAGE; show(); });

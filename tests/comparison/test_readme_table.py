@@ -110,3 +110,42 @@ def test_speeds_stand_under_the_tables(report, tmp_path):
     assert "30.0 training pairs a second, 74 % of the 40.0" in text
     assert "1,234,567 parameters" in text
     assert "50.0 captions a second greedily, 12.0 with 5 beams" in text
+
+
+def test_other_blocks_stand_between_their_own_marks(report, tmp_path):
+    readme, results = tmp_path / "README.md", tmp_path / "tiny.json"
+    marks = "<!-- cost:begin -->\nold\n<!-- cost:end -->"
+    readme.write_text(f"{readme_table.BEGIN}\n{readme_table.END}\n{marks}\nbelow\n", encoding="utf-8")
+    results.write_text(json.dumps(report), encoding="utf-8")
+    stored = ROOT / "comparison" / "results" / "alignment_cost.json"
+    (tmp_path / stored.name).write_bytes(stored.read_bytes())
+    options = [str(readme), "--results", str(results)]
+    assert readme_table.main([*options, "--check"]) == 1
+    assert readme_table.main(options) == 0
+    assert readme_table.main([*options, "--check"]) == 0
+    text = readme.read_text("utf-8")
+    assert "\nold\n" not in text
+    assert cells(text, "256")[3] == "357"
+    assert text.endswith("<!-- cost:end -->\nbelow\n")
+
+
+def test_the_presets_stand_between_their_own_marks(report, tmp_path):
+    readme, results, counts = tmp_path / "README.md", tmp_path / "tiny.json", tmp_path / "parameters.json"
+    marks = "<!-- parameters:begin -->\nold\n<!-- parameters:end -->"
+    readme.write_text(f"{readme_table.BEGIN}\n{readme_table.END}\n{marks}\nbelow\n", encoding="utf-8")
+    results.write_text(json.dumps(report), encoding="utf-8")
+    one = {"parts": {"tower": {"total": 1234, "trainable": 0}}, "total": 1234, "trainable": 0, "seconds": 0.51}
+    counts.write_text(json.dumps({"parts": ["tower", "head"], "models": {"big": one}}), encoding="utf-8")
+    options = [str(readme), "--results", str(results), "--parameters", str(counts)]
+    assert readme_table.main([*options, "--check"]) == 1
+    assert readme_table.main(options) == 0
+    assert readme_table.main([*options, "--check"]) == 0
+    text = readme.read_text("utf-8")
+    assert cells(text, "parameters")[1:] == ["big, all", "big, trainable"]
+    assert cells(text, "tower")[1:] == cells(text, "**together**")[1:] == ["1,234", "0"]
+    assert "(0.5 s). From `comparison/results/parameters.json`." in text
+    assert text.endswith("<!-- parameters:end -->\nbelow\n")
+
+
+def test_the_readme_shows_the_presets():
+    assert (ROOT / "README.md").read_text("utf-8").count("<!-- parameters:") == 2

@@ -106,6 +106,7 @@ def test_scores_are_those_of_the_captions_beside_them(run, tmp_path, data):
     assert {"no_change_rate", "floors", "ceilings", "distinct_captions", "seed", "versions"} <= written.keys()
     assert (written["data"], written["split"]) == (str(data), "test")
     assert written["render_settings"] == {"seed": 3}
+    assert {"python", "ssgpa", "torch", "transformers", "pycocoevalcap", "nltk"} <= written["versions"].keys()
     assert 'always "the scene remains the same"' in written["floors"]
     throughput = written["throughput"]
     assert throughput["captions_per_second"] == pytest.approx(7 / throughput["seconds"])
@@ -165,6 +166,17 @@ def test_the_report_shows_every_pair_that_was_asked_for(run, tmp_path):
     assert f"{100 * written['scores']['total']['cider']:.1f}" in text
     (tmp_path / "out" / "x.json").unlink()
     assert_one_line_error(run("--report", str(folder)), "index.html", "--overwrite")
+
+
+def test_relations_are_judged_by_the_scenes(script, model, tmp_path, rendered, prepared_dir, own_cache, capsys):
+    paths = {"model": model, "data": prepared_dir, "output": tmp_path / "x.json", "scenes": rendered / "scenes.jsonl"}
+    words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    assert script.main([*words, *FAST]) == 0
+    found = json.loads(paths["output"].read_text(encoding="utf-8"))["diagnosis"]
+    assert found["scene"]["pairs"] == found["pairs"] == 2
+    words[-1] = str(tmp_path / "x.predictions.jsonl")
+    assert script.main([*words, *FAST, "--overwrite"]) == 2
+    assert "x.predictions.jsonl does not hold scenes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

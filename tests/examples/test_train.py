@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ssgpa.data.prepared import load_prepared
 
+from ..ssgpa_cases import NO_LOSSES
 from ..tiny_systems import tiny_config, tiny_ssgpa
 
 
@@ -160,7 +161,7 @@ def test_two_processes_share_the_batch(config, tmp_path):
         "patch_size": 8,
         "initializer_range": 0.02,
     }
-    values = tiny_config(vision_config=vision, contrast_weight=0.0, sinkhorn_iterations=10).to_diff_dict()
+    values = tiny_config(vision_config=vision, sinkhorn_iterations=10, **NO_LOSSES).to_diff_dict()
     model = tmp_path / "model.json"
     model.write_text(json.dumps(values), encoding="utf-8")
     hints = dict.fromkeys(("hint_attributes", "hint_changed", "hint_type"), 0.0)

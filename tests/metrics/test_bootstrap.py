@@ -11,8 +11,6 @@ from ssgpa.metrics.bootstrap import (
     intervals,
     resample,
 )
-from ssgpa.metrics.change_captioning.java import find_java
-from ssgpa.metrics.change_captioning.meteor import Meteor
 from ssgpa.metrics.corpus import ReferenceCorpus
 from ssgpa.metrics.report import build_report
 from ssgpa.metrics.statistics import meteor_from_sums, meteor_statistics
@@ -57,15 +55,13 @@ def test_a_drawn_set_scores_as_the_set_itself(captions, statistics):
         assert scores["cider"][number] == pytest.approx(np.mean(statistics.cider[picks]))
 
 
-@pytest.mark.skipif(find_java() is None, reason="METEOR needs Java")
-def test_meteor_from_sums_is_the_jars(captions):
+def test_meteor_from_sums_is_the_jars(captions, meteor):
     references, predictions = captions
-    with Meteor(find_java()) as meteor:
-        items = meteor_statistics(meteor.statistics_of(predictions, references))
-        total, segments = meteor.score(predictions, references)
-        part = meteor.score(predictions[:30] * 2, references[:30] * 2)[0]
-        hard = meteor.statistics_of([item[0] for item in GOLDEN["tokens"]], [item[1:] for item in GOLDEN["tokens"]])
-        corpus = ReferenceCorpus(references).statistics(predictions, meteor)
+    items = meteor_statistics(meteor.statistics_of(predictions, references))
+    total, segments = meteor.score(predictions, references)
+    part = meteor.score(predictions[:30] * 2, references[:30] * 2)[0]
+    hard = meteor.statistics_of([item[0] for item in GOLDEN["tokens"]], [item[1:] for item in GOLDEN["tokens"]])
+    corpus = ReferenceCorpus(references).statistics(predictions, meteor)
     assert meteor_from_sums(items) == pytest.approx(segments, abs=1e-9)
     assert meteor_from_sums(items.sum(axis=0, keepdims=True))[0] == pytest.approx(total, abs=1e-9)
     assert meteor_from_sums(2 * items[:30].sum(axis=0, keepdims=True))[0] == pytest.approx(part, abs=1e-9)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
+from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, read_predictions, write_results
 
 
 SETTINGS = {"model": "m", "split": "test", "num_beams": 5, "model_files": [["model.safetensors", 1, 2]]}
@@ -27,6 +27,15 @@ def test_a_line_that_was_cut_off_is_written_anew(tmp_path):
     assert log.captions == {"a": "x"}
     log.add({"b": "z"})
     assert PredictionLog(path, SETTINGS).captions == {"a": "x", "b": "z"}
+
+
+def test_two_captions_for_one_pair_are_an_error(tmp_path):
+    path = tmp_path / "x.jsonl"
+    log = PredictionLog(path, SETTINGS)
+    log.add({"a": "x", "b": "y"})
+    log.add({"b": "z"})
+    with pytest.raises(ValueError, match=r"x\.jsonl hold ids twice: 'b'"):
+        read_predictions(path)
 
 
 @pytest.mark.parametrize("change", [{"num_beams": 1}, {"model_files": [["model.safetensors", 1, 3]]}, {"more": 1}])

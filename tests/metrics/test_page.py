@@ -1,10 +1,6 @@
 import base64
 import io
-import json
 import re
-import shutil
-import subprocess
-from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -18,8 +14,9 @@ from ssgpa.metrics.page import write_page
 from ssgpa.metrics.plots import Bar, draw_bars, draw_histogram
 from ssgpa.metrics.report import build_report
 
+from .browser import CHROMIUM, Browser
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
 EVIL = "the </script><script>document.title = 'evil'</script> <b>cube</b> moved"
 COLORS = ("red", "green", "blue", "gray")
 
@@ -127,7 +124,10 @@ def test_cards():
 def test_missing_relations_are_wrong_where_all_references_use_one():
     row = {"pair_id": "a", "change_type": "move", "captions": ["the red cube behind the ball moved"]}
     assert describe_pairs([row], {"a": "the red cube moved"})[0]["checks"][-1] == ["relation", False]
-    assert describe_pairs([row], {"a": "the red cube behind the sphere moved"})[0]["checks"][-1] == ["relation", True]
+    found = describe_pairs([row], {"a": "the red cube behind the sphere moved"})[0]
+    assert (found["checks"][-1], found["right"]) == (["relation", True], True)
+    found = describe_pairs([row], {"a": "the red cube left of the sphere moved"})[0]
+    assert (found["checks"][-1], found["right"]) == (["relation", None], None)
 
 
 def test_pairs_of_every_type_are_chosen():
@@ -171,6 +171,9 @@ def test_the_page_needs_nothing_else(page, results):
     rates = dict(reader.tables["rates"])
     assert rates["right change type"] == f"{100 * results['change_type_accuracy']['changed']:.1f}"
     assert rates["color right, where named"] == f"{100 * results['diagnosis']['attributes']['color']['right']:.1f}"
+    counts = dict(reader.tables["counts"])
+    assert counts["changed pairs"] == str(results["diagnosis"]["pairs"])
+    assert counts["by the references: relation used"] == str(results["diagnosis"]["relations"]["used"])
     assert reader.tables["comparison"][1][:2] == ["total", "BLEU-1"]
     assert ["model", "runs/<b>model</b>"] in reader.tables["facts"]
 
@@ -201,75 +204,73 @@ def test_histogram_counts_every_value():
     assert (counts[0], counts[10], counts[-1]) == (2, 1, 2)
 
 
-STEPS = """
-const seen = {};
-const set = (id, value) => {
-  const input = document.getElementById(id);
-  if (input.type === "checkbox") input.checked = value; else input.value = value;
-  input.dispatchEvent(new Event("input", { bubbles: true }));
-  return [...document.querySelectorAll(".card")];
-};
-const pairs = (found) => found.map((card) => card.dataset.pair);
-seen.all = pairs(set("type", ""));
-seen.types = [...document.querySelectorAll("#type option")].map((option) => option.value);
-seen.color = pairs(set("type", "color"));
-seen.evil = document.querySelector('[data-pair="05"] .caption')?.textContent ?? null;
-set("type", "");
-seen.right = pairs(set("verdict", "right"));
-seen.green = document.querySelectorAll(".card.right").length;
-seen.wrong = pairs(set("verdict", "wrong"));
-seen.struck = [...document.querySelectorAll('[data-pair="00"] .absent')].map((word) => word.textContent);
-set("verdict", "");
-set("metric", "rouge_l");
-seen.best = pairs(set("low", "99.5"));
-seen.count = document.getElementById("count").textContent;
-set("low", "");
-seen.worstFirst = pairs(set("order", "up"));
-seen.found = pairs(set("words", "Purple CUBE"));
-set("words", "");
-const map = document.querySelector(".map");
-seen.loaded = [...document.images].every((image) => image.complete && image.naturalWidth > 0);
-seen.mapWide = map.getBoundingClientRect().width === map.previousSibling.getBoundingClientRect().width;
-seen.mapShown = getComputedStyle(map).display;
-set("maps", false);
-seen.mapHidden = getComputedStyle(document.querySelector(".map")).display;
-seen.title = document.title;
-document.body.replaceChildren(Object.assign(document.createElement("pre"), { id: "seen" }));
-document.getElementById("seen").textContent = JSON.stringify(seen);
-"""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with Browser(CHROMIUM, tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-def test_in_a_browser(page, tmp_path):
-    driven = tmp_path / "driven.html"
-    script = f'<script>window.addEventListener("load", () => {{{STEPS}}});</script></body>'
-    driven.write_text(page.read_text(encoding="utf-8").replace("</body>", script), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    done = subprocess.run(
-        [BROWSER, *options, "--virtual-time-budget=5000", "--dump-dom", driven.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    seen = json.loads(unescape(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL).group(1)))
+@pytest.fixture
+def opened_page(browser, page):
+    browser.open(page.as_uri())
+    return browser
+
+
+def seen(browser):
+    """Pair ids of the cards that are shown, in their order."""
+    return browser.evaluate("[...document.querySelectorAll('.card')].map((card) => card.dataset.pair)")
+
+
+def test_clicks_on_filters_filter(opened_page):
     cards = {card["pair_id"]: card for card in describe_pairs(ROWS, SAID)}
     shown = [ROWS[index]["pair_id"] for index in choose_pairs(ROWS, 16)]
-    assert seen["all"] == shown
-    assert seen["types"] == ["", "color", "drop", "move", "none"]
-    assert seen["color"] == [name for name in shown if cards[name]["change_type"] == "color"]
-    assert seen["right"] == [name for name in shown if cards[name]["right"]]
-    assert seen["green"] == len(seen["right"])
-    assert sorted(seen["right"] + seen["wrong"]) == shown
-    assert seen["best"] == [name for name in shown if cards[name]["rouge_l"] > 0.995]
-    assert seen["count"] == f"{len(seen['best'])} of 16 pairs"
-    assert [cards[name]["rouge_l"] for name in seen["worstFirst"]] == sorted(cards[name]["rouge_l"] for name in shown)
-    assert sorted(seen["found"]) == [name for name in shown if "purple" in SAID[name]]
-    assert seen["loaded"]
-    assert seen["mapWide"]
-    assert seen["mapShown"] == "block"
-    assert seen["mapHidden"] == "none"
+    assert seen(opened_page) == shown
+    opened_page.click("#types .chip:nth-child(2)")
+    color = [name for name in shown if cards[name]["change_type"] == "color"]
+    assert seen(opened_page) == color
+    assert opened_page.text("#types .chip:nth-child(2)") == f"color {len(color)}"
+    opened_page.click("#verdicts .chip:nth-child(3)")
+    assert seen(opened_page) == [name for name in color if cards[name]["right"] is False]
+    opened_page.click("#types .chip:first-child")
+    wrong = [name for name in shown if cards[name]["right"] is False]
+    assert seen(opened_page) == wrong
+    assert opened_page.evaluate("document.querySelectorAll('.card.wrong').length") == len(wrong)
+    opened_page.click("#verdicts .chip:nth-child(2)")
+    assert seen(opened_page) == [name for name in shown if cards[name]["right"]]
+    opened_page.click("#verdicts .chip:first-child")
+    opened_page.click("#low")
+    opened_page.type("60")
+    best = [name for name in shown if 100 * cards[name]["cider"] >= 60]
+    assert 0 < len(best) < len(shown)
+    assert seen(opened_page) == best
+    assert opened_page.text("#count") == f"{len(best)} of 16 pairs"
+
+
+def test_words_order_and_maps(opened_page):
+    cards = {card["pair_id"]: card for card in describe_pairs(ROWS, SAID)}
+    opened_page.choose("#order", "up")
+    scores = [cards[name]["cider"] for name in seen(opened_page)]
+    assert len(scores) == 16
+    assert scores == sorted(scores)
+    opened_page.click("#words")
+    opened_page.type("Purple CUBE")
+    assert seen(opened_page)
+    assert all("purple" in SAID[name] for name in seen(opened_page))
+    shown = "getComputedStyle(document.querySelector('.map')).display"
+    assert opened_page.evaluate(shown) == "block"
+    opened_page.click("#maps")
+    assert opened_page.evaluate(shown) == "none"
+
+
+def test_pictures_maps_and_colours(opened_page):
+    loaded = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
+    assert opened_page.evaluate(loaded)
+    width = "(place) => document.querySelector(place).getBoundingClientRect().width"
+    assert opened_page.evaluate(f"({width})('.map') === ({width})('.picture')")
+    struck = "[...document.querySelectorAll('[data-pair=\"00\"] .absent')].map((word) => word.textContent)"
+    assert opened_page.evaluate(struck) == ["large", "purple"]
     # The caption that ends a script is text and nothing else.
-    assert "evil" not in seen["title"]
-    assert "05" not in shown or "document.title" in seen["evil"]
-    assert "00" not in shown or seen["struck"] == ["large", "purple"]
+    assert "evil" not in opened_page.evaluate("document.title")
+    assert "document.title" in opened_page.text('[data-pair="05"] .caption')

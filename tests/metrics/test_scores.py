@@ -232,6 +232,19 @@ def test_reference_corpus_equals_pycocoevalcap(kind):
     assert {"bleu_4", "rouge_l", "cider", "n_items", "empty_predictions"} <= found.keys()
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_best_constant_is_the_best_of_all(seed):
+    references, predictions = random_captions(40, seed=seed)
+    corpus = ReferenceCorpus(list(references.values()))
+    # Words said twice are what CIDEr-D clips, so that the bound and the score differ.
+    captions = [*predictions.values(), *(f"{text} {text}" for text in predictions.values()), ""]
+    best, score = corpus.best_constant(captions)
+    scores = {text: corpus.score([text] * 40)["cider"] for text in captions}
+    assert scores[best] == pytest.approx(max(scores.values()), abs=1e-12)
+    assert score == pytest.approx(scores[best], abs=1e-9)
+    assert corpus.best_constant([""]) is None
+
+
 def test_speed():
     references, predictions = random_captions(2000, references=11)
     score_captions({"a": ["b"]}, {"a": "b"}, **PLAIN)

@@ -100,3 +100,17 @@ def test_shipped_configurations_parse(path):
     assert data.data_dir
     assert arguments.output_dir
     assert bool(model.model_config) != bool(model.model_name_or_path)
+
+
+def test_a_base_gives_what_the_file_leaves_out(tmp_path, write):
+    (tmp_path / "base.yaml").write_text("seed: 3\nmax_steps: 9\nconfig_overrides: {a: 1, b: 2}\n", encoding="utf-8")
+    words = yaml_to_arguments(write("base: base.yaml\nmax_steps: 4\nconfig_overrides: {b: 3}\n"))
+    assert words == ["--seed=3", "--max_steps=4", '--config_overrides={"a": 1, "b": 3}']
+
+
+def test_bases_that_are_missing_or_circular_are_named(tmp_path, write):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        yaml_to_arguments(write("base: nowhere.yaml\n"))
+    (tmp_path / "other.yaml").write_text("base: run.yaml\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run\.yaml: is its own"):
+        yaml_to_arguments(write("base: other.yaml\n"))

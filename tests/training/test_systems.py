@@ -69,6 +69,45 @@ def test_bad_model_configurations_are_named(tmp_path, text, error):
         create_system(ModelArguments(model_config=str(path)), CAPTIONS)
 
 
+def test_overrides_change_numbers_of_a_configuration(make_system):
+    model, _ = make_system(config_overrides='{"fusion_layers": 0, "centering": 1.0}')
+    assert len(model.model.change_fusion_adapter.layers) == 0
+    assert model.model.alignment.centering == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{", "no JSON"),
+        ("[1]", r"\[1\]"),
+        ('{"fusion_layer": 1}', "fusion_layer"),
+        ('{"vision_config": {}}', "vision_config"),
+        ('{"model_type": "llama"}', "model_type"),
+        ('{"fusion_layers": "two"}', "fusion_layers"),
+        ('{"centering": 2.0}', "centering"),
+    ],
+)
+def test_bad_overrides_are_named(make_system, text, named):
+    with pytest.raises(ValueError, match=named):
+        make_system(config_overrides=text)
+
+
+def test_overrides_of_a_saved_system_add_parts_that_train(make_system, tmp_path):
+    model, processor = make_system(config_overrides='{"fusion_layers": 0}')
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    path = str(tmp_path)
+    overrides = '{"fusion_layers": 1, "centering": 0.25}'
+    loaded, _, missing = load_system(ModelArguments(model_name_or_path=path, config_overrides=overrides))
+    assert loaded.model.alignment.centering == 0.25
+    assert {name.split(".")[1] for name in missing} == {"change_fusion_adapter"}
+    kept = dict(model.named_parameters())
+    shared = [name for name, _ in loaded.named_parameters() if name not in missing]
+    assert all(torch.equal(loaded.get_parameter(name), kept[name]) for name in shared)
+    with pytest.raises(ValueError, match="fusion_layer'"):
+        load_system(ModelArguments(model_name_or_path=path, config_overrides='{"fusion_layer": 1}'))
+
+
 def test_picture_size_needs_two_numbers(model_config):
     with pytest.raises(ValueError, match="image_size"):
         create_system(ModelArguments(model_config=str(model_config), image_size=[32]), CAPTIONS)

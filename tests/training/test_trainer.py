@@ -22,7 +22,7 @@ from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
-from ..ssgpa_cases import TOKENS, wake
+from ..ssgpa_cases import LOSSES, NO_LOSSES, TOKENS, wake
 from ..tiny_systems import tiny_config
 
 
@@ -83,7 +83,8 @@ def test_resumed_run_equals_the_uninterrupted_one(make_trainer, options, step):
     whole.train()
     resumed = make_trainer("resumed", **options)
     resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-{step}")
-    for name in ("loss", "grad_norm", "loss_parts/contrast", "loss_parts/hint_type"):
+    parts = (f"loss_parts/{part}" for part in (*LOSSES, "hint_type"))
+    for name in ("loss", "grad_norm", *parts):
         wanted = logged(whole, name)
         assert list(wanted) == [1, 2, 3, 4, 5, 6]
         assert logged(resumed, name) == pytest.approx(wanted, abs=1e-6)
@@ -105,7 +106,8 @@ def test_accumulated_batches_equal_one_large_batch(make_trainer, make_system):
         set_seed(0)
         model, processor = make_system()
         set_trainable(model, [r"^(?!model\.vision_tower\.tower)"], set())
-        model.contrast.weight = 0.0
+        # What is drawn or averaged over a micro-batch's pairs is another in each.
+        model.contrast.weight, model.loss_weights = 0.0, dict.fromkeys(model.loss_weights, 0.0)
         sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation}
         trainer = make_trainer(f"by-{size}", (model, processor), swap=False, optim="sgd", **sizes, **HINTS)
         trainer.train()
@@ -134,7 +136,7 @@ def test_parts_in_the_log_add_up_to_the_loss(make_trainer, options):
     assert len(entries) == 6 // options.get("logging_steps", 1)
     for entry in entries:
         parts = {name: value for name, value in entry.items() if name.startswith("loss_parts/")}
-        assert set(parts) == {f"loss_parts/{name}" for name in ("caption", "contrast", *HINTS)}
+        assert set(parts) == {f"loss_parts/{name}" for name in (*LOSSES, *HINTS)}
         assert sum(parts.values()) == pytest.approx(entry["loss"], rel=1e-5)
         assert 0 < entry["fusion_gate"] < 1
 
@@ -228,9 +230,9 @@ def test_picture_that_is_no_number_is_named(make_trainer):
 
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_with_hints(prepared_dir, tmp_path):
-    """A tower without batch statistics and no contrast: no term mixes pairs."""
+    """A tower without batch statistics and the caption's loss alone: no term mixes pairs."""
     vision = TOKENS | {"model_type": "vit", "image_size": [32, 48]}
-    values = tiny_config(vision_config=vision, part_grid=[4, 6], contrast_weight=0.0, sinkhorn_iterations=10)
+    values = tiny_config(vision_config=vision, part_grid=[4, 6], sinkhorn_iterations=10, **NO_LOSSES)
     model = tmp_path / "model.json"
     model.write_text(json.dumps(values.to_diff_dict()), encoding="utf-8")
     paths = {"model_config": str(model), "data_dir": str(prepared_dir), "image_size": [32, 48]}
@@ -284,6 +286,19 @@ def test_evaluation_writes_what_it_logs(make_trainer, splits, tmp_path):
     assert logged(trainer, "eval_changed_cider") == {2: record["scores"]["changed"]["cider"]}
     assert logged(trainer, "eval_no_change_on_changed") == {2: record["no_change_rate"]["changed"]}
     assert trainer.model.training
+
+
+def test_evaluation_starts_no_java(make_trainer, monkeypatch, tmp_path):
+    """Whatever Java there is: one evaluation after the other must not wait for METEOR."""
+    monkeypatch.setattr("ssgpa.metrics.change_captioning.scorer.find_java", pytest.fail)
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: started.append(args))
+    metrics = make_trainer(generation_max_new_tokens=4).evaluate()
+    assert not started
+    assert "eval_total_cider" in metrics
+    assert "eval_total_meteor" not in metrics
+    record = json.loads((tmp_path / "run" / "evaluations" / "eval-000000.json").read_text(encoding="utf-8"))
+    assert record["scores"]["total"]["meteor_reason"] == "METEOR was not asked for."
 
 
 def test_label_smoothing_is_refused(make_trainer):

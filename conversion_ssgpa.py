@@ -1,0 +1,177 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What SSGPA takes over from an InstructBLIP or a BLIP-2 checkpoint: sizes and weights, every one of them or none."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
+from transformers.configuration_utils import PreTrainedConfig
+
+from .configuration_ssgpa import SSGPAConfig
+
+
+# Where the weights go. Both families name their parts alike, and a causal language model keeps all but its head under
+# `model`.
+KEY_MAP = {
+    "vision_model.": "model.vision_tower.tower.",
+    "qformer.": "model.connector.qformer.",
+    "query_tokens": "model.connector.query_tokens",
+    "language_projection.": "model.connector.language_projection.",
+    "language_model.model.": "model.language_model.",
+    "language_model.lm_head.": "lm_head.",
+}
+# What no such checkpoint holds.
+NEW_PARTS = ("model.change_fusion_adapter.", "model.alignment.", "model.connector.global_projection.", "contrast.")
+SUB_CONFIGS = ("vision_config", "qformer_config", "text_config")
+TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+MAX_NAMED = 8
+
+
+def read_source(
+    pretrained: str | os.PathLike | PreTrainedModel,
+    model_class: type[PreTrainedModel],
+    dtype: torch.dtype | str = "auto",
+    revision: str | None = None,
+) -> PreTrainedModel:
+    """Read a checkpoint with Transformers' own class, which knows the older layouts of its files.
+
+    Args:
+        pretrained (`str`, `os.PathLike` or `PreTrainedModel`): Id on the Hub, folder, or the model itself.
+        model_class (`type`): `InstructBlipForConditionalGeneration` or `Blip2ForConditionalGeneration`.
+        dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is its
+            own.
+        revision (`str`, *optional*): Commit, for an id.
+
+    Returns:
+        `PreTrainedModel`: A `model_class`.
+
+    Raises:
+        ValueError: It is of another family, its language model is an encoder-decoder, or the files do not hold just
+            the model's weights; the error names them.
+        OSError: There is no such checkpoint in safetensors.
+    """
+    if isinstance(pretrained, PreTrainedModel):
+        _check_family(pretrained.config, model_class, type(pretrained).__name__)
+        return pretrained
+    name = os.fspath(pretrained)
+    _check_family(AutoConfig.from_pretrained(name, revision=revision), model_class, name)
+    source, report = model_class.from_pretrained(
+        name,
+        dtype=dtype,
+        revision=revision,
+        use_safetensors=True,
+        output_loading_info=True,
+        # Their error names no weight.
+        ignore_mismatched_sizes=True,
+    )
+    check_weights(report, name)
+    return source
+
+
+def _check_family(config: PreTrainedConfig, model_class: type[PreTrainedModel], name: str) -> None:
+    expected = model_class.config_class.model_type
+    if config.model_type != expected:
+        raise ValueError(
+            f"{name} is of type {config.model_type!r}, not {expected!r}: `from_instructblip` reads InstructBLIP, "
+            "`from_blip2` reads BLIP-2."
+        )
+    if config.text_config.is_encoder_decoder:
+        raise ValueError(
+            f"{name} has the encoder-decoder {config.text_config.model_type!r} for a language model, and SSGPA needs "
+            "a decoder. Take InstructBLIP with Vicuna, such as Salesforce/instructblip-vicuna-7b, or BLIP-2 with OPT, "
+            "such as Salesforce/blip2-opt-2.7b."
+        )
+
+
+def convert_config(source: PreTrainedConfig, **fields: Any) -> SSGPAConfig:
+    """Sizes of the parts that are taken over, and SSGPA's own.
+
+    Args:
+        source (`PreTrainedConfig`): Configuration of an InstructBLIP or BLIP-2.
+        **fields: Fields of [`SSGPAConfig`]; they win.
+
+    Returns:
+        `SSGPAConfig`: The configuration.
+
+    Raises:
+        ValueError: The placeholder's id is not known or has no embedding, or the Q-Former does not know an id of its
+            instruction.
+    """
+    parts = {name: getattr(source, name).to_dict() for name in SUB_CONFIGS}
+    taken = {"num_query_tokens": source.num_query_tokens, "image_token_id": source.image_token_index}
+    values = parts | taken | fields
+    if values["image_token_id"] is None:
+        raise ValueError(
+            "The checkpoint does not tell its placeholder's id: give `image_token_id`, the tokenizer's id of <image>."
+        )
+    config = SSGPAConfig(**values)
+    if not 0 <= config.image_token_id < config.text_config.vocab_size:
+        raise ValueError(
+            f"`image_token_id` {config.image_token_id} is none of the language model's "
+            f"{config.text_config.vocab_size} tokens."
+        )
+    _check_instruction(config)
+    return config
+
+
+def _check_instruction(config: SSGPAConfig) -> None:
+    ids, qformer = config.qformer_input_ids, config.qformer_config
+    if ids is None or qformer is None:
+        return
+    room = qformer.max_position_embeddings
+    if not 0 < len(ids) <= room or not all(0 <= number < qformer.vocab_size for number in ids):
+        raise ValueError(
+            f"`qformer_input_ids` must be 1 to {room} of the Q-Former's {qformer.vocab_size} tokens, got {ids}."
+        )
+
+
+def convert_weights(source: PreTrainedModel) -> dict[str, Tensor]:
+    """The checkpoint's weights under SSGPA's names; the tensors are not copied.
+
+    Raises:
+        ValueError: SSGPA has no place for a weight; the error names it.
+    """
+    names = {name: convert_key(name) for name in source.state_dict()}
+    homeless = [name for name, converted in names.items() if converted is None]
+    if homeless:
+        raise ValueError(f"SSGPA has no place for {_listed(homeless)} of {type(source).__name__}.")
+    return {names[name]: tensor for name, tensor in source.state_dict().items()}
+
+
+def convert_key(name: str) -> str | None:
+    """SSGPA's name of a weight of InstructBLIP or BLIP-2, None where it has none."""
+    for prefix, converted in KEY_MAP.items():
+        if name.startswith(prefix):
+            return converted + name.removeprefix(prefix)
+    return None
+
+
+def check_weights(report: Mapping[str, Iterable], name: str, new: tuple[str, ...] = ()) -> None:
+    """Refuse weights that do not fit a model one to one.
+
+    Args:
+        report (`Mapping`): Transformers' loading info.
+        name (`str`): The checkpoint, for the error.
+        new (`tuple[str, ...]`, *optional*): How the names of weights begin that need not be there.
+
+    Raises:
+        ValueError: Weights are missing, left over or of another shape; the error names them.
+    """
+    wrong = {
+        "missing": [key for key in report["missing_keys"] if not key.startswith(new)],
+        "without a place": report["unexpected_keys"],
+        "of another shape": [key for key, *_ in report["mismatched_keys"]],
+    }
+    told = [f"{what}: {_listed(keys)}" for what, keys in wrong.items() if keys]
+    if told:
+        raise ValueError(f"{name} does not fit: {'; '.join(told)}.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = sorted(names)
+    rest = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + rest
