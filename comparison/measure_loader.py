@@ -144,8 +144,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rows = rows.select(range(min(options.pairs, len(rows))))
     dataset: PairDataset | PairStream = PairDataset(rows, processor, seed=options.seed)
     if options.streaming:
-        stream = load_prepared(data, streaming=True)["train"].take(len(rows))
-        dataset = PairStream(stream, processor, seed=options.seed)
+        dataset = PairStream(load_prepared(data, streaming=True)["train"], processor, seed=options.seed)
     collate, bare = PairCollator(processor), BarePictures(rows, options.side)
     figures = {}
     for workers in options.workers:

@@ -50,7 +50,7 @@ def parse_json(content: bytes, where: str) -> Any:
     """
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not valid JSON: {error}") from error
 
 

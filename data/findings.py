@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .schema import NO_CHANGE
+
 
 NAMED = 5
 
@@ -32,6 +34,7 @@ class Findings:
         read: Pairs found in each split, before any was left out.
         equal: Groups of pictures of different scenes with the same bytes, by name.
         leaks: Those groups that lie in more than one split, and single pictures that several splits use.
+        still: Pairs with the same picture twice, though no type says that nothing changed.
     """
 
     skip_faulty: bool = False
@@ -41,6 +44,7 @@ class Findings:
     read: dict[str, int] = field(default_factory=dict)
     equal: list[list[str]] = field(default_factory=list)
     leaks: list[list[str]] = field(default_factory=list)
+    still: list[str] = field(default_factory=list)
     _seen: dict[bytes, dict[str, tuple[str, str]]] = field(default_factory=dict, repr=False)
 
     def note(self, what: str, names: Iterable[str] = ()) -> None:
@@ -50,7 +54,9 @@ class Findings:
 
     def blame(self, place: str, reason: str) -> None:
         """Remember that the pair at `place` cannot be used."""
-        self.faulty.setdefault(place, reason)
+        known = self.faulty.setdefault(place, reason)
+        if reason not in known:
+            self.faulty[place] = f"{known}; {reason}"
 
     def leak(self, name: str) -> None:
         """Remember that several splits use a picture."""
@@ -61,9 +67,17 @@ class Findings:
         """Whether the pair at `place` is left out."""
         return place in self.faulty or place in self.omitted
 
-    def see(self, content: bytes, name: str, scene_id: str, split: str) -> None:
-        """Remember a picture's content, to find equal ones."""
-        self._seen.setdefault(hashlib.sha256(content).digest(), {})[name] = (scene_id, split)
+    def see(self, content: bytes, name: str, scene_id: str, split: str) -> bytes:
+        """Remember a picture's content, to find equal ones, and return its digest."""
+        digest = hashlib.sha256(content).digest()
+        self._seen.setdefault(digest, {})[name] = (scene_id, split)
+        return digest
+
+    def compare(self, place: str, digests: Iterable[bytes | None], change_type: str | None) -> None:
+        """Remember the pair at `place` if its two pictures are equal and should not be; None is a picture not seen."""
+        before, after = digests
+        if before is not None and before == after and change_type != NO_CHANGE:
+            self.still.append(place)
 
     def settle(self, where: str) -> None:
         """Sort out what was seen; the reader calls it at the end.
@@ -84,7 +98,7 @@ class Findings:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for `prepared.json`."""
-        return {name: getattr(self, name) for name in ("notes", "faulty", "read", "equal", "leaks")}
+        return {name: getattr(self, name) for name in ("notes", "faulty", "read", "equal", "leaks", "still")}
 
     def lines(self) -> list[str]:
         """Lines of text about all that is worth a look."""
@@ -96,6 +110,8 @@ class Findings:
             if groups:
                 listed = name_some(" = ".join(group[:NAMED]) for group in groups)
                 lines.append(f"{len(groups):,} groups of pictures {what}: {listed}")
+        if self.still:
+            lines.append(f"{len(self.still):,} pairs show the same picture twice: {name_some(self.still)}")
         return lines
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
 from .prepared import CARD, MARKER, check_prepared
 
 
 FILES = "data/*.parquet"
+# The base of all errors of the HTTP library that the Hub's client uses, whichever that is.
+HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 
 
 def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> str:
@@ -27,16 +30,20 @@ def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> st
 
     Raises:
         FileNotFoundError: If the folder was not prepared or lacks a file.
+        OSError: If the Hub cannot be reached or refuses.
     """
     check_prepared(folder)
     api = HfApi()
-    url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    api.upload_folder(
-        repo_id=repo_id,
-        repo_type="dataset",
-        folder_path=folder,
-        allow_patterns=[CARD, MARKER, FILES],
-        delete_patterns=[FILES],
-        commit_message="Upload pairs of pictures with captions of what changed",
-    )
+    try:
+        url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            allow_patterns=[CARD, MARKER, FILES],
+            delete_patterns=[FILES],
+            commit_message="Upload pairs of pictures with captions of what changed",
+        )
+    except HTTP_ERROR as error:
+        raise OSError(f"{repo_id}: the upload of {folder} failed: {error}") from error
     return str(url)

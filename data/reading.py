@@ -71,32 +71,34 @@ def place_of(split: str, pair_id: str) -> str:
     return f"{split}, pair {pair_id!r}"
 
 
-def clean_captions(
-    captions: Any, where: str, findings: Findings, place: str, dropped: list[str] | None = None
-) -> list[str]:
+def strip_captions(captions: Any, where: str) -> list[str]:
     """Strip captions and leave out those without a letter or digit.
+
+    Raises:
+        ValueError: If it is no list of strings, naming `where`.
+    """
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise ValueError(f"{where}: expected a list of captions, found {captions!r:.80}")
+    return [caption.strip() for caption in captions if any(map(str.isalnum, caption))]
+
+
+def clean_captions(captions: Any, where: str, findings: Findings, place: str) -> list[str]:
+    """Strip captions; empty ones, or none at all, are a fault of the pair.
 
     Args:
         captions: What the file holds.
         where: File and entry, for errors.
-        findings: Gets a fault of the pair if a caption is empty, or all are.
+        findings: Gets the fault.
         place: Split and pair, for `findings`.
-        dropped: Gets `where` once for each empty caption instead, where a release is known to have such.
 
     Raises:
         ValueError: If it is no list of strings.
     """
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise ValueError(f"{where}: expected a list of captions, found {captions!r:.80}")
-    short = where.rpartition("/")[2]
-    kept = [caption.strip() for caption in captions if any(map(str.isalnum, caption))]
-    empty = len(captions) - len(kept)
-    if dropped is not None:
-        dropped += [where] * empty
-    elif empty:
-        findings.blame(place, f"{short}: {empty} of {len(captions)} captions empty")
-    if not kept:
+    kept, short = strip_captions(captions, where), where.rpartition("/")[2]
+    if not captions:
         findings.blame(place, f"{short}: there is no caption")
+    elif len(kept) < len(captions):
+        findings.blame(place, f"{short}: {len(captions) - len(kept)} of {len(captions)} captions empty")
     return kept
 
 
@@ -132,23 +134,29 @@ class PictureCheck:
         self.shared = shared
         self.split_of: dict[str, str] = {}
         self.faults: dict[str, str | None] = {}
+        self.digests: dict[str, bytes] = {}
 
-    def __call__(self, name: str, pair: Pair, split: str) -> dict[str, Any]:
-        """The cell of an image column; a fault is laid to the pair.
+    def __call__(self, pair: Pair, split: str) -> dict[str, dict[str, Any]]:
+        """The cells of the image columns; a fault is laid to the pair.
 
         Raises:
             ValueError: If the name leads out of the folder, or another split uses the picture.
         """
-        place = place_of(split, pair.pair_id)
+        names = {"before": pair.before, "after": pair.after}
+        for name in names.values():
+            self._check(name, pair.scene_id, split, place_of(split, pair.pair_id))
+        self.findings.compare(place_of(split, pair.pair_id), map(self.digests.get, names.values()), pair.change_type)
+        return {side: {"path": str(self.folder / name), "bytes": None} for side, name in names.items()}
+
+    def _check(self, name: str, scene_id: str, split: str, place: str) -> None:
         if self.split_of.setdefault(name, split) != split:
             if not self.shared:
                 raise ValueError(f"{self.folder}: {name} is used in {self.split_of[name]} and in {place}")
             self.findings.leak(name)
         if name not in self.faults:
-            self.faults[name] = self._fault(name, pair.scene_id, split, place)
+            self.faults[name] = self._fault(name, scene_id, split, place)
         if self.faults[name]:
             self.findings.blame(place, self.faults[name])
-        return {"path": str(self.folder / name), "bytes": None}
 
     def _fault(self, name: str, scene_id: str, split: str, place: str) -> str | None:
         try:
@@ -160,7 +168,7 @@ class PictureCheck:
         if not self.verify:
             return None
         content = path.read_bytes()
-        self.findings.see(content, name, scene_id, split)
+        self.digests[name] = self.findings.see(content, name, scene_id, split)
         try:
             check_picture_bytes(content, name)
         except ValueError as error:
@@ -194,9 +202,7 @@ def build_splits(
     for split in SPLITS:
         found = pairs.get(split, ())
         findings.read[split] = len(found)
-        checked = [
-            (pair, {side: check(getattr(pair, side), pair, split) for side in ("before", "after")}) for pair in found
-        ]
+        checked = [(pair, check(pair, split)) for pair in found]
         rows[split] = [
             {**vars(pair), **pictures}
             for pair, pictures in checked

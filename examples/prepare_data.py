@@ -15,7 +15,7 @@ With hints for training about what each cell of a grid of 10 rows and 15 columns
     python examples/prepare_data.py --dataset clevr_change --source clevr_large --output_dir prepared/hints \
         --hint_grid 10 15
 
-From any other set that has a reader (README.md lists their layouts), and on to the Hub:
+From any other set that has a reader (docs/data.md has their layouts), and on to the Hub:
 
     python examples/prepare_data.py --dataset spot_the_diff_single --source spot-the-diff/data --output_dir spot
     python examples/prepare_data.py --dataset own --source my_pairs --output_dir prepared/mine \
@@ -30,11 +30,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import validate_repo_id
 
 from ssgpa.command_line import OneLineParser, report_error
 from ssgpa.data.card import write_card
-from ssgpa.data.checks import read_json_object
+from ssgpa.data.checks import inner_file, read_json_object
 from ssgpa.data.clevr_change.hints import add_cell_hints
 from ssgpa.data.clevr_change.layout import SETTINGS
 from ssgpa.data.clevr_change.reader import CLEVR_CHANGE
@@ -90,12 +90,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def source_of(arguments: argparse.Namespace) -> tuple[Source, dict[str, Any]]:
     """The data set, and the settings of its rendering where it was rendered; then nothing published counts."""
-    source, settings = READERS[arguments.dataset], Path(arguments.source) / SETTINGS
-    if not settings.is_file():
+    source, folder = READERS[arguments.dataset], Path(arguments.source)
+    if not (folder / SETTINGS).is_file():
         return source, {}
     title = f"Rendered scenes in the layout of {source.title}"
     return replace(source, title=title, counts=None, url="", citation=""), {
-        "render_settings": read_json_object(settings)
+        "render_settings": read_json_object(inner_file(folder, SETTINGS))
     }
 
 
@@ -103,6 +103,8 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     """Read, check and write the data set, and return lines about what was found."""
     output, findings = Path(arguments.output_dir), Findings(skip_faulty=arguments.skip_faulty)
     check_target(output, arguments.overwrite)
+    if arguments.push_to_hub:
+        validate_repo_id(arguments.push_to_hub)
     source, facts = source_of(arguments)
     try:
         dataset = source.load(arguments.source, findings)
@@ -125,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join([f"{arguments.output_dir}:", *lines]))
         if arguments.push_to_hub:
             print(push_prepared(arguments.output_dir, arguments.push_to_hub, arguments.private))
-    except (HfHubHTTPError, ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         return report_error("prepare_data.py", error)
     return 0
 

@@ -54,8 +54,10 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
         )
     if not arguments.streaming:
         return load_prepared(data_dir)
-    texts = load_prepared(data_dir, columns=["pair_id", "captions", "change_type"], splits=["train"])
-    return DatasetDict(texts | load_prepared(data_dir, splits=["validation"]))
+    columns = ["pair_id", "captions", "change_type"]
+    texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
+    train = Dataset.from_list(list(texts), features=texts.features)
+    return DatasetDict({"train": train, **load_prepared(data_dir, splits=["validation"])})
 
 
 def training_pairs(
@@ -72,7 +74,7 @@ def training_pairs(
             seed=seed,
         )
     stream = load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
-    return PairStream(stream.take(len(rows)), processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed)
+    return PairStream(stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed)
 
 
 def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
@@ -83,6 +85,8 @@ def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningAr
         raise ValueError("--streaming has no end; say where to stop with --max_steps.")
     if data_arguments.distractor_swap or data_arguments.cache_pictures:
         raise ValueError("--streaming keeps no pictures: leave out --distractor_swap and --cache_pictures.")
+    if data_arguments.max_train_pairs is not None:
+        raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
     arguments.accelerator_config.dispatch_batches = False
 
 

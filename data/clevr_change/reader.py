@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_captions, inner_file, read_json_object
-from ..findings import Findings
-from ..reading import Pair, Source, build_splits
+from ..checks import inner_file, read_json_object
+from ..findings import Findings, name_some
+from ..reading import Pair, Source, build_splits, clean_captions, place_of
 from ..schema import NO_CHANGE
 from .geometry import CHANGE_TYPES
 from .layout import CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS, SPLITS, TYPE_MAPPING, VIEWS, image_name
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 SPLIT_KEYS = {"train": "train", "validation": "val", "test": "test"}
-NAMED = 5
 
 _CAPTION_KEY = re.compile(r"CLEVR_default_(\d{6})\.png")
 _TYPE_ENTRY = re.compile(r"(\d{6})\.png")
@@ -35,14 +34,13 @@ def _index(pattern: re.Pattern[str], name: Any, path: Path) -> int:
     return int(match[1])
 
 
-def read_captions(path: Path) -> dict[int, list[str]]:
-    """Captions by scene, from `change_captions.json` or `no_change_captions.json`.
+def read_captions(path: Path) -> dict[int, Any]:
+    """Captions by scene as they are, from `change_captions.json` or `no_change_captions.json`.
 
     Raises:
-        ValueError: For an unknown image name, an empty list, or a caption that is empty or no string.
+        ValueError: For an unknown image name.
     """
-    entries = read_json_object(path).items()
-    return {_index(_CAPTION_KEY, name, path): check_captions(found, f"{path}, {name}") for name, found in entries}
+    return {_index(_CAPTION_KEY, name, path): found for name, found in read_json_object(path).items()}
 
 
 def _check_ids(ids: Any, where: str) -> list[int]:
@@ -89,8 +87,7 @@ def read_types(path: Path) -> dict[int, str]:
 
 
 def _named(scenes: list[int]) -> str:
-    more = f" and {len(scenes) - NAMED} more" if len(scenes) > NAMED else ""
-    return ", ".join(f"{index:06d}" for index in scenes[:NAMED]) + more
+    return name_some(f"{index:06d}" for index in scenes)
 
 
 def _check_covered(wanted: Iterable[int], found: Callable[[int], bool], what: str) -> None:
@@ -107,12 +104,23 @@ def _check_known(path: Path, captions: Iterable[int], listed: set[int]) -> None:
         raise ValueError(f"{path} has captions for {_named(unknown)}, which {SPLITS} does not list and no image shows")
 
 
-def _scene_pairs(index: int, captions: tuple[list[str], list[str]], change_type: str | None) -> list[Pair]:
-    default, semantic, distractor = (image_name(view, index) for view in VIEWS)
-    name = f"{index:06d}"
+def _scene_pairs(
+    index: int, split: str, captions: dict[Path, dict[int, Any]], change_type: str | None, findings: Findings
+) -> list[Pair]:
+    """The changed and the unchanged pair of a scene, of which `captions` holds one table each."""
+    default, *others = (image_name(view, index) for view in VIEWS)
+    scene = f"{index:06d}"
+    names, types = (f"{scene}.png", f"{scene}.png_n"), (change_type, NO_CHANGE)
     return [
-        Pair(f"{name}.png", name, default, semantic, captions[0], change_type),
-        Pair(f"{name}.png_n", name, default, distractor, captions[1], NO_CHANGE),
+        Pair(
+            name,
+            scene,
+            default,
+            other,
+            clean_captions(table[index], f"{path}, scene {scene}", findings, place_of(split, name)),
+            kind,
+        )
+        for name, other, kind, (path, table) in zip(names, others, types, captions.items(), strict=True)
     ]
 
 
@@ -135,21 +143,17 @@ def load_clevr_change(
         FileNotFoundError: If a file is missing.
         ValueError: If a file is malformed or damaged, naming it and the entry.
     """
-    folder = Path(folder)
+    folder, findings = Path(folder), Findings() if findings is None else findings
     splits = read_splits(inner_file(folder, SPLITS))
     paths = [inner_file(folder, name) for name in (CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS)]
-    changes, no_changes = (read_captions(path) for path in paths)
+    captions = {path: read_captions(path) for path in paths}
     types = read_types(inner_file(folder, TYPE_MAPPING)) if (folder / TYPE_MAPPING).is_file() else {}
     wanted = [index for ids in splits.values() for index in ids]
-    for path, captions in zip(paths, (changes, no_changes), strict=True):
-        _check_covered(wanted, captions.__contains__, f"{path} has no captions")
-        _check_known(path, captions, set(wanted))
+    for path, table in captions.items():
+        _check_covered(wanted, table.__contains__, f"{path} has no captions")
+        _check_known(path, table, set(wanted))
     pairs = {
-        split: [
-            pair
-            for index in ids
-            for pair in _scene_pairs(index, (changes[index], no_changes[index]), types.get(index))
-        ]
+        split: [pair for index in ids for pair in _scene_pairs(index, split, captions, types.get(index), findings)]
         for split, ids in splits.items()
     }
     return build_splits(folder, pairs, findings, verify_pictures)

@@ -35,6 +35,8 @@ def read_numbers(path: Path) -> dict[str, list[int]]:
         raise ValueError(f"{path}: expected the splits {', '.join(SPLIT_KEYS.values())}, found {', '.join(table)}")
     for name, numbers in table.items():
         known = range(BLOCK * len(BLOCK_TYPES))
+        if not isinstance(numbers, list):
+            raise ValueError(f"{path}, {name}: expected a list of numbers of pairs, found {numbers!r:.80}")
         wrong = [number for number in numbers if type(number) is not int or number not in known]
         if wrong:
             raise ValueError(f"{path}, {name}: {wrong[0]!r:.80} is not the number of a pair, 0 to {known[-1]:,}")

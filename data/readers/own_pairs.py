@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, parse_json
@@ -20,53 +21,57 @@ if TYPE_CHECKING:
 
 TABLES = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
-FIELDS = {
-    "pair_id",
-    "captions",
-    "caption",
-    "split",
-    "change_type",
-    "scene_id",
-    "before_file_name",
-    "after_file_name",
-}
+SIDES = ("before", "after")
+CAPTION_FIELDS = ("captions", "caption")
+FIELDS = {"pair_id", "split", "change_type", "scene_id", "before_file_name", "after_file_name", *CAPTION_FIELDS}
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and content of each row of a JSON Lines or CSV file."""
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            if line.strip():
-                yield f"{path}, line {number}", parse_json(line, f"{path}, line {number}")
-        return
+def _csv_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    for number, row in enumerate(csv.DictReader(text.splitlines(keepends=True)), 2):
-        if None in row or None in row.values():
-            raise ValueError(f"{path}, line {number}: another number of fields than in the first line")
-        yield f"{path}, line {number}", {name: value for name, value in row.items() if value}
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row or None in row.values():
+                raise ValueError(f"{where}: another number of fields than in the first line")
+            # A blank cell is a field that was left out, but for a caption, which is then empty.
+            yield where, {name: value for name, value in row.items() if value or name in CAPTION_FIELDS}
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num} is not valid CSV: {error}") from error
+
+
+def _json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            record = parse_json(line, where)
+            if not isinstance(record, dict):
+                raise ValueError(f"{where}: expected an object, found {record!r:.80}")
+            yield where, {name: value for name, value in record.items() if value is not None}
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and content of each row of a JSON Lines or CSV file, without fields that are null or blank."""
+    return _json_records(path) if path.suffix == ".jsonl" else _csv_records(path)
 
 
 def _tables(folder: Path) -> list[tuple[Path, str]]:
     """Tables of the folder, or of folders named like splits, with the split that they stand for."""
-    found = [(folder / name, "train") for name in TABLES if (folder / name).is_file()]
-    if len(found) > 1:
-        raise ValueError(f"{folder} holds {' and '.join(path.name for path, _ in found)}; keep one of them")
-    inner = [
-        (folder / part / name, split)
-        for part, split in SPLIT_NAMES.items()
-        for name in TABLES
-        if (folder / part / name).is_file()
-    ]
-    if not found and not inner:
+    places = [(folder, "train"), *((folder / part, split) for part, split in SPLIT_NAMES.items())]
+    found = [[(place / name, split) for name in TABLES if (place / name).is_file()] for place, split in places]
+    names = [str(path.relative_to(folder)) for tables in found for path, _ in tables]
+    if not names:
         raise FileNotFoundError(f"{folder} holds none of {', '.join(TABLES)}, nor do folders train, validation, test")
-    return [(inner_file(folder, str(path.relative_to(folder))), split) for path, split in found or inner]
+    if any(len(tables) > 1 for tables in found) or (found[0] and len(names) > 1):
+        raise ValueError(f"{folder} holds {' and '.join(names)}; keep one of them, or one in each split's folder")
+    return [(inner_file(folder, str(path.relative_to(folder))), split) for tables in found for path, split in tables]
 
 
-def _captions(record: dict[str, Any], where: str) -> list[str]:
-    given = [name for name in ("captions", "caption") if name in record]
+def _captions(record: dict[str, Any], where: str) -> Any:
+    given = [name for name in CAPTION_FIELDS if name in record]
     if len(given) != 1:
         raise ValueError(f"{where}: give `captions`, a list, or `caption`; found {', '.join(map(repr, record))}")
     value = record[given[0]]
@@ -76,43 +81,62 @@ def _captions(record: dict[str, Any], where: str) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
+def _text(record: dict[str, Any], name: str, where: str) -> str | None:
+    """A field that may be left out; a number counts as text."""
+    if name not in record:
+        return None
+    return str(take(record, name, (str, int), where))
+
+
 class _Names:
-    """Finds the picture of a pair by its name without the suffix."""
+    """Finds the picture of a pair by its name, with the suffix or without.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.listed: dict[Path, dict[str, str]] = {}
+    Args:
+        folder: The source folder.
+        part: Folder in it where the table lies.
+    """
 
-    def __call__(self, base: Path, side: str, pair_id: str) -> str:
-        folder = base / side
-        if folder not in self.listed:
-            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-            self.listed[folder] = {Path(name).stem: name for name in names} | {name: name for name in names}
-        name = self.listed[folder].get(pair_id, pair_id)
-        return (folder / name).relative_to(self.folder).as_posix()
+    def __init__(self, folder: Path, part: PurePath) -> None:
+        self.part = part
+        self.listed = {side: self._listed(folder / part / side) for side in SIDES}
+
+    @staticmethod
+    def _listed(folder: Path) -> dict[str, list[str]]:
+        listed: dict[str, list[str]] = {}
+        for name in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ():
+            for key in {name, PurePath(name).stem}:
+                listed.setdefault(key, []).append(name)
+        return listed
+
+    def __call__(self, side: str, pair_id: str, where: str) -> str:
+        found = self.listed[side].get(pair_id, [pair_id])
+        if len(found) > 1:
+            raise ValueError(f"{where}: {' and '.join(found)} in {side}/ fit; name one in `{side}_file_name`")
+        return (self.part / side / found[0]).as_posix()
 
 
-def _pair(record: Any, base: Path, split: str, where: str, names: _Names, findings: Findings) -> tuple[str, Pair]:
-    if not isinstance(record, dict) or not set(record) <= FIELDS:
-        found = sorted(set(record) - FIELDS) if isinstance(record, dict) else record
-        raise ValueError(f"{where}: unknown {found!r:.80}; the fields are {', '.join(sorted(FIELDS))}")
-    told = record.get("split", split)
+def _split_of(record: dict[str, Any], split: str, where: str) -> str:
+    told = _text(record, "split", where) or split
     if told not in SPLIT_NAMES:
         raise ValueError(f"{where}: the split must be one of {', '.join(SPLIT_NAMES)}, not {told!r}")
-    split = SPLIT_NAMES[told]
-    files = [record.get(f"{side}_file_name") for side in ("before", "after")]
-    pair_id = str(record["pair_id"]) if "pair_id" in record else None
+    return SPLIT_NAMES[told]
+
+
+def _pair(record: dict[str, Any], split: str, where: str, names: _Names, findings: Findings) -> Pair:
+    unknown = sorted(set(record) - FIELDS)
+    if unknown:
+        raise ValueError(f"{where}: unknown {unknown!r:.80}; the fields are {', '.join(sorted(FIELDS))}")
+    files = {side: _text(record, f"{side}_file_name", where) for side in SIDES}
+    pair_id = _text(record, "pair_id", where)
     if pair_id is None:
-        pair_id = Path(take(record, "before_file_name", str, where)).stem
+        pair_id = PurePath(take(record, "before_file_name", str, where)).stem
     before, after = (
-        (base / take(record, f"{side}_file_name", str, where)).relative_to(names.folder).as_posix()
-        if given is not None
-        else names(base, side, pair_id)
-        for side, given in zip(("before", "after"), files, strict=True)
+        names(side, pair_id, where) if given is None else (names.part / given).as_posix()
+        for side, given in files.items()
     )
     captions = clean_captions(_captions(record, where), where, findings, place_of(split, pair_id))
-    scene = str(record.get("scene_id", pair_id))
-    return split, Pair(pair_id, scene, before, after, captions, record.get("change_type"))
+    scene_id = _text(record, "scene_id", where) or pair_id
+    return Pair(pair_id, scene_id, before, after, captions, _text(record, "change_type", where))
 
 
 def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
@@ -136,12 +160,13 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
         ValueError: If a table is malformed, naming it and the line.
     """
     folder, findings = Path(folder), Findings() if findings is None else findings
-    names = _Names(folder)
     pairs: dict[str, dict[str, Pair]] = {}
-    for path, split in _tables(folder):
+    for path, default in _tables(folder):
+        names = _Names(folder, path.parent.relative_to(folder))
         for where, record in _records(path):
-            told, pair = _pair(record, path.parent, split, where, names, findings)
-            known = pairs.setdefault(told, {}).setdefault(pair.pair_id, pair)
+            split = _split_of(record, default, where)
+            pair = _pair(record, split, where, names, findings)
+            known = pairs.setdefault(split, {}).setdefault(pair.pair_id, pair)
             if known is not pair:
                 _merge(known, pair, path, where)
     return build_splits(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..checks import inner_file, read_json_list
 from ..findings import Findings
-from ..reading import Pair, Source, build_splits, clean_captions, place_of, take
+from ..reading import Pair, Source, build_splits, place_of, strip_captions, take
 
 
 if TYPE_CHECKING:
@@ -31,17 +31,18 @@ def read_rows(path: Path, split: str, findings: Findings) -> list[Pair]:
         ValueError: If a row is malformed.
     """
     pairs: dict[str, Pair] = {}
-    empty: list[str] = []
+    empty = 0
     for number, row in enumerate(read_json_list(path)):
         where = f"{path}, row {number}"
         name = take(row, "img_id", str, where)
         sentences = take(row, "sentences", list, where)
-        kept = clean_captions(sentences, where, Findings(), "", empty)
+        kept = strip_captions(sentences, where)
+        empty += len(sentences) - len(kept)
         images = (f"resized_images/{name}.png", f"resized_images/{name}_2.png")
         pairs.setdefault(name, Pair(name, name, *images, captions=[])).captions.extend(kept)
     mute = [name for name, pair in pairs.items() if not pair.captions]
     if empty:
-        findings.note(f"{split}: {len(empty):,} empty sentences left out")
+        findings.note(f"{split}: {empty:,} empty sentences left out")
     if mute:
         findings.note(f"{split}: {len(mute):,} pairs left out, which have no other sentence", mute)
     findings.omitted |= {place_of(split, name) for name in mute}

@@ -43,8 +43,12 @@ def load_table(folder: Path, prefix: str, columns: Sequence[str]) -> Dataset:
         lacking = [name for name in columns if name not in found]
         if lacking:
             raise ValueError(f"{path}: the columns {lacking} are missing, found {', '.join(found)}")
-    paths = [str(path) for path in files]
-    return require_datasets().load_dataset("parquet", data_files=paths, split="train", columns=list(columns))
+    hf, paths = require_datasets(), [str(path) for path in files]
+    try:
+        return hf.load_dataset("parquet", data_files=paths, split="train", columns=list(columns))
+    except hf.exceptions.DatasetGenerationError as error:
+        cause = error.__cause__ or error
+        raise ValueError(f"{folder / 'data' / prefix}-*.parquet cannot be read: {cause}") from error
 
 
 def _fault(cell: dict[str, Any] | None, name: str, verify: bool) -> str | None:
@@ -57,6 +61,20 @@ def _fault(cell: dict[str, Any] | None, name: str, verify: bool) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _look(row: dict[str, Any], pair: Pair, split: str, number: int, findings: Findings, verify: bool) -> None:
+    """Tell `findings` of a row's pictures; without `verify`, of missing ones alone."""
+    place, digests = place_of(split, pair.pair_id), []
+    for column, cell in row.items():
+        name = f"{split}, row {number}, {column}"
+        fault = _fault(cell, name, verify)
+        if fault:
+            findings.blame(place, fault)
+        elif verify:
+            digests.append(findings.see(cell["bytes"], name, pair.scene_id, split))
+    if len(digests) == len(row):
+        findings.compare(place, digests, pair.change_type)
 
 
 def pairs_of_table(
@@ -87,13 +105,7 @@ def pairs_of_table(
     for name in pictures:
         images = images.cast_column(name, hf.Image(decode=False))
     for number, (pair, row) in enumerate(zip(pairs, images, strict=True)):
-        for column in pictures:
-            name = f"{split}, row {number}, {column}"
-            fault = _fault(row[column], name, verify_pictures)
-            if fault:
-                findings.blame(place_of(split, pair.pair_id), fault)
-            elif verify_pictures:
-                findings.see(row[column]["bytes"], name, pair.scene_id, split)
+        _look(row, pair, split, number, findings, verify_pictures)
     findings.read[split] = len(pairs)
     kept = [number for number, pair in enumerate(pairs) if not findings.is_out(place_of(split, pair.pair_id))]
     return join_columns(images.rename_columns(dict(zip(pictures, ("before", "after"), strict=True))), pairs, kept)
