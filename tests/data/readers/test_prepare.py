@@ -18,7 +18,8 @@ from huggingface_hub import DatasetCard
 from reader_cases import CASES
 
 from ssgpa.data import load_prepared
-from ssgpa.data.hub import push_prepared
+from ssgpa.data.clevr_change.layout import SETTINGS
+from ssgpa.data.hub import HTTP_ERROR, push_prepared
 from ssgpa.data.schema import pair_features
 
 
@@ -92,6 +93,14 @@ def test_rendered_scenes_are_not_compared_with_the_release(script, rendered, tmp
     assert script.main(arguments) == 0
     assert "| train | - | 8 | 8 |  |" in capsys.readouterr().out
     assert "# Rendered scenes in the layout of CLEVR-Change" in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
+def test_settings_are_not_followed_out(script, copied, tmp_path, capsys):
+    (copied / SETTINGS).rename(tmp_path / "outside.json")
+    (copied / SETTINGS).symlink_to(tmp_path / "outside.json")
+    words = ["--dataset", "clevr_change", "--source", str(copied), "--output_dir", str(tmp_path / "out")]
+    assert script.main(words) == 2
+    assert f"{SETTINGS} leads out of" in capsys.readouterr().err
 
 
 class Recorder(BaseHTTPRequestHandler):
@@ -170,6 +179,22 @@ def test_push_to_hub(hub, tmp_path):
         assert content == (tmp_path / "out" / name).read_bytes()
     gone = [line["value"]["path"] for line in lines if line["key"] == "deletedFile"]
     assert gone == ["data/train-00001-of-00002.parquet"]
+
+
+def test_no_hub(script, tmp_path, monkeypatch, capsys):
+    """A name that the Hub would refuse costs no reading; without a Hub the prepared folder stays."""
+    CASES["own"].make(tmp_path / "source")
+    assert script.main(words("own", tmp_path, "--push_to_hub", "org/pairs/mine")) == 2
+    assert "org/pairs/mine" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+    def refuse(*_, **__):
+        raise importlib.import_module(HTTP_ERROR.__module__).ConnectError("connection refused")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    assert script.main(words("own", tmp_path, "--push_to_hub", "org/pairs")) == 2
+    assert "org/pairs: the upload of" in capsys.readouterr().err
+    assert (tmp_path / "out" / "prepared.json").is_file()
 
 
 def test_only_prepared_folders_are_pushed(tmp_path):

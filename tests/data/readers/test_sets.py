@@ -3,10 +3,9 @@
 """What is particular to one set: splits, types, references and known faults; and what findings tell."""
 
 import json
-import shutil
 
 import pytest
-from reader_cases import CASES, Pictures, dump, edit, make_own, png
+from reader_cases import CASES, EMU, dump, edit, edit_rows, make_own, png
 
 from ssgpa.data.findings import Findings, count_table
 from ssgpa.data.readers.own_pairs import load_own_pairs
@@ -131,65 +130,6 @@ def test_syned_instructions_and_splits(tmp_path):
         read_split_numbers(tmp_path / "splits.json")
 
 
-def test_own_pairs_fields(tmp_path):
-    make_own(tmp_path)
-    dataset = load_own_pairs(tmp_path)
-    assert dataset["train"][0]["captions"] == ["the one moved", "a move"]
-    row = dataset["validation"][0]
-    assert (row["pair_id"], row["scene_id"], row["change_type"]) == ("two", "hall", "move")
-
-
-def test_own_pairs_from_csv(tmp_path):
-    make_own(tmp_path)
-    (tmp_path / "captions.jsonl").unlink()
-    text = '\ufeffpair_id,caption,split\none,"a cup, moved",\none,it moved,\ntwo,gone,val\n'
-    (tmp_path / "captions.csv").write_text(text, encoding="utf-8")
-    dataset = load_own_pairs(tmp_path)
-    assert dataset["train"]["captions"] == [["a cup, moved", "it moved"]]
-    assert dataset["validation"]["captions"] == [["gone"]]
-    (tmp_path / "captions.csv").write_text("pair_id,captions\none,[1\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"captions\.csv, line 2 is not valid JSON"):
-        load_own_pairs(tmp_path)
-
-
-def test_own_pairs_as_imagefolder(tmp_path):
-    for split in ("train", "test"):
-        picture = Pictures(tmp_path / split)
-        rows = [{"before_file_name": picture("a.png"), "after_file_name": picture("b.png"), "captions": ["moved"]}]
-        rows[0]["pair_id"] = split
-        dump(tmp_path / split, "metadata.jsonl", rows)
-    # Equal pictures of different scenes in two splits are told.
-    findings = Findings()
-    dataset = load_own_pairs(tmp_path, findings)
-    assert [len(split) for split in dataset.values()] == [1, 0, 1]
-    assert findings.leaks == findings.equal == [["test/a.png", "train/a.png"], ["test/b.png", "train/b.png"]]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"split": "trial"}, "the split must be one of"),
-        ({"caption": "x"}, "give `captions`, a list, or `caption`"),
-        ({"pair_id": "two", "split": "val"}, "the pair 'two' occurs twice"),
-        ({"captions": [1]}, "expected a list of captions"),
-        ({"label": 1}, "unknown \\['label'\\]"),
-        ({"scene_id": "hall"}, "scene 'hall' occurs in train and validation"),
-    ],
-)
-def test_own_pairs_errors_name_the_line(tmp_path, change, message):
-    make_own(tmp_path)
-    edit("captions.jsonl", lambda rows: rows[0].update(change))(tmp_path)
-    with pytest.raises(ValueError, match=message):
-        load_own_pairs(tmp_path)
-
-
-def test_own_pairs_need_one_table(tmp_path):
-    make_own(tmp_path)
-    shutil.copy(tmp_path / "captions.jsonl", tmp_path / "metadata.jsonl")
-    with pytest.raises(ValueError, match=r"captions\.jsonl and metadata\.jsonl; keep one"):
-        load_own_pairs(tmp_path)
-
-
 def test_equal_pictures_are_told_by_name(tmp_path):
     make_own(tmp_path)
     (tmp_path / "after" / "one.jpg").write_bytes(png(77))
@@ -205,3 +145,83 @@ def test_count_table_tells_what_differs():
     table = count_table({"train": 7, "test": 5}, findings, {"train": 1_010, "test": 5})
     assert table[2:] == ["| train | 1,010 | 8 | 7 | differs by -1,002 |", "| test | 5 | 5 | 5 |  |"]
     assert json.loads(json.dumps(findings.as_dict()))["read"] == {"train": 8, "test": 5}
+
+
+CROSSING = {
+    "clevr_change": edit("splits.json", lambda table: table.update(val=[0])),
+    "clevr_dc": edit("split.json", lambda table: table.update(val=[0])),
+    "spot_the_diff_single": edit("annotations/val.json", lambda rows: rows[0].update(img_id="1")),
+    "spot_the_diff_multi": edit("annotations/val.json", lambda rows: rows[0].update(img_id="1")),
+    "image_editing_request": edit("valid.json", lambda rows: rows[0].update(uid="a")),
+    "levir_cc": edit("LevirCCcaptions.json", lambda table: table["images"][2].update(filename="train_000000.png")),
+    "magicbrush": edit_rows("data/dev-00000-of-00001-ab.parquet", lambda rows: rows[0].update(img_id="7")),
+    "emu_edit": edit("splits.json", lambda table: table.update(validation=[0])),
+    "syned": edit("splits.json", lambda table: table.update(validation=[0, 1])),
+    "own": edit("captions.jsonl", lambda rows: rows[1].update(scene_id="one")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_crosses_splits(name, tmp_path):
+    CASES[name].make(tmp_path)
+    if name == "levir_cc":
+        for side in "AB":
+            (tmp_path / f"images/val/{side}/train_000000.png").write_bytes(png(ord(side)))
+    CROSSING[name](tmp_path)
+    with pytest.raises(ValueError, match=r"occurs (in \w+ and \w+|twice)|is used in train and in validation"):
+        CASES[name].source.load(tmp_path)
+
+
+def test_every_fault_of_a_pair_is_told(tmp_path):
+    make_own(tmp_path)
+    for name in ("before/one.png", "after/one.jpg"):
+        (tmp_path / name).unlink()
+    edit("captions.jsonl", lambda rows: rows[0].update(captions=[]))(tmp_path)
+    findings = Findings(skip_faulty=True)
+    load_own_pairs(tmp_path, findings)
+    assert findings.faulty == {
+        "train, pair 'one'": "captions.jsonl, line 1: there is no caption; before/one is missing; after/one is missing"
+    }
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    dump(tmp_path, "LevirCCcaptions.json", {"images": []})
+    with pytest.raises(ValueError, match="there are no pairs"):
+        CASES["levir_cc"].source.load(tmp_path)
+
+
+@pytest.mark.parametrize(("change_type", "told"), [(None, ["train, pair 'one'"]), ("none", [])])
+def test_pair_of_equal_pictures_is_told(tmp_path, change_type, told):
+    make_own(tmp_path)
+    (tmp_path / "after" / "one.jpg").write_bytes((tmp_path / "before" / "one.png").read_bytes())
+    edit("captions.jsonl", lambda rows: rows[0].update(change_type=change_type))(tmp_path)
+    findings = Findings()
+    load_own_pairs(tmp_path, findings)
+    assert findings.still == told
+    assert findings.lines() == [f"1 pairs show the same picture twice: {place}" for place in told]
+    assert findings.equal == []
+
+
+def test_row_of_equal_pictures_is_told(tmp_path):
+    CASES["emu_edit"].make(tmp_path)
+    edit_rows(EMU, lambda rows: rows[1].update(edited_image=rows[1]["image"]))(tmp_path)
+    findings = Findings()
+    CASES["emu_edit"].source.load(tmp_path, findings)
+    assert findings.still == ["validation, pair 'validation-1'"]
+
+
+def test_damaged_rows_of_a_table(tmp_path):
+    """The table's end is whole, so that only reading the rows shows the damage."""
+    CASES["emu_edit"].make(tmp_path)
+    content = bytearray((tmp_path / EMU).read_bytes())
+    content[4:400] = bytes(396)
+    (tmp_path / EMU).write_bytes(content)
+    with pytest.raises(ValueError, match=r"validation-\*\.parquet cannot be read"):
+        CASES["emu_edit"].source.load(tmp_path)
+
+
+def test_clevr_dc_splits_are_lists(tmp_path):
+    CASES["clevr_dc"].make(tmp_path)
+    edit("split.json", lambda table: table.update(val=5))(tmp_path)
+    with pytest.raises(ValueError, match=r"split\.json, val: expected a list of numbers of pairs, found 5"):
+        CASES["clevr_dc"].source.load(tmp_path)
