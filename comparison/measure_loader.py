@@ -77,7 +77,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="folder of a saved system, for its processor")
     parser.add_argument("--data", type=Path, help="prepared folder; by default pictures are made")
     parser.add_argument("--output", required=True, type=Path, help="JSON file for the figures")
-    parser.add_argument("--pairs", type=positive, default=256, help="training pairs used")
+    parser.add_argument("--pairs", type=positive, default=512, help="training pairs used")
     parser.add_argument("--side", type=positive, default=224)
     parser.add_argument("--batch_size", type=positive, default=32)
     parser.add_argument("--workers", type=positive, nargs="+", default=[1, 2], help="processes, one figure each")
@@ -140,7 +140,8 @@ def make_loaders(options: argparse.Namespace, data: Path, processor: Any, rows: 
     collate = PairCollator(processor)
     sets: dict[str, Any] = {
         "any_row": (PairDataset(rows, processor, seed=options.seed), collate),
-        "streamed": (PairStream(stream, processor, seed=options.seed), collate),
+        # In the order of the files: mixing several ends every pass with five seconds of sleep in `datasets`.
+        "streamed": (PairStream(stream, processor, shuffle_buffer=0, seed=options.seed), collate),
         BARE: (BarePictures(rows, options.side), None),
     }
     return lambda workers: {
