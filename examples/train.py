@@ -26,12 +26,13 @@ from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.files import write_json
-from ssgpa.data.prepared import is_prepared
+from ssgpa.data.prepared import HUB_PREFIX, is_prepared
 from ssgpa.loading import LIBRARY_ERRORS
+from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.pairs import PairDataset, PairStream
 from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
@@ -40,17 +41,53 @@ from ssgpa.training.trainer import ChangeCaptioningTrainer
 RUN_FILES = (f"{PREFIX_CHECKPOINT_DIR}-*", "best", "trainer_state.json")
 
 
-def load_splits(data_dir: str) -> DatasetDict:
-    """Load prepared data, or say how to make it."""
+def load_splits(arguments: DataArguments) -> DatasetDict:
+    """Load prepared data, or say how to make it; of a streamed training split, the texts alone."""
+    data_dir = arguments.data_dir
     if not data_dir:
         raise ValueError("--data_dir is missing: a folder that examples/prepare_data.py wrote.")
-    if not is_prepared(Path(data_dir)):
+    if not data_dir.startswith(HUB_PREFIX) and not is_prepared(Path(data_dir)):
         raise FileNotFoundError(
             f"{data_dir} is not a prepared folder. Make one with `python examples/render_clevr_change.py --output_dir "
             "scenes/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
             f"clevr_change --source scenes/clevr --output_dir {data_dir} --hint_grid 8 12`."
         )
-    return load_prepared(data_dir)
+    if not arguments.streaming:
+        return load_prepared(data_dir)
+    columns = ["pair_id", "captions", "change_type"]
+    texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
+    train = Dataset.from_list(list(texts), features=texts.features)
+    return DatasetDict({"train": train, **load_prepared(data_dir, splits=["validation"])})
+
+
+def training_pairs(
+    arguments: DataArguments, rows: Dataset, processor: SSGPAProcessor, seed: int
+) -> PairDataset | PairStream:
+    """The training rows, at hand or streamed."""
+    if not arguments.streaming:
+        return PairDataset(
+            rows,
+            processor,
+            captions_per_pair=arguments.captions_per_pair,
+            distractor_swap=arguments.distractor_swap,
+            cache=arguments.cache_pictures,
+            seed=seed,
+        )
+    stream = load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
+    return PairStream(stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed)
+
+
+def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
+    """Refuse what a stream cannot do; let every process read its own share of it."""
+    if not data_arguments.streaming:
+        return
+    if arguments.max_steps < 1:
+        raise ValueError("--streaming has no end; say where to stop with --max_steps.")
+    if data_arguments.distractor_swap or data_arguments.cache_pictures:
+        raise ValueError("--streaming keeps no pictures: leave out --distractor_swap and --cache_pictures.")
+    if data_arguments.max_train_pairs is not None:
+        raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
+    arguments.accelerator_config.dispatch_batches = False
 
 
 def first_rows(splits: DatasetDict, name: str, count: int | None) -> Dataset:
@@ -100,20 +137,14 @@ def run(
     checkpoint = find_checkpoint(arguments)
 
     # Data and model
-    splits = load_splits(data_arguments.data_dir)
+    check_streaming(data_arguments, arguments)
+    splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
     trainable = set_trainable(model, model_arguments.trainable, missing)
     record = parameter_report(model, trainable)
-    hints = hints_of(model, arguments, train_rows.column_names)
-    dataset = PairDataset(
-        train_rows,
-        processor,
-        captions_per_pair=data_arguments.captions_per_pair,
-        distractor_swap=data_arguments.distractor_swap,
-        cache=data_arguments.cache_pictures,
-        seed=arguments.seed,
-    )
+    hints = hints_of(model, arguments, splits["validation"].column_names)
+    dataset = training_pairs(data_arguments, train_rows, processor, arguments.seed)
 
     # Training
     trainer = ChangeCaptioningTrainer(

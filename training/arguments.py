@@ -45,11 +45,13 @@ class DataArguments:
     """What the model learns from.
 
     Args:
-        data_dir (`str`): A folder written by `examples/prepare_data.py`.
+        data_dir (`str`): A folder written by `examples/prepare_data.py`, or `hf://datasets/ORG/NAME[@REVISION]`.
         captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens. More
             than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
         distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
         cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
+        streaming (`bool`): Read the training rows one after the other, without end; needs `max_steps`.
+        shuffle_buffer (`int`): Rows among which a streamed run draws the next one.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
@@ -58,6 +60,8 @@ class DataArguments:
     captions_per_pair: int = 1
     distractor_swap: bool = False
     cache_pictures: bool = False
+    streaming: bool = False
+    shuffle_buffer: int = 256
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 
