@@ -73,6 +73,8 @@ class ChangeCaptioningArguments(TrainingArguments):
     Args:
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
+        log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
+            TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         hint_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches the hint off.
         hint_changed (`float`): Weight of the renderer's changed cells; 0 switches the hint off.
         hint_type (`float`): Weight of the change type; 0 switches the hint off.
@@ -83,6 +85,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="eval_changed_cider")
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
+    log_samples: int = 0
     hint_attributes: float = 0.0
     hint_changed: float = 0.0
     hint_type: float = 0.0
