@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
-from transformers import set_seed
+from transformers import ProcessorMixin, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ssgpa.command_line import report_error
@@ -33,7 +33,7 @@ from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, M
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
 from ssgpa.training.pairs import PairDataset, PairStream
-from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
+from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable, unknown_words
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
@@ -109,6 +109,15 @@ def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
     return create_system(arguments, captions)
 
 
+def tell_unknown_words(processor: ProcessorMixin, rows: Dataset) -> None:
+    """Say which words of the training captions the system cannot write."""
+    found = unknown_words(processor.tokenizer, (text for captions in rows["captions"] for text in captions))
+    if found:
+        most = ", ".join(f"{word} ({count})" for word, count in list(found.items())[:10])
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        print(f"Warning: words of the captions that the tokenizer does not know: {most}{more}. They become <unk>.")
+
+
 def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
     """The checkpoint to resume from; `true` means the newest whole one of the output folder."""
     value, folder = arguments.resume_from_checkpoint, Path(arguments.output_dir)
@@ -141,6 +150,7 @@ def run(
     splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
+    tell_unknown_words(processor, train_rows)
     trainable = set_trainable(model, model_arguments.trainable, missing)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)
