@@ -11,11 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub.utils import httpx
 from packaging.requirements import Requirement
 from PIL import Image
 from transformers import pipeline
