@@ -5,10 +5,10 @@
 python comparison/measure_loader.py --model checkpoints/ssgpa-clevr-tiny --output loader.json
 python comparison/measure_loader.py --model checkpoints/ssgpa-clevr-tiny --data prepared --workers 1 2 --output it.json
 
-Without --data, pairs of random shades at CLEVR-Change's size are written first. The loader gives whole training
-batches: decoded, resized and normalised pictures, drawn captions, tokens. Bare PIL only decodes to RGB and resizes,
-with as many processes. Both take their turns, so that a busy machine slows both; a ratio is the median over paired
-turns.
+Without --data, pairs of random shades at CLEVR-Change's size are written first, in two files. The loader gives whole
+training batches: decoded, resized and normalised pictures, drawn captions, tokens; once with any row at hand, once
+streamed. Bare PIL only decodes to RGB and resizes, with as many processes. All take their turns, so that a busy
+machine slows all of them; a ratio is the median over paired turns.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from ssgpa.training.collator import PairCollator
 from ssgpa.training.pairs import PairDataset, PairStream
 
 
+BARE = "bare_pil"
 MADE_SIZE = (480, 320)
 CAPTION = "the small red cube has disappeared"
 
@@ -79,9 +80,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=positive, default=256, help="training pairs used")
     parser.add_argument("--side", type=positive, default=224)
     parser.add_argument("--batch_size", type=positive, default=32)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1], help="0 loads in the main process")
+    parser.add_argument("--workers", type=positive, nargs="+", default=[1, 2], help="processes, one figure each")
     parser.add_argument("--turns", type=positive, default=5)
-    parser.add_argument("--streaming", action="store_true", help="measure the streamed rows")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
@@ -103,7 +103,7 @@ def make_pairs(folder: Path, count: int, seed: int) -> Path:
             Image.fromarray(shade.astype(np.uint8)).save(folder / "source" / name)
         pairs.append(Pair(str(number), str(number), *names, [CAPTION]))
     dataset = build_splits(folder / "source", {"train": pairs}, None, verify_pictures=False)
-    return write_prepared(dataset, folder / "prepared")
+    return write_prepared(dataset, folder / "prepared", rows_per_shard=-(-count // 2))
 
 
 def pairs_a_second(loader: DataLoader, pairs: int, size: Callable[[Any], int]) -> float:
@@ -117,20 +117,35 @@ def pairs_a_second(loader: DataLoader, pairs: int, size: Callable[[Any], int]) -
 
 
 def measure_workers(loaders: dict[str, DataLoader], pairs: int, turns: int) -> dict[str, Any]:
-    """Pairs a second of the loader and of bare PIL, turns taken one after the other."""
-    sizes = {"loader": lambda batch: len(batch["pixel_values"]), "bare_pil": len}
+    """Pairs a second of each loader, turns taken one after the other, and ratios to bare PIL."""
     rates: dict[str, list[float]] = {name: [] for name in loaders}
     for turn in range(turns + 1):
         for name, loader in loaders.items():
-            rate = pairs_a_second(loader, pairs, sizes[name])
+            rate = pairs_a_second(loader, pairs, len if name == BARE else lambda batch: len(batch["pixel_values"]))
             # The first turn warms up.
             if turn:
                 rates[name].append(rate)
-    ratios = [own / bare for own, bare in zip(rates["loader"], rates["bare_pil"], strict=True)]
-    return {
-        "pairs_per_second": {name: statistics.median(values) for name, values in rates.items()},
-        "ratio": statistics.median(ratios),
-        "turns": rates,
+    ratios = {
+        name: statistics.median(own / bare for own, bare in zip(values, rates[BARE], strict=True))
+        for name, values in rates.items()
+        if name != BARE
+    }
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {"pairs_per_second": medians, "ratios": ratios, "turns": rates}
+
+
+def make_loaders(options: argparse.Namespace, data: Path, processor: Any, rows: Dataset) -> Callable[[int], Any]:
+    """What is compared, by the number of workers."""
+    stream = load_prepared(data, streaming=True, splits=["train"])["train"]
+    collate = PairCollator(processor)
+    sets: dict[str, Any] = {
+        "any_row": (PairDataset(rows, processor, seed=options.seed), collate),
+        "streamed": (PairStream(stream, processor, seed=options.seed), collate),
+        BARE: (BarePictures(rows, options.side), None),
+    }
+    return lambda workers: {
+        name: DataLoader(dataset, options.batch_size, num_workers=workers, collate_fn=function)
+        for name, (dataset, function) in sets.items()
     }
 
 
@@ -142,28 +157,28 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     data = options.data or make_pairs(folder, options.pairs, options.seed)
     rows = load_prepared(data)["train"]
     rows = rows.select(range(min(options.pairs, len(rows))))
-    dataset: PairDataset | PairStream = PairDataset(rows, processor, seed=options.seed)
-    if options.streaming:
-        dataset = PairStream(load_prepared(data, streaming=True)["train"], processor, seed=options.seed)
-    collate, bare = PairCollator(processor), BarePictures(rows, options.side)
-    figures = {}
-    for workers in options.workers:
-        shared = {"batch_size": options.batch_size, "num_workers": workers}
-        loaders = {
-            "loader": DataLoader(dataset, collate_fn=collate, **shared),
-            "bare_pil": DataLoader(bare, **shared),
-        }
-        figures[f"workers_{workers}"] = measure_workers(loaders, len(rows), options.turns)
-    with Image.open(io.BytesIO(bare.files[0][0])) as picture:
-        size, kind = picture.size, picture.format
+    if len(rows) <= options.batch_size:
+        raise ValueError(f"{len(rows)} pairs are no more than one batch; lower --batch_size.")
+    loaders = make_loaders(options, data, processor, rows)
+    figures = {
+        f"workers_{workers}": measure_workers(loaders(workers), len(rows), options.turns)
+        for workers in options.workers
+    }
     return {
         "figures": figures,
         "pairs": len(rows),
-        "pictures": {"size": size, "format": kind, "mean_bytes": statistics.mean(map(len, bare.files[0]))},
+        "pictures": describe_pictures(rows),
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
         "cpu": cpu_name(),
         "versions": library_versions(),
     }
+
+
+def describe_pictures(rows: Dataset) -> dict[str, Any]:
+    """Size and kind of the first picture, and how many bytes one has."""
+    files = BarePictures(rows, 1).files[0]
+    with Image.open(io.BytesIO(files[0])) as picture:
+        return {"size": picture.size, "format": picture.format, "mean_bytes": statistics.mean(map(len, files))}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -179,7 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
         return report_error("measure_loader.py", error)
     for name, found in figures["figures"].items():
         rates = ", ".join(f"{what} {rate:.1f}" for what, rate in found["pairs_per_second"].items())
-        sys.stdout.write(f"{name}: pairs a second: {rates}; ratio {found['ratio']:.2f}\n")
+        ratios = ", ".join(f"{what} {ratio:.2f}" for what, ratio in found["ratios"].items())
+        sys.stdout.write(f"{name}: pairs a second: {rates}; beside bare PIL: {ratios}\n")
     return 0
 
 

@@ -7,14 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import httpx
 
 from .prepared import CARD, MARKER, check_prepared
 
 
 FILES = "data/*.parquet"
-# The base of all errors of the HTTP library that the Hub's client uses, whichever that is.
-HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 
 
 def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> str:
@@ -44,6 +42,6 @@ def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> st
             delete_patterns=[FILES],
             commit_message="Upload pairs of pictures with captions of what changed",
         )
-    except HTTP_ERROR as error:
+    except httpx.HTTPError as error:
         raise OSError(f"{repo_id}: the upload of {folder} failed: {error}") from error
     return str(url)

@@ -33,15 +33,15 @@ def _shard_name(split: str, number: int, count: int) -> str:
     return f"data/{split}-{number:05d}-of-{count:05d}.parquet"
 
 
-def _write_split(split: str, dataset: Dataset, folder: Path) -> list[str]:
+def _write_split(split: str, dataset: Dataset, folder: Path, rows_per_shard: int) -> list[str]:
     """Write one split as shards with the pictures' bytes inside, and return their names; none for an empty split."""
     from datasets.table import embed_table_storage
 
-    count = -(-len(dataset) // ROWS_PER_SHARD)
+    count = -(-len(dataset) // rows_per_shard)
     names = [_shard_name(split, number, count) for number in range(count)]
     for number, name in enumerate(names):
-        start = number * ROWS_PER_SHARD
-        shard = dataset.select(range(start, min(start + ROWS_PER_SHARD, len(dataset))))
+        start = number * rows_per_shard
+        shard = dataset.select(range(start, min(start + rows_per_shard, len(dataset))))
         shard = shard.with_format("arrow").map(
             embed_table_storage, batched=True, batch_size=EMBED_BATCH, keep_in_memory=True
         )
@@ -83,6 +83,7 @@ def write_prepared(
     facts: dict[str, Any] | None = None,
     overwrite: bool = False,
     card: str | None = None,
+    rows_per_shard: int | None = None,
 ) -> Path:
     """Write a checked data set of pairs as a prepared folder, whole or not at all.
 
@@ -92,6 +93,7 @@ def write_prepared(
         facts: What else `prepared.json` keeps, such as the data set's name.
         overwrite: Whether a prepared folder of the same name is replaced.
         card: Text of a `README.md`.
+        rows_per_shard: Rows of a file, 1,024 by default; a worker that streams reads whole files.
 
     Returns:
         The folder.
@@ -107,7 +109,8 @@ def write_prepared(
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / "data").mkdir(parents=True)
     try:
-        shards = {split: _write_split(split, dataset[split], temporary) for split in SPLITS}
+        size = rows_per_shard or ROWS_PER_SHARD
+        shards = {split: _write_split(split, dataset[split], temporary, size) for split in SPLITS}
         rows = {split: len(dataset[split]) for split in SPLITS}
         if card is not None:
             (temporary / CARD).write_text(card, encoding="utf-8")

@@ -150,7 +150,6 @@ def run(
     splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
-    tell_unknown_words(processor, train_rows)
     trainable = set_trainable(model, model_arguments.trainable, missing)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)
@@ -172,6 +171,7 @@ def run(
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         write_json(output_dir / "trainable_parameters.json", record, indent=1)
+        tell_unknown_words(processor, train_rows)
         print(f"Training {record['trainable']:,} of {record['parameters']:,} parameters.")
     result = trainer.train(resume_from_checkpoint=checkpoint)
 

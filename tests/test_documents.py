@@ -34,7 +34,6 @@ def table(heading):
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     targets = [target for target in targets if not target.startswith("http")]
-    assert targets
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 

@@ -130,8 +130,8 @@ def test_in_the_browser(visited, page, own_pair, expected, tmp_path):
     visited.wait(f"{clip} !== {json.dumps(start)}")
 
     # Without evidence, the pictures themselves.
-    visited.click("#evidence input")
     old = visited.evaluate("document.querySelector('#slider img').src")
+    visited.click("#evidence input")
     visited.wait(f"document.querySelector('#slider img').src !== {json.dumps(old)} && {loaded('#slider img')}")
     assert same_pixels(drawings(visited, tmp_path)[0], Image.open(own_pair[0]).convert("RGB"))
 

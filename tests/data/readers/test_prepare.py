@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
+from huggingface_hub.utils import httpx
 from reader_cases import CASES
 
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.layout import SETTINGS
-from ssgpa.data.hub import HTTP_ERROR, push_prepared
+from ssgpa.data.hub import push_prepared
 from ssgpa.data.schema import pair_features
 
 
@@ -189,7 +190,7 @@ def test_no_hub(script, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out").exists()
 
     def refuse(*_, **__):
-        raise importlib.import_module(HTTP_ERROR.__module__).ConnectError("connection refused")
+        raise httpx.ConnectError("connection refused")
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
     assert script.main(words("own", tmp_path, "--push_to_hub", "org/pairs")) == 2
