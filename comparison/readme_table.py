@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ssgpa.comparison.evidence_tables import read_evidence
+from ssgpa.comparison.loader_table import read_loader
 from ssgpa.comparison.parameter_table import format_parameters
 from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "hub_card.md", "docs/evidence.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "hub_card.md", "docs/evidence.md", "docs/data.md")]
 RESULTS, PARAMETERS = "results", "parameters"
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."
@@ -191,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         figures = json.loads(speeds.read_text(encoding="utf-8"))
         block += f"\n\n{format_throughput(figures, f'comparison/results/{speeds.name}')}"
     blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
-    blocks |= read_evidence(options.results.parent)
+    blocks |= read_evidence(options.results.parent) | read_loader(options.results.parent)
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run comparison/readme_table.py.")

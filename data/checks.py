@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,39 @@ def read_json_object(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not UTF-8 JSON, not an object, or names a key twice.
     """
+    return _read_json(path, dict)
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """Read a JSON file that holds one list.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not UTF-8 JSON, not a list, or names a key of an object twice.
+    """
+    return _read_json(path, list)
+
+
+def _read_json(path: Path, kind: type) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, not a {type(value).__name__}")
+    value = parse_json(path.read_bytes(), str(path))
+    if not isinstance(value, kind):
+        expected = "object" if kind is dict else "list"
+        raise ValueError(f"{path} must hold a JSON {expected}, not a {type(value).__name__}")
     return value
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """Parse UTF-8 JSON; a key that an object names twice is an error.
+
+    Raises:
+        ValueError: If it is not UTF-8 or not JSON, naming `where`.
+    """
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not valid JSON: {error}") from error
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -68,17 +93,28 @@ def inner_file(folder: Path, name: str) -> Path:
 
 
 def check_picture(path: Path) -> Path:
-    """Return `path` if its picture is whole: checksums of a PNG, a full decoding of anything else.
+    """Return `path` if its picture is whole, see `check_picture_bytes`.
+
+    Raises:
+        ValueError: If it is truncated, damaged or not a picture.
+    """
+    check_picture_bytes(path.read_bytes(), str(path))
+    return path
+
+
+def check_picture_bytes(content: bytes, name: str) -> None:
+    """Check that a picture is whole: checksums of a PNG, a full decoding of anything else.
 
     Raises:
         ValueError: If it is truncated, damaged or not a picture.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content)) as picture:
             if picture.format == "PNG":
                 picture.verify()
             else:
                 picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable picture: {error}") from error
-    return path
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is not a readable picture: its kind is unknown") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} is not a readable picture: {error}") from error

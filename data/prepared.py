@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import hf_hub_download
 
 from .checks import read_json_object
 from .extras import require_datasets
@@ -15,10 +18,12 @@ from .schema import SPLITS, check_features, check_pairs
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict, IterableDatasetDict
 
 
 MARKER = "prepared.json"
+CARD = "README.md"
+HUB_PREFIX = "hf://datasets/"
 FORMAT = 1
 ROWS_PER_SHARD = 1024
 EMBED_BATCH = 64
@@ -28,15 +33,15 @@ def _shard_name(split: str, number: int, count: int) -> str:
     return f"data/{split}-{number:05d}-of-{count:05d}.parquet"
 
 
-def _write_split(split: str, dataset: Dataset, folder: Path) -> list[str]:
+def _write_split(split: str, dataset: Dataset, folder: Path, rows_per_shard: int) -> list[str]:
     """Write one split as shards with the pictures' bytes inside, and return their names; none for an empty split."""
     from datasets.table import embed_table_storage
 
-    count = -(-len(dataset) // ROWS_PER_SHARD)
+    count = -(-len(dataset) // rows_per_shard)
     names = [_shard_name(split, number, count) for number in range(count)]
     for number, name in enumerate(names):
-        start = number * ROWS_PER_SHARD
-        shard = dataset.select(range(start, min(start + ROWS_PER_SHARD, len(dataset))))
+        start = number * rows_per_shard
+        shard = dataset.select(range(start, min(start + rows_per_shard, len(dataset))))
         shard = shard.with_format("arrow").map(
             embed_table_storage, batched=True, batch_size=EMBED_BATCH, keep_in_memory=True
         )
@@ -73,7 +78,12 @@ def _replace_folder(new: Path, folder: Path) -> None:
 
 
 def write_prepared(
-    dataset: DatasetDict, folder: str | Path, facts: dict[str, Any] | None = None, overwrite: bool = False
+    dataset: DatasetDict,
+    folder: str | Path,
+    facts: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    card: str | None = None,
+    rows_per_shard: int | None = None,
 ) -> Path:
     """Write a checked data set of pairs as a prepared folder, whole or not at all.
 
@@ -82,6 +92,8 @@ def write_prepared(
         folder: Gets `data/SPLIT-00000-of-0000N.parquet` and `prepared.json`.
         facts: What else `prepared.json` keeps, such as the data set's name.
         overwrite: Whether a prepared folder of the same name is replaced.
+        card: Text of a `README.md`.
+        rows_per_shard: Rows of a file, 1,024 by default; a worker that streams reads whole files.
 
     Returns:
         The folder.
@@ -97,8 +109,11 @@ def write_prepared(
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / "data").mkdir(parents=True)
     try:
-        shards = {split: _write_split(split, dataset[split], temporary) for split in SPLITS}
+        size = rows_per_shard or ROWS_PER_SHARD
+        shards = {split: _write_split(split, dataset[split], temporary, size) for split in SPLITS}
         rows = {split: len(dataset[split]) for split in SPLITS}
+        if card is not None:
+            (temporary / CARD).write_text(card, encoding="utf-8")
         write_json(temporary / MARKER, {"format": FORMAT, **(facts or {}), "rows": rows, "shards": shards}, indent=2)
         _replace_folder(temporary, folder)
     finally:
@@ -106,54 +121,95 @@ def write_prepared(
     return folder
 
 
-def _shards(folder: Path) -> dict[str, list[str]]:
+def _listed_shards(marker: Path, where: str) -> dict[str, list[str]]:
+    shards = read_json_object(marker).get("shards")
+    if not isinstance(shards, dict) or sorted(shards) != sorted(SPLITS):
+        raise ValueError(f"{where}/{MARKER} does not list the shards of {', '.join(SPLITS)}; prepare the data again")
+    if not any(shards.values()):
+        raise ValueError(f"{where} holds no pairs; prepare the data again")
+    return shards
+
+
+def check_prepared(folder: str | Path) -> dict[str, list[str]]:
+    """Names of the shards of each split.
+
+    Raises:
+        FileNotFoundError: If the folder was not prepared or lacks a file.
+        ValueError: If `prepared.json` is damaged.
+    """
+    folder = Path(folder)
     if not is_prepared(folder):
         raise FileNotFoundError(
             f"{folder} is not a prepared folder (no {MARKER}); make one with examples/prepare_data.py"
         )
-    shards = read_json_object(folder / MARKER).get("shards")
-    if not isinstance(shards, dict) or sorted(shards) != sorted(SPLITS):
-        raise ValueError(f"{folder / MARKER} does not list the shards of {', '.join(SPLITS)}; prepare the data again")
-    if not any(shards.values()):
-        raise ValueError(f"{folder} holds no pairs; prepare the data again")
+    shards = _listed_shards(folder / MARKER, str(folder))
     missing = [name for names in shards.values() for name in names if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; prepare the data again")
-    return {split: [str(folder / name) for name in shards[split]] for split in SPLITS}
+    return shards
 
 
-def load_prepared(folder: str | Path) -> DatasetDict:
+def _files(source: str) -> dict[str, list[str]]:
+    """Addresses of the shards of each split, in a folder or on the Hub."""
+    on_hub = source.startswith(HUB_PREFIX)
+    shards = _listed_shards(_marker(source), source) if on_hub else check_prepared(source)
+    return {split: [f"{source.rstrip('/')}/{name}" for name in names] for split, names in shards.items()}
+
+
+def _marker(source: str) -> Path:
+    """The file `prepared.json` of a folder, or of a data set on the Hub."""
+    if not source.startswith(HUB_PREFIX):
+        return Path(source) / MARKER
+    repo_id, _, revision = source.removeprefix(HUB_PREFIX).strip("/").partition("@")
+    return Path(hf_hub_download(repo_id, MARKER, repo_type="dataset", revision=revision or None))
+
+
+def load_prepared(
+    folder: str | Path,
+    streaming: bool = False,
+    columns: list[str] | None = None,
+    splits: Sequence[str] = SPLITS,
+) -> DatasetDict | IterableDatasetDict:
     """Load a prepared folder.
 
     Args:
-        folder: What `examples/prepare_data.py` wrote.
+        folder: What `examples/prepare_data.py` wrote; or `hf://datasets/ORG/NAME[@REVISION]`, where it was pushed to.
+        streaming: Read the rows one after the other from the parquet files, wherever they lie, and keep nothing.
+            Otherwise they are copied once to the cache on disk, from where any row can be read.
+        columns: Read these only.
+        splits: Read these only.
 
     Returns:
-        Splits train, validation, test with the columns of `schema.pair_features`; pictures are decoded on access.
+        Splits train, validation, test, or those asked for, with the columns of `schema.pair_features`; pictures are
+        decoded on access. With `streaming`, an `IterableDatasetDict`.
 
     Raises:
         FileNotFoundError: If the folder was not prepared or lacks a file.
         ValueError: If a file has other columns.
     """
     hf = require_datasets()
-    shards = _shards(Path(folder))
-    loaded = hf.load_dataset("parquet", data_files={split: names for split, names in shards.items() if names})
+    files = {split: names for split, names in _files(str(folder)).items() if names}
+    # An empty split has no file, and takes its columns from another.
+    wanted = {split: names for split, names in files.items() if split in splits} or dict([next(iter(files.items()))])
+    loaded = hf.load_dataset("parquet", data_files=wanted, streaming=streaming, columns=columns)
     features = next(iter(loaded.values())).features
-    for split in SPLITS:
+    for split in splits:
         if split not in loaded:
-            loaded[split] = hf.Dataset.from_dict({name: [] for name in features}, features=features)
-        check_features(loaded[split], f"{folder}, {split}")
-    return hf.DatasetDict({split: loaded[split] for split in SPLITS})
+            empty = hf.Dataset.from_dict({name: [] for name in features}, features=features)
+            loaded[split] = empty.to_iterable_dataset() if streaming else empty
+        if columns is None:
+            check_features(loaded[split], f"{folder}, {split}")
+    return type(loaded)({split: loaded[split] for split in splits})
 
 
 def render_settings(folder: str | Path) -> dict[str, Any] | None:
     """How the scenes of a prepared folder were rendered, seed included; None where that is not known.
 
     Args:
-        folder: What `examples/prepare_data.py` wrote.
+        folder: As for `load_prepared`.
 
     Raises:
         FileNotFoundError: If the folder was not prepared.
         ValueError: If `prepared.json` is damaged.
     """
-    return read_json_object(Path(folder) / MARKER).get("render_settings")
+    return read_json_object(_marker(str(folder))).get("render_settings")

@@ -80,6 +80,8 @@ def check_pairs(dataset: DatasetDict, where: str) -> None:
     """
     if tuple(sorted(dataset)) != tuple(sorted(SPLITS)):
         raise ValueError(f"{where}: the splits must be {', '.join(SPLITS)}, found {', '.join(dataset)}")
+    if not any(map(len, dataset.values())):
+        raise ValueError(f"{where}: there are no pairs, or none is left")
     seen: set[str] = set()
     split_of: dict[str, str] = {}
     for name in SPLITS:

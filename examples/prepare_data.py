@@ -14,24 +14,59 @@ With hints for training about what each cell of a grid of 10 rows and 15 columns
 
     python examples/prepare_data.py --dataset clevr_change --source clevr_large --output_dir prepared/hints \
         --hint_grid 10 15
+
+From any other set that has a reader (docs/data.md has their layouts), and on to the Hub:
+
+    python examples/prepare_data.py --dataset spot_the_diff_single --source spot-the-diff/data --output_dir spot
+    python examples/prepare_data.py --dataset own --source my_pairs --output_dir prepared/mine \
+        --license cc-by-4.0 --push_to_hub ORG/NAME --private
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from huggingface_hub.utils import validate_repo_id
 
 from ssgpa.command_line import OneLineParser, report_error
-from ssgpa.data.checks import read_json_object
+from ssgpa.data.card import write_card
+from ssgpa.data.checks import inner_file, read_json_object
 from ssgpa.data.clevr_change.hints import add_cell_hints
 from ssgpa.data.clevr_change.layout import SETTINGS
-from ssgpa.data.clevr_change.reader import load_clevr_change
+from ssgpa.data.clevr_change.reader import CLEVR_CHANGE
+from ssgpa.data.findings import Findings, count_table
+from ssgpa.data.hub import push_prepared
 from ssgpa.data.prepared import check_target, write_prepared
+from ssgpa.data.readers import (
+    CLEVR_DC,
+    EMU_EDIT,
+    IMAGE_EDITING_REQUEST,
+    LEVIR_CC,
+    MAGICBRUSH,
+    OWN_PAIRS,
+    SPOT_THE_DIFF_MULTI,
+    SPOT_THE_DIFF_SINGLE,
+    SYNED,
+)
+from ssgpa.data.reading import Source
 
 
-READERS: dict[str, Callable] = {"clevr_change": load_clevr_change}
+READERS: dict[str, Source] = {
+    "clevr_change": CLEVR_CHANGE,
+    "clevr_dc": CLEVR_DC,
+    "emu_edit": EMU_EDIT,
+    "image_editing_request": IMAGE_EDITING_REQUEST,
+    "levir_cc": LEVIR_CC,
+    "magicbrush": MAGICBRUSH,
+    "own": OWN_PAIRS,
+    "spot_the_diff_multi": SPOT_THE_DIFF_MULTI,
+    "spot_the_diff_single": SPOT_THE_DIFF_SINGLE,
+    "syned": SYNED,
+}
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,34 +77,58 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, help="folder to create")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier prepared folder")
     parser.add_argument(
+        "--skip_faulty", action="store_true", help="leave out pairs with missing or damaged pictures or no caption"
+    )
+    parser.add_argument(
         "--hint_grid", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="add hints about the cells of a grid"
     )
+    parser.add_argument("--license", metavar="ID", help="licence in the card, by default the release's")
+    parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the prepared folder as a data set")
+    parser.add_argument("--private", action="store_true", help="make a new data set on the Hub private")
     return parser.parse_args(argv)
 
 
-def prepare(arguments: argparse.Namespace) -> dict[str, int]:
-    """Read, check and write the data set, and return the number of pairs of each split."""
-    output = Path(arguments.output_dir)
+def source_of(arguments: argparse.Namespace) -> tuple[Source, dict[str, Any]]:
+    """The data set, and the settings of its rendering where it was rendered; then nothing published counts."""
+    source, folder = READERS[arguments.dataset], Path(arguments.source)
+    if not (folder / SETTINGS).is_file():
+        return source, {}
+    title = f"Rendered scenes in the layout of {source.title}"
+    return replace(source, title=title, counts=None, url="", citation=""), {
+        "render_settings": read_json_object(inner_file(folder, SETTINGS))
+    }
+
+
+def prepare(arguments: argparse.Namespace) -> list[str]:
+    """Read, check and write the data set, and return lines about what was found."""
+    output, findings = Path(arguments.output_dir), Findings(skip_faulty=arguments.skip_faulty)
     check_target(output, arguments.overwrite)
-    dataset = READERS[arguments.dataset](arguments.source)
+    if arguments.push_to_hub:
+        validate_repo_id(arguments.push_to_hub)
+    source, facts = source_of(arguments)
+    try:
+        dataset = source.load(arguments.source, findings)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; --source must hold {source.layout}") from error
     if arguments.hint_grid:
         dataset = add_cell_hints(dataset, arguments.source, tuple(arguments.hint_grid))
-    facts = {"dataset": arguments.dataset, "hint_grid": arguments.hint_grid}
-    settings = Path(arguments.source) / SETTINGS
-    if settings.is_file():
-        facts["render_settings"] = read_json_object(settings)
-    write_prepared(dataset, output, facts, arguments.overwrite)
-    return {name: len(split) for name, split in dataset.items()}
+    facts |= {"dataset": arguments.dataset, "hint_grid": arguments.hint_grid, "findings": findings.as_dict()}
+    card = write_card(source, dataset, findings, arguments.license)
+    write_prepared(dataset, output, facts, arguments.overwrite, card)
+    rows = {name: len(split) for name, split in dataset.items()}
+    return [*count_table(rows, findings, source.counts), *findings.lines()]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prepare a data set, and answer errors with one line on stderr and exit code 2."""
     arguments = parse_arguments(argv)
     try:
-        rows = prepare(arguments)
+        lines = prepare(arguments)
+        print("\n".join([f"{arguments.output_dir}:", *lines]))
+        if arguments.push_to_hub:
+            print(push_prepared(arguments.output_dir, arguments.push_to_hub, arguments.private))
     except (ImportError, OSError, ValueError) as error:
         return report_error("prepare_data.py", error)
-    print(f"{arguments.output_dir}: " + ", ".join(f"{count} {name}" for name, count in rows.items()))
     return 0
 
 

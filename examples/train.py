@@ -19,20 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
-from transformers import set_seed
+from transformers import ProcessorMixin, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.files import write_json
-from ssgpa.data.prepared import is_prepared
+from ssgpa.data.prepared import HUB_PREFIX, is_prepared
 from ssgpa.loading import LIBRARY_ERRORS
+from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
-from ssgpa.training.pairs import PairDataset
-from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
+from ssgpa.training.pairs import PairDataset, PairStream
+from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable, unknown_words
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
@@ -40,17 +41,53 @@ from ssgpa.training.trainer import ChangeCaptioningTrainer
 RUN_FILES = (f"{PREFIX_CHECKPOINT_DIR}-*", "best", "trainer_state.json")
 
 
-def load_splits(data_dir: str) -> DatasetDict:
-    """Load prepared data, or say how to make it."""
+def load_splits(arguments: DataArguments) -> DatasetDict:
+    """Load prepared data, or say how to make it; of a streamed training split, the texts alone."""
+    data_dir = arguments.data_dir
     if not data_dir:
         raise ValueError("--data_dir is missing: a folder that examples/prepare_data.py wrote.")
-    if not is_prepared(Path(data_dir)):
+    if not data_dir.startswith(HUB_PREFIX) and not is_prepared(Path(data_dir)):
         raise FileNotFoundError(
             f"{data_dir} is not a prepared folder. Make one with `python examples/render_clevr_change.py --output_dir "
             "scenes/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
             f"clevr_change --source scenes/clevr --output_dir {data_dir} --hint_grid 8 12`."
         )
-    return load_prepared(data_dir)
+    if not arguments.streaming:
+        return load_prepared(data_dir)
+    columns = ["pair_id", "captions", "change_type"]
+    texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
+    train = Dataset.from_list(list(texts), features=texts.features)
+    return DatasetDict({"train": train, **load_prepared(data_dir, splits=["validation"])})
+
+
+def training_pairs(
+    arguments: DataArguments, rows: Dataset, processor: SSGPAProcessor, seed: int
+) -> PairDataset | PairStream:
+    """The training rows, at hand or streamed."""
+    if not arguments.streaming:
+        return PairDataset(
+            rows,
+            processor,
+            captions_per_pair=arguments.captions_per_pair,
+            distractor_swap=arguments.distractor_swap,
+            cache=arguments.cache_pictures,
+            seed=seed,
+        )
+    stream = load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
+    return PairStream(stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed)
+
+
+def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
+    """Refuse what a stream cannot do; let every process read its own share of it."""
+    if not data_arguments.streaming:
+        return
+    if arguments.max_steps < 1:
+        raise ValueError("--streaming has no end; say where to stop with --max_steps.")
+    if data_arguments.distractor_swap or data_arguments.cache_pictures:
+        raise ValueError("--streaming keeps no pictures: leave out --distractor_swap and --cache_pictures.")
+    if data_arguments.max_train_pairs is not None:
+        raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
+    arguments.accelerator_config.dispatch_batches = False
 
 
 def first_rows(splits: DatasetDict, name: str, count: int | None) -> Dataset:
@@ -70,6 +107,15 @@ def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
         return load_system(arguments)
     captions = (caption for row in splits["train"]["captions"] for caption in row)
     return create_system(arguments, captions)
+
+
+def tell_unknown_words(processor: ProcessorMixin, rows: Dataset) -> None:
+    """Say which words of the training captions the system cannot write."""
+    found = unknown_words(processor.tokenizer, (text for captions in rows["captions"] for text in captions))
+    if found:
+        most = ", ".join(f"{word} ({count})" for word, count in list(found.items())[:10])
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        print(f"Warning: words of the captions that the tokenizer does not know: {most}{more}. They become <unk>.")
 
 
 def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
@@ -100,20 +146,14 @@ def run(
     checkpoint = find_checkpoint(arguments)
 
     # Data and model
-    splits = load_splits(data_arguments.data_dir)
+    check_streaming(data_arguments, arguments)
+    splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
     trainable = set_trainable(model, model_arguments.trainable, missing)
     record = parameter_report(model, trainable)
-    hints = hints_of(model, arguments, train_rows.column_names)
-    dataset = PairDataset(
-        train_rows,
-        processor,
-        captions_per_pair=data_arguments.captions_per_pair,
-        distractor_swap=data_arguments.distractor_swap,
-        cache=data_arguments.cache_pictures,
-        seed=arguments.seed,
-    )
+    hints = hints_of(model, arguments, splits["validation"].column_names)
+    dataset = training_pairs(data_arguments, train_rows, processor, arguments.seed)
 
     # Training
     trainer = ChangeCaptioningTrainer(
@@ -131,6 +171,7 @@ def run(
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         write_json(output_dir / "trainable_parameters.json", record, indent=1)
+        tell_unknown_words(processor, train_rows)
         print(f"Training {record['trainable']:,} of {record['parameters']:,} parameters.")
     result = trainer.train(resume_from_checkpoint=checkpoint)
 

@@ -45,11 +45,13 @@ class DataArguments:
     """What the model learns from.
 
     Args:
-        data_dir (`str`): A folder written by `examples/prepare_data.py`.
+        data_dir (`str`): A folder written by `examples/prepare_data.py`, or `hf://datasets/ORG/NAME[@REVISION]`.
         captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens. More
             than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
         distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
         cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
+        streaming (`bool`): Read the training rows one after the other, without end; needs `max_steps`.
+        shuffle_buffer (`int`): Rows among which a streamed run draws the next one.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
@@ -58,6 +60,8 @@ class DataArguments:
     captions_per_pair: int = 1
     distractor_swap: bool = False
     cache_pictures: bool = False
+    streaming: bool = False
+    shuffle_buffer: int = 256
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 
@@ -69,6 +73,8 @@ class ChangeCaptioningArguments(TrainingArguments):
     Args:
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
+        log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
+            TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         hint_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches the hint off.
         hint_changed (`float`): Weight of the renderer's changed cells; 0 switches the hint off.
         hint_type (`float`): Weight of the change type; 0 switches the hint off.
@@ -79,6 +85,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="eval_changed_cider")
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
+    log_samples: int = 0
     hint_attributes: float = 0.0
     hint_changed: float = 0.0
     hint_type: float = 0.0

@@ -36,6 +36,7 @@ class PairCollator:
         self.processor = processor
         self.visual_hints = visual_hints
         self.prompt = processor.prompt_ids()
+        self.levels = _normalized_levels(processor.image_processor)
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate rows of `PairDataset`."""
@@ -49,9 +50,12 @@ class PairCollator:
         return batch
 
     def _pixels(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
-        flat = [picture for pair in pairs for picture in pair]
-        pixels = self.processor.image_processor(flat, do_resize=False, return_tensors="pt")["pixel_values"]
-        return pixels.unflatten(0, (-1, 2))
+        pixels = np.empty((len(pairs), *np.shape(pairs[0])), dtype=np.float32)
+        for row, pair in zip(pixels, pairs, strict=True):
+            for made, picture in zip(row, pair, strict=True):
+                for channel, levels in enumerate(self.levels):
+                    np.take(levels, picture[channel], out=made[channel], mode="clip")
+        return torch.from_numpy(pixels)
 
     def _text(self, captions: list[list[str]]) -> dict[str, torch.Tensor]:
         tokenizer = self.processor.tokenizer
@@ -83,6 +87,13 @@ class PairCollator:
             segments[start:stop] = number
             start = stop
         return ids, labels, positions, segments
+
+
+def _normalized_levels(image_processor: Any) -> np.ndarray:
+    """What the processor makes of each 8-bit level, (channels, 256): looked up, it costs a third of computing it."""
+    levels = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (3, 16, 16))
+    made = image_processor(levels, do_resize=False, do_center_crop=False, return_tensors="np")["pixel_values"][0]
+    return made.reshape(3, 256).astype(np.float32)
 
 
 def _packed_mask(segments: torch.Tensor) -> torch.Tensor:

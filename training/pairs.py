@@ -3,12 +3,16 @@
 """Pairs of pictures as a torch data set: pictures decoded once, captions drawn anew every epoch."""
 
 import hashlib
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, Image
+from datasets import IterableDataset as RowStream
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import IterableDataset as TorchStream
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -24,6 +28,34 @@ SWAP_PROBABILITY = 0.5
 Place = tuple[int, str]
 
 
+def resize_picture(source: dict[str, Any], name: str, processor: SSGPAProcessor) -> np.ndarray:
+    """Decode an undecoded cell of an image column, and resize it as the processor does.
+
+    Returns:
+        `np.ndarray`: (channels, height, width), uint8.
+    """
+    image_processor, picture = processor.image_processor, load_picture(source, name)
+    if _only_resizes(image_processor):
+        # What the processor would do, without its copies.
+        size = (image_processor.size.width, image_processor.size.height)
+        return np.asarray(picture.resize(size, image_processor.resample)).transpose(2, 0, 1)
+    resized = image_processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
+    return resized["pixel_values"][0].astype(np.uint8)
+
+
+def _only_resizes(image_processor: Any) -> bool:
+    """Whether a processor brings every picture to one size, without crop or border."""
+    fixed = image_processor.do_resize and image_processor.size.height and image_processor.size.width
+    others = (getattr(image_processor, name, None) for name in ("do_center_crop", "do_pad"))
+    return bool(fixed) and not any(others)
+
+
+def draw_captions(captions: list[str], number: int, rng: np.random.Generator) -> list[str]:
+    """Draw so many captions, without repetition where there are enough."""
+    order = rng.permutation(len(captions))
+    return [captions[order[place % len(order)]] for place in range(number)]
+
+
 class PictureStore:
     """Resized 8-bit pictures of a prepared split, by row and side; equal files are kept once.
 
@@ -34,9 +66,10 @@ class PictureStore:
     """
 
     def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool) -> None:
-        self.rows = rows.select_columns(["before", "after"])
-        self.rows = self.rows.cast_column("before", Image(decode=False)).cast_column("after", Image(decode=False))
-        self.image_processor = processor.image_processor
+        self.columns = {
+            side: rows.select_columns([side]).cast_column(side, Image(decode=False)) for side in ("before", "after")
+        }
+        self.processor = processor
         self.pictures: list[np.ndarray] = []
         self.places: dict[Place, int] = {}
         if cache:
@@ -44,8 +77,8 @@ class PictureStore:
 
     def _decode_all(self) -> None:
         known: dict[bytes, int] = {}
-        for index, row in enumerate(tqdm(self.rows, desc="Decoding pictures", leave=False)):
-            for side in ("before", "after"):
+        for side, rows in self.columns.items():
+            for index, row in enumerate(tqdm(rows, desc=f"Decoding pictures {side}", leave=False)):
                 digest = hashlib.sha256(row[side]["bytes"]).digest()
                 if digest not in known:
                     known[digest] = len(self.pictures)
@@ -53,15 +86,13 @@ class PictureStore:
                 self.places[index, side] = known[digest]
 
     def _decode(self, source: dict[str, Any], index: int, side: str) -> np.ndarray:
-        picture = load_picture(source, f"row {index}, {side}")
-        resized = self.image_processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
-        return resized["pixel_values"][0].astype(np.uint8)
+        return resize_picture(source, f"row {index}, {side}", self.processor)
 
     def __call__(self, index: int, side: str) -> np.ndarray:
         """The picture of a row, (channels, height, width), uint8."""
         if self.pictures:
             return self.pictures[self.places[index, side]]
-        return self._decode(self.rows[index][side], index, side)
+        return self._decode(self.columns[side][index][side], index, side)
 
 
 class PairDataset(TorchDataset):
@@ -123,7 +154,7 @@ class PairDataset(TorchDataset):
             "pair_id": row["pair_id"],
             "scene_id": self.scenes[row["scene_id"]],
             "pictures": (self.store(*before), self.store(*after)),
-            "captions": self._draw(row["captions"], rng),
+            "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }
         if HINT_COLUMNS[0] in row:
@@ -143,9 +174,72 @@ class PairDataset(TorchDataset):
         # The distractor's row does not say which object the semantic change touches.
         return cells if place[0] == index else cells | CHANGE_UNKNOWN
 
-    def _draw(self, captions: list[str], rng: np.random.Generator) -> list[str]:
-        order = rng.permutation(len(captions))
-        return [captions[order[number % len(order)]] for number in range(self.captions_per_pair)]
+
+class PairStream(TorchStream):
+    """Training rows without end, read from parquet files wherever they lie; no more than a buffer is in memory.
+
+    Every pass over the files is shuffled anew. Training needs `max_steps`. The distractor of a scene is not at hand,
+    so there is no swap.
+
+    Args:
+        rows (`datasets.IterableDataset`): A streamed split.
+        processor (`SSGPAProcessor`): Resizes the pictures.
+        captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
+        shuffle_buffer (`int`): Rows, undecoded, among which the next one is drawn; files are shuffled too. 0 keeps the
+            order of the files.
+        seed (`int`): Seed of order and captions.
+    """
+
+    def __init__(
+        self,
+        rows: RowStream,
+        processor: SSGPAProcessor,
+        captions_per_pair: int = 1,
+        shuffle_buffer: int = 256,
+        seed: int = 0,
+    ) -> None:
+        if captions_per_pair < 1:
+            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
+        self.rows = rows.decode(False)
+        self.processor = processor
+        self.captions_per_pair = captions_per_pair
+        self.shuffle_buffer = shuffle_buffer
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for epoch in count():
+            rows = self.rows
+            if self.shuffle_buffer:
+                rows = rows.shuffle(seed=self.seed + epoch, buffer_size=self.shuffle_buffer)
+            empty = True
+            for row in rows:
+                empty = False
+                yield self._item(row, epoch)
+            # A worker that got no file.
+            if empty:
+                return
+
+    def _item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
+        pair, scene = (_stable_number(row[name]) for name in ("pair_id", "scene_id"))
+        rng = np.random.default_rng([self.seed, epoch, pair])
+        sides = ("before", "after")
+        item = {
+            "pair_id": row["pair_id"],
+            "scene_id": scene,
+            "pictures": tuple(
+                resize_picture(row[side], f"pair {row['pair_id']}, {side}", self.processor) for side in sides
+            ),
+            "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
+            "change_type": row["change_type"],
+        }
+        if HINT_COLUMNS[0] in row:
+            item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in HINT_COLUMNS)
+        return item
+
+
+def _stable_number(name: str) -> int:
+    """A number of 63 bits for a name, the same in every process."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
 class EpochCallback(TrainerCallback):

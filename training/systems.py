@@ -5,6 +5,7 @@
 import importlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,29 @@ def _overrides(text: str | None, model_type: str) -> dict[str, Any]:
     if refused:
         raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {model_type!r}.")
     return found
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerFast, captions: Iterable[str]) -> dict[str, int]:
+    """Words that a tokenizer turns into its unknown token.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`): The tokenizer; one without an unknown token knows all.
+        captions (`Iterable[str]`): The training captions.
+
+    Returns:
+        `dict[str, int]`: How often each such word occurs, the most frequent first.
+    """
+    texts = list(captions)
+    if tokenizer.unk_token_id is None or not texts:
+        return {}
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    counts = Counter(
+        text[start:end].strip()
+        for text, ids, places in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)
+        for token, (start, end) in zip(ids, places, strict=True)
+        if token == tokenizer.unk_token_id
+    )
+    return dict(counts.most_common())
 
 
 def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> dict[str, int]:

@@ -21,6 +21,7 @@ from ..metrics.trainer_metrics import report_metrics
 from .generation import caption_rows
 from .hints import LOSS_PREFIX, CellHints
 from .pairs import EpochCallback
+from .samples import SampleCallback
 
 
 logger = logging.get_logger(__name__)
@@ -56,9 +57,12 @@ class ChangeCaptioningTrainer(Trainer):
                 "configuration's `label_smoothing` if it has one."
             )
         self.add_callback(EpochCallback)
+        if self.args.log_samples:
+            self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
         self.hints = hints
         self.floor_rows = light_rows(train_rows) if train_rows is not None else None
         self.change_type_of = change_type_of
+        self._evaluated: tuple[Any, dict[str, str]] | None = None
         self._sums: dict[str, float] = {}
         self._steps = 0.0
         self._step_pairs: list[str] = []
@@ -132,6 +136,7 @@ class ChangeCaptioningTrainer(Trainer):
         start = time.time()
         rows = eval_dataset if eval_dataset is not None else self.eval_dataset
         captions = self._captions(rows)
+        self._evaluated = rows, captions
         report = build_report(
             light_rows(rows),
             captions,

@@ -132,7 +132,7 @@ def add_cell_hints(dataset: DatasetDict, folder: str | Path, grid: tuple[int, in
     folder = Path(folder)
     if not (folder / SCENES).is_file() or not (folder / MASK_FOLDER).is_dir():
         raise FileNotFoundError(f"{folder} has no object masks; render it with --object_masks to get cell hints")
-    scenes = _read_scenes(folder / SCENES)
+    scenes = _read_scenes(inner_file(folder, SCENES))
     result = dataset.copy()
     for name, split in dataset.items():
         rows = split.select_columns(["scene_id", "change_type"])

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_captions, check_picture, inner_file, read_json_object
-from ..extras import require_datasets
-from ..schema import NO_CHANGE, pair_features
+from ..checks import inner_file, read_json_object
+from ..findings import Findings, name_some
+from ..reading import Pair, Source, build_splits, clean_captions, place_of
+from ..schema import NO_CHANGE
 from .geometry import CHANGE_TYPES
 from .layout import CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS, SPLITS, TYPE_MAPPING, VIEWS, image_name
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 
 SPLIT_KEYS = {"train": "train", "validation": "val", "test": "test"}
-NAMED = 5
 
 _CAPTION_KEY = re.compile(r"CLEVR_default_(\d{6})\.png")
 _TYPE_ENTRY = re.compile(r"(\d{6})\.png")
@@ -34,14 +34,13 @@ def _index(pattern: re.Pattern[str], name: Any, path: Path) -> int:
     return int(match[1])
 
 
-def read_captions(path: Path) -> dict[int, list[str]]:
-    """Captions by scene, from `change_captions.json` or `no_change_captions.json`.
+def read_captions(path: Path) -> dict[int, Any]:
+    """Captions by scene as they are, from `change_captions.json` or `no_change_captions.json`.
 
     Raises:
-        ValueError: For an unknown image name, an empty list, or a caption that is empty or no string.
+        ValueError: For an unknown image name.
     """
-    entries = read_json_object(path).items()
-    return {_index(_CAPTION_KEY, name, path): check_captions(found, f"{path}, {name}") for name, found in entries}
+    return {_index(_CAPTION_KEY, name, path): found for name, found in read_json_object(path).items()}
 
 
 def _check_ids(ids: Any, where: str) -> list[int]:
@@ -88,8 +87,7 @@ def read_types(path: Path) -> dict[int, str]:
 
 
 def _named(scenes: list[int]) -> str:
-    more = f" and {len(scenes) - NAMED} more" if len(scenes) > NAMED else ""
-    return ", ".join(f"{index:06d}" for index in scenes[:NAMED]) + more
+    return name_some(f"{index:06d}" for index in scenes)
 
 
 def _check_covered(wanted: Iterable[int], found: Callable[[int], bool], what: str) -> None:
@@ -106,27 +104,35 @@ def _check_known(path: Path, captions: Iterable[int], listed: set[int]) -> None:
         raise ValueError(f"{path} has captions for {_named(unknown)}, which {SPLITS} does not list and no image shows")
 
 
-def _picture(folder: Path, view: str, index: int, verify: bool) -> dict[str, Any]:
-    path = inner_file(folder, image_name(view, index))
-    return {"path": str(check_picture(path) if verify else path), "bytes": None}
+def _scene_pairs(
+    index: int, split: str, captions: dict[Path, dict[int, Any]], change_type: str | None, findings: Findings
+) -> list[Pair]:
+    """The changed and the unchanged pair of a scene, of which `captions` holds one table each."""
+    default, *others = (image_name(view, index) for view in VIEWS)
+    scene = f"{index:06d}"
+    names, types = (f"{scene}.png", f"{scene}.png_n"), (change_type, NO_CHANGE)
+    return [
+        Pair(
+            name,
+            scene,
+            default,
+            other,
+            clean_captions(table[index], f"{path}, scene {scene}", findings, place_of(split, name)),
+            kind,
+        )
+        for name, other, kind, (path, table) in zip(names, others, types, captions.items(), strict=True)
+    ]
 
 
-def _scene_rows(
-    folder: Path, index: int, captions: tuple[list[str], list[str]], change_type: str | None, verify: bool
-) -> list[dict[str, Any]]:
-    default, semantic, distractor = (_picture(folder, view, index, verify) for view in VIEWS)
-    scene = {"scene_id": f"{index:06d}", "before": default}
-    changed = {"pair_id": f"{index:06d}.png", "after": semantic, "captions": captions[0], "change_type": change_type}
-    same = {"pair_id": f"{index:06d}.png_n", "after": distractor, "captions": captions[1], "change_type": NO_CHANGE}
-    return [scene | changed, scene | same]
-
-
-def load_clevr_change(folder: str | Path, verify_pictures: bool = True) -> DatasetDict:
+def load_clevr_change(
+    folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True
+) -> DatasetDict:
     """Read a folder with CLEVR-Change's released layout.
 
     Args:
         folder: Holds `images`, `sc_images`, `nsc_images`, the two caption files, `splits.json` and, if types are
             known, `type_mapping.json`. Scenes are found by file name, never by their place in a listing.
+        findings: Gets what is noticed; by default faults are errors.
         verify_pictures: Whether every picture of the splits is checked for damage.
 
     Returns:
@@ -137,32 +143,39 @@ def load_clevr_change(folder: str | Path, verify_pictures: bool = True) -> Datas
         FileNotFoundError: If a file is missing.
         ValueError: If a file is malformed or damaged, naming it and the entry.
     """
-    folder = Path(folder)
-    splits = read_splits(folder / SPLITS)
-    paths = (folder / CHANGE_CAPTIONS, folder / NO_CHANGE_CAPTIONS)
-    changes, no_changes = (read_captions(path) for path in paths)
-    types = read_types(folder / TYPE_MAPPING)
+    folder, findings = Path(folder), Findings() if findings is None else findings
+    splits = read_splits(inner_file(folder, SPLITS))
+    paths = [inner_file(folder, name) for name in (CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS)]
+    captions = {path: read_captions(path) for path in paths}
+    types = read_types(inner_file(folder, TYPE_MAPPING)) if (folder / TYPE_MAPPING).is_file() else {}
     wanted = [index for ids in splits.values() for index in ids]
-    for path, captions in zip(paths, (changes, no_changes), strict=True):
-        _check_covered(wanted, captions.__contains__, f"{path} has no captions")
-        _check_known(path, captions, set(wanted))
-    for view in VIEWS:
-        _check_covered(
-            wanted, lambda i, view=view: (folder / image_name(view, i)).is_file(), f"{folder}: no {view} image"
-        )
+    for path, table in captions.items():
+        _check_covered(wanted, table.__contains__, f"{path} has no captions")
+        _check_known(path, table, set(wanted))
+    pairs = {
+        split: [pair for index in ids for pair in _scene_pairs(index, split, captions, types.get(index), findings)]
+        for split, ids in splits.items()
+    }
+    return build_splits(folder, pairs, findings, verify_pictures)
 
-    hf = require_datasets()
-    features = pair_features()
-    result = {}
-    for split, ids in splits.items():
-        rows = [
-            row
-            for index in ids
-            for row in _scene_rows(
-                folder, index, (changes[index], no_changes[index]), types.get(index), verify_pictures
-            )
-        ]
-        result[split] = hf.Dataset.from_dict(
-            {name: [row[name] for row in rows] for name in features}, features=features
-        )
-    return hf.DatasetDict(result)
+
+CLEVR_CHANGE = Source(
+    title="CLEVR-Change",
+    load=load_clevr_change,
+    layout=(
+        "images/, sc_images/, nsc_images/, change_captions.json, no_change_captions.json, splits.json and, if the "
+        "types are known, type_mapping.json"
+    ),
+    counts={"train": 67_660, "validation": 3_976, "test": 7_970},
+    url="https://github.com/Seth-Park/RobustChangeCaptioning",
+    citation="""@inproceedings{park2019robust,
+  title     = {Robust Change Captioning},
+  author    = {Park, Dong Huk and Darrell, Trevor and Rohrbach, Anna},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  year      = {2019}
+}""",
+    about=(
+        "Rendered scenes of simple objects. Each scene gives a changed pair and a distractor, in which only the "
+        "camera has moved."
+    ),
+)

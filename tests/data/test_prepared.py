@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from datasets import load_dataset
@@ -70,6 +71,38 @@ def test_shards_and_hints(rendered, tmp_path, main, monkeypatch):
     assert len(back["train"][0]["before_cells"]) == 24
     for name in expected:
         same_rows(back[name], expected[name])
+
+
+def test_streaming_copies_nothing(rendered, tmp_path, main, monkeypatch):
+    monkeypatch.setattr(prepared, "ROWS_PER_SHARD", 3)
+    assert run(main, rendered, tmp_path / "out") == 0
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    shutil.rmtree(cache)
+    stream = load_prepared(tmp_path / "out", streaming=True)
+    for name, split in load_clevr_change(rendered).items():
+        same_rows(split, list(stream[name]))
+    assert sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) == 0
+    texts = load_prepared(tmp_path / "out", streaming=True, columns=["captions"], splits=["test"])
+    assert list(texts) == ["test"]
+    assert texts["test"].column_names == ["captions"]
+
+
+def test_addresses_on_the_hub(rendered, tmp_path, main, monkeypatch):
+    assert run(main, rendered, tmp_path / "out") == 0
+    asked = []
+
+    def marker(*words, **options):
+        asked.append((words, options["repo_type"], options["revision"]))
+        return str(tmp_path / "out" / "prepared.json")
+
+    monkeypatch.setattr(prepared, "hf_hub_download", marker)
+    files = prepared._files("hf://datasets/org/pairs@v1")
+    assert files["test"] == ["hf://datasets/org/pairs@v1/data/test-00000-of-00001.parquet"]
+    assert render_settings("hf://datasets/org/pairs")["seed"] == 7
+    assert asked == [
+        (("org/pairs", "prepared.json"), "dataset", "v1"),
+        (("org/pairs", "prepared.json"), "dataset", None),
+    ]
 
 
 def test_render_settings_come_along(rendered, copied, tmp_path, main):

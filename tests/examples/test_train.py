@@ -8,13 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import yaml
+from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ssgpa.data.prepared import load_prepared
+from ssgpa.training.arguments import DataArguments
 
 from ..ssgpa_cases import NO_LOSSES
 from ..tiny_systems import tiny_config, tiny_ssgpa
@@ -117,6 +120,39 @@ def test_run_and_its_continuation(script, config, prepared_dir, tmp_path, capsys
     check_run(tmp_path / "run", prepared_dir, 6)
 
 
+def losses_of(folder):
+    history = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def test_streamed_run_and_its_continuation(script, config, tmp_path):
+    """Eight pairs in batches of two: the sixth step lies in the second pass, which the resumed run finds again."""
+    unlike = {
+        "distractor_swap": False,
+        "cache_pictures": False,
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
+    }
+    path = config(streaming=True, lr_scheduler_type="constant", **unlike)
+    assert script.main([path]) == 0
+    assert script.main([path, "--resume_from_checkpoint", "true", "--max_steps", "6"]) == 0
+    assert script.main([path, "--max_steps", "6", "--output_dir", str(tmp_path / "whole")]) == 0
+    assert len(losses_of(tmp_path / "whole")) == 6
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(tmp_path / "whole"), rel=1e-4)
+
+
+def test_streaming_workers_see_every_row(script, prepared_dir, rendered, tmp_path, monkeypatch):
+    """Files of five and three rows: a worker reads one file, whole."""
+    monkeypatch.setattr("ssgpa.data.prepared.ROWS_PER_SHARD", 5)
+    arguments = DataArguments(data_dir=str(prepare(rendered, tmp_path / "shards")), streaming=True)
+    rows = script.load_splits(arguments)["train"]
+    assert sorted(rows["pair_id"]) == sorted(load_prepared(prepared_dir)["train"]["pair_id"])
+    assert set(rows.column_names) == {"pair_id", "captions", "change_type"}
+    dataset = script.training_pairs(arguments, rows, tiny_ssgpa()[1], seed=0)
+    loader = DataLoader(dataset, batch_size=None, num_workers=2)
+    assert {item["pair_id"] for item in islice(loader, 10)} == set(rows["pair_id"])
+
+
 @pytest.mark.slow
 def test_accelerate_launch_and_resume(config, prepared_dir, tmp_path):
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -190,6 +226,13 @@ def refusal(script, capsys, *words):
         ({"model_config": "none.json"}, [], ["none.json"]),
         ({"model_class": "ssgpa.Nothing"}, [], ["ssgpa.Nothing"]),
         ({"max_train_pairs": 0}, [], ["0 pairs", "train"]),
+        ({"streaming": True}, [], ["--streaming", "--distractor_swap"]),
+        (
+            {"streaming": True, "distractor_swap": False, "cache_pictures": False, "max_train_pairs": 2},
+            [],
+            ["--streaming", "--max_train_pairs"],
+        ),
+        ({"streaming": True, "max_steps": -1}, [], ["--streaming", "--max_steps"]),
         ({"trainable": ["q_former"]}, [], ["q_former"]),
     ],
 )

@@ -149,3 +149,14 @@ def test_pictures_of_any_size_give_the_processors_pixels(make_system, splits):
     assert isinstance(row["before"], Image.Image)
     assert row["before"].size != (48, 32)
     assert torch.equal(PairCollator(processor)([dataset[3]])["pixel_values"], wanted)
+
+
+def test_pictures_that_are_cropped_are_the_processors_too(make_system, splits):
+    _, processor = make_system()
+    image_processor = processor.image_processor
+    image_processor.size = type(image_processor.size)(shortest_edge=40)
+    image_processor.do_center_crop, image_processor.crop_size = True, type(image_processor.size)(height=32, width=48)
+    row = splits["train"][3]
+    wanted = image_processor([row["before"], row["after"]], return_tensors="pt")["pixel_values"]
+    made = PairCollator(processor)([PairDataset(splits["train"], processor)[3]])["pixel_values"]
+    assert torch.equal(made[0], wanted)

@@ -3,13 +3,15 @@
 """Pictures, captions, swaps and cells of the training rows."""
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
 from ssgpa.data.clevr_change.hints import object_bits
-from ssgpa.training.pairs import CHANGE_UNKNOWN, PairDataset, PictureStore
+from ssgpa.data.prepared import load_prepared
+from ssgpa.training.pairs import CHANGE_UNKNOWN, PairDataset, PairStream, PictureStore
 
 
 CHANGED = 1 << 15
@@ -146,3 +148,36 @@ def test_bad_options_are_refused(splits, processor):
         PairDataset(changed, processor, distractor_swap=True)
     with pytest.raises(ValueError, match="captions_per_pair"):
         PairDataset(changed, processor, captions_per_pair=0)
+
+
+@pytest.fixture
+def streamed(prepared_dir):
+    return load_prepared(prepared_dir, streaming=True)["train"]
+
+
+def test_stream_gives_the_rows_of_the_split_in_every_pass(splits, streamed, processor):
+    dataset = PairDataset(splits["train"], processor)
+    expected = {dataset[index]["pair_id"]: dataset[index] for index in range(8)}
+    items = list(islice(PairStream(streamed, processor, 2, shuffle_buffer=4, seed=3), 16))
+    passes = [items[:8], items[8:]]
+    orders = [[item["pair_id"] for item in part] for part in passes]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(expected)
+    assert orders[0] != orders[1]
+    references = dict(zip(splits["train"]["pair_id"], splits["train"]["captions"], strict=True))
+    for item in items:
+        same = expected[item["pair_id"]]
+        for one, other in zip(item["pictures"] + item["cells"], same["pictures"] + same["cells"], strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert len(set(item["captions"])) == 2
+        assert set(item["captions"]) <= set(references[item["pair_id"]])
+    first, second = ({item["pair_id"]: item["captions"] for item in part} for part in passes)
+    assert first != second
+    scenes = [{item["scene_id"] for item in items if item["pair_id"].startswith(f"{i:06d}")} for i in range(8)]
+    assert all(len(numbers) <= 1 for numbers in scenes)
+    again = list(islice(PairStream(streamed, processor, 2, shuffle_buffer=4, seed=3), 16))
+    assert [item["captions"] for item in again] == [item["captions"] for item in items]
+
+
+def test_stream_ends_in_workers_that_got_no_file(streamed, processor):
+    loader = DataLoader(PairStream(streamed, processor), batch_size=1, num_workers=2, collate_fn=first)
+    assert len({item["pair_id"] for item in islice(loader, 8)}) == 8

@@ -131,19 +131,19 @@ BROKEN = {
     ),
     "no captions": (
         _set("change_captions.json", "CLEVR_default_000003.png", []),
-        r"change_captions\.json, CLEVR_default_000003\.png: expected a non-empty list",
+        r"pair '000003\.png': change_captions\.json, scene 000003: there is no caption",
     ),
     "captions as text": (
         _set("change_captions.json", "CLEVR_default_000003.png", "a red cube"),
-        r"CLEVR_default_000003\.png: expected a non-empty list",
+        r"change_captions\.json, scene 000003: expected a list of captions, found 'a red cube'",
     ),
     "blank caption": (
         _set("no_change_captions.json", "CLEVR_default_000003.png", ["no change was made", " "]),
-        r"CLEVR_default_000003\.png: caption 1 must be a non-empty string",
+        r"pair '000003\.png_n': no_change_captions\.json, scene 000003: 1 of 2 captions empty",
     ),
     "number for a caption": (
         _set("change_captions.json", "CLEVR_default_000003.png", [7]),
-        r"caption 0 must be a non-empty string, found 7",
+        r"scene 000003: expected a list of captions, found \[7\]",
     ),
     "captions missing": (
         lambda folder: edit(folder, "change_captions.json", lambda table: table.pop("CLEVR_default_000005.png")),
@@ -155,7 +155,7 @@ BROKEN = {
     ),
     "image missing": (
         lambda folder: (folder / "sc_images" / "CLEVR_semantic_000006.png").unlink(),
-        r"no semantic image for 000006, which splits\.json lists",
+        r"pair '000006\.png': sc_images/CLEVR_semantic_000006\.png is missing",
     ),
     "image truncated": (_truncate, r"CLEVR_nonsemantic_000004\.png is not a readable picture"),
     "image damaged": (_flip, r"CLEVR_default_000001\.png is not a readable picture"),

@@ -1,0 +1,49 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Lays out the JSON of `measure_loader.py` as the table in docs/data.md."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+NAMES = {"any_row": "any row at hand", "streamed": "streamed"}
+
+
+def format_loader(report: Mapping[str, Any], source: str) -> str:
+    """One row a number of workers.
+
+    Args:
+        report: The JSON of `comparison/measure_loader.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Markdown: a table and the lines that belong to it.
+    """
+    lines = [f"| pairs a second | bare PIL | {' | '.join(NAMES.values())} |", f"|---|---:{'|---:' * len(NAMES)}|"]
+    for name, found in report["figures"].items():
+        rates, workers = found["pairs_per_second"], name.removeprefix("workers_")
+        cells = [f"{rates[key]:.0f} ({100 * found['ratios'][key]:.0f} %)" for key in NAMES]
+        plural = "s" * (workers != "1")
+        lines.append(f"| {workers} worker{plural} | {rates['bare_pil']:.0f} | {' | '.join(cells)} |")
+    (width, height), settings = report["pictures"]["size"], report["settings"]
+    facts = (
+        f"{report['pairs']} pairs, {width} x {height} {report['pictures']['format']} of "
+        f"{report['pictures']['mean_bytes'] / 1024:.0f} KiB, to {settings['side']} x {settings['side']}, batches of "
+        f"{settings['batch_size']}, medians of {settings['turns']} turns; a ratio is the median over paired turns. "
+        f"{report['cpu']}. From `{source}`."
+    )
+    return "\n".join([*lines, "", facts])
+
+
+def read_loader(folder: Path) -> dict[str, str]:
+    """The block `loader` of the documents, empty where nothing is stored.
+
+    Args:
+        folder: Holds `loader.json`.
+    """
+    path = folder / "loader.json"
+    if not path.is_file():
+        return {"loader": ""}
+    return {"loader": format_loader(json.loads(path.read_text(encoding="utf-8")), f"comparison/results/{path.name}")}

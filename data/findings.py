@@ -1,0 +1,132 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What a reader notices in a folder: faults, equal pictures, and how the counts differ from the published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .schema import NO_CHANGE
+
+
+NAMED = 5
+
+
+def name_some(names: Iterable[str]) -> str:
+    """The first five names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - NAMED:,} more" if len(listed) > NAMED else ""
+    return ", ".join(listed[:NAMED]) + more
+
+
+@dataclass
+class Findings:
+    """A reader's notes on a folder.
+
+    Args:
+        skip_faulty: Leave out pairs with missing or damaged pictures or without captions; otherwise they are an error.
+        notes: Known faults of a release, and what was done about them.
+        faulty: Pairs that cannot be used, and why.
+        omitted: Pairs that are left out as a known fault of the release.
+        read: Pairs found in each split, before any was left out.
+        equal: Groups of pictures of different scenes with the same bytes, by name.
+        leaks: Those groups that lie in more than one split, and single pictures that several splits use.
+        still: Pairs with the same picture twice, though no type says that nothing changed.
+    """
+
+    skip_faulty: bool = False
+    notes: list[str] = field(default_factory=list)
+    faulty: dict[str, str] = field(default_factory=dict)
+    omitted: set[str] = field(default_factory=set)
+    read: dict[str, int] = field(default_factory=dict)
+    equal: list[list[str]] = field(default_factory=list)
+    leaks: list[list[str]] = field(default_factory=list)
+    still: list[str] = field(default_factory=list)
+    _seen: dict[bytes, dict[str, tuple[str, str]]] = field(default_factory=dict, repr=False)
+
+    def note(self, what: str, names: Iterable[str] = ()) -> None:
+        """Remember a known fault, with the entries that it is about."""
+        listed = list(names)
+        self.notes.append(f"{what}: {name_some(listed)}" if listed else what)
+
+    def blame(self, place: str, reason: str) -> None:
+        """Remember that the pair at `place` cannot be used."""
+        known = self.faulty.setdefault(place, reason)
+        if reason not in known:
+            self.faulty[place] = f"{known}; {reason}"
+
+    def leak(self, name: str) -> None:
+        """Remember that several splits use a picture."""
+        if [name] not in self.leaks:
+            self.leaks.append([name])
+
+    def is_out(self, place: str) -> bool:
+        """Whether the pair at `place` is left out."""
+        return place in self.faulty or place in self.omitted
+
+    def see(self, content: bytes, name: str, scene_id: str, split: str) -> bytes:
+        """Remember a picture's content, to find equal ones, and return its digest."""
+        digest = hashlib.sha256(content).digest()
+        self._seen.setdefault(digest, {})[name] = (scene_id, split)
+        return digest
+
+    def compare(self, place: str, digests: Iterable[bytes | None], change_type: str | None) -> None:
+        """Remember the pair at `place` if its two pictures are equal and should not be; None is a picture not seen."""
+        before, after = digests
+        if before is not None and before == after and change_type != NO_CHANGE:
+            self.still.append(place)
+
+    def settle(self, where: str) -> None:
+        """Sort out what was seen; the reader calls it at the end.
+
+        Raises:
+            ValueError: If pairs are faulty and are not to be skipped.
+        """
+        if self.faulty and not self.skip_faulty:
+            listed = name_some(f"{place}: {reason}" for place, reason in self.faulty.items())
+            raise ValueError(
+                f"{where}: {len(self.faulty):,} faulty pairs ({listed}); mend the folder, or leave the pairs out with "
+                "--skip_faulty"
+            )
+        groups = [group for group in self._seen.values() if len({scene for scene, _ in group.values()}) > 1]
+        self.equal = [sorted(group) for group in groups]
+        self.leaks += [sorted(group) for group in groups if len({split for _, split in group.values()}) > 1]
+        self._seen = {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for `prepared.json`."""
+        return {name: getattr(self, name) for name in ("notes", "faulty", "read", "equal", "leaks", "still")}
+
+    def lines(self) -> list[str]:
+        """Lines of text about all that is worth a look."""
+        lines = list(self.notes)
+        if self.faulty:
+            listed = name_some(f"{place}: {reason}" for place, reason in self.faulty.items())
+            lines.append(f"{len(self.faulty):,} faulty pairs left out: {listed}")
+        for what, groups in (("of different scenes are equal", self.equal), ("cross splits", self.leaks)):
+            if groups:
+                listed = name_some(" = ".join(group[:NAMED]) for group in groups)
+                lines.append(f"{len(groups):,} groups of pictures {what}: {listed}")
+        if self.still:
+            lines.append(f"{len(self.still):,} pairs show the same picture twice: {name_some(self.still)}")
+        return lines
+
+
+def count_table(rows: Mapping[str, int], findings: Findings, published: Mapping[str, int] | None) -> list[str]:
+    """A Markdown table of the counts, with a note on every split that differs from the published one.
+
+    Args:
+        rows: Pairs kept in each split.
+        findings: What was read.
+        published: Pairs of each split as published; None where nothing was.
+    """
+    lines = ["| split | published | found | kept | |", "|---|---|---|---|---|"]
+    for split, kept in rows.items():
+        found, expected = findings.read.get(split, kept), (published or {}).get(split)
+        remark = "" if expected in (None, found) else f"differs by {found - expected:+,}"
+        told = "-" if expected is None else f"{expected:,}"
+        lines.append(f"| {split} | {told} | {found:,} | {kept:,} | {remark} |")
+    return lines

@@ -1,0 +1,111 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Reader of CLEVR-DC (Kim et al., ICCV 2021): rendered scenes under drastic changes of viewpoint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checks import inner_file, read_json_object
+from ..clevr_change.captions import change_type_of
+from ..findings import Findings
+from ..reading import Pair, Source, build_splits, clean_captions, place_of
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+SPLIT_KEYS = {"train": "train", "validation": "val", "test": "test"}
+# The release numbers its pairs in six blocks, one a type.
+BLOCK = 8_000
+BLOCK_TYPES = ("color", "material", "add", "drop", "move", "none")
+
+
+def read_numbers(path: Path) -> dict[str, list[int]]:
+    """Numbers of the pairs of train, validation and test; they are ids, not places in the caption file.
+
+    Raises:
+        ValueError: If a split is missing, or an entry is no number of a pair.
+    """
+    table = read_json_object(path)
+    if sorted(table) != sorted(SPLIT_KEYS.values()):
+        raise ValueError(f"{path}: expected the splits {', '.join(SPLIT_KEYS.values())}, found {', '.join(table)}")
+    for name, numbers in table.items():
+        known = range(BLOCK * len(BLOCK_TYPES))
+        if not isinstance(numbers, list):
+            raise ValueError(f"{path}, {name}: expected a list of numbers of pairs, found {numbers!r:.80}")
+        wrong = [number for number in numbers if type(number) is not int or number not in known]
+        if wrong:
+            raise ValueError(f"{path}, {name}: {wrong[0]!r:.80} is not the number of a pair, 0 to {known[-1]:,}")
+    return {split: table[key] for split, key in SPLIT_KEYS.items()}
+
+
+def _pair(number: int, captions: Any, where: str, split: str, findings: Findings) -> Pair:
+    name = str(number)
+    return Pair(
+        pair_id=name,
+        scene_id=name,
+        before=f"bef/{name}.png",
+        after=f"aft/{name}.png",
+        captions=clean_captions(captions, where, findings, place_of(split, name)),
+        change_type=BLOCK_TYPES[number // BLOCK],
+    )
+
+
+def _compare_types(pairs: list[Pair], findings: Findings) -> None:
+    """Note captions that tell another type than the block they are numbered in."""
+    told = Counter(
+        (pair.change_type, kind) for pair in pairs for kind in map(change_type_of, pair.captions) if kind is not None
+    )
+    for (expected, kind), count in sorted(told.items()):
+        if expected != kind:
+            findings.note(f"{count:,} captions of the block {expected!r} read as {kind!r}")
+
+
+def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+    """Read the released folder of CLEVR-DC.
+
+    Args:
+        folder: Holds `bef/N.png`, `aft/N.png`, `captions.json` and `split.json`.
+        findings: Gets what is noticed; by default faults are errors.
+        verify_pictures: Whether every picture is read and decoded once.
+
+    Returns:
+        Splits as `reading.Source` describes; the change type follows from the block of 8,000 that a number lies in.
+
+    Raises:
+        FileNotFoundError: If an annotation file is missing.
+        ValueError: If a file is malformed, naming it and the entry.
+    """
+    folder, findings = Path(folder), Findings() if findings is None else findings
+    numbers = read_numbers(inner_file(folder, "split.json"))
+    path = inner_file(folder, "captions.json")
+    captions = read_json_object(path)
+    lacking = [str(number) for listed in numbers.values() for number in listed if str(number) not in captions]
+    if lacking:
+        raise ValueError(f"{path}: no captions for pair {lacking[0]}, which split.json lists")
+    pairs = {
+        split: [_pair(number, captions[str(number)], f"{path}, {number}", split, findings) for number in listed]
+        for split, listed in numbers.items()
+    }
+    _compare_types([pair for found in pairs.values() for pair in found], findings)
+    return build_splits(folder, pairs, findings, verify_pictures)
+
+
+CLEVR_DC = Source(
+    title="CLEVR-DC",
+    load=load_clevr_dc,
+    layout="bef/N.png, aft/N.png, captions.json and split.json",
+    counts={"train": 40_800, "validation": 2_400, "test": 4_800},
+    url="https://github.com/hsgkim/clevr-dc",
+    citation="""@inproceedings{kim2021viewpoint,
+  title     = {Viewpoint-Agnostic Change Captioning with Cycle Consistency},
+  author    = {Kim, Hoeseong and Kim, Jongseok and Lee, Hyungseok and Park, Hyunsung and Kim, Gunhee},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  year      = {2021}
+}""",
+    about="Rendered scenes of simple objects; the second camera stands at a random place. Five changes, or none.",
+)

@@ -1,0 +1,135 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Sets that are released as parquet files with the pictures inside; nothing of them is kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..checks import check_picture_bytes, inner_file
+from ..extras import require_datasets
+from ..findings import Findings
+from ..reading import Pair, place_of, table_of
+from ..schema import COLUMNS, SPLITS, check_pairs
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+TEXT_COLUMNS = [name for name in COLUMNS if name not in ("before", "after")]
+
+
+def load_table(folder: Path, prefix: str, columns: Sequence[str]) -> Dataset:
+    """The rows of `data/PREFIX-*.parquet`, with these columns; pictures stay as they are stored.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a file leads out of the folder, is damaged, or lacks a column.
+    """
+    import pyarrow.parquet
+
+    names = sorted(path.name for path in (folder / "data").glob(f"{prefix}-*.parquet"))
+    if not names:
+        raise FileNotFoundError(f"{folder / 'data' / prefix}-*.parquet is missing")
+    files = [inner_file(folder, f"data/{name}") for name in names]
+    for path in files:
+        try:
+            found = pyarrow.parquet.read_schema(path).names
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is not a readable parquet file: {error}") from error
+        lacking = [name for name in columns if name not in found]
+        if lacking:
+            raise ValueError(f"{path}: the columns {lacking} are missing, found {', '.join(found)}")
+    hf, paths = require_datasets(), [str(path) for path in files]
+    try:
+        return hf.load_dataset("parquet", data_files=paths, split="train", columns=list(columns))
+    except hf.exceptions.DatasetGenerationError as error:
+        cause = error.__cause__ or error
+        raise ValueError(f"{folder / 'data' / prefix}-*.parquet cannot be read: {cause}") from error
+
+
+def _fault(cell: dict[str, Any] | None, name: str, verify: bool) -> str | None:
+    # A path in the file is never followed.
+    if not cell or not cell.get("bytes"):
+        return f"{name} is missing"
+    try:
+        if verify:
+            check_picture_bytes(cell["bytes"], name)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _look(row: dict[str, Any], pair: Pair, split: str, number: int, findings: Findings, verify: bool) -> None:
+    """Tell `findings` of a row's pictures; without `verify`, of missing ones alone."""
+    place, digests = place_of(split, pair.pair_id), []
+    for column, cell in row.items():
+        name = f"{split}, row {number}, {column}"
+        fault = _fault(cell, name, verify)
+        if fault:
+            findings.blame(place, fault)
+        elif verify:
+            digests.append(findings.see(cell["bytes"], name, pair.scene_id, split))
+    if len(digests) == len(row):
+        findings.compare(place, digests, pair.change_type)
+
+
+def pairs_of_table(
+    table: Dataset,
+    pictures: tuple[str, str],
+    describe: Callable[[dict[str, Any], str], Pair],
+    split: str,
+    findings: Findings,
+    verify_pictures: bool,
+) -> Dataset:
+    """Check the rows of a table and give them the columns of the schema.
+
+    Args:
+        table: What `load_table` gave.
+        pictures: Its columns with the pictures before and after.
+        describe: Makes a pair of the other columns; its second argument is the row's place.
+        split: Split that the rows belong to.
+        findings: Learns of missing, damaged and equal pictures; the caller settles it.
+        verify_pictures: Whether every picture is decoded once.
+
+    Returns:
+        The rows of the pairs that are not left out.
+    """
+    hf = require_datasets()
+    texts = table.remove_columns(list(pictures))
+    pairs = [describe(row, f"{split}, row {number}") for number, row in enumerate(texts)]
+    images = table.select_columns(list(pictures))
+    for name in pictures:
+        images = images.cast_column(name, hf.Image(decode=False))
+    for number, (pair, row) in enumerate(zip(pairs, images, strict=True)):
+        _look(row, pair, split, number, findings, verify_pictures)
+    findings.read[split] = len(pairs)
+    kept = [number for number, pair in enumerate(pairs) if not findings.is_out(place_of(split, pair.pair_id))]
+    return join_columns(images.rename_columns(dict(zip(pictures, ("before", "after"), strict=True))), pairs, kept)
+
+
+def join_columns(images: Dataset, pairs: Sequence[Pair], kept: Sequence[int]) -> Dataset:
+    """The kept rows of two image columns beside the texts of their pairs, as in `schema.pair_features`."""
+    hf = require_datasets()
+    if not kept:
+        return table_of([])
+    texts = table_of([vars(pairs[number]) for number in kept], TEXT_COLUMNS)
+    joined = hf.concatenate_datasets([images.select(kept), texts], axis=1).select_columns(list(COLUMNS))
+    return joined.cast_column("before", hf.Image()).cast_column("after", hf.Image())
+
+
+def settle_tables(splits: Mapping[str, Dataset], findings: Findings, where: str) -> DatasetDict:
+    """The checked splits as one data set; a split that is left out is empty.
+
+    Raises:
+        ValueError: If pairs are faulty and not to be skipped, or a pair or scene is in two splits.
+    """
+    findings.settle(where)
+    dataset = require_datasets().DatasetDict(
+        {name: splits[name] if name in splits else table_of([]) for name in SPLITS}
+    )
+    check_pairs(dataset, where)
+    return dataset

@@ -1,0 +1,221 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The contract of the readers, and the way from a reader's pairs to checked splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .checks import check_picture_bytes, inner_file
+from .extras import require_datasets
+from .findings import Findings
+from .schema import COLUMNS, SPLITS, check_pairs, pair_features
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it was published, and how to read it.
+
+    Args:
+        title: Its name in print.
+        load: The reader, `load(folder, findings=None, verify_pictures=True)`, which gives a `DatasetDict` of train,
+            validation and test with the columns of `schema.pair_features`.
+        layout: What the folder must hold, in one line.
+        counts: Pairs of each split as published, or as counted in the release; None where there is no release.
+        licence: Identifier as the Hub knows it; "unknown" where the release names none.
+        url: Where the release is described.
+        citation: BibTeX, or "".
+        about: What the pairs and captions are.
+    """
+
+    title: str
+    load: Callable[..., DatasetDict]
+    layout: str
+    counts: Mapping[str, int] | None = None
+    licence: str = "unknown"
+    url: str = ""
+    citation: str = ""
+    about: str = ""
+
+
+@dataclass
+class Pair:
+    """One pair, with its pictures as names in the source folder.
+
+    Args:
+        pair_id: Unique in the set.
+        scene_id: The same for pairs that show one scene; such pairs may not lie in two splits.
+        before: Name of the earlier picture, relative to the folder.
+        after: Name of the later picture.
+        captions: References.
+        change_type: "none" where nothing changed, None where unknown.
+    """
+
+    pair_id: str
+    scene_id: str
+    before: str
+    after: str
+    captions: list[str]
+    change_type: str | None = None
+
+
+def place_of(split: str, pair_id: str) -> str:
+    """How findings and errors name a pair."""
+    return f"{split}, pair {pair_id!r}"
+
+
+def strip_captions(captions: Any, where: str) -> list[str]:
+    """Strip captions and leave out those without a letter or digit.
+
+    Raises:
+        ValueError: If it is no list of strings, naming `where`.
+    """
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise ValueError(f"{where}: expected a list of captions, found {captions!r:.80}")
+    return [caption.strip() for caption in captions if any(map(str.isalnum, caption))]
+
+
+def clean_captions(captions: Any, where: str, findings: Findings, place: str) -> list[str]:
+    """Strip captions; empty ones, or none at all, are a fault of the pair.
+
+    Args:
+        captions: What the file holds.
+        where: File and entry, for errors.
+        findings: Gets the fault.
+        place: Split and pair, for `findings`.
+
+    Raises:
+        ValueError: If it is no list of strings.
+    """
+    kept, short = strip_captions(captions, where), where.rpartition("/")[2]
+    if not captions:
+        findings.blame(place, f"{short}: there is no caption")
+    elif len(kept) < len(captions):
+        findings.blame(place, f"{short}: {len(captions) - len(kept)} of {len(captions)} captions empty")
+    return kept
+
+
+def take(record: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
+    """The value of a record's field.
+
+    Raises:
+        ValueError: If the record is no object, or the field is missing or of another type.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: expected an object, found {record!r:.80}")
+    if key not in record:
+        raise ValueError(f"{where}: the field {key!r} is missing, found {', '.join(map(repr, record))}")
+    if not isinstance(record[key], kind) or isinstance(record[key], bool):
+        raise ValueError(f"{where}: the field {key!r} is of the wrong type: {record[key]!r:.80}")
+    return record[key]
+
+
+class PictureCheck:
+    """Looks at the pictures of a folder, each once.
+
+    Args:
+        folder: Where the names start.
+        findings: Learns of missing, damaged and equal pictures.
+        verify: Whether pictures are opened; otherwise only their being there is checked.
+        shared: Whether the set is known to use pictures in several splits, which is then noted.
+    """
+
+    def __init__(self, folder: Path, findings: Findings, verify: bool, shared: bool) -> None:
+        self.folder = folder
+        self.findings = findings
+        self.verify = verify
+        self.shared = shared
+        self.split_of: dict[str, str] = {}
+        self.faults: dict[str, str | None] = {}
+        self.digests: dict[str, bytes] = {}
+
+    def __call__(self, pair: Pair, split: str) -> dict[str, dict[str, Any]]:
+        """The cells of the image columns; a fault is laid to the pair.
+
+        Raises:
+            ValueError: If the name leads out of the folder, or another split uses the picture.
+        """
+        names = {"before": pair.before, "after": pair.after}
+        for name in names.values():
+            self._check(name, pair.scene_id, split, place_of(split, pair.pair_id))
+        self.findings.compare(place_of(split, pair.pair_id), map(self.digests.get, names.values()), pair.change_type)
+        return {side: {"path": str(self.folder / name), "bytes": None} for side, name in names.items()}
+
+    def _check(self, name: str, scene_id: str, split: str, place: str) -> None:
+        if self.split_of.setdefault(name, split) != split:
+            if not self.shared:
+                raise ValueError(f"{self.folder}: {name} is used in {self.split_of[name]} and in {place}")
+            self.findings.leak(name)
+        if name not in self.faults:
+            self.faults[name] = self._fault(name, scene_id, split, place)
+        if self.faults[name]:
+            self.findings.blame(place, self.faults[name])
+
+    def _fault(self, name: str, scene_id: str, split: str, place: str) -> str | None:
+        try:
+            path = inner_file(self.folder, name)
+        except FileNotFoundError:
+            return f"{name} is missing"
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        if not self.verify:
+            return None
+        content = path.read_bytes()
+        self.digests[name] = self.findings.see(content, name, scene_id, split)
+        try:
+            check_picture_bytes(content, name)
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+def build_splits(
+    folder: Path,
+    pairs: Mapping[str, Sequence[Pair]],
+    findings: Findings | None,
+    verify_pictures: bool,
+    shared_pictures: bool = False,
+) -> DatasetDict:
+    """Check the pairs of each split and make a data set of them; its pictures stay files.
+
+    Args:
+        folder: The source folder.
+        pairs: Pairs by split; a split that is left out is empty.
+        findings: Gets all that is noticed; by default faults are errors.
+        verify_pictures: Whether every picture is read and decoded once.
+        shared_pictures: Whether the set is known to use pictures in several splits.
+
+    Raises:
+        ValueError: If a picture lies outside of the folder; if a pair, a scene or, unless `shared_pictures`, a picture
+            is in two splits; or if a pair is faulty and not to be skipped.
+    """
+    findings = Findings() if findings is None else findings
+    check = PictureCheck(folder, findings, verify_pictures, shared_pictures)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for split in SPLITS:
+        found = pairs.get(split, ())
+        findings.read[split] = len(found)
+        checked = [(pair, check(pair, split)) for pair in found]
+        rows[split] = [
+            {**vars(pair), **pictures}
+            for pair, pictures in checked
+            if not findings.is_out(place_of(split, pair.pair_id))
+        ]
+    findings.settle(str(folder))
+    dataset = require_datasets().DatasetDict({split: table_of(found) for split, found in rows.items()})
+    check_pairs(dataset, str(folder))
+    return dataset
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> Dataset:
+    """Rows as a data set with these columns of `schema.pair_features`."""
+    hf = require_datasets()
+    features = hf.Features({name: feature for name, feature in pair_features().items() if name in columns})
+    return hf.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)

@@ -1,0 +1,203 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The way of every set through `examples/prepare_data.py`: parquet, card, summary; and on to a Hub that records."""
+
+import base64
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from huggingface_hub import DatasetCard
+from huggingface_hub.utils import httpx
+from reader_cases import CASES
+
+from ssgpa.data import load_prepared
+from ssgpa.data.clevr_change.layout import SETTINGS
+from ssgpa.data.hub import push_prepared
+from ssgpa.data.schema import pair_features
+
+
+SCRIPT = Path(__file__).parents[3] / "examples" / "prepare_data.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def words(name, folder, *more):
+    return ["--dataset", name, "--source", str(folder / "source"), "--output_dir", str(folder / "out"), *more]
+
+
+def test_every_reader_is_tested(script):
+    assert set(script.READERS) == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_prepared_with_card(script, name, tmp_path, capsys):
+    CASES[name].make(tmp_path / "source")
+    assert script.main(words(name, tmp_path)) == 0
+    counts = dict(zip(("train", "validation", "test"), CASES[name].rows, strict=True))
+    assert {split: len(rows) for split, rows in load_prepared(tmp_path / "out").items()} == counts
+    card = DatasetCard.load(tmp_path / "out" / "README.md")
+    source = CASES[name].source
+    assert card.data.license == source.licence
+    assert card.data.task_categories == ["image-to-text"]
+    told = {split["name"]: split["num_examples"] for split in card.data.dataset_info["splits"]}
+    assert told == {split: count for split, count in counts.items() if count}
+    assert source.url in card.text
+    assert source.citation in card.text
+    # What the card names is what the library reads.
+    read = load_dataset(str(tmp_path / "out"))
+    assert {split: len(rows) for split, rows in read.items()} == told
+    assert read["train"].features == pair_features()
+    printed = capsys.readouterr().out
+    if source.counts:
+        found = json.loads((tmp_path / "out" / "prepared.json").read_text("utf-8"))["findings"]["read"]["train"]
+        assert f"differs by {found - source.counts['train']:+,}" in printed
+    assert str(tmp_path) not in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
+def test_faulty_pairs_on_the_command_line(script, tmp_path, capsys):
+    CASES["own"].make(tmp_path / "source")
+    (tmp_path / "source" / "before" / "one.png").unlink()
+    assert script.main(words("own", tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "before/one" in error
+    assert not (tmp_path / "out").exists()
+    assert script.main(words("own", tmp_path, "--skip_faulty", "--license", "cc0-1.0")) == 0
+    assert "1 faulty pairs left out: train, pair 'one': before/one is missing" in capsys.readouterr().out
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "license: cc0-1.0" in text
+    assert str(tmp_path) not in text + (tmp_path / "out" / "prepared.json").read_text("utf-8")
+
+
+def test_missing_file_tells_the_layout(script, tmp_path, capsys):
+    (tmp_path / "source").mkdir()
+    assert script.main(words("levir_cc", tmp_path)) == 2
+    assert "--source must hold LevirCCcaptions.json and images/{train,val,test}/{A,B}/" in capsys.readouterr().err
+
+
+def test_rendered_scenes_are_not_compared_with_the_release(script, rendered, tmp_path, capsys):
+    arguments = ["--dataset", "clevr_change", "--source", str(rendered), "--output_dir", str(tmp_path / "out")]
+    assert script.main(arguments) == 0
+    assert "| train | - | 8 | 8 |  |" in capsys.readouterr().out
+    assert "# Rendered scenes in the layout of CLEVR-Change" in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
+def test_settings_are_not_followed_out(script, copied, tmp_path, capsys):
+    (copied / SETTINGS).rename(tmp_path / "outside.json")
+    (copied / SETTINGS).symlink_to(tmp_path / "outside.json")
+    words = ["--dataset", "clevr_change", "--source", str(copied), "--output_dir", str(tmp_path / "out")]
+    assert script.main(words) == 2
+    assert f"{SETTINGS} leads out of" in capsys.readouterr().err
+
+
+class Recorder(BaseHTTPRequestHandler):
+    """Answers what an upload asks, and keeps it."""
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.calls.append((self.command, self.path.partition("?")[0], body))
+        address = f"http://127.0.0.1:{self.server.server_port}/datasets/org/pairs"
+        if self.path.startswith("/api/repos/create"):
+            reply = {"url": address, "id": "org/pairs", "name": "org/pairs"}
+        elif "/preupload/" in self.path:
+            files = [file["path"] for file in json.loads(body)["files"]]
+            reply = {"files": [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in files]}
+        elif "/commit/" in self.path:
+            reply = {"commitUrl": f"{address}/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True}
+        elif "/tree/" in self.path:
+            old = {"type": "file", "path": "data/train-00001-of-00002.parquet", "size": 1, "oid": "2" * 40}
+            reply = [old]
+        elif self.path.startswith("/api/validate-yaml"):
+            reply = {"errors": [], "warnings": []}
+        else:
+            reply = {"id": "org/pairs", "sha": "3" * 40, "siblings": [], "private": True, "tags": [], "downloads": 0}
+        data = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+for method in ("GET", "HEAD", "POST"):
+    setattr(Recorder, f"do_{method}", Recorder.answer)
+
+
+@pytest.fixture
+def hub():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
+    server.calls = []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_push_to_hub(hub, tmp_path):
+    CASES["own"].make(tmp_path / "source")
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": "nobody",
+    }
+    command = [sys.executable, str(SCRIPT), *words("own", tmp_path, "--push_to_hub", "org/pairs", "--private")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("/datasets/org/pairs")
+    create = next(json.loads(body) for _, path, body in hub.calls if path == "/api/repos/create")
+    assert create["type"] == "dataset"
+    assert True in (create.get("private"), create.get("visibility") == "private")
+    (commit,) = [body for _, path, body in hub.calls if path == "/api/datasets/org/pairs/commit/main"]
+    lines = [json.loads(line) for line in commit.splitlines()]
+    files = {
+        line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"
+    }
+    shards = {f"data/{split}-00000-of-00001.parquet" for split in ("train", "validation", "test")}
+    assert set(files) == {"README.md", "prepared.json", *shards}
+    for name, content in files.items():
+        assert content == (tmp_path / "out" / name).read_bytes()
+    gone = [line["value"]["path"] for line in lines if line["key"] == "deletedFile"]
+    assert gone == ["data/train-00001-of-00002.parquet"]
+
+
+def test_no_hub(script, tmp_path, monkeypatch, capsys):
+    """A name that the Hub would refuse costs no reading; without a Hub the prepared folder stays."""
+    CASES["own"].make(tmp_path / "source")
+    assert script.main(words("own", tmp_path, "--push_to_hub", "org/pairs/mine")) == 2
+    assert "org/pairs/mine" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+    def refuse(*_, **__):
+        raise httpx.ConnectError("connection refused")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    assert script.main(words("own", tmp_path, "--push_to_hub", "org/pairs")) == 2
+    assert "org/pairs: the upload of" in capsys.readouterr().err
+    assert (tmp_path / "out" / "prepared.json").is_file()
+
+
+def test_only_prepared_folders_are_pushed(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a prepared folder"):
+        push_prepared(tmp_path, "org/pairs")

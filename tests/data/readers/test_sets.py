@@ -1,0 +1,227 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What is particular to one set: splits, types, references and known faults; and what findings tell."""
+
+import json
+
+import pytest
+from reader_cases import CASES, EMU, dump, edit, edit_rows, make_own, png
+
+from ssgpa.data.findings import Findings, count_table
+from ssgpa.data.readers.own_pairs import load_own_pairs
+from ssgpa.data.readers.syned_files import read_instructions, read_split_numbers, read_variations
+
+
+def load(name, folder, findings=None):
+    CASES[name].make(folder)
+    return CASES[name].source.load(folder, findings)
+
+
+def test_clevr_dc_takes_numbers_as_ids_and_types_from_blocks(tmp_path):
+    dataset = load("clevr_dc", tmp_path)
+    assert dataset["train"]["change_type"] == ["color", "material", "add", "drop"]
+    assert dataset["test"][0]["change_type"] == "none"
+    assert dataset["validation"]["captions"] == [["what happened in 32000"]]
+
+
+def test_clevr_dc_notes_captions_of_another_type(tmp_path):
+    CASES["clevr_dc"].make(tmp_path)
+    edit("captions.json", lambda table: table.update({"16000": ["the red cube has disappeared"]}))(tmp_path)
+    findings = Findings()
+    CASES["clevr_dc"].source.load(tmp_path, findings)
+    assert findings.notes == ["1 captions of the block 'add' read as 'drop'"]
+
+
+def test_spot_the_diff_groups_rows_and_drops_empty_sentences(tmp_path):
+    findings = Findings()
+    single = load("spot_the_diff_single", tmp_path, findings)
+    assert single["train"]["captions"] == [["a van left", "a man came", "the van is gone"], ["more people"]]
+    assert single["validation"]["captions"] == [["a car moved"]]
+    assert single["train"]["change_type"] == [None, None]
+    assert findings.read == {"train": 2, "validation": 2, "test": 1}
+    assert findings.notes == [
+        "validation: 2 empty sentences left out",
+        "validation: 1 pairs left out, which have no other sentence: 4",
+    ]
+    multi = CASES["spot_the_diff_multi"].source.load(tmp_path)
+    assert multi["train"]["captions"] == [["a van left. a man came. the van is gone"], ["more people"]]
+
+
+def test_requests_may_share_photographs_across_splits(tmp_path):
+    CASES["image_editing_request"].make(tmp_path)
+    edit("test.json", lambda rows: rows[0].update(img0="a_0.jpg"))(tmp_path)
+    findings = Findings()
+    CASES["image_editing_request"].source.load(tmp_path, findings)
+    assert ["images/a_0.jpg"] in findings.leaks
+
+
+def test_picture_in_two_splits_is_refused(tmp_path):
+    CASES["syned"].make(tmp_path)
+    edit("augmented_dataset.json", lambda rows: rows[-1].update(image="originals/0_0.png"))(tmp_path)
+    with pytest.raises(ValueError, match=r"originals/0_0\.png is used in train and in validation, pair '1-7'"):
+        CASES["syned"].source.load(tmp_path)
+
+
+def test_levir_knows_unchanged_pairs_only(tmp_path):
+    train = load("levir_cc", tmp_path)["train"]
+    assert train["change_type"] == ["none", None]
+    assert train["captions"][0] == ["houses were built in train_000000.png ."]
+
+
+def test_magicbrush_turns_share_a_scene(tmp_path):
+    dataset = load("magicbrush", tmp_path)
+    assert dataset["train"]["pair_id"] == ["7-1", "7-2"]
+    assert dataset["train"]["scene_id"] == ["7", "7"]
+    assert dataset["validation"]["pair_id"] == ["8-1"]
+
+
+def test_emu_edit_with_syned_files_and_without(tmp_path):
+    findings = Findings()
+    dataset = load("emu_edit", tmp_path, findings)
+    assert dataset["train"]["pair_id"] == ["validation-0", "validation-2"]
+    assert dataset["train"]["change_type"] == ["color", "color"]
+    assert dataset["test"]["captions"][0] == ["Make dog 0 blue", "Paint it blue", '"Blue the dog']
+    assert "validation: 2 rows with equal input and output captions: 1, 2" in findings.notes
+    for name in ("splits.json", "gt_augmented_test_clean.json"):
+        (tmp_path / name).unlink()
+    bare = CASES["emu_edit"].source.load(tmp_path)
+    assert [len(split) for split in bare.values()] == [0, 3, 2]
+    assert bare["test"]["captions"][0] == ["Make dog 0 blue"]
+
+
+def test_syned_numbers_variants(tmp_path):
+    findings = Findings()
+    dataset = load("syned", tmp_path, findings)
+    assert dataset["train"]["pair_id"] == [f"0-{number}" for number in range(1, 9)]
+    assert set(dataset["train"]["scene_id"]) == {"0"}
+    assert findings.notes == ["1 rows with other than 8 variants: 1"]
+
+
+def test_syned_references_report_their_faults(tmp_path):
+    texts = {
+        "0 ": ["one", "two", "three", "four"],
+        "3 ": ["one", "one", '"open', "Sure! Here you go"],
+        "4 ": ["", "two", '"closed"'],
+    }
+    dump(tmp_path, "references.json", texts)
+    findings = Findings()
+    assert read_variations(tmp_path / "references.json", findings)[4] == ["two", '"closed"']
+    assert findings.notes == [
+        "references.json: 1 rows with a quote that is not closed: 3",
+        "references.json: 1 rows with a variation twice: 3",
+        "references.json: 1 rows with an answer to the user in place of a variation: 3",
+        "references.json: 1 rows with an empty variation: 4",
+        "references.json: 1 rows with other than 4 variations: 4",
+    ]
+    dump(tmp_path, "references.json", {"zero": []})
+    with pytest.raises(ValueError, match="'zero' is not the number of a row"):
+        read_variations(tmp_path / "references.json", findings)
+
+
+def test_syned_instructions_and_splits(tmp_path):
+    path = tmp_path / "instructions.txt"
+    path.write_text("2 <INSTRUCT>  Make it night\n0 <INSTRUCT> Add a cat\n", encoding="utf-8")
+    assert read_instructions(path) == {2: "Make it night", 0: "Add a cat"}
+    path.write_text("Add a cat\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1: expected"):
+        read_instructions(path)
+    dump(tmp_path, "splits.json", {"train": [1, 2], "validation": [2]})
+    with pytest.raises(ValueError, match="row 2 occurs in train and validation"):
+        read_split_numbers(tmp_path / "splits.json")
+
+
+def test_equal_pictures_are_told_by_name(tmp_path):
+    make_own(tmp_path)
+    (tmp_path / "after" / "one.jpg").write_bytes(png(77))
+    (tmp_path / "after" / "two.jpg").write_bytes(png(77))
+    findings = Findings()
+    load_own_pairs(tmp_path, findings)
+    assert findings.equal == findings.leaks == [["after/one.jpg", "after/two.jpg"]]
+    assert "after/one.jpg = after/two.jpg" in findings.lines()[0]
+
+
+def test_count_table_tells_what_differs():
+    findings = Findings(read={"train": 8, "test": 5})
+    table = count_table({"train": 7, "test": 5}, findings, {"train": 1_010, "test": 5})
+    assert table[2:] == ["| train | 1,010 | 8 | 7 | differs by -1,002 |", "| test | 5 | 5 | 5 |  |"]
+    assert json.loads(json.dumps(findings.as_dict()))["read"] == {"train": 8, "test": 5}
+
+
+CROSSING = {
+    "clevr_change": edit("splits.json", lambda table: table.update(val=[0])),
+    "clevr_dc": edit("split.json", lambda table: table.update(val=[0])),
+    "spot_the_diff_single": edit("annotations/val.json", lambda rows: rows[0].update(img_id="1")),
+    "spot_the_diff_multi": edit("annotations/val.json", lambda rows: rows[0].update(img_id="1")),
+    "image_editing_request": edit("valid.json", lambda rows: rows[0].update(uid="a")),
+    "levir_cc": edit("LevirCCcaptions.json", lambda table: table["images"][2].update(filename="train_000000.png")),
+    "magicbrush": edit_rows("data/dev-00000-of-00001-ab.parquet", lambda rows: rows[0].update(img_id="7")),
+    "emu_edit": edit("splits.json", lambda table: table.update(validation=[0])),
+    "syned": edit("splits.json", lambda table: table.update(validation=[0, 1])),
+    "own": edit("captions.jsonl", lambda rows: rows[1].update(scene_id="one")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_crosses_splits(name, tmp_path):
+    CASES[name].make(tmp_path)
+    if name == "levir_cc":
+        for side in "AB":
+            (tmp_path / f"images/val/{side}/train_000000.png").write_bytes(png(ord(side)))
+    CROSSING[name](tmp_path)
+    with pytest.raises(ValueError, match=r"occurs (in \w+ and \w+|twice)|is used in train and in validation"):
+        CASES[name].source.load(tmp_path)
+
+
+def test_every_fault_of_a_pair_is_told(tmp_path):
+    make_own(tmp_path)
+    for name in ("before/one.png", "after/one.jpg"):
+        (tmp_path / name).unlink()
+    edit("captions.jsonl", lambda rows: rows[0].update(captions=[]))(tmp_path)
+    findings = Findings(skip_faulty=True)
+    load_own_pairs(tmp_path, findings)
+    assert findings.faulty == {
+        "train, pair 'one'": "captions.jsonl, line 1: there is no caption; before/one is missing; after/one is missing"
+    }
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    dump(tmp_path, "LevirCCcaptions.json", {"images": []})
+    with pytest.raises(ValueError, match="there are no pairs"):
+        CASES["levir_cc"].source.load(tmp_path)
+
+
+@pytest.mark.parametrize(("change_type", "told"), [(None, ["train, pair 'one'"]), ("none", [])])
+def test_pair_of_equal_pictures_is_told(tmp_path, change_type, told):
+    make_own(tmp_path)
+    (tmp_path / "after" / "one.jpg").write_bytes((tmp_path / "before" / "one.png").read_bytes())
+    edit("captions.jsonl", lambda rows: rows[0].update(change_type=change_type))(tmp_path)
+    findings = Findings()
+    load_own_pairs(tmp_path, findings)
+    assert findings.still == told
+    assert findings.lines() == [f"1 pairs show the same picture twice: {place}" for place in told]
+    assert findings.equal == []
+
+
+def test_row_of_equal_pictures_is_told(tmp_path):
+    CASES["emu_edit"].make(tmp_path)
+    edit_rows(EMU, lambda rows: rows[1].update(edited_image=rows[1]["image"]))(tmp_path)
+    findings = Findings()
+    CASES["emu_edit"].source.load(tmp_path, findings)
+    assert findings.still == ["validation, pair 'validation-1'"]
+
+
+def test_damaged_rows_of_a_table(tmp_path):
+    """The table's end is whole, so that only reading the rows shows the damage."""
+    CASES["emu_edit"].make(tmp_path)
+    content = bytearray((tmp_path / EMU).read_bytes())
+    content[4:400] = bytes(396)
+    (tmp_path / EMU).write_bytes(content)
+    with pytest.raises(ValueError, match=r"validation-\*\.parquet cannot be read"):
+        CASES["emu_edit"].source.load(tmp_path)
+
+
+def test_clevr_dc_splits_are_lists(tmp_path):
+    CASES["clevr_dc"].make(tmp_path)
+    edit("split.json", lambda table: table.update(val=5))(tmp_path)
+    with pytest.raises(ValueError, match=r"split\.json, val: expected a list of numbers of pairs, found 5"):
+        CASES["clevr_dc"].source.load(tmp_path)
