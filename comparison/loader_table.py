@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
+EMPTY = "No figures are stored yet."
 NAMES = {"any_row": "any row at hand", "streamed": "streamed"}
 
 
@@ -38,12 +39,12 @@ def format_loader(report: Mapping[str, Any], source: str) -> str:
 
 
 def read_loader(folder: Path) -> dict[str, str]:
-    """The block `loader` of the documents, empty where nothing is stored.
+    """The block `loader` of the documents, which says so where nothing is stored.
 
     Args:
         folder: Holds `loader.json`.
     """
     path = folder / "loader.json"
     if not path.is_file():
-        return {"loader": ""}
+        return {"loader": EMPTY}
     return {"loader": format_loader(json.loads(path.read_text(encoding="utf-8")), f"comparison/results/{path.name}")}

@@ -192,11 +192,10 @@ def load_prepared(
     # An empty split has no file, and takes its columns from another.
     wanted = {split: names for split, names in files.items() if split in splits} or dict([next(iter(files.items()))])
     loaded = hf.load_dataset("parquet", data_files=wanted, streaming=streaming, columns=columns)
-    features = next(iter(loaded.values())).features
+    full = next(iter(loaded.values()))
     for split in splits:
         if split not in loaded:
-            empty = hf.Dataset.from_dict({name: [] for name in features}, features=features)
-            loaded[split] = empty.to_iterable_dataset() if streaming else empty
+            loaded[split] = full.take(0)
         if columns is None:
             check_features(loaded[split], f"{folder}, {split}")
     return type(loaded)({split: loaded[split] for split in splits})

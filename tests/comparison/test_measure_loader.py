@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ssgpa.comparison import measure_loader
-from ssgpa.comparison.loader_table import format_loader, read_loader
+from ssgpa.comparison.loader_table import EMPTY, format_loader, read_loader
 from ssgpa.data.prepared import load_prepared
 
 from ..tiny_systems import tiny_ssgpa
@@ -61,7 +61,7 @@ def test_figures_and_their_table(model_dir, tmp_path, monkeypatch, capsys):
     assert "| 1 worker | 100 | 91 (91 %) | 88 (88 %) |" in text
     assert "8 pairs, 48 x 40 PNG" in text
     assert read_loader(tmp_path)["loader"].endswith("`comparison/results/loader.json`.")
-    assert read_loader(tmp_path / "none") == {"loader": ""}
+    assert read_loader(tmp_path / "none") == {"loader": EMPTY}
 
 
 def test_bare_pictures_are_decoded_and_resized(prepared_dir):

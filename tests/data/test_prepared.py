@@ -117,11 +117,13 @@ def test_render_settings_come_along(rendered, copied, tmp_path, main):
 def test_empty_split_survives(copied, tmp_path, main):
     (copied / "splits.json").write_text('{"train": [0, 1], "val": [], "test": [2]}', encoding="utf-8")
     assert run(main, copied, tmp_path / "out") == 0
-    assert {name: len(split) for name, split in load_prepared(tmp_path / "out").items()} == {
-        "train": 4,
-        "validation": 0,
-        "test": 2,
-    }
+    expected = {"train": 4, "validation": 0, "test": 2}
+    assert {name: len(split) for name, split in load_prepared(tmp_path / "out").items()} == expected
+    streams = load_prepared(tmp_path / "out", streaming=True)
+    assert {name: len(list(split)) for name, split in streams.items()} == expected
+    (alone,) = load_prepared(tmp_path / "out", splits=["validation"]).values()
+    assert len(alone) == 0
+    assert alone.features == pair_features()
 
 
 def one_error(capsys):

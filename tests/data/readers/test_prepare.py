@@ -1,15 +1,9 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The way of every set through `examples/prepare_data.py`: parquet, card, summary; and on to a Hub that records."""
+"""The way of every set through `examples/prepare_data.py`: parquet, card, summary."""
 
-import base64
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -102,84 +96,6 @@ def test_settings_are_not_followed_out(script, copied, tmp_path, capsys):
     words = ["--dataset", "clevr_change", "--source", str(copied), "--output_dir", str(tmp_path / "out")]
     assert script.main(words) == 2
     assert f"{SETTINGS} leads out of" in capsys.readouterr().err
-
-
-class Recorder(BaseHTTPRequestHandler):
-    """Answers what an upload asks, and keeps it."""
-
-    def answer(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.calls.append((self.command, self.path.partition("?")[0], body))
-        address = f"http://127.0.0.1:{self.server.server_port}/datasets/org/pairs"
-        if self.path.startswith("/api/repos/create"):
-            reply = {"url": address, "id": "org/pairs", "name": "org/pairs"}
-        elif "/preupload/" in self.path:
-            files = [file["path"] for file in json.loads(body)["files"]]
-            reply = {"files": [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in files]}
-        elif "/commit/" in self.path:
-            reply = {"commitUrl": f"{address}/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True}
-        elif "/tree/" in self.path:
-            old = {"type": "file", "path": "data/train-00001-of-00002.parquet", "size": 1, "oid": "2" * 40}
-            reply = [old]
-        elif self.path.startswith("/api/validate-yaml"):
-            reply = {"errors": [], "warnings": []}
-        else:
-            reply = {"id": "org/pairs", "sha": "3" * 40, "siblings": [], "private": True, "tags": [], "downloads": 0}
-        data = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
-
-
-for method in ("GET", "HEAD", "POST"):
-    setattr(Recorder, f"do_{method}", Recorder.answer)
-
-
-@pytest.fixture
-def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
-    server.calls = []
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_push_to_hub(hub, tmp_path):
-    CASES["own"].make(tmp_path / "source")
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_OFFLINE": "0",
-        "HF_TOKEN": "nobody",
-    }
-    command = [sys.executable, str(SCRIPT), *words("own", tmp_path, "--push_to_hub", "org/pairs", "--private")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith("/datasets/org/pairs")
-    create = next(json.loads(body) for _, path, body in hub.calls if path == "/api/repos/create")
-    assert create["type"] == "dataset"
-    assert True in (create.get("private"), create.get("visibility") == "private")
-    (commit,) = [body for _, path, body in hub.calls if path == "/api/datasets/org/pairs/commit/main"]
-    lines = [json.loads(line) for line in commit.splitlines()]
-    files = {
-        line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"
-    }
-    shards = {f"data/{split}-00000-of-00001.parquet" for split in ("train", "validation", "test")}
-    assert set(files) == {"README.md", "prepared.json", *shards}
-    for name, content in files.items():
-        assert content == (tmp_path / "out" / name).read_bytes()
-    gone = [line["value"]["path"] for line in lines if line["key"] == "deletedFile"]
-    assert gone == ["data/train-00001-of-00002.parquet"]
 
 
 def test_no_hub(script, tmp_path, monkeypatch, capsys):
