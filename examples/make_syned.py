@@ -20,7 +20,9 @@ Pictures of your own, listed in `pictures/originals.jsonl` with one line each li
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
+from contextlib import suppress
 
 from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, report_error
 from ssgpa.data.schema import SPLITS
@@ -126,6 +128,17 @@ def to_settings(options: argparse.Namespace) -> SynedSettings:
     )
 
 
+def keep_quiet() -> None:
+    """Keep the libraries' notes and bars off stderr, so that an error stands alone; the stages' own bars stay."""
+    be_quiet()
+    for name in ("datasets", "diffusers"):
+        # Whether it is needed, and how to get it, is told later.
+        with suppress(ImportError):
+            logging = importlib.import_module(f"{name}.utils.logging")
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+
+
 def tell_missing(what: str, counts: dict[str, int]) -> None:
     """Name the pairs that lack something."""
     if counts:
@@ -137,7 +150,7 @@ def tell_missing(what: str, counts: dict[str, int]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Make the set, and answer errors with one line on stderr and exit code 2."""
     options = parse_arguments(argv)
-    be_quiet()
+    keep_quiet()
     try:
         manifest = make_syned(options.source, options.output_dir, to_settings(options))
     except ERRORS as error:

@@ -205,10 +205,9 @@ def settings(editor_dir, clip_dir, chat_dir):
 def changed(settings):
     """The settings with some of a part's, or of the whole, replaced."""
 
-    def change(part=None, **values):
-        if part is None:
-            return replace(settings, **values)
-        return replace(settings, **{part: replace(getattr(settings, part), **values)})
+    def change(part=None, whole=None, **values):
+        parts = {part: replace(getattr(settings, part), **values)} if part else values
+        return replace(settings, **parts, **(whole or {}))
 
     return change
 
