@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import gc
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from ..files import write_png
@@ -76,13 +74,6 @@ def _draw(chat: Any, instruction: str, part: Any, seed: int) -> tuple[str, bool]
     return draw_answer(chat, instruction, seed, part)
 
 
-def _free() -> None:
-    """Give the last stage's memory back before the next model is loaded."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
     if settings.image_splits:
         require_diffusers()
@@ -133,12 +124,9 @@ def make_syned(
     variants = stages["variants"]
     make = partial(_make_variants, dataset=dataset, stage=variants, settings=settings)
     variants.run(to_edit, partial(load_editor, settings), make, progress)
-    _free()
     if settings.rank.by:
         rank = partial(_rank_variants, stage=variants, settings=settings)
         stages["ranking"].run(to_edit, partial(load_clip, settings), rank, progress)
-        _free()
     tell = partial(_paraphrase, settings=settings)
     stages["paraphrases"].run(to_tell, partial(load_chat, settings), tell, progress)
-    _free()
     return write_results(folder, dataset, originals, stages, settings)

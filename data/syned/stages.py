@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from ..checks import read_json_object
@@ -120,3 +122,12 @@ class Stage:
         bar = {"desc": self.folder.name, "total": len(originals), "initial": done, "disable": not progress}
         for original in tqdm(pending, **bar):
             write_json(self.path(original), work(model, original))
+        del model
+        _free()
+
+
+def _free() -> None:
+    """Give the stage's memory on a GPU back before the next model is loaded."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()

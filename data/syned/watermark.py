@@ -24,11 +24,11 @@ def require_watermark() -> ModuleType:
 
 
 def add_watermark(picture: Image.Image, text: str) -> Image.Image:
-    """A copy with `text` in the wavelet coefficients ("dwtDct").
+    """A copy with `text` in singular values of its wavelet coefficients ("dwtDctSvd"), which smooth pictures keep too.
 
     Args:
         picture: RGB, at least 256 x 256.
-        text: What `WatermarkDecoder("bytes", 8 * number of bytes)` reads again.
+        text: What `WatermarkDecoder("bytes", 8 * number of bytes)` with "dwtDctSvd" reads again.
 
     Raises:
         ValueError: If the picture is too small to hold a watermark.
@@ -38,4 +38,4 @@ def add_watermark(picture: Image.Image, text: str) -> Image.Image:
     if picture.width * picture.height < 256 * 256:
         raise ValueError(f"a picture of {picture.width} x {picture.height} is too small for a watermark")
     blue_first = np.asarray(picture)[:, :, ::-1]
-    return Image.fromarray(encoder.encode(blue_first, "dwtDct")[:, :, ::-1].copy())
+    return Image.fromarray(encoder.encode(blue_first, "dwtDctSvd")[:, :, ::-1].copy())

@@ -2,7 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """Tiny models with random weights, built and saved once: an InstructPix2Pix editor, CLIP and a chat model."""
 
+import importlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from string import ascii_lowercase
 
@@ -24,7 +26,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.utils import logging
 
 from ssgpa.data.prepared import write_prepared
 from ssgpa.data.schema import pair_features
@@ -62,11 +63,16 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def _quiet_and_restored():
-    """The program silences Transformers for its process; the other tests want to hear it."""
-    verbosity = logging.get_verbosity()
+    """The program silences the libraries for its process; the other tests want to hear them."""
+    loggers = []
+    for name in ("transformers", "datasets", "diffusers"):
+        with suppress(ImportError):
+            loggers.append(importlib.import_module(f"{name}.utils.logging"))
+    before = [logging.get_verbosity() for logging in loggers]
     yield
-    logging.set_verbosity(verbosity)
-    logging.enable_progress_bar()
+    for logging, verbosity in zip(loggers, before, strict=True):
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
 
 
 def clip_tokenizer():

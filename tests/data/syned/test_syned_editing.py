@@ -130,13 +130,18 @@ def test_best_first():
     assert best_first([None, None], keep=2) == []
 
 
-def test_watermark_is_read_again(noise):
+@pytest.mark.parametrize("size", [(512, 512), (576, 448)])
+def test_watermark_is_read_again(size, noise):
     imwatermark = pytest.importorskip("imwatermark", reason="needs invisible-watermark")
-    picture = noise(3, (512, 512))
-    marked = add_watermark(picture, "made")
+    picture = noise(3, size)
+    marked = add_watermark(picture, "made here")
     difference = np.abs(np.asarray(marked, dtype=int) - np.asarray(picture, dtype=int))
     assert 0 < difference.mean() < 3
     blue_first = np.asarray(marked)[:, :, ::-1]
-    assert imwatermark.WatermarkDecoder("bytes", 32).decode(blue_first, "dwtDct") == b"made"
-    with pytest.raises(ValueError, match="too small"):
+    assert imwatermark.WatermarkDecoder("bytes", 72).decode(blue_first, "dwtDctSvd") == b"made here"
+
+
+def test_small_pictures_hold_no_watermark(noise):
+    pytest.importorskip("imwatermark", reason="needs invisible-watermark")
+    with pytest.raises(ValueError, match="64 x 64 is too small for a watermark"):
         add_watermark(noise(3, (64, 64)), "made")
