@@ -34,8 +34,8 @@ def test_defaults_are_those_of_the_library(command):
 
 def test_a_run_from_the_command_line(command, source, settings, capsys, tmp_path):
     words = f"""--source {source} --output_dir {tmp_path / "out"} --seed 5 --editor {settings.edit.model}
-        --chat_model {settings.paraphrase.model} --clip {settings.rank.model} --rank_by image_image --keep 1 --variants 2
-        --dtype bfloat16 --resolution 64 --steps 1
+        --chat_model {settings.paraphrase.model} --clip {settings.rank.model} --rank_by image_image --keep 1
+        --variants 2 --dtype bfloat16 --resolution 64 --steps 1
         --no-safety-checker --paraphrases 20 --attempts 1 --max_new_tokens 16"""
     assert command.main(shlex.split(words)) == 0
     printed = capsys.readouterr().out.splitlines()
