@@ -24,6 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
+from ssgpa.data.augment import PairAugmentation
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.files import write_json
 from ssgpa.data.prepared import is_prepared
@@ -113,6 +114,7 @@ def run(
         distractor_swap=data_arguments.distractor_swap,
         cache=data_arguments.cache_pictures,
         seed=arguments.seed,
+        augmentation=PairAugmentation.parse(data_arguments.augment) if data_arguments.augment else None,
     )
 
     # Training

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..data.augment import PairAugmentation
 from ..data.schema import HINT_COLUMNS, NO_CHANGE
 from ..pictures_ssgpa import load_picture
 from ..processing_ssgpa import SSGPAProcessor
@@ -20,6 +21,8 @@ from ..processing_ssgpa import SSGPAProcessor
 # Bit of a cell that says: whether the changed object is here is not known.
 CHANGE_UNKNOWN = 1 << 16
 SWAP_PROBABILITY = 0.5
+# Keeps alterations of pictures apart from the draws of captions and swaps.
+AUGMENT_STREAM = 0xA06
 
 Place = tuple[int, str]
 
@@ -75,10 +78,12 @@ class PairDataset(TorchDataset):
         captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
         distractor_swap (`bool`): With probability 0.5 the distractor picture of the scene stands for the one before.
         cache (`bool`): Keep the resized pictures in memory.
-        seed (`int`): Seed of captions and swaps.
+        seed (`int`): Seed of captions, swaps and alterations of the pictures.
+        augmentation (`PairAugmentation`, *optional*): Alters the pictures of every pair anew every epoch.
 
     Raises:
-        ValueError: `captions_per_pair` is below 1, or distractors are wanted and no pair is unchanged.
+        ValueError: `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged, or the
+            augmentation would change an answer or make hints about places wrong.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class PairDataset(TorchDataset):
         distractor_swap: bool = False,
         cache: bool = False,
         seed: int = 0,
+        augmentation: PairAugmentation | None = None,
     ) -> None:
         self.table = rows.remove_columns(["before", "after"]).to_list()
         self.scenes = {scene: number for number, scene in enumerate(sorted({row["scene_id"] for row in self.table}))}
@@ -99,6 +105,8 @@ class PairDataset(TorchDataset):
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         if distractor_swap and not self.unchanged:
             raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
+        self._check_augmentation(augmentation, rows.column_names)
+        self.augmentation = augmentation
         self.captions_per_pair = captions_per_pair
         self.distractor_swap = distractor_swap
         self.seed = seed
@@ -106,8 +114,17 @@ class PairDataset(TorchDataset):
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.store = PictureStore(rows, processor, cache)
 
+    def _check_augmentation(self, augmentation: PairAugmentation | None, columns: list[str]) -> None:
+        if augmentation is None:
+            return
+        augmentation.check_captions((row["pair_id"], row["captions"]) for row in self.table)
+        if augmentation.moves and HINT_COLUMNS[0] in columns:
+            raise ValueError(
+                "augment: warp and flip would make the hints about cells wrong; prepare the data without --hint_grid"
+            )
+
     def set_epoch(self, epoch: int) -> None:
-        """Draw other captions and swaps from now on."""
+        """Draw other captions, swaps and alterations from now on."""
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -122,13 +139,20 @@ class PairDataset(TorchDataset):
         item = {
             "pair_id": row["pair_id"],
             "scene_id": self.scenes[row["scene_id"]],
-            "pictures": (self.store(*before), self.store(*after)),
+            "pictures": self._pictures(before, after, index),
             "captions": self._draw(row["captions"], rng),
             "change_type": row["change_type"],
         }
         if HINT_COLUMNS[0] in row:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item
+
+    def _pictures(self, before: Place, after: Place, index: int) -> tuple[np.ndarray, np.ndarray]:
+        pictures = self.store(*before), self.store(*after)
+        if self.augmentation is None:
+            return pictures
+        rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
+        return self.augmentation(pictures, rng)
 
     def _swap(self, row: dict[str, Any], before: Place, after: Place) -> tuple[Place, Place]:
         distractor = self.unchanged.get(row["scene_id"])
