@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .cleaning import clean_answer
@@ -41,8 +42,7 @@ def load_chat(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
     part = settings.paraphrase
     with naming(part.model):
         tokenizer = AutoTokenizer.from_pretrained(part.model, **source(part))
-        if not tokenizer.chat_template:
-            raise ValueError("its tokenizer has no chat template; choose a model made for chat")
+        _check_template(tokenizer, part.count)
         model, info = AutoModelForCausalLM.from_pretrained(
             part.model, dtype=torch_dtype(settings), output_loading_info=True, **source(part)
         )
@@ -52,6 +52,15 @@ def load_chat(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
         facts["generation_config"] = model.generation_config.to_diff_dict()
         facts["messages"] = messages("{instruction}", part.count)
         return (model.eval().to(settings.device), tokenizer), facts
+
+
+def _check_template(tokenizer: Any, count: int) -> None:
+    if not tokenizer.chat_template:
+        raise ValueError("its tokenizer has no chat template; choose a model made for chat")
+    try:
+        tokenizer.apply_chat_template(messages("make it red", count), add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        raise ValueError(f"its chat template refuses a system message before the user's ({error})") from error
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:

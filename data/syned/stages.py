@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ..checks import read_json_object
-from ..files import write_json
+from ..files import is_foreign, write_json
 from .originals import Original
 
 
@@ -67,7 +67,7 @@ def open_run(folder: Path, settings: dict[str, Any]) -> None:
         FileExistsError: If the folder holds something that no such run began.
         ValueError: If the earlier run had other settings.
     """
-    if not (folder / SETTINGS).is_file() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_foreign(folder, SETTINGS):
         raise FileExistsError(f"{folder} exists and was not begun by this program; choose an empty or a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     keep_same(folder / SETTINGS, settings)

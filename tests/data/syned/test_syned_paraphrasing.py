@@ -106,8 +106,16 @@ def without_end(path):
         (path / name).write_text(json.dumps(content), encoding="utf-8")
 
 
+def without_system_messages(path):
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.chat_template = refusal + tokenizer.chat_template
+    tokenizer.save_pretrained(path)
+
+
 BROKEN = {
     without_template: "has no chat template",
+    without_system_messages: r"refuses a system message before the user's \(no system role\)",
     without_weight: "do not hold 1 of the model's weights, the first model.norm.weight",
     without_end: "names a token that ends an answer",
     shutil.rmtree: "model ",

@@ -105,6 +105,14 @@ def test_a_run_that_was_stopped_gives_the_same(files, made, source, settings, tm
     assert contents(folder) == contents(made)
 
 
+def test_killed_while_it_wrote_its_first_file(made, source, settings, tmp_path):
+    folder = tmp_path / "syned"
+    folder.mkdir()
+    (folder / ".syned_settings.json.tmp").write_text('{"see', encoding="utf-8")
+    make_syned(source, folder, settings, progress=False)
+    assert contents(folder) == contents(made)
+
+
 def test_a_finished_run_loads_no_model(made, source, settings, monkeypatch):
     before = contents(made)
     for stage in ("load_editor", "load_clip", "load_chat"):
