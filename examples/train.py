@@ -24,6 +24,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
+from ssgpa.data.augment import PairAugmentation
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.files import write_json
 from ssgpa.data.prepared import HUB_PREFIX, is_prepared
@@ -64,6 +65,7 @@ def training_pairs(
     arguments: DataArguments, rows: Dataset, processor: SSGPAProcessor, seed: int
 ) -> PairDataset | PairStream:
     """The training rows, at hand or streamed."""
+    augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
     if not arguments.streaming:
         return PairDataset(
             rows,
@@ -72,9 +74,12 @@ def training_pairs(
             distractor_swap=arguments.distractor_swap,
             cache=arguments.cache_pictures,
             seed=seed,
+            augmentation=augmentation,
         )
     stream = load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
-    return PairStream(stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed)
+    return PairStream(
+        stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed, augmentation=augmentation
+    )
 
 
 def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:

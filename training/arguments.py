@@ -49,6 +49,10 @@ class DataArguments:
         captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens. More
             than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
         distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
+            Sides in captions are those of the picture before; how often that matters tells
+            `data/clevr_change/README.md`.
+        augment (`list[str]`): Alterations of training pictures with their probabilities, e.g. `blur=0.3 jpeg=0.3`; see
+            `ssgpa.data.augment.PairAugmentation`. Evaluation never alters pictures.
         cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
         streaming (`bool`): Read the training rows one after the other, without end; needs `max_steps`.
         shuffle_buffer (`int`): Rows among which a streamed run draws the next one.
@@ -59,6 +63,7 @@ class DataArguments:
     data_dir: str = ""
     captions_per_pair: int = 1
     distractor_swap: bool = False
+    augment: list[str] = field(default_factory=list)
     cache_pictures: bool = False
     streaming: bool = False
     shuffle_buffer: int = 256

@@ -3,7 +3,7 @@
 """Pairs of pictures as a torch data set: pictures decoded once, captions drawn anew every epoch."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset as TorchStream
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..data.augment import PairAugmentation
 from ..data.schema import HINT_COLUMNS, NO_CHANGE
 from ..pictures_ssgpa import load_picture
 from ..processing_ssgpa import SSGPAProcessor
@@ -24,6 +25,8 @@ from ..processing_ssgpa import SSGPAProcessor
 # Bit of a cell that says: whether the changed object is here is not known.
 CHANGE_UNKNOWN = 1 << 16
 SWAP_PROBABILITY = 0.5
+# Keeps alterations of pictures apart from the draws of captions and swaps.
+AUGMENT_STREAM = 0xA06
 
 Place = tuple[int, str]
 
@@ -54,6 +57,19 @@ def draw_captions(captions: list[str], number: int, rng: np.random.Generator) ->
     """Draw so many captions, without repetition where there are enough."""
     order = rng.permutation(len(captions))
     return [captions[order[place % len(order)]] for place in range(number)]
+
+
+def check_places(augmentation: PairAugmentation | None, columns: Sequence[str]) -> PairAugmentation | None:
+    """Return the augmentation if it leaves the hints of these columns right.
+
+    Raises:
+        ValueError: It moves what places show, and there are hints about places.
+    """
+    if augmentation is not None and augmentation.moves and HINT_COLUMNS[0] in columns:
+        raise ValueError(
+            "augment: warp and flip would make the hints about cells wrong; prepare the data without --hint_grid"
+        )
+    return augmentation
 
 
 class PictureStore:
@@ -106,10 +122,12 @@ class PairDataset(TorchDataset):
         captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
         distractor_swap (`bool`): With probability 0.5 the distractor picture of the scene stands for the one before.
         cache (`bool`): Keep the resized pictures in memory.
-        seed (`int`): Seed of captions and swaps.
+        seed (`int`): Seed of captions, swaps and alterations of the pictures.
+        augmentation (`PairAugmentation`, *optional*): Alters the pictures of every pair anew every epoch.
 
     Raises:
-        ValueError: `captions_per_pair` is below 1, or distractors are wanted and no pair is unchanged.
+        ValueError: `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged, or the
+            augmentation would change an answer or make hints about places wrong.
     """
 
     def __init__(
@@ -120,6 +138,7 @@ class PairDataset(TorchDataset):
         distractor_swap: bool = False,
         cache: bool = False,
         seed: int = 0,
+        augmentation: PairAugmentation | None = None,
     ) -> None:
         self.table = rows.remove_columns(["before", "after"]).to_list()
         self.scenes = {scene: number for number, scene in enumerate(sorted({row["scene_id"] for row in self.table}))}
@@ -130,6 +149,9 @@ class PairDataset(TorchDataset):
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         if distractor_swap and not self.unchanged:
             raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
+        if augmentation is not None:
+            augmentation.check_captions((row["pair_id"], row["captions"]) for row in self.table)
+        self.augmentation = check_places(augmentation, rows.column_names)
         self.captions_per_pair = captions_per_pair
         self.distractor_swap = distractor_swap
         self.seed = seed
@@ -138,7 +160,7 @@ class PairDataset(TorchDataset):
         self.store = PictureStore(rows, processor, cache)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other captions and swaps from now on."""
+        """Draw other captions, swaps and alterations from now on."""
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -153,13 +175,20 @@ class PairDataset(TorchDataset):
         item = {
             "pair_id": row["pair_id"],
             "scene_id": self.scenes[row["scene_id"]],
-            "pictures": (self.store(*before), self.store(*after)),
+            "pictures": self._pictures(before, after, index),
             "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }
         if HINT_COLUMNS[0] in row:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item
+
+    def _pictures(self, before: Place, after: Place, index: int) -> tuple[np.ndarray, np.ndarray]:
+        pictures = self.store(*before), self.store(*after)
+        if self.augmentation is None:
+            return pictures
+        rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
+        return self.augmentation(pictures, rng)
 
     def _swap(self, row: dict[str, Any], before: Place, after: Place) -> tuple[Place, Place]:
         distractor = self.unchanged.get(row["scene_id"])
@@ -187,7 +216,12 @@ class PairStream(TorchStream):
         captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
         shuffle_buffer (`int`): Rows, undecoded, among which the next one is drawn; files are shuffled too. 0 keeps the
             order of the files.
-        seed (`int`): Seed of order and captions.
+        seed (`int`): Seed of order, captions and alterations of the pictures.
+        augmentation (`PairAugmentation`, *optional*): Alters the pictures of every pair anew at every pass.
+
+    Raises:
+        ValueError: `captions_per_pair` is below 1, or the augmentation would make hints about places wrong; while
+            reading, that it would make a pair's captions wrong.
     """
 
     def __init__(
@@ -197,9 +231,11 @@ class PairStream(TorchStream):
         captions_per_pair: int = 1,
         shuffle_buffer: int = 256,
         seed: int = 0,
+        augmentation: PairAugmentation | None = None,
     ) -> None:
         if captions_per_pair < 1:
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
+        self.augmentation = check_places(augmentation, rows.column_names or ())
         self.rows = rows.decode(False)
         self.processor = processor
         self.captions_per_pair = captions_per_pair
@@ -222,13 +258,16 @@ class PairStream(TorchStream):
     def _item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
         pair, scene = (_stable_number(row[name]) for name in ("pair_id", "scene_id"))
         rng = np.random.default_rng([self.seed, epoch, pair])
-        sides = ("before", "after")
+        pictures = tuple(
+            resize_picture(row[side], f"pair {row['pair_id']}, {side}", self.processor) for side in ("before", "after")
+        )
+        if self.augmentation is not None:
+            self.augmentation.check_captions([(row["pair_id"], row["captions"])])
+            pictures = self.augmentation(pictures, np.random.default_rng([self.seed, epoch, pair, AUGMENT_STREAM]))
         item = {
             "pair_id": row["pair_id"],
             "scene_id": scene,
-            "pictures": tuple(
-                resize_picture(row[side], f"pair {row['pair_id']}, {side}", self.processor) for side in sides
-            ),
+            "pictures": pictures,
             "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }
