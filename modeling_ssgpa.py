@@ -54,6 +54,7 @@ from .alignment_ssgpa import (
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
+from .publishing_ssgpa import publish
 from .transport_ssgpa import log_sinkhorn
 from .warp_ssgpa import WarpedPairs, warped_pairs
 
@@ -280,6 +281,19 @@ class SSGPAPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    def push_to_hub(self, repo_id: str, processor: Any = None, **kwargs: Any) -> Any:
+        """Upload a whole repository: weights, code, processor, pipeline and card, in one commit.
+
+        Args:
+            repo_id (`str`): `owner/name`; made where it is missing.
+            processor (`SSGPAProcessor`, *optional*): By default the one where the model was loaded from.
+            **kwargs: `card`, `files`, and those of every `push_to_hub`; see `publish` in `publishing_ssgpa.py`.
+
+        Returns:
+            `CommitInfo`: The commit.
+        """
+        return publish(self, repo_id, processor, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
