@@ -175,7 +175,7 @@ def test_what_was_captioned_otherwise_is_kept(table, model, capsys):
     code, _, err = batch(capsys, table, model, "--quiet")
     assert code == 2
     assert "row 1 was captioned for other pictures" in err
-    assert read_output() == [json.loads(line) for line in whole.splitlines() if b"caption" in line]
+    assert read_output() == [record for record in map(json.loads, whole.splitlines()) if "caption" in record]
     Path("out.settings.json").unlink()
     code, _, err = batch(capsys, table, model, "--quiet")
     assert (code, err) == (2, "ssgpa: error: out.jsonl: exists; pass --overwrite to replace it.\n")
