@@ -282,6 +282,20 @@ class SSGPAPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    def set_attn_implementation(self, attn_implementation: str | dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Set the attention of all parts that have one.
+
+        Args:
+            attn_implementation (`str` or `dict`): As for every model of Transformers.
+            *args: As there.
+            **kwargs: As there.
+        """
+        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) have no attention and refuse to set one.
+        if isinstance(attn_implementation, str) and getattr(self.config.vision_config, "hidden_size", None) is None:
+            parts = dict.fromkeys(["", *self.config.sub_configs], attn_implementation)
+            attn_implementation = parts | {"vision_config": "eager"}
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+
     def push_to_hub(self, repo_id: str, processor: Any = None, **kwargs: Any) -> Any:
         """Upload a whole repository: weights, code, processor, pipeline and card, in one commit.
 

@@ -13,67 +13,15 @@ import threading
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import yaml
+from .hub_store import File, RefusedError, Repository, card_errors, path_entries, tree_entries
 
 
 LARGE = (".safetensors", ".parquet", ".png", ".bin")
 DATE = "2026-01-01T00:00:00.000Z"
-
-
-@dataclass
-class File:
-    """A file's content and how it is kept."""
-
-    content: bytes
-    large: bool
-
-    @property
-    def git_id(self) -> str:
-        return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content, usedforsecurity=False).hexdigest()
-
-    @property
-    def etag(self) -> str:
-        return hashlib.sha256(self.content).hexdigest() if self.large else self.git_id
-
-    def entry(self, path: str) -> dict[str, Any]:
-        entry = {"type": "file", "path": path, "size": len(self.content), "oid": self.git_id}
-        if self.large:
-            entry["lfs"] = {"oid": self.etag, "size": len(self.content), "pointerSize": 134}
-        return entry
-
-
-@dataclass
-class Repository:
-    """Commits, by their ids, and the branches that point at them."""
-
-    private: bool = False
-    commits: dict[str, dict[str, File]] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-
-    def commit(self, files: dict[str, File], branch: str) -> str:
-        text = json.dumps([len(self.commits), branch, [(name, file.etag) for name, file in sorted(files.items())]])
-        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        self.commits[sha] = files
-        self.branches[branch] = sha
-        return sha
-
-    def find(self, revision: str) -> tuple[str, dict[str, File]] | None:
-        sha = self.branches.get(revision.removeprefix("refs/heads/"), revision)
-        return (sha, self.commits[sha]) if sha in self.commits else None
-
-
-class RefusedError(Exception):
-    """An answer that is an error of the Hub."""
-
-    def __init__(self, status: int, code: str, message: str = "", **headers: str) -> None:
-        super().__init__(message or code)
-        self.status = status
-        self.headers = {"X-Error-Code": code, "X-Error-Message": message or code, **headers}
 
 
 class HubDouble:
@@ -216,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
             if (kind, name) in self.hub.repositories:
                 self.send({"error": "You already created this repo", "url": url}, 409)
                 return
-            made = self.hub.repositories[kind, name] = Repository(private=bool(asked.get("private")))
+            made = self.hub.repositories[kind, name] = Repository(asked.get("visibility") == "private")
             made.commit(
                 {".gitattributes": File(b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n", False)}, "main"
             )
@@ -306,29 +254,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, kind: str, repo: str, revision: str, folder: str | None = None) -> None:
         _, files = self.revision(kind, repo, revision)
-        start = f"{folder}/" if folder else ""
-        inside = {name: file for name, file in sorted(files.items()) if name.startswith(start)}
-        if start and not inside:
-            raise RefusedError(404, "EntryNotFound", f"{folder} does not exist")
-        folders = {start + name[len(start) :].partition("/")[0] for name in inside if "/" in name[len(start) :]}
-        if self.query.get("recursive", "").lower() in ("true", "1"):
-            folders = {str(parent) for name in inside for parent in Path(name[len(start) :]).parents} - {"."}
-        else:
-            inside = {name: file for name, file in inside.items() if "/" not in name[len(start) :]}
-        entries = [{"type": "directory", "path": name, "size": 0, "oid": "0" * 40} for name in sorted(folders)]
-        self.send(entries + [file.entry(name) for name, file in inside.items()])
+        self.send(tree_entries(files, folder, self.query.get("recursive", "").lower() in ("true", "1")))
 
     def paths(self, kind: str, repo: str, revision: str) -> None:
         _, files = self.revision(kind, repo, revision)
         is_form = "json" not in self.headers.get("Content-Type", "")
         asked = urllib.parse.parse_qs(self.body.decode()) if is_form else json.loads(self.body)
-        entries = []
-        for path in asked.get("paths", []):
-            if path in files:
-                entries.append(files[path].entry(path))
-            elif any(name.startswith(f"{path}/") for name in files):
-                entries.append({"type": "directory", "path": path, "size": 0, "oid": "0" * 40})
-        self.send(entries)
+        self.send(path_entries(files, asked.get("paths", [])))
 
     def resolve(self, repo: str, revision: str, path: str, kind: str | None = None) -> None:
         sha, files = self.revision(kind, repo, revision)
@@ -348,31 +280,6 @@ class Handler(BaseHTTPRequestHandler):
 def singular(kind: str | None) -> str:
     """The kind of a repository, from the word in its address."""
     return (kind or "models").removesuffix("s")
-
-
-def card_errors(text: str) -> list[str]:
-    """What is wrong with a card's front matter, by the rules of the Hub for the fields that we write."""
-    parts = text.split("---\n", 2)
-    if len(parts) < 3 or parts[0].strip():
-        return ["the card has no front matter"]
-    data = yaml.safe_load(parts[1])
-    errors = [
-        f"{name} must be a text" for name in ("license", "pipeline_tag") if not isinstance(data.get(name, ""), str)
-    ]
-    errors += [f"{name} must be a list of texts" for name in ("tags", "metrics") if not texts(data.get(name, []))]
-    if data.get("license") == "other" and not {"license_name", "license_link"} <= data.keys():
-        errors.append("another licence needs license_name and license_link")
-    for entry in data.get("model-index", []):
-        for result in entry["results"]:
-            whole = {"type", "name"} <= result["dataset"].keys() and "type" in result["task"]
-            if not (whole and all({"type", "value"} <= metric.keys() for metric in result["metrics"])):
-                errors.append(f"model-index: {result} is not whole")
-    return errors
-
-
-def texts(value: Any) -> bool:
-    """Whether this is a list of texts."""
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 REPO = r"(?P<repo>[^/]+/[^/]+)"

@@ -23,9 +23,9 @@ def push(work: Path) -> dict:
     fields = dict(vars(model.config))
     model.lm_head.weight.data.neg_()
     second = model.push_to_hub(PUBLIC)
-    SSGPAProcessor.from_pretrained(work / "model").push_to_hub("org/processor-alone")
-    model.save_pretrained(work / "saved-later")
     kept = dict(vars(model.config)) == fields
+    model.save_pretrained(work / "saved-later")
+    SSGPAProcessor.from_pretrained(work / "model").push_to_hub("org/processor-alone")
     return {"first": first.oid, "second": second.oid, "config_is_as_before": kept}
 
 

@@ -10,7 +10,7 @@ from ssgpa.comparison.readme_table import format_report
 from ssgpa.hub import read_facts
 from ssgpa.model_card import CardFacts, CardSample, render_card, sample_files
 
-from .hub_double import card_errors
+from .hub_store import card_errors
 
 
 ROOT = Path(__file__).resolve().parents[1]
