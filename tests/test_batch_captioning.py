@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -251,3 +253,11 @@ def test_calls_that_make_no_sense_take_one_line(words, message, table, capsys):
     assert message in err
     assert err.count("\n") == 1
     assert table.read_bytes() == content
+
+
+def test_the_documented_commands_are_read():
+    text = (cli.EMBEDDED.parents[1] / "docs" / "hub.md").read_text(encoding="utf-8")
+    lines = re.findall(r"ssgpa caption [^\n`]+", text)
+    tables = [options for line in lines if (options := cli.parse_arguments(shlex.split(line)[1:])).pairs]
+    assert len(lines) == 2
+    assert [options.output for options in tables] == [Path("captions.jsonl")]
