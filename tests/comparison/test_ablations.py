@@ -96,6 +96,19 @@ def matching():
     return torch.nn.functional.normalize(features, dim=-1), masses / masses.sum(-1, keepdim=True)
 
 
+@pytest.mark.parametrize("variant", [ablations.SSGPAWithSoftmaxAlignment, ablations.SSGPAWithBalancedTransport])
+def test_what_has_no_dustbin_has_no_warp_loss(variant):
+    """New content would be infinitely unlikely; the other losses are finite and reach the matching space."""
+    torch.manual_seed(0)
+    model, processor = variant(tiny_config()), tiny_ssgpa()[1]
+    output = model.train()(**inputs_of(processor), scene_ids=torch.tensor([0, 1]))
+    assert set(output.loss_parts) == {"caption", "contrast", "cycle", "global"}
+    output.loss.backward()
+    gradient = model.model.alignment.match_proj.weight.grad
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+
+
 def test_softmax_alignment_attends(matching):
     features, masses = matching
     alignment = SoftmaxAlignment(tiny_config())
@@ -195,7 +208,8 @@ def test_every_configuration_builds_what_its_name_says(path, start):
     kinds = {"noalignment": ablations.NoAlignment, "softmax": SoftmaxAlignment, "balanced": BalancedTransportAlignment}
     assert type(alignment) is kinds.get(second, ablations.GlobalPartTransportAlignment)
     assert model.config.gate_sharpness == (0 if first in {"attention", "samecell"} else 10)
-    assert (model.config.contrast_weight > 0) == (path.stem == "contrast_on")
+    for name in ("contrast", "warp", "cycle", "global"):
+        assert (getattr(model.config, f"{name}_weight") > 0) == (path.stem in {f"{name}_on", "losses_on"})
     # One budget for all.
     assert (arguments.max_steps, arguments.per_device_train_batch_size, data.max_train_pairs) == (800, 16, None)
 
