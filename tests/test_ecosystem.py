@@ -86,13 +86,14 @@ def test_attention_implementations_agree(variant, attention):
 
 @pytest.mark.slow
 def test_flex_attention_agrees():
-    """Slow: the kernel is compiled."""
+    """Slow: the kernel is compiled. On a CPU it has no backward pass."""
     model, processor = awake()
     inputs = inputs_for(processor)
     expected = model(**inputs).logits
     model.set_attn_implementation("flex_attention")
     valid = inputs["attention_mask"].bool()
-    torch.testing.assert_close(model(**inputs).logits[valid], expected[valid], **CLOSE)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).logits[valid], expected[valid], **CLOSE)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -199,8 +200,8 @@ class Eyes(nn.Module):
 def test_the_visual_graph_can_be_exported(variant):
     eyes = Eyes(awake(variant)[0]).eval()
     with torch.no_grad():
-        program = torch.export.export(eyes, (random_pixels(2),), dynamic_shapes=({0: torch.export.Dim("pairs")},))
-        for count in (1, 3):
+        program = torch.export.export(eyes, (random_pixels(3),), dynamic_shapes=({0: torch.export.Dim("pairs")},))
+        for count in (1, 4):
             for found, expected in zip(
                 program.module()(random_pixels(count)), eyes(random_pixels(count)), strict=True
             ):
@@ -218,7 +219,7 @@ def test_the_visual_graph_runs_in_onnx(variant, tmp_path):
     with torch.no_grad():
         torch.onnx.export(
             eyes,
-            (random_pixels(2),),
+            (random_pixels(3),),
             path,
             dynamo=True,
             input_names=["pixel_values"],
@@ -226,7 +227,7 @@ def test_the_visual_graph_runs_in_onnx(variant, tmp_path):
             dynamic_shapes=({0: torch.export.Dim("pairs")},),
         )
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        for count in (1, 3):
+        for count in (1, 4):
             found = session.run(None, {"pixel_values": random_pixels(count).numpy()})
             for value, expected in zip(found, eyes(random_pixels(count)), strict=True):
                 torch.testing.assert_close(torch.from_numpy(value), expected, atol=1e-3, rtol=1e-3)
