@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Writes the tables in README.md and hub_card.md from the JSON files of the programs that measured them.
+"""Writes the tables in README.md and docs/evidence.md from the JSON files of the programs that measured them.
 
 python comparison/readme_table.py            # rewrite the blocks between their two marks
 python comparison/readme_table.py --check    # exit code 1 if it is not what the file says
@@ -20,7 +20,7 @@ from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "hub_card.md", "docs/evidence.md", "docs/data.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "docs/evidence.md", "docs/data.md")]
 RESULTS, PARAMETERS = "results", "parameters"
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."

@@ -12,6 +12,7 @@ One YAML file is one run; pairs on the command line override it:
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --learning_rate 5e-4 --output_dir runs/slower
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --resume_from_checkpoint true
+    accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --push_to_hub --hub_model_id org/name
 """
 
 import sys
@@ -34,6 +35,7 @@ from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, M
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
 from ssgpa.training.pairs import PairDataset, PairStream
+from ssgpa.training.publishing import publish_run
 from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable, unknown_words
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
@@ -181,9 +183,15 @@ def run(
     result = trainer.train(resume_from_checkpoint=checkpoint)
 
     # Save
-    trainer.save_model(str(output_dir / "best"))
+    # As a call from within: the stock upload knows neither code nor pipeline nor floors.
+    trainer.save_model(str(output_dir / "best"), _internal_call=True)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
+
+    # Publish
+    if arguments.push_to_hub and trainer.is_world_process_zero():
+        commit = publish_run(trainer.hub_model_id, model_arguments, data_arguments, arguments, record)
+        print(f"Published {commit.commit_url}")
     return result.metrics
 
 

@@ -84,6 +84,7 @@ class ChangeCaptioningArguments(TrainingArguments):
         hint_changed (`float`): Weight of the renderer's changed cells; 0 switches the hint off.
         hint_type (`float`): Weight of the change type; 0 switches the hint off.
         hint_steps (`int`, *optional*): Steps after which the hints' weight has fallen to zero; by default they stay.
+        card_facts (`str`, *optional*): YAML file of what the model card tells beside the scores, with `push_to_hub`.
     """
 
     remove_unused_columns: bool = field(default=False)
@@ -95,6 +96,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     hint_changed: float = 0.0
     hint_type: float = 0.0
     hint_steps: int | None = None
+    card_facts: str | None = None
 
 
 class RunParser(HfArgumentParser):
