@@ -14,6 +14,7 @@ One YAML file is one run; pairs on the command line override it:
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --resume_from_checkpoint true
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ from ssgpa.loading import LIBRARY_ERRORS
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
+from ssgpa.training.lora import add_lora
 from ssgpa.training.pairs import PairDataset
-from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
+from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable, trained_parameters
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
@@ -72,11 +74,21 @@ def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
     return create_system(arguments, captions)
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file was written to its end."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
 def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
     """The checkpoint to resume from; `true` means the newest whole one of the output folder."""
     value, folder = arguments.resume_from_checkpoint, Path(arguments.output_dir)
     # The state is written last.
-    whole = [path.parent for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")]
+    states = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")
+    whole = [path.parent for path in states if is_json(path)]
     if value is None or value.lower() == "false":
         left = [name for pattern in RUN_FILES for name in sorted(path.name for path in folder.glob(pattern))]
         if left:
@@ -106,6 +118,11 @@ def run(
     trainable = set_trainable(model, model_arguments.trainable, missing)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, train_rows.column_names)
+    if model_arguments.lora or model_arguments.save_trained_only:
+        if hints is not None:
+            raise ValueError("Hints are for training from scratch: they go with neither `lora` nor `save_trained_only`.")
+        model = add_lora(model, model_arguments, trainable)
+        record = parameter_report(model, trained_parameters(model))
     dataset = PairDataset(
         train_rows,
         processor,
