@@ -120,7 +120,7 @@ def run(
     hints = hints_of(model, arguments, train_rows.column_names)
     if model_arguments.lora or model_arguments.save_trained_only:
         if hints is not None:
-            raise ValueError("Hints are for training from scratch: they go with neither `lora` nor `save_trained_only`.")
+            raise ValueError("Hints go with neither `lora` nor `save_trained_only`: they train from scratch.")
         model = add_lora(model, model_arguments, trainable)
         record = parameter_report(model, trained_parameters(model))
     dataset = PairDataset(

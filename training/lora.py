@@ -3,7 +3,6 @@
 """Checkpoints of what was trained alone, over a base that they name: LoRA beside parts that train in full, by PEFT."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,10 @@ from .arguments import ModelArguments
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
 # What the patterns and the base are told by, elsewhere in the run's arguments.
+PRETRAINED = ("model.language_model.", "model.connector.qformer.", "model.vision_tower.tower.")
+# Overrides that a model over a base may lack, since they matter in training alone; the base's configuration holds.
+TRAINING_ONLY = {f"{name}_weight" for name in ("caption", "contrast", "warp", "cycle", "global")}
+TRAINING_ONLY |= {"label_smoothing", "contrast_negatives", "contrast_temperature", "warp_fraction"}
 TOLD_ELSEWHERE = ("modules_to_save", "base_model_name_or_path", "revision", "task_type", "inference_mode")
 
 
@@ -39,6 +42,9 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     """
     if not arguments.model_name_or_path:
         raise ValueError("A checkpoint of what was trained alone names its base: start from --model_name_or_path.")
+    lasting = sorted(set(json.loads(arguments.config_overrides or "{}")) - TRAINING_ONLY)
+    if lasting:
+        raise ValueError(f"`config_overrides` {lasting} would be lost: a checkpoint over a base has the base's own.")
     options = _options(arguments.lora)
     whole = whole_modules(model, set(trainable))
     try:
@@ -51,7 +57,7 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
         tuned = get_peft_model(model, config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`lora`: {' '.join(str(error).split())}") from error
-    _check_targets(tuned, whole, bool(options))
+    _check_targets(tuned, bool(options))
     for name in loose_parameters(trainable, whole):
         tuned.get_parameter(PREFIX + name).requires_grad_(True)
     return tuned
@@ -72,16 +78,15 @@ def _options(text: str | None) -> dict[str, Any]:
     return options
 
 
-def _check_targets(tuned: PeftModel, whole: list[str], wanted: bool) -> None:
+def _check_targets(tuned: PeftModel, wanted: bool) -> None:
     targets = tuned.base_model.targeted_module_names
     if wanted and not targets:
         raise ValueError("`lora`: `target_modules` matches no layer of the model.")
-    within = tuple(f"{name}." for name in whole)
-    twice = [name for name in targets if name in whole or name.startswith(within)]
-    if twice:
+    own = [name for name in targets if not name.startswith(PRETRAINED)]
+    if own:
         raise ValueError(
-            f"`lora`: {len(twice)} of the layers that `target_modules` matches train in full already, e.g. {twice[0]}. "
-            "Anchor the pattern, such as `model\\.language_model\\..*\\.(q_proj|v_proj)`."
+            f"`lora`: `target_modules` also matches {own[0]}, which no checkpoint pretrained. Anchor the "
+            "pattern, such as `model\\.language_model\\..*\\.(q_proj|v_proj)`."
         )
 
 
@@ -109,21 +114,22 @@ def loose_parameters(trainable: dict[str, int] | set[str], whole: list[str]) -> 
 
 
 def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
-    """Add to a checkpoint of PEFT what it leaves out: parameters of modules that do not train whole, and the configuration.
+    """Add to a checkpoint of PEFT what it leaves out: what trains of modules that do not train whole.
 
     Args:
         model (`PeftModel`): The model.
         folder (`Path`): What `save_pretrained` wrote.
         state_dict (`dict[str, torch.Tensor]`, *optional*): The model's state where that is gathered already.
     """
-    model.config.save_pretrained(folder)
     path = folder / WEIGHTS
     weights = load_file(path)
     state = state_dict if state_dict is not None else model.state_dict()
     kept = (".lora_", ".modules_to_save.")
     trained = [name for name, value in model.named_parameters() if value.requires_grad]
-    loose = {name: state[name].detach().cpu().contiguous() for name in trained if not any(word in name for word in kept)}
+    loose = {
+        name: state[name].detach().cpu().contiguous() for name in trained if not any(word in name for word in kept)
+    }
     if loose:
         part = path.with_suffix(".part")
         save_file(weights | loose, part, metadata={"format": "pt"})
-        os.replace(part, path)
+        Path(part).replace(path)

@@ -28,7 +28,7 @@ def workshop(tmp_path_factory):
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
         pairs = render_pairs(folder / "rendered")
         data = write_data(pairs, folder / "data")
-        write_data(pairs, folder / "short", words=3)
+        write_data(pairs, folder / "short_data", words=3)
         save_base(folder / "base", data)
         yield folder
 
@@ -82,7 +82,7 @@ def test_accumulated_batches_equal_one_large_batch(run):
 
 def test_accumulated_means_equal_those_of_one_large_batch(run, workshop):
     """Means over pairs take part by tokens, and captions of one length give every pair one share."""
-    short = {"data_dir": workshop / "short"}
+    short = {"data_dir": workshop / "short_data"}
     names = ("loss", "grad_norm", "loss_parts/cycle", "loss_parts/global")
     check_equal(run("short", **short), run("short-4", **short, **SHARES), 1e-4, names)
 
