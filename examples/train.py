@@ -31,9 +31,10 @@ from ssgpa.data.prepared import is_prepared
 from ssgpa.loading import LIBRARY_ERRORS
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
+from ssgpa.training.features import fill_cache, open_cache
 from ssgpa.training.hints import hints_of
 from ssgpa.training.lora import add_lora
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.pairs import PairDataset, PictureStore
 from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable, trained_parameters
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
@@ -118,6 +119,15 @@ def run(
     trainable = set_trainable(model, model_arguments.trainable, missing)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, train_rows.column_names)
+    features = None
+    if data_arguments.feature_cache:
+        if hints is not None:
+            raise ValueError("Hints read the vision tower at every step: they do not go with `feature_cache`.")
+        features = open_cache(data_arguments.feature_cache, model, processor, arguments)
+        with arguments.main_process_first(local=False, desc="vision features"):
+            pictures = PictureStore(train_rows, processor, cache=False).digests()
+            count = fill_cache(features, pictures, model, processor, arguments)
+        print(f"Computed the vision features of {count:,} pictures.")
     if model_arguments.lora or model_arguments.save_trained_only:
         if hints is not None:
             raise ValueError("Hints go with neither `lora` nor `save_trained_only`: they train from scratch.")
@@ -130,6 +140,7 @@ def run(
         distractor_swap=data_arguments.distractor_swap,
         cache=data_arguments.cache_pictures,
         seed=arguments.seed,
+        features=features,
     )
 
     # Training

@@ -58,6 +58,8 @@ class DataArguments:
             than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
         distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
         cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
+        feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every picture; computed once,
+            read in every run with the same tower and pictures.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
@@ -66,6 +68,7 @@ class DataArguments:
     captions_per_pair: int = 1
     distractor_swap: bool = False
     cache_pictures: bool = False
+    feature_cache: str | None = None
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 

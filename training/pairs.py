@@ -3,6 +3,8 @@
 """Pairs of pictures as a torch data set: pictures decoded once, captions drawn anew every epoch."""
 
 import hashlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.schema import HINT_COLUMNS, NO_CHANGE
 from ..pictures_ssgpa import load_picture
 from ..processing_ssgpa import SSGPAProcessor
+from .features import FeatureCache, digest_of
 
 
 # Bit of a cell that says: whether the changed object is here is not known.
@@ -57,6 +60,16 @@ class PictureStore:
         resized = self.image_processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
         return resized["pixel_values"][0].astype(np.uint8)
 
+    def digests(self) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+        """The digest of every picture, and what decodes it."""
+        for index, row in enumerate(self.rows):
+            for side in ("before", "after"):
+                yield digest_of(row[side]["bytes"]), partial(self._decode, row[side], index, side)
+
+    def features(self, cache: FeatureCache, index: int, side: str) -> torch.Tensor:
+        """The features of a row's picture (1 + parts, part_hidden_size)."""
+        return cache.read(digest_of(self.rows[index][side]["bytes"]))
+
     def __call__(self, index: int, side: str) -> np.ndarray:
         """The picture of a row, (channels, height, width), uint8."""
         if self.pictures:
@@ -76,6 +89,7 @@ class PairDataset(TorchDataset):
         distractor_swap (`bool`): With probability 0.5 the distractor picture of the scene stands for the one before.
         cache (`bool`): Keep the resized pictures in memory.
         seed (`int`): Seed of captions and swaps.
+        features (`FeatureCache`, *optional*): Give the pictures' features from there, in place of the pictures.
 
     Raises:
         ValueError: `captions_per_pair` is below 1, or distractors are wanted and no pair is unchanged.
@@ -89,6 +103,7 @@ class PairDataset(TorchDataset):
         distractor_swap: bool = False,
         cache: bool = False,
         seed: int = 0,
+        features: FeatureCache | None = None,
     ) -> None:
         self.table = rows.remove_columns(["before", "after"]).to_list()
         self.scenes = {scene: number for number, scene in enumerate(sorted({row["scene_id"] for row in self.table}))}
@@ -104,7 +119,8 @@ class PairDataset(TorchDataset):
         self.seed = seed
         # Shared memory, for workers that outlive an epoch.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self.store = PictureStore(rows, processor, cache)
+        self.store = PictureStore(rows, processor, cache and features is None)
+        self.features = features
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other captions and swaps from now on."""
@@ -122,10 +138,14 @@ class PairDataset(TorchDataset):
         item = {
             "pair_id": row["pair_id"],
             "scene_id": self.scenes[row["scene_id"]],
-            "pictures": (self.store(*before), self.store(*after)),
             "captions": self._draw(row["captions"], rng),
             "change_type": row["change_type"],
         }
+        if self.features is None:
+            item["pictures"] = (self.store(*before), self.store(*after))
+        else:
+            both = [self.store.features(self.features, *place) for place in (before, after)]
+            item["vision_features"] = torch.stack(both)
         if HINT_COLUMNS[0] in row:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item

@@ -87,6 +87,17 @@ def test_accumulated_means_equal_those_of_one_large_batch(run, workshop):
     check_equal(run("short", **short), run("short-4", **short, **SHARES), 1e-4, names)
 
 
+def test_cached_features_give_the_losses_of_pictures(run, workshop):
+    cache = {"feature_cache": workshop / "features"}
+    plain = run("plain")
+    check_equal(plain, run("filling", **cache), 1e-5)
+    files = {path: path.stat().st_mtime_ns for path in (workshop / "features").rglob("*.safetensors")}
+    # Two pictures a pair, and the unchanged pair of a scene shows one of them again.
+    assert len(files) == 24
+    check_equal(plain, run("filled", **cache), 1e-5)
+    assert {path: path.stat().st_mtime_ns for path in (workshop / "features").rglob("*.safetensors")} == files
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_with_the_whole_batch(run, config, workshop):
     torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -128,6 +139,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_run_killed_in_a_save_goes_on_from_the_save_before(run, config, workshop):
     whole, killed = run("whole", **SAVING), workshop / "killed"
     words = [config, "--output_dir", str(killed), *options_of(SAVING)]
