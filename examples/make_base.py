@@ -10,8 +10,9 @@
 From an InstructBLIP checkpoint, or from a vision tower and a language model by a configuration of sizes:
 
     python examples/make_base.py --instructblip Salesforce/instructblip-vicuna-7b --output_dir bases/ssgpa-eva-vicuna7b
-    python examples/make_base.py --vision microsoft/resnet-101 --language lmsys/vicuna-7b-v1.5 --image_size 448 448 \
-        --model_config examples/configs/models/ssgpa-resnet101-vicuna7b.json --output_dir bases/ssgpa-resnet101-vicuna7b
+    python examples/make_base.py --vision microsoft/resnet-101 --language lmsys/vicuna-7b-v1.5 \
+        --model_config examples/configs/models/ssgpa-resnet101-vicuna7b.json --image_size 448 448 \
+        --output_dir bases/ssgpa-resnet101-vicuna7b
 """
 
 import argparse
