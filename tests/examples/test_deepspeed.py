@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
@@ -89,15 +90,21 @@ def test_consolidated_checkpoint_is_the_saved_model(zero, workshop, stage):
     program = folder / "checkpoint-4" / "zero_to_fp32.py"
     words = ["--safe_serialization", str(folder / "checkpoint-4"), str(target)]
     subprocess.run([sys.executable, str(program), *words], check=True, timeout=300)
-    saved, consolidated = load_file(folder / "best" / "model.safetensors"), load_file(target / "model.safetensors")
-    assert all(value.equal(consolidated[name]) for name, value in saved.items())
-    model = AutoModelForImageTextToText.from_pretrained(folder / "best")
-    assert all(value.equal(saved[name]) for name, value in model.state_dict().items() if name in saved)
+    shutil.copy(folder / "best" / "config.json", target)
+    # The files may name weights as checkpoints of the parts do, so models are compared.
+    saved, consolidated = (load_model(path) for path in (folder / "best", target))
+    assert all(torch.equal(value, consolidated[name]) for name, value in saved.items())
+
+
+def load_model(folder):
+    model, info = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    return model.state_dict()
 
 
 @pytest.mark.parametrize("stage", [2, 3])
-def test_evaluation_by_generation_ends_with_uneven_shares(plain, zero, stage):
-    """Five pairs for two processes, whose captions end after different numbers of words."""
+def test_evaluation_by_generation_ends_and_is_the_same(plain, zero, stage):
+    """Five pairs for two processes: one captions a pair that the other has had."""
     records = [
         json.loads((folder / "evaluations" / "eval-000004.json").read_text("utf-8"))
         for folder in (plain, zero(stage, 2))
