@@ -192,7 +192,7 @@ class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
         self.cross_attn = SSGPAAttention(config, bottleneck, heads)
         self.mlp_norm = nn.LayerNorm(bottleneck, eps=eps)
         self.mlp = SSGPAMLP(bottleneck, 4 * bottleneck, bottleneck)
-        self.gate_threshold = nn.Parameter(torch.empty(()))
+        self.gate_threshold = nn.Parameter(torch.empty(1))
         self.up_proj = nn.Linear(bottleneck, width)
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,14 +284,14 @@ class GlobalPartTransportAlignment(nn.Module):
         self.gradient_checkpointing = False
         self.match_norm = nn.LayerNorm(width, eps=eps)
         self.match_proj = nn.Linear(width, inner)
-        self.dustbin_score = nn.Parameter(torch.empty(()))
+        self.dustbin_score = nn.Parameter(torch.empty(1))
         self.evidence_mlp = SSGPAMLP(width + 3, inner, width)
         self.global_norm = nn.LayerNorm(width, eps=eps)
         self.context_norm = nn.LayerNorm(width, eps=eps)
         self.shift_embedding = SSGPAMLP(2, inner, width)
         self.global_attn = SSGPAAttention(config, inner, config.alignment_num_attention_heads, context_size=width)
-        self.part_scale = nn.Parameter(torch.empty(()))
-        self.global_scale = nn.Parameter(torch.empty(()))
+        self.part_scale = nn.Parameter(torch.empty(1))
+        self.global_scale = nn.Parameter(torch.empty(1))
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, ChangeEvidence, PartMatching]:
         """Align (batch, 2, 1 + parts, width); return the same shape, the evidence and what the losses read."""

@@ -15,12 +15,13 @@ One YAML file is one run; pairs on the command line override it:
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --push_to_hub --hub_model_id org/name
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
-from transformers import ProcessorMixin, set_seed
+from transformers import PreTrainedModel, ProcessorMixin, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ssgpa.command_line import report_error
@@ -33,10 +34,19 @@ from ssgpa.loading import LIBRARY_ERRORS
 from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.hints import hints_of
-from ssgpa.training.pairs import PairDataset, PairStream
+from ssgpa.training.features import FeatureCache, fill_cache, open_cache
+from ssgpa.training.hints import CellHints, hints_of
+from ssgpa.training.lora import add_lora
+from ssgpa.training.pairs import PairDataset, PairStream, PictureStore
 from ssgpa.training.publishing import publish_run
-from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable, unknown_words
+from ssgpa.training.systems import (
+    create_system,
+    load_system,
+    parameter_report,
+    set_trainable,
+    trained_parameters,
+    unknown_words,
+)
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
@@ -63,8 +73,33 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
     return DatasetDict({"train": train, **load_prepared(data_dir, splits=["validation"])})
 
 
+def cached_features(
+    data_arguments: DataArguments,
+    arguments: ChangeCaptioningArguments,
+    rows: Dataset,
+    model: PreTrainedModel,
+    processor: SSGPAProcessor,
+    hints: CellHints | None,
+) -> FeatureCache | None:
+    """The vision features of the training pictures on disk, computed where they are not there yet."""
+    if not data_arguments.feature_cache:
+        return None
+    if hints is not None:
+        raise ValueError("Hints read the vision tower at every step: they do not go with `feature_cache`.")
+    features = open_cache(data_arguments.feature_cache, model, processor, arguments)
+    with arguments.main_process_first(local=False, desc="vision features"):
+        pictures = PictureStore(rows, processor, cache=False).digests()
+        count = fill_cache(features, pictures, model, processor, arguments)
+    print(f"Computed the vision features of {count:,} pictures.")
+    return features
+
+
 def training_pairs(
-    arguments: DataArguments, rows: Dataset, processor: SSGPAProcessor, seed: int
+    arguments: DataArguments,
+    rows: Dataset,
+    processor: SSGPAProcessor,
+    seed: int,
+    features: FeatureCache | None = None,
 ) -> PairDataset | PairStream:
     """The training rows, at hand or streamed."""
     augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
@@ -77,6 +112,7 @@ def training_pairs(
             cache=arguments.cache_pictures,
             seed=seed,
             augmentation=augmentation,
+            features=features,
         )
     stream = load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
     return PairStream(
@@ -92,6 +128,8 @@ def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningAr
         raise ValueError("--streaming has no end; say where to stop with --max_steps.")
     if data_arguments.distractor_swap or data_arguments.cache_pictures:
         raise ValueError("--streaming keeps no pictures: leave out --distractor_swap and --cache_pictures.")
+    if data_arguments.feature_cache:
+        raise ValueError("--streaming reads every picture as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
         raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
     arguments.accelerator_config.dispatch_batches = False
@@ -125,11 +163,21 @@ def tell_unknown_words(processor: ProcessorMixin, rows: Dataset) -> None:
         print(f"Warning: words of the captions that the tokenizer does not know: {most}{more}. They become <unk>.")
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file was written to its end."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
 def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
     """The checkpoint to resume from; `true` means the newest whole one of the output folder."""
     value, folder = arguments.resume_from_checkpoint, Path(arguments.output_dir)
     # The state is written last.
-    whole = [path.parent for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")]
+    states = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")
+    whole = [path.parent for path in states if is_json(path)]
     if value is None or value.lower() == "false":
         left = [name for pattern in RUN_FILES for name in sorted(path.name for path in folder.glob(pattern))]
         if left:
@@ -160,7 +208,13 @@ def run(
     trainable = set_trainable(model, model_arguments.trainable, missing)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)
-    dataset = training_pairs(data_arguments, train_rows, processor, arguments.seed)
+    features = cached_features(data_arguments, arguments, train_rows, model, processor, hints)
+    if model_arguments.lora or model_arguments.save_trained_only:
+        if hints is not None:
+            raise ValueError("Hints go with neither `lora` nor `save_trained_only`: they train from scratch.")
+        model = add_lora(model, model_arguments, trainable)
+        record = parameter_report(model, trained_parameters(model))
+    dataset = training_pairs(data_arguments, train_rows, processor, arguments.seed, features)
 
     # Training
     trainer = ChangeCaptioningTrainer(

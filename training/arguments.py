@@ -18,6 +18,7 @@ class ModelArguments:
 
     Args:
         model_name_or_path (`str`, *optional*): A saved system to go on from.
+        revision (`str`, *optional*): Its commit, for an id on the Hub.
         model_config (`str`, *optional*): A configuration JSON to start from random weights; then `image_size` gives
             the picture size and a word tokenizer is built from the training captions.
         model_class (`str`, *optional*): Class path of a variant, e.g. of `ssgpa.comparison.ablations`; by default the
@@ -28,9 +29,14 @@ class ModelArguments:
         prompt (`str`): Prompt of a model started from a configuration.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
         trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained.
+        lora (`str`, *optional*): JSON mapping of options of PEFT's `LoraConfig`, `target_modules` among them; a plain
+            mapping in a YAML file. What `trainable` matches trains in full beside it.
+        save_trained_only (`bool`): Save no more than what was trained, and the base's name; with `lora` that is so
+            anyway.
     """
 
     model_name_or_path: str | None = None
+    revision: str | None = None
     model_config: str | None = None
     model_class: str | None = None
     config_overrides: str | None = None
@@ -38,6 +44,8 @@ class ModelArguments:
     prompt: str = "before: <image> after: <image> change:"
     attn_implementation: str | None = None
     trainable: list[str] = field(default_factory=lambda: [".*"])
+    lora: str | None = None
+    save_trained_only: bool = False
 
 
 @dataclass
@@ -56,6 +64,8 @@ class DataArguments:
         cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
         streaming (`bool`): Read the training rows one after the other, without end; needs `max_steps`.
         shuffle_buffer (`int`): Rows among which a streamed run draws the next one.
+        feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every picture; computed once,
+            read in every run with the same tower and pictures.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
@@ -67,6 +77,7 @@ class DataArguments:
     cache_pictures: bool = False
     streaming: bool = False
     shuffle_buffer: int = 256
+    feature_cache: str | None = None
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 

@@ -41,7 +41,10 @@ class PairCollator:
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate rows of `PairDataset`."""
         batch: dict[str, Any] = self._text([item["captions"] for item in items])
-        batch["pixel_values"] = self._pixels([item["pictures"] for item in items])
+        if "vision_features" in items[0]:
+            batch["vision_features"] = torch.stack([item["vision_features"] for item in items])
+        else:
+            batch["pixel_values"] = self._pixels([item["pictures"] for item in items])
         batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
         batch["pair_ids"] = [item["pair_id"] for item in items]
         if self.visual_hints:

@@ -3,7 +3,8 @@
 """Pairs of pictures as a torch data set: pictures decoded once, captions drawn anew every epoch."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..data.augment import PairAugmentation
 from ..data.schema import HINT_COLUMNS, NO_CHANGE
 from ..pictures_ssgpa import load_picture
 from ..processing_ssgpa import SSGPAProcessor
+from .features import FeatureCache, digest_of
 
 
 # Bit of a cell that says: whether the changed object is here is not known.
@@ -104,6 +106,16 @@ class PictureStore:
     def _decode(self, source: dict[str, Any], index: int, side: str) -> np.ndarray:
         return resize_picture(source, f"row {index}, {side}", self.processor)
 
+    def digests(self) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+        """The digest of every picture, and what decodes it."""
+        for side, rows in self.columns.items():
+            for index, row in enumerate(rows):
+                yield digest_of(row[side]["bytes"]), partial(self._decode, row[side], index, side)
+
+    def features(self, cache: FeatureCache, index: int, side: str) -> torch.Tensor:
+        """The features of a row's picture (1 + parts, part_hidden_size)."""
+        return cache.read(digest_of(self.columns[side][index][side]["bytes"]))
+
     def __call__(self, index: int, side: str) -> np.ndarray:
         """The picture of a row, (channels, height, width), uint8."""
         if self.pictures:
@@ -124,6 +136,7 @@ class PairDataset(TorchDataset):
         cache (`bool`): Keep the resized pictures in memory.
         seed (`int`): Seed of captions, swaps and alterations of the pictures.
         augmentation (`PairAugmentation`, *optional*): Alters the pictures of every pair anew every epoch.
+        features (`FeatureCache`, *optional*): Give the pictures' features from there, in place of the pictures.
 
     Raises:
         ValueError: `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged, or the
@@ -139,6 +152,7 @@ class PairDataset(TorchDataset):
         cache: bool = False,
         seed: int = 0,
         augmentation: PairAugmentation | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         self.table = rows.remove_columns(["before", "after"]).to_list()
         self.scenes = {scene: number for number, scene in enumerate(sorted({row["scene_id"] for row in self.table}))}
@@ -151,13 +165,16 @@ class PairDataset(TorchDataset):
             raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
         if augmentation is not None:
             augmentation.check_captions((row["pair_id"], row["captions"]) for row in self.table)
+        if augmentation is not None and features is not None:
+            raise ValueError("augment: features are of pictures as they are; leave out `augment` or `feature_cache`")
         self.augmentation = check_places(augmentation, rows.column_names)
         self.captions_per_pair = captions_per_pair
         self.distractor_swap = distractor_swap
         self.seed = seed
         # Shared memory, for workers that outlive an epoch.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self.store = PictureStore(rows, processor, cache)
+        self.store = PictureStore(rows, processor, cache and features is None)
+        self.features = features
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other captions, swaps and alterations from now on."""
@@ -175,10 +192,14 @@ class PairDataset(TorchDataset):
         item = {
             "pair_id": row["pair_id"],
             "scene_id": self.scenes[row["scene_id"]],
-            "pictures": self._pictures(before, after, index),
             "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }
+        if self.features is None:
+            item["pictures"] = self._pictures(before, after, index)
+        else:
+            both = [self.store.features(self.features, *place) for place in (before, after)]
+            item["vision_features"] = torch.stack(both)
         if HINT_COLUMNS[0] in row:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item

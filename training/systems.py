@@ -79,8 +79,8 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
     """Load a saved system, which may lack weights that are going to train.
 
     Args:
-        arguments (`ModelArguments`): `model_name_or_path`, `model_class`, `config_overrides` and
-            `attn_implementation`.
+        arguments (`ModelArguments`): `model_name_or_path`, `revision`, `model_class`, `config_overrides`
+            and `attn_implementation`.
 
     Returns:
         `tuple`: Model, processor, and the names of parameters that the checkpoint did not hold.
@@ -91,15 +91,20 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
     path, overrides = arguments.model_name_or_path, {}
     if arguments.config_overrides:
         try:
-            overrides = _overrides(arguments.config_overrides, AutoConfig.from_pretrained(path).model_type)
+            overrides = _overrides(arguments.config_overrides, _model_type(path, arguments.revision))
         except BROKEN as error:
             raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
     return load_partial_system(
         path,
+        arguments.revision,
         model_class=model_class_of(arguments.model_class),
         attn_implementation=arguments.attn_implementation,
         **overrides,
     )
+
+
+def _model_type(path: str, revision: str | None) -> str:
+    return AutoConfig.from_pretrained(path, revision=revision).model_type
 
 
 def generation_defaults(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -251,6 +256,11 @@ def _matches(pattern: str, names: Iterable[str]) -> list[str]:
     if not found:
         raise ValueError(f"`trainable`: the pattern {pattern!r} matches no parameter.")
     return found
+
+
+def trained_parameters(model: nn.Module) -> dict[str, int]:
+    """Names and sizes of the parameters that have gradients."""
+    return {name: value.numel() for name, value in model.named_parameters() if value.requires_grad}
 
 
 def parameter_report(model: nn.Module, trainable: dict[str, int]) -> dict[str, Any]:
