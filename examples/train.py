@@ -37,8 +37,9 @@ from ssgpa.training.collator import PairCollator
 from ssgpa.training.features import FeatureCache, fill_cache, open_cache
 from ssgpa.training.hints import CellHints, hints_of
 from ssgpa.training.lora import add_lora
-from ssgpa.training.pairs import PairDataset, PairStream, PictureStore
+from ssgpa.training.pairs import PairDataset, PictureStore
 from ssgpa.training.publishing import publish_run
+from ssgpa.training.streams import PairStream
 from ssgpa.training.systems import (
     create_system,
     load_system,
