@@ -32,7 +32,8 @@ from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, M
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
 from ssgpa.training.pairs import PairDataset
-from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
+from ssgpa.training.preparation import prepare_training
+from ssgpa.training.systems import create_system, load_system, parameter_report
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
@@ -103,7 +104,7 @@ def run(
     splits = load_splits(data_arguments.data_dir)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
-    trainable = set_trainable(model, model_arguments.trainable, missing)
+    trainable = prepare_training(model, model_arguments, missing, arguments.device)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, train_rows.column_names)
     dataset = PairDataset(

@@ -28,6 +28,14 @@ class ModelArguments:
         prompt (`str`): Prompt of a model started from a configuration.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
         trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained.
+        frozen_dtype (`str`, *optional*): `bfloat16`, `float16` or `float32`, for what is frozen; what trains is then
+            kept in float32. By default all dtypes stay as they were loaded.
+        checkpointing (`list[str]`): Regular expressions; layers whose name one of them matches are recomputed in the
+            backward pass. `none` alone is an empty list.
+        quantization_config (`str`, *optional*): JSON mapping of `BitsAndBytesConfig`'s arguments, in 4 bit, for frozen
+            layers; a plain mapping in a YAML file.
+        quantized (`list[str]`): Regular expressions; frozen linear layers whose name one of them matches are quantised
+            where `quantization_config` is set.
     """
 
     model_name_or_path: str | None = None
@@ -38,6 +46,10 @@ class ModelArguments:
     prompt: str = "before: <image> after: <image> change:"
     attn_implementation: str | None = None
     trainable: list[str] = field(default_factory=lambda: [".*"])
+    frozen_dtype: str | None = None
+    checkpointing: list[str] = field(default_factory=list)
+    quantization_config: str | None = None
+    quantized: list[str] = field(default_factory=lambda: [r"^model\.language_model\."])
 
 
 @dataclass

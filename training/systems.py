@@ -27,6 +27,10 @@ PLACEHOLDER = "<image>"
 # The `trainable` of the paper's presets: a frozen vision tower, a frozen language model with its head, and all else
 # trains. What a tower of maps adds to its tower is not frozen: no checkpoint holds it.
 FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
+# The same with a frozen Q-Former: what the small cards' presets train, some 10 M parameters.
+FROZEN_QFORMER_TOO = [
+    r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.|model\.connector\.q(former|uery_tokens))"
+]
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
