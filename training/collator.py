@@ -65,7 +65,7 @@ class PairCollator:
         width = len(self.prompt) - 1 + max(sum(len(ids) + 1 for ids in row) for row in targets)
         columns = zip(*(self._pack(row, width) for row in targets), strict=True)
         ids, labels, positions, segments = (torch.stack(column) for column in columns)
-        mask = _packed_mask(segments) if packed else (segments != PADDING).long()
+        mask = packed_mask(segments) if packed else (segments != PADDING).long()
         # No token of the prompt but its last one predicts anything; with Vicuna's head each would cost 0.14 MiB.
         kept = width - len(self.prompt) + 1
         batch = {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask}
@@ -88,7 +88,7 @@ class PairCollator:
         return ids, labels, positions, segments
 
 
-def _packed_mask(segments: torch.Tensor) -> torch.Tensor:
+def packed_mask(segments: torch.Tensor) -> torch.Tensor:
     """What is added to attention scores (batch, 1, width, width): every token sees the prompt and its own segment."""
     queries, keys = segments.unsqueeze(2), segments.unsqueeze(1)
     visible = ((queries == keys) | (keys == PROMPT)).tril()

@@ -7,7 +7,6 @@ ready to train, and taken through one training step. Counted are all tensors tha
 of its kernels and the allocator's fragmentation are not.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -228,9 +227,7 @@ def describe_count(count: Mapping[str, Any], batch_size: int, seconds: float) ->
         "gib": {name: in_gib(size) for name, size in sizes.items()},
         "gib_reserved": None,
         "gib_frozen": in_gib(count["frozen"]),
-        "gib_by_part": {
-            part: {dtype: in_gib(size) for dtype, size in sizes.items()} for part, sizes in count["weights"].items()
-        },
+        "gib_by_part": part_bytes_in_gib(count["weights"]),
         "mib_activations_by_part": {part: size / 2**20 for part, size in count["activations_by_part"].items()},
         "gib_by_phase": {phase: in_gib(size) for phase, size in count["peaks"].items()},
         "out_of_memory": False,
@@ -249,6 +246,6 @@ def in_gib(size: int) -> float:
     return round(size / GIB, 4)
 
 
-def timed(start: float) -> float:
-    """Seconds since `start`."""
-    return time.perf_counter() - start
+def part_bytes_in_gib(sizes: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, float]]:
+    """What `weight_bytes` returns, in GiB."""
+    return {part: {dtype: in_gib(size) for dtype, size in dtypes.items()} for part, dtypes in sizes.items()}
