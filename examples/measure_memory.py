@@ -5,16 +5,17 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[train,figures]"]
 # ///
-"""Tell what a training run needs of a card's memory, for every batch size asked for.
+r"""Tell what a training run needs of a card's memory, for every batch size asked for.
 
 Without a card, by counting on the meta device; weights and data are not needed:
 
-    python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 1 2 4 8 16 --output memory.json --plot memory.png
-    python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 4 --checkpointing none --output memory.json
+    python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 1 4 16 --output c.json --plot c.png
+    python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 4 --checkpointing none --output c.json
 
-On a card, by training a few steps with random weights; `--cap_gib 24` lets the process have no more than that:
+On a card, by training a few steps with random weights, here with no more than 24 GiB of it:
 
-    python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 1 2 4 8 16 --device cuda --cap_gib 24 --output memory.json
+    python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 4 --output c.json --cap_gib 24 \
+        --device cuda
 
 Pairs that are no options of this program override the YAML file, as in training.
 """

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Bytes of tensors while a program runs, on any device, the meta device among them. (Ours.)"""
+"""Bytes of tensors while a program runs, on any device, the meta device among them."""
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping

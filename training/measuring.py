@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What training takes on a CUDA card: memory, time, and where it runs out. (Ours.)"""
+"""What training takes on a CUDA card: memory, time, and where it runs out."""
 
 import gc
 import time

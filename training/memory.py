@@ -1,9 +1,9 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What training needs of a card's memory, counted without one. (Ours.)
+"""What training needs of a card's memory, counted without one.
 
-The model is built on the meta device, where tensors have shapes and no memory, made ready by the functions that make it
-ready to train, and taken through one training step. Counted are all tensors that live; CUDA's context, the workspaces
+The model is built on the meta device, where tensors have shapes and no memory, made ready to train by the functions
+that a run uses, and taken through one training step. Counted are all tensors that live; CUDA's context, the workspaces
 of its kernels and the allocator's fragmentation are not.
 """
 
@@ -42,7 +42,7 @@ def counted_attention(
     is_causal: bool | None = None,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """Attention by the fused kernels that CUDA chooses; on the meta device PyTorch itself would fall back on plain one.
+    """Attention by the fused kernels of CUDA; on the meta device PyTorch itself would choose the plain one.
 
     Args:
         module (`nn.Module`): The attention layer.

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""A run's memory by batch size, counted or measured, as rows of one form. (Ours.)"""
+"""A run's memory by batch size, counted or measured, as rows of one form."""
 
 import time
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What a model becomes before it trains: what is frozen, in which dtypes, what is recomputed. (Ours.)"""
+"""What a model becomes before it trains: what is frozen, in which dtypes, what is recomputed."""
 
 import re
 from collections.abc import Iterable
@@ -90,6 +90,8 @@ def set_checkpointing(model: PreTrainedModel, patterns: Iterable[str]) -> list[s
         ValueError: A pattern is broken or matches no such layer.
     """
     model.activation_checkpointing_enable({"use_reentrant": False})
+    # Only a reentrant checkpoint needs embeddings that ask for gradients; here a frozen Q-Former would keep more.
+    model.disable_input_require_grads()
     layers = {name: module for name, module in model.named_modules() if getattr(module, "gradient_checkpointing", 0)}
     chosen: set[str] = set()
     for pattern in patterns:
