@@ -36,11 +36,10 @@ PRESET = ROOT / "examples/configs/models/ssgpa-eva-vicuna7b.json"
 OFF = ["--checkpointing", "none"]
 # Name, YAML file, what overrides it, batch sizes.
 RUNS = (
-    ("24gb", "24gb.yaml", [], (1, 2, 4, 8, 16, 32)),
-    ("24gb", "24gb.yaml", OFF, (1, 2, 4, 8, 16)),
-    ("16gb", "16gb.yaml", [], (1, 2, 4, 8, 16)),
-    ("16gb", "16gb.yaml", OFF, (1, 2, 4, 8)),
-    ("40gb", "40gb.yaml", [], (1, 2, 4, 8, 16)),
+    ("24gb", "24gb.yaml", [], (1, 4, 16, 32)),
+    ("24gb", "24gb.yaml", OFF, (1, 2, 4, 16)),
+    ("16gb", "16gb.yaml", [], (1, 2, 16)),
+    ("40gb", "40gb.yaml", [], (1, 4, 16)),
 )
 # Tokens of the longest caption; the reproduction sees about 550 tokens a pair with it.
 CAPTION = 50
@@ -72,7 +71,8 @@ def reproduction_rows() -> Iterator[dict[str, Any]]:
             "text": {"prompt": PROMPT + ECHO, "caption": CAPTION - ECHO},
             "tokens_per_pair": 2 * 257 + batch["labels"].shape[-1],
         }
-        yield facts | describe_count(count, batch_size, time.perf_counter() - start) | {"flops_per_step": None}
+        row = describe_count(count, batch_size, time.perf_counter() - start)
+        yield facts | row | {"flops_per_step": None, "cap_gib": None}
 
 
 def run_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -83,9 +83,10 @@ def run_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         timing = Timing(autocast=autocast_dtype(run[2]))
         settings = partial(MemoryOptions, TextSizes(caption=CAPTION), timing)
         work = count_run if options.device == "meta" else measure_run
-        # One count of operations tells those of all batch sizes.
-        counting = options.device == "cuda"
-        for row in work(name, run, batch_sizes, settings(flops=counting)):
+        # Only a measurement makes use of the number of operations.
+        for row in work(name, run, batch_sizes, settings(flops=options.device == "cuda")):
+            sys.stdout.write(f"{name}, batch {row['batch_size']}: {row['gib']['total']} GiB\n")
+            sys.stdout.flush()
             yield row | {"cap_gib": cap}
 
 
