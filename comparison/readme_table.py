@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Writes the tables in README.md and hub_card.md from the JSON files of the programs that measured them.
+"""Writes the tables in README.md, hub_card.md and docs/ from the JSON files of the programs that measured them.
 
 python comparison/readme_table.py            # rewrite the blocks between their two marks
 python comparison/readme_table.py --check    # exit code 1 if it is not what the file says
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ssgpa.comparison.evidence_tables import read_evidence
+from ssgpa.comparison.memory_table import read_memory
 from ssgpa.comparison.parameter_table import format_parameters
 from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "hub_card.md", "docs/evidence.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "hub_card.md", "docs/evidence.md", "docs/memory.md")]
 RESULTS, PARAMETERS = "results", "parameters"
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."
@@ -191,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         figures = json.loads(speeds.read_text(encoding="utf-8"))
         block += f"\n\n{format_throughput(figures, f'comparison/results/{speeds.name}')}"
     blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
-    blocks |= read_evidence(options.results.parent)
+    blocks |= read_evidence(options.results.parent) | read_memory(options.results.parent)
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run comparison/readme_table.py.")
