@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
 from transformers import set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -33,7 +34,14 @@ from ssgpa.training.collator import PairCollator
 from ssgpa.training.hints import hints_of
 from ssgpa.training.pairs import PairDataset
 from ssgpa.training.preparation import prepare_training
-from ssgpa.training.systems import create_system, load_system, parameter_report
+from ssgpa.training.systems import (
+    build_model,
+    create_system,
+    load_system,
+    parameter_report,
+    read_config,
+    set_trainable,
+)
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
@@ -63,12 +71,21 @@ def first_rows(splits: DatasetDict, name: str, count: int | None) -> Dataset:
     return splits[name] if count is None else splits[name].select(range(min(count, len(splits[name]))))
 
 
+def refuse_frozen_noise(arguments: ModelArguments) -> None:
+    """Raise a `ValueError` where random weights would stay frozen, before billions of them are drawn."""
+    with torch.device("meta"):
+        model = build_model(read_config(arguments.model_config, arguments.config_overrides), arguments.model_class)
+    set_trainable(model, arguments.trainable, {name for name, _ in model.named_parameters()})
+
+
 def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
     """Load the system, or build it with a tokenizer of the training captions."""
     if bool(arguments.model_name_or_path) == bool(arguments.model_config):
         raise ValueError("Give either --model_name_or_path or --model_config; an empty one (--model_config=) is none.")
     if arguments.model_name_or_path:
         return load_system(arguments)
+    if arguments.trainable != [".*"]:
+        refuse_frozen_noise(arguments)
     captions = (caption for row in splits["train"]["captions"] for caption in row)
     return create_system(arguments, captions)
 

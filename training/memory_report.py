@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """A run's memory by batch size, counted or measured, as rows of one form."""
 
+import gc
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -84,6 +85,9 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
 
 def measure_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options: MemoryOptions) -> Iterator[dict]:
     """Measure a run with random weights on the current CUDA device; arguments and rows as for `count_run`."""
+    # A run before leaves its weights to the collector, and two models may not fit.
+    gc.collect()
+    torch.cuda.empty_cache()
     model = start_model(run[0], "cuda")
     _apply_checkpointing(model, run[2])
     for batch_size in batch_sizes:
