@@ -60,7 +60,7 @@ def reproduction_rows() -> Iterator[dict[str, Any]]:
     vision, text = (dict(values[name]) for name in ("vision_config", "text_config"))
     del vision["model_type"], text["model_type"]
     for batch_size in REPRODUCED_BATCHES:
-        start = time.perf_counter()
+        start = time.process_time()
         model = build_reproduction(vision, text | {"vocab_size": 32000})
         batch = reproduction_batch(batch_size, CAPTION - ECHO)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -71,7 +71,7 @@ def reproduction_rows() -> Iterator[dict[str, Any]]:
             "text": {"prompt": PROMPT + ECHO, "caption": CAPTION - ECHO},
             "tokens_per_pair": 2 * 257 + batch["labels"].shape[-1],
         }
-        row = describe_count(count, batch_size, time.perf_counter() - start)
+        row = describe_count(count, batch_size, time.process_time() - start)
         yield facts | row | {"flops_per_step": None, "cap_gib": None}
 
 

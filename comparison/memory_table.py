@@ -97,7 +97,8 @@ def format_parts(rows: Iterable[Mapping[str, Any]]) -> str:
     """What one pair more keeps for the backward pass, by part, between the two largest counts of each run."""
     runs: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        runs.setdefault(label_of(row), []).append(row)
+        if row["run"] != "reproduction":
+            runs.setdefault(label_of(row), []).append(row)
     texts = []
     for label, found in runs.items():
         few, many = sorted(found, key=lambda row: row["batch_size"])[-2:]

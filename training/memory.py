@@ -208,13 +208,13 @@ def count_flops(model: nn.Module, batch: Mapping[str, Any]) -> int:
     return counter.get_total_flops()
 
 
-def describe_count(count: Mapping[str, Any], batch_size: int, seconds: float) -> dict[str, Any]:
+def describe_count(count: Mapping[str, Any], batch_size: int, seconds: float | None = None) -> dict[str, Any]:
     """One row of the results from a count; speeds are null.
 
     Args:
         count (`Mapping`): What `count_memory` returned.
         batch_size (`int`): Pairs.
-        seconds (`float`): What the count took.
+        seconds (`float`, *optional*): Processor seconds that the count took.
 
     Returns:
         `dict`: `device`, `batch_size`, `gib` and details, as a measurement has them.
@@ -237,7 +237,7 @@ def describe_count(count: Mapping[str, Any], batch_size: int, seconds: float) ->
         "decoded_tokens_per_second": None,
         "share_of_peak": None,
         "gib_host": None,
-        "seconds": round(seconds, 2),
+        "processor_seconds": None if seconds is None else round(seconds, 2),
     }
 
 

@@ -73,12 +73,12 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
         `dict`: One row for every batch size.
     """
     for batch_size in batch_sizes:
-        start = time.perf_counter()
+        start = time.process_time()
         model = start_model(run[0], "meta")
         _apply_checkpointing(model, run[2])
         batch = _batch(run, model.config, batch_size, options.text, "meta")
         count = count_memory(model, batch, create_optimizer(model, run[2]), run[2].max_grad_norm)
-        row = describe_count(count, batch_size, time.perf_counter() - start)
+        row = describe_count(count, batch_size, time.process_time() - start)
         flops = run_flops(run, batch_size, options.text) if options.flops else None
         yield _facts(name, run, options.text, batch) | row | {"flops_per_step": flops}
 

