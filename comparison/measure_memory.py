@@ -36,10 +36,10 @@ PRESET = ROOT / "examples/configs/models/ssgpa-eva-vicuna7b.json"
 OFF = ["--checkpointing", "none"]
 # Name, YAML file, what overrides it, batch sizes.
 RUNS = (
-    ("24gb", "24gb.yaml", [], (1, 4, 16, 32)),
-    ("24gb", "24gb.yaml", OFF, (1, 2, 4)),
-    ("16gb", "16gb.yaml", [], (1, 2, 16)),
-    ("40gb", "40gb.yaml", [], (1, 16)),
+    ("24gb", "24gb.yaml", [], (1, 2, 4, 8, 16, 32)),
+    ("24gb", "24gb.yaml", OFF, (1, 2, 4, 8, 16)),
+    ("16gb", "16gb.yaml", [], (1, 2, 4, 8, 16)),
+    ("40gb", "40gb.yaml", [], (1, 4, 16)),
 )
 # Tokens of the longest caption; the reproduction sees about 550 tokens a pair with it.
 CAPTION = 50
