@@ -486,6 +486,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
             tokens = tokens.to(inputs_embeds.device, inputs_embeds.dtype)
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, tokens)
             inputs_embeds = inputs_embeds.masked_scatter(mask, tokens)
+        if attention_mask is not None and attention_mask.is_floating_point():
+            # What is added to the scores; beside a language model in bfloat16 a float32 mask is refused.
+            attention_mask = attention_mask.to(inputs_embeds.dtype)
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, ProcessorMixin, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -38,12 +39,15 @@ from ssgpa.training.features import FeatureCache, fill_cache, open_cache
 from ssgpa.training.hints import CellHints, hints_of
 from ssgpa.training.lora import add_lora
 from ssgpa.training.pairs import PairDataset, PictureStore
+from ssgpa.training.preparation import prepare_training
 from ssgpa.training.publishing import publish_run
 from ssgpa.training.streams import PairStream
 from ssgpa.training.systems import (
+    build_model,
     create_system,
     load_system,
     parameter_report,
+    read_config,
     set_trainable,
     trained_parameters,
     unknown_words,
@@ -145,12 +149,21 @@ def first_rows(splits: DatasetDict, name: str, count: int | None) -> Dataset:
     return splits[name] if count is None else splits[name].select(range(min(count, len(splits[name]))))
 
 
+def refuse_frozen_noise(arguments: ModelArguments) -> None:
+    """Raise a `ValueError` where random weights would stay frozen, before billions of them are drawn."""
+    with torch.device("meta"):
+        model = build_model(read_config(arguments.model_config, arguments.config_overrides), arguments.model_class)
+    set_trainable(model, arguments.trainable, {name for name, _ in model.named_parameters()})
+
+
 def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
     """Load the system, or build it with a tokenizer of the training captions."""
     if bool(arguments.model_name_or_path) == bool(arguments.model_config):
         raise ValueError("Give either --model_name_or_path or --model_config; an empty one (--model_config=) is none.")
     if arguments.model_name_or_path:
         return load_system(arguments)
+    if arguments.trainable != [".*"]:
+        refuse_frozen_noise(arguments)
     captions = (caption for row in splits["train"]["captions"] for caption in row)
     return create_system(arguments, captions)
 
@@ -206,7 +219,7 @@ def run(
     splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
-    trainable = set_trainable(model, model_arguments.trainable, missing)
+    trainable = prepare_training(model, model_arguments, missing, arguments.device)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)
     features = cached_features(data_arguments, arguments, train_rows, model, processor, hints)

@@ -33,6 +33,14 @@ class ModelArguments:
             mapping in a YAML file. What `trainable` matches trains in full beside it.
         save_trained_only (`bool`): Save no more than what was trained, and the base's name; with `lora` that is so
             anyway.
+        frozen_dtype (`str`, *optional*): `bfloat16`, `float16` or `float32`, for what is frozen; what trains is then
+            kept in float32. By default all dtypes stay as they were loaded.
+        checkpointing (`list[str]`): Regular expressions; layers whose name one of them matches are recomputed in the
+            backward pass. `none` alone is an empty list.
+        quantization_config (`str`, *optional*): JSON mapping of `BitsAndBytesConfig`'s arguments, in 4 bit, for frozen
+            layers; a plain mapping in a YAML file.
+        quantized (`list[str]`): Regular expressions; frozen linear layers whose name one of them matches are quantised
+            where `quantization_config` is set.
     """
 
     model_name_or_path: str | None = None
@@ -46,6 +54,10 @@ class ModelArguments:
     trainable: list[str] = field(default_factory=lambda: [".*"])
     lora: str | None = None
     save_trained_only: bool = False
+    frozen_dtype: str | None = None
+    checkpointing: list[str] = field(default_factory=list)
+    quantization_config: str | None = None
+    quantized: list[str] = field(default_factory=lambda: [r"^model\.language_model\."])
 
 
 @dataclass

@@ -13,7 +13,13 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
@@ -28,6 +34,10 @@ PLACEHOLDER = "<image>"
 # The `trainable` of the paper's presets: a frozen vision tower, a frozen language model with its head, and all else
 # trains. What a tower of maps adds to its tower is not frozen: no checkpoint holds it.
 FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
+# The same with a frozen Q-Former: what the small cards' presets train, some 10 M parameters.
+FROZEN_QFORMER_TOO = [
+    r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.|model\.connector\.q(former|uery_tokens))"
+]
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -119,6 +129,43 @@ def generation_defaults(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     }
 
 
+def build_model(config: PreTrainedConfig, model_class: str | None = None, **options: Any) -> PreTrainedModel:
+    """A model with random weights.
+
+    Args:
+        config (`PreTrainedConfig`): Its configuration.
+        model_class (`str`, *optional*): Class path of a variant.
+        **options: `attn_implementation`, `dtype`.
+
+    Returns:
+        `PreTrainedModel`: On torch's default device.
+    """
+    chosen = model_class_of(model_class)
+    build = chosen._from_config if issubclass(chosen, PreTrainedModel) else chosen.from_config
+    return build(config, **options)
+
+
+def read_config(path: str, overrides: str | None = None) -> PreTrainedConfig:
+    """Read a model's configuration, its vocabulary as it stands there.
+
+    Args:
+        path (`str`): A configuration JSON.
+        overrides (`str`, *optional*): JSON mapping, as `config_overrides`.
+
+    Returns:
+        `PreTrainedConfig`: The configuration.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It does not describe a model; the error names it.
+    """
+    values = _read_values(Path(path))
+    try:
+        return AutoConfig.for_model(**(values | _overrides(overrides, values["model_type"])))
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+
+
 def create_system(
     arguments: ModelArguments, captions: Iterable[str]
 ) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
@@ -142,9 +189,7 @@ def create_system(
         config = AutoConfig.for_model(**values)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(f"{arguments.model_config}: {' '.join(str(error).split())}") from error
-    chosen = model_class_of(arguments.model_class)
-    build = chosen._from_config if issubclass(chosen, PreTrainedModel) else chosen.from_config
-    model = build(config, attn_implementation=arguments.attn_implementation)
+    model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
     model.generation_config.update(**generation_defaults(tokenizer))
     if len(arguments.image_size) != 2:
         raise ValueError(f"`image_size` is a height and a width, got {arguments.image_size}.")
@@ -158,8 +203,7 @@ def create_system(
     return model, processor, {name for name, _ in model.named_parameters()}
 
 
-def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """A configuration's values with the tokenizer's ids filled in."""
+def _read_values(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such model configuration.")
     try:
@@ -168,6 +212,12 @@ def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, A
         raise ValueError(f"{path} is no JSON: {error}.") from error
     if not isinstance(values, dict) or "model_type" not in values or not isinstance(values.get("text_config"), dict):
         raise ValueError(f"{path}: a model configuration needs `model_type` and `text_config`.")
+    return values
+
+
+def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """A configuration's values with the tokenizer's ids filled in."""
+    values = _read_values(path)
     values["image_token_id"] = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
     values["text_config"] |= {
         "vocab_size": len(tokenizer),

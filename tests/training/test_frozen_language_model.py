@@ -102,15 +102,6 @@ def splits(tmp_path_factory):
     return load_prepared(write_prepared(add_cell_hints(load_clevr_change(rendered), rendered, GRID), folder / "data"))
 
 
-class LabelCollator(PairCollator):
-    """Asks for the scores of the captions alone: a vocabulary of 49,153 words makes those of the prompt dear."""
-
-    def __call__(self, items):
-        batch = super().__call__(items)
-        batch["logits_to_keep"] = batch["labels"].shape[1] - len(self.prompt) + 1
-        return batch
-
-
 def train(model, processor, rows, folder):
     """Take the steps; return the captions' losses, each a mean over 50 steps."""
     arguments = ChangeCaptioningArguments(
@@ -137,7 +128,7 @@ def train(model, processor, rows, folder):
         model=model,
         args=arguments,
         train_dataset=PairDataset(rows, processor, cache=True),
-        data_collator=LabelCollator(processor, visual_hints=True),
+        data_collator=PairCollator(processor, visual_hints=True),
         processing_class=processor,
         hints=hints,
     )
