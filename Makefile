@@ -7,6 +7,7 @@ quality:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mlinter --no-progress configuration_*.py modeling_*.py processing_*.py
 	$(PYTHON) comparison/readme_table.py --check
+	$(PYTHON) comparison/renderer_tables.py --check
 
 style:
 	$(PYTHON) -m ruff check --fix .
@@ -23,3 +24,4 @@ test-peer:
 
 card:
 	$(PYTHON) comparison/readme_table.py
+	$(PYTHON) comparison/renderer_tables.py

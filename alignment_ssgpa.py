@@ -29,6 +29,10 @@ from .configuration_ssgpa import SSGPAConfig
 from .transport_ssgpa import dustbin_transport
 
 
+# Robust fits of the camera's motion settle within these.
+_CAMERA_STEPS = 8
+
+
 @auto_docstring(custom_intro="What the alignment found: the named evidence behind a caption (ours).")
 @dataclass
 class ChangeEvidence(ModelOutput):
@@ -188,7 +192,7 @@ class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
         self.cross_attn = SSGPAAttention(config, bottleneck, heads)
         self.mlp_norm = nn.LayerNorm(bottleneck, eps=eps)
         self.mlp = SSGPAMLP(bottleneck, 4 * bottleneck, bottleneck)
-        self.gate_threshold = nn.Parameter(torch.empty(()))
+        self.gate_threshold = nn.Parameter(torch.empty(1))
         self.up_proj = nn.Linear(bottleneck, width)
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,6 +256,14 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     return ordered.gather(1, index).squeeze(1)
 
 
+def inverse_of_3x3(matrices: Tensor) -> Tensor:
+    """Inverse of matrices (..., 3, 3) by cross products: no wait for the device, and exporters know it."""
+    rows = matrices.unbind(-2)
+    crosses = [torch.linalg.cross(rows[(i + 1) % 3], rows[(i + 2) % 3]) for i in range(3)]
+    determinant = (rows[0] * crosses[0]).sum(-1)
+    return torch.stack(crosses, -1) / determinant[..., None, None]
+
+
 class GlobalPartTransportAlignment(nn.Module):
     """Global-Part Transport Alignment: match the parts of two images, read out what changed, write it back.
 
@@ -272,14 +284,14 @@ class GlobalPartTransportAlignment(nn.Module):
         self.gradient_checkpointing = False
         self.match_norm = nn.LayerNorm(width, eps=eps)
         self.match_proj = nn.Linear(width, inner)
-        self.dustbin_score = nn.Parameter(torch.empty(()))
+        self.dustbin_score = nn.Parameter(torch.empty(1))
         self.evidence_mlp = SSGPAMLP(width + 3, inner, width)
         self.global_norm = nn.LayerNorm(width, eps=eps)
         self.context_norm = nn.LayerNorm(width, eps=eps)
         self.shift_embedding = SSGPAMLP(2, inner, width)
         self.global_attn = SSGPAAttention(config, inner, config.alignment_num_attention_heads, context_size=width)
-        self.part_scale = nn.Parameter(torch.empty(()))
-        self.global_scale = nn.Parameter(torch.empty(()))
+        self.part_scale = nn.Parameter(torch.empty(1))
+        self.global_scale = nn.Parameter(torch.empty(1))
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, ChangeEvidence, PartMatching]:
         """Align (batch, 2, 1 + parts, width); return the same shape, the evidence and what the losses read."""
@@ -341,7 +353,7 @@ class GlobalPartTransportAlignment(nn.Module):
         motion = self.motion(weights, own_centre)
         certain = (matched * located).unsqueeze(-1)
         shift = self.camera_shift(motion.detach(), certain.detach().squeeze(-1))
-        own_motion = certain * (motion - torch.stack([shift, -shift], 1).unsqueeze(2))
+        own_motion = certain * (motion - self.camera_motion(motion.detach(), certain.detach().squeeze(-1), shift))
         brought = weights @ swap_images(parts)
         change_map = self.change_map(parts, brought, matched, own_motion)
         kept = log_plan if self.training and self.config.warp_weight else None
@@ -416,6 +428,39 @@ class GlobalPartTransportAlignment(nn.Module):
         """Shift of the scene from before to after (batch, 2), as seen from both sides alike."""
         forth, back = (weighted_median(motion[:, side], certain[:, side] + 1e-6) for side in (0, 1))
         return (forth - back) / 2
+
+    def camera_motion(self, motion: Tensor, certain: Tensor, shift: Tensor) -> Tensor:
+        """Move of every part that the camera accounts for: an affine map of the picture, or the shift alone.
+
+        A camera that turns or comes nearer moves some parts more than others, which one shift would call their own
+        motion. Objects that do move are outliers of the fit; where few parts know their move it stays with the shift.
+        (Ours.)
+
+        Args:
+            motion (`torch.Tensor` of shape `(batch, 2, parts, 2)`): Moves, in cells, without gradient.
+            certain (`torch.Tensor` of shape `(batch, 2, parts)`): How well each is known, in [0, 1], without gradient.
+            shift (`torch.Tensor` of shape `(batch, 2)`): `camera_shift`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 2, parts, 2)`: In cells.
+        """
+        positions = self.positions(motion)
+        centred = positions - positions.mean(0)
+        centred = centred / centred.abs().max().clamp_min(1)
+        terms = torch.cat([torch.ones_like(centred[:, :1]), centred], 1)  # (parts, 3)
+        # What pulls the slopes to zero: a third of a part at the picture's border.
+        ridge = torch.diag(terms.new_tensor([0.0, 0.3, 0.3]))
+        start = torch.stack([shift, -shift], 1).unsqueeze(2)
+        # The slopes are fitted to what the shift leaves.
+        left = motion - start
+        fit = torch.zeros_like(left)
+        for _ in range(_CAMERA_STEPS):
+            # Geman and McClure's weights; a part that is off by a cell counts a quarter.
+            weights = (certain + 1e-6) / (1 + (left - fit).square().sum(-1)).square()
+            weighted = weights.unsqueeze(-1) * terms
+            normal = inverse_of_3x3(weighted.transpose(2, 3) @ terms + ridge)
+            fit = terms @ (normal @ (weighted.transpose(2, 3) @ left))
+        return start + fit
 
     def position_cost(self, shift: Tensor) -> Tensor:
         """Squared distance to the place that the camera's shift predicts, in units of three cells, capped."""

@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.utils import find_adapter_config_file
 
 
 # What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
@@ -65,6 +66,10 @@ def load_partial_system(
         processor = AutoProcessor.from_pretrained(path, **source)
         if not hasattr(processor, "post_process_captions"):
             raise TypeError(f"a {type(processor).__name__} does not caption changes.")
+        adapter = find_adapter_config_file(path, revision=revision)
+        if adapter is not None:
+            model, missing = _load_over_base(path, revision, Path(adapter), model_class, options)
+            return model, processor, missing
         model, info = model_class.from_pretrained(
             path,
             use_safetensors=True,
@@ -80,13 +85,31 @@ def load_partial_system(
     return model, processor, set(info["missing_keys"])
 
 
+def _load_over_base(
+    path: str, revision: str | None, adapter: Path, model_class: type, options: dict[str, Any]
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load what was trained over the base that it names, and account for the weights of both."""
+    _check_json(adapter)
+    told = json.loads(adapter.read_text(encoding="utf-8"))
+    model, _, missing = load_partial_system(
+        told["base_model_name_or_path"], told.get("revision"), model_class, **options
+    )
+    info = model.load_adapter(path, adapter_kwargs={"revision": revision} if revision else None).to_dict()
+    _check_shapes(info)
+    if info["unexpected_keys"]:
+        raise ValueError(f"the base has no place for {sorted(info['unexpected_keys'])[0]}.")
+    return model.eval(), set(info["missing_keys"]) | missing
+
+
 def _check_source(path: str, revision: str | None) -> None:
     """Refuse what is neither the folder of a saved system nor an id on the Hub."""
     folder = Path(path)
     if folder.is_dir():
         if revision is not None:
             raise ValueError("a revision belongs to an id on the Hub, and this is a folder.")
-        for name in ("config.json", "processor_config.json"):
+        # A checkpoint over a base has no configuration of its own.
+        model_file = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
+        for name in (model_file, "processor_config.json"):
             _check_json(folder / name)
     elif folder.exists() or folder.is_absolute() or path.count("/") != 1 or path.startswith("."):
         raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")

@@ -33,7 +33,7 @@ class ContrastLoss(nn.Module):
         super().__init__()
         self.weight = config.contrast_weight
         self.negatives = config.contrast_negatives
-        self.logit_scale = nn.Parameter(torch.empty(()))
+        self.logit_scale = nn.Parameter(torch.empty(1))
 
     def forward(self, matching: Tensor, plan: Callable[[Tensor, Tensor], Tensor], scene_ids: Tensor | None) -> Tensor:
         """Mean loss over the batch, a scalar; zero where no pair has a negative.

@@ -54,6 +54,7 @@ from .alignment_ssgpa import (
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
+from .publishing_ssgpa import publish
 from .transport_ssgpa import log_sinkhorn
 from .warp_ssgpa import WarpedPairs, warped_pairs
 
@@ -199,7 +200,7 @@ class SSGPAVisionTower(nn.Module):
         parts = self.part_projection(in_dtype_of(self.part_projection, maps)).flatten(2).transpose(1, 2)
         # No hook of a device map moves what this module itself owns.
         parts = parts + self.position_embeddings.to(parts.device)
-        return torch.cat([self.global_token.expand(len(parts), -1, -1).to(parts), parts], 1)
+        return torch.cat([self.global_token.expand(parts.shape[0], -1, -1).to(parts), parts], 1)
 
     def _tokens_of_sequence(self, sequence: Tensor) -> Tensor:
         prefix = sequence.shape[1] - self.num_parts
@@ -241,12 +242,12 @@ class SSGPAQFormerConnector(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Map (batch, 2, 1 + parts, width) to (batch, 2 + 2 queries, text width)."""
         images = hidden_states.flatten(0, 1)
-        queries = self.query_tokens.expand(len(images), -1, -1)
+        queries = self.query_tokens.expand(images.shape[0], -1, -1)
         text = {}
         # CODEPATH: InstructBLIP's Q-Former reads an instruction beside its queries, BLIP-2's does not.
         if self.instruction is not None:
             ids = torch.tensor(self.instruction, device=images.device)
-            text["input_ids"] = ids.expand(len(images), -1)
+            text["input_ids"] = ids.expand(images.shape[0], -1)
         read = {"query_embeds": queries, "encoder_hidden_states": images}
         read = {name: states.to(self.qformer.dtype) for name, states in read.items()}
         output = self.qformer(**read, **text).last_hidden_state[:, : queries.shape[1]]
@@ -280,6 +281,33 @@ class SSGPAPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    def set_attn_implementation(self, attn_implementation: str | dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Set the attention of all parts that have one.
+
+        Args:
+            attn_implementation (`str` or `dict`): As for every model of Transformers.
+            *args: As there.
+            **kwargs: As there.
+        """
+        # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) have no attention and refuse to set one.
+        if isinstance(attn_implementation, str) and getattr(self.config.vision_config, "hidden_size", None) is None:
+            parts = dict.fromkeys(["", *self.config.sub_configs], attn_implementation)
+            attn_implementation = parts | {"vision_config": "eager"}
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+
+    def push_to_hub(self, repo_id: str, processor: Any = None, **kwargs: Any) -> Any:
+        """Upload a whole repository: weights, code, processor, pipeline and card, in one commit.
+
+        Args:
+            repo_id (`str`): `owner/name`; made where it is missing.
+            processor (`SSGPAProcessor`, *optional*): By default the one where the model was loaded from.
+            **kwargs: `card`, `files`, and those of every `push_to_hub`; see `publish` in `publishing_ssgpa.py`.
+
+        Returns:
+            `CommitInfo`: The commit.
+        """
+        return publish(self, repo_id, processor, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -393,7 +421,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
             mask = input_ids == self.config.image_token_id
         if mask.device.type != "meta":  # where numbers are counted and none is known
             torch_compilable_check(
-                (mask.sum(-1) == image_tokens.shape[1]).all() & (len(mask) == len(image_tokens)),
+                (mask.sum(-1) == image_tokens.shape[1]).all() & (mask.shape[0] == image_tokens.shape[0]),
                 lambda: (
                     f"The prompts hold {mask.sum(-1).tolist()} image tokens, the {len(image_tokens)} pairs give "
                     f"{image_tokens.shape[1]} visual tokens each: check the processor's `image_seq_length`."
@@ -458,6 +486,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
             tokens = tokens.to(inputs_embeds.device, inputs_embeds.dtype)
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, tokens)
             inputs_embeds = inputs_embeds.masked_scatter(mask, tokens)
+        if attention_mask is not None and attention_mask.is_floating_point():
+            # What is added to the scores; beside a language model in bfloat16 a float32 mask is refused.
+            attention_mask = attention_mask.to(inputs_embeds.dtype)
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,

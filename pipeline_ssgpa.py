@@ -289,6 +289,10 @@ class ChangeCaptioningPipeline(Pipeline):
             super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
 
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """Upload model, processor and pipeline with their code; the arguments are those of the model's."""
+        return self.model.push_to_hub(repo_id, processor=self.processor, **kwargs)
+
 
 def _refuse_missing_weights(model: PreTrainedModel) -> None:
     # `from_pretrained` marks what it read from the checkpoint, and only warns of the rest; a model built from its

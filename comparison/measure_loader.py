@@ -35,7 +35,8 @@ from ssgpa.data.reading import Pair, build_splits
 from ssgpa.loading import load_system
 from ssgpa.metrics.files import library_versions, write_results
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.pairs import PairDataset, PairStream
+from ssgpa.training.pairs import PairDataset
+from ssgpa.training.streams import PairStream
 
 
 BARE = "bare_pil"

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Writes the tables in README.md and hub_card.md from the JSON files of the programs that measured them.
+"""Writes the tables in README.md and docs/ from the JSON files of the programs that measured them.
 
 python comparison/readme_table.py            # rewrite the blocks between their two marks
 python comparison/readme_table.py --check    # exit code 1 if it is not what the file says
@@ -15,12 +15,13 @@ from typing import Any
 
 from ssgpa.comparison.evidence_tables import read_evidence
 from ssgpa.comparison.loader_table import read_loader
+from ssgpa.comparison.memory_table import read_memory
 from ssgpa.comparison.parameter_table import format_parameters
 from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "hub_card.md", "docs/evidence.md", "docs/data.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "docs/evidence.md", "docs/data.md", "docs/memory.md")]
 RESULTS, PARAMETERS = "results", "parameters"
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."
@@ -193,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         block += f"\n\n{format_throughput(figures, f'comparison/results/{speeds.name}')}"
     blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
     blocks |= read_evidence(options.results.parent) | read_loader(options.results.parent)
+    blocks |= read_memory(options.results.parent)
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run comparison/readme_table.py.")

@@ -13,10 +13,25 @@ from typing import Any
 from PIL import Image
 
 
+def temporary_name(name: str) -> str:
+    """What a file is called until it is whole."""
+    return f".{name}.tmp"
+
+
+def is_foreign(folder: Path, first: str) -> bool:
+    """Whether something is there that no run began whose first file is called `first`.
+
+    A run that was killed while it wrote that file leaves its temporary name alone.
+    """
+    if not folder.exists() or (folder / first).is_file():
+        return False
+    return not folder.is_dir() or any(path.name != temporary_name(first) for path in folder.iterdir())
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name in the folder of `path` to write to; it takes the place of `path` if no error is raised."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary
         temporary.replace(path)
@@ -24,10 +39,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     """Write `value` as UTF-8 JSON."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=indent) + "\n")
 
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:

@@ -14,6 +14,14 @@ changed. Scene i depends on the seed alone, and a run that was stopped goes on w
 Pictures of the released size, with object masks (needed for `prepare_data.py --hint_grid`):
 
     python examples/render_clevr_change.py --output_dir clevr_large --scenes 200 --seed 1 --size 480 320 --object_masks
+
+As many scenes as the release, cameras as in the public generator's scripts, two to four changes told in one caption,
+and pairs in CLEVR-DC's layout, whose cameras stand anywhere:
+
+    python examples/render_clevr_change.py --output_dir clevr_full --scenes 40000 --seed 0 --workers 16
+    python examples/render_clevr_change.py --output_dir clevr_code --scenes 2000 --seed 0 --cameras as_code
+    python examples/render_clevr_change.py --output_dir clevr_multi --scenes 2000 --seed 0 --changes 2 4
+    python examples/render_clevr_change.py --output_dir clevr_dc --scenes 48000 --seed 0 --layout clevr_dc --workers 16
 """
 
 from __future__ import annotations
@@ -23,6 +31,8 @@ import sys
 
 from ssgpa.command_line import OneLineParser, report_error
 from ssgpa.data.clevr_change import RenderSettings, render_dataset
+from ssgpa.data.clevr_change.cameras import PRESETS
+from ssgpa.data.clevr_change.layout import CLEVR_CHANGE, CLEVR_DC, LAYOUTS
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -34,7 +44,23 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, required=True, help="number of scenes")
     parser.add_argument("--seed", type=int, required=True, help="seed of the set")
     parser.add_argument("--size", type=int, nargs=2, default=[240, 160], metavar=("WIDTH", "HEIGHT"), help="in pixels")
-    parser.add_argument("--camera_jitter", type=float, default=1.5, help="each camera axis moves by U(-x, x)")
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default=CLEVR_CHANGE,
+        help="triples, or pairs with cameras anywhere",
+    )
+    parser.add_argument(
+        "--cameras",
+        choices=PRESETS,
+        help="as_released: each moves by 1.5 from one place; as_code: by 1.0 from the first, which moves by 1.0; "
+        "if not given as_released, in the layout clevr_dc anywhere",
+    )
+    parser.add_argument("--camera_jitter", type=float, help="each camera axis moves by U(-x, x), whatever the preset")
+    parser.add_argument("--light_jitter", type=float, default=0.0, help="so do lamps from a scene's first picture on")
+    parser.add_argument(
+        "--changes", type=int, nargs=2, default=[1, 1], metavar=("FEWEST", "MOST"), help="changes of a scene"
+    )
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
     parser.add_argument(
         "--splits",
@@ -48,18 +74,28 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def settings_of(arguments: argparse.Namespace) -> RenderSettings:
+    """What the command line asks for."""
+    preset = PRESETS[arguments.cameras or ("anywhere" if arguments.layout == CLEVR_DC else "as_released")]
+    return RenderSettings(
+        scenes=arguments.scenes,
+        seed=arguments.seed,
+        size=tuple(arguments.size),
+        camera_jitter=preset.jitter if arguments.camera_jitter is None else arguments.camera_jitter,
+        splits=tuple(arguments.splits),
+        object_masks=arguments.object_masks,
+        layout=arguments.layout,
+        cameras=preset.cameras,
+        light_jitter=arguments.light_jitter,
+        changes=tuple(arguments.changes),
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Render, and answer errors with one line on stderr and exit code 2."""
     arguments = parse_arguments(argv)
     try:
-        settings = RenderSettings(
-            scenes=arguments.scenes,
-            seed=arguments.seed,
-            size=tuple(arguments.size),
-            camera_jitter=arguments.camera_jitter,
-            splits=tuple(arguments.splits),
-            object_masks=arguments.object_masks,
-        )
+        settings = settings_of(arguments)
         folder = render_dataset(arguments.output_dir, settings, workers=arguments.workers)
     except (OSError, ValueError) as error:
         return report_error("render_clevr_change.py", error)

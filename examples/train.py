@@ -12,18 +12,22 @@ One YAML file is one run; pairs on the command line override it:
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --learning_rate 5e-4 --output_dir runs/slower
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --resume_from_checkpoint true
+    accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --push_to_hub --hub_model_id org/name
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
-from transformers import set_seed
+from transformers import PreTrainedModel, ProcessorMixin, set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
+from ssgpa.data.augment import PairAugmentation
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.files import write_json
 from ssgpa.data.prepared import HUB_PREFIX, is_prepared
@@ -31,9 +35,23 @@ from ssgpa.loading import LIBRARY_ERRORS
 from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.hints import hints_of
-from ssgpa.training.pairs import PairDataset, PairStream
-from ssgpa.training.systems import create_system, load_system, parameter_report, set_trainable
+from ssgpa.training.features import FeatureCache, fill_cache, open_cache
+from ssgpa.training.hints import CellHints, hints_of
+from ssgpa.training.lora import add_lora
+from ssgpa.training.pairs import PairDataset, PictureStore
+from ssgpa.training.preparation import prepare_training
+from ssgpa.training.publishing import publish_run
+from ssgpa.training.streams import PairStream
+from ssgpa.training.systems import (
+    build_model,
+    create_system,
+    load_system,
+    parameter_report,
+    read_config,
+    set_trainable,
+    trained_parameters,
+    unknown_words,
+)
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 
@@ -60,10 +78,36 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
     return DatasetDict({"train": train, **load_prepared(data_dir, splits=["validation"])})
 
 
+def cached_features(
+    data_arguments: DataArguments,
+    arguments: ChangeCaptioningArguments,
+    rows: Dataset,
+    model: PreTrainedModel,
+    processor: SSGPAProcessor,
+    hints: CellHints | None,
+) -> FeatureCache | None:
+    """The vision features of the training pictures on disk, computed where they are not there yet."""
+    if not data_arguments.feature_cache:
+        return None
+    if hints is not None:
+        raise ValueError("Hints read the vision tower at every step: they do not go with `feature_cache`.")
+    features = open_cache(data_arguments.feature_cache, model, processor, arguments)
+    with arguments.main_process_first(local=False, desc="vision features"):
+        pictures = PictureStore(rows, processor, cache=False).digests()
+        count = fill_cache(features, pictures, model, processor, arguments)
+    print(f"Computed the vision features of {count:,} pictures.")
+    return features
+
+
 def training_pairs(
-    arguments: DataArguments, rows: Dataset, processor: SSGPAProcessor, seed: int
+    arguments: DataArguments,
+    rows: Dataset,
+    processor: SSGPAProcessor,
+    seed: int,
+    features: FeatureCache | None = None,
 ) -> PairDataset | PairStream:
     """The training rows, at hand or streamed."""
+    augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
     if not arguments.streaming:
         return PairDataset(
             rows,
@@ -72,9 +116,13 @@ def training_pairs(
             distractor_swap=arguments.distractor_swap,
             cache=arguments.cache_pictures,
             seed=seed,
+            augmentation=augmentation,
+            features=features,
         )
     stream = load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
-    return PairStream(stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed)
+    return PairStream(
+        stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed, augmentation=augmentation
+    )
 
 
 def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
@@ -85,6 +133,8 @@ def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningAr
         raise ValueError("--streaming has no end; say where to stop with --max_steps.")
     if data_arguments.distractor_swap or data_arguments.cache_pictures:
         raise ValueError("--streaming keeps no pictures: leave out --distractor_swap and --cache_pictures.")
+    if data_arguments.feature_cache:
+        raise ValueError("--streaming reads every picture as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
         raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
     arguments.accelerator_config.dispatch_batches = False
@@ -99,21 +149,49 @@ def first_rows(splits: DatasetDict, name: str, count: int | None) -> Dataset:
     return splits[name] if count is None else splits[name].select(range(min(count, len(splits[name]))))
 
 
+def refuse_frozen_noise(arguments: ModelArguments) -> None:
+    """Raise a `ValueError` where random weights would stay frozen, before billions of them are drawn."""
+    with torch.device("meta"):
+        model = build_model(read_config(arguments.model_config, arguments.config_overrides), arguments.model_class)
+    set_trainable(model, arguments.trainable, {name for name, _ in model.named_parameters()})
+
+
 def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
     """Load the system, or build it with a tokenizer of the training captions."""
     if bool(arguments.model_name_or_path) == bool(arguments.model_config):
         raise ValueError("Give either --model_name_or_path or --model_config; an empty one (--model_config=) is none.")
     if arguments.model_name_or_path:
         return load_system(arguments)
+    if arguments.trainable != [".*"]:
+        refuse_frozen_noise(arguments)
     captions = (caption for row in splits["train"]["captions"] for caption in row)
     return create_system(arguments, captions)
+
+
+def tell_unknown_words(processor: ProcessorMixin, rows: Dataset) -> None:
+    """Say which words of the training captions the system cannot write."""
+    found = unknown_words(processor.tokenizer, (text for captions in rows["captions"] for text in captions))
+    if found:
+        most = ", ".join(f"{word} ({count})" for word, count in list(found.items())[:10])
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        print(f"Warning: words of the captions that the tokenizer does not know: {most}{more}. They become <unk>.")
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file was written to its end."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
     """The checkpoint to resume from; `true` means the newest whole one of the output folder."""
     value, folder = arguments.resume_from_checkpoint, Path(arguments.output_dir)
     # The state is written last.
-    whole = [path.parent for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")]
+    states = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")
+    whole = [path.parent for path in states if is_json(path)]
     if value is None or value.lower() == "false":
         left = [name for pattern in RUN_FILES for name in sorted(path.name for path in folder.glob(pattern))]
         if left:
@@ -141,10 +219,16 @@ def run(
     splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
-    trainable = set_trainable(model, model_arguments.trainable, missing)
+    trainable = prepare_training(model, model_arguments, missing, arguments.device)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)
-    dataset = training_pairs(data_arguments, train_rows, processor, arguments.seed)
+    features = cached_features(data_arguments, arguments, train_rows, model, processor, hints)
+    if model_arguments.lora or model_arguments.save_trained_only:
+        if hints is not None:
+            raise ValueError("Hints go with neither `lora` nor `save_trained_only`: they train from scratch.")
+        model = add_lora(model, model_arguments, trainable)
+        record = parameter_report(model, trained_parameters(model))
+    dataset = training_pairs(data_arguments, train_rows, processor, arguments.seed, features)
 
     # Training
     trainer = ChangeCaptioningTrainer(
@@ -162,13 +246,20 @@ def run(
     if trainer.is_world_process_zero():
         output_dir.mkdir(parents=True, exist_ok=True)
         write_json(output_dir / "trainable_parameters.json", record, indent=1)
+        tell_unknown_words(processor, train_rows)
         print(f"Training {record['trainable']:,} of {record['parameters']:,} parameters.")
     result = trainer.train(resume_from_checkpoint=checkpoint)
 
     # Save
-    trainer.save_model(str(output_dir / "best"))
+    # As a call from within: the stock upload knows neither code nor pipeline nor floors.
+    trainer.save_model(str(output_dir / "best"), _internal_call=True)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
+
+    # Publish
+    if arguments.push_to_hub and trainer.is_world_process_zero():
+        commit = publish_run(trainer.hub_model_id, model_arguments, data_arguments, arguments, record)
+        print(f"Published {commit.commit_url}")
     return result.metrics
 
 

@@ -1,5 +1,6 @@
 """The definition of the alignment, property by property."""
 
+import math
 from functools import partial
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ssgpa.alignment_ssgpa import weighted_median
+from ssgpa.alignment_ssgpa import inverse_of_3x3, weighted_median
 
 from .ssgpa_cases import alignment_module, area_under_curve, plain_scene, tiny_model, wake, with_global
 
@@ -181,6 +182,57 @@ def test_moved_patch_ranks_first_in_own_motion(alignment, generator, size):
     assert length[moved].min() > length[~moved].max()
     assert motion[0][moved[0]].min() > 1  # down and to the right, seen from before
     assert motion[1][moved[1]].max() < -1  # up and to the left, seen from after
+
+
+def zoomed(scene, factor, turn):
+    """A map (rows, columns, width) seen by a camera that came nearer by `factor` and rolled by `turn` radians."""
+    rows, columns = GRID
+    grid = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), -1).float()
+    middle = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
+    cosine, sine = math.cos(turn), math.sin(turn)
+    turned = (grid - middle) @ torch.tensor([[cosine, -sine], [sine, cosine]]) / factor
+    source = (2 * turned / torch.tensor([rows - 1, columns - 1])).flip(-1).unsqueeze(0)
+    maps = scene.permute(2, 0, 1).unsqueeze(0)
+    return F.grid_sample(maps, source, padding_mode="reflection", align_corners=True)[0].permute(1, 2, 0)
+
+
+@pytest.mark.parametrize(("factor", "turn"), [(1.25, 0.0), (1.1, 0.2), (1.0, 0.25), (1.15, -0.2)])
+def test_a_camera_that_turns_or_comes_nearer_is_no_motion_of_the_parts(generator, factor, turn):
+    """Up to more than a cell at the borders, which no shift describes; a moved patch stands out."""
+    # Neighbours are alike, as in pictures: half a cell further shows half of the next cell.
+    coarse = torch.randn(1, WIDTH, 9, 9, generator=generator)
+    scene = F.interpolate(coarse, GRID, mode="bicubic", align_corners=True)[0].permute(1, 2, 0)
+    thing = 2 * torch.randn(WIDTH, generator=generator)
+    before, after = scene.clone(), zoomed(scene, factor, turn)
+    before[4, 10], after[11, 5] = thing, thing
+    module = alignment_module(GRID, WIDTH)
+
+    def own_motion():
+        evidence = evidence_of(module, before.flatten(0, 1), after.flatten(0, 1))
+        return evidence.own_motion.view(2, *GRID, 2).norm(dim=-1)
+
+    own = own_motion()
+    moved = torch.zeros(2, *GRID, dtype=torch.bool)
+    moved[0, 4, 10] = moved[1, 11, 5] = True
+    inside = F.pad(torch.ones(2, *[side - 4 for side in GRID], dtype=torch.bool), (2, 2, 2, 2)) & ~moved
+    assert own[inside].quantile(0.9) < 0.4
+    assert own[moved].min() > 2
+    module.camera_motion = lambda motion, certain, shift: torch.stack([shift, -shift], 1).unsqueeze(2)
+    assert own_motion()[inside].quantile(0.9) > 1.8 * own[inside].quantile(0.9)
+
+
+def test_inverse_by_cross_products_is_the_inverse(generator):
+    matrices = torch.randn(5, 2, 3, 3, generator=generator)
+    torch.testing.assert_close(inverse_of_3x3(matrices), torch.linalg.inv(matrices), atol=1e-4, rtol=1e-4)
+
+
+def test_camera_motion_of_few_known_parts_is_the_shift(alignment):
+    """Where nothing is certain, no slope is made up from noise."""
+    motion = torch.randn(1, 2, PARTS, 2, generator=torch.Generator().manual_seed(0))
+    shift = torch.tensor([[0.5, -1.0]])
+    found = alignment.camera_motion(motion, torch.zeros(1, 2, PARTS), shift)
+    spread = found - found.mean(2, keepdim=True)
+    assert spread.abs().max() < 1e-2
 
 
 def test_matched_parts_bring_their_counterpart(alignment, generator):

@@ -6,10 +6,8 @@ import runpy
 import shlex
 from pathlib import Path
 
-import jinja2
 import pytest
 import yaml
-from huggingface_hub import ModelCard
 from packaging.requirements import Requirement
 
 from ssgpa.cli import EMBEDDED, parse_arguments
@@ -157,19 +155,6 @@ def test_the_hints_that_are_owned_up_to_are_those_of_the_run():
         "hint_changed",
         "hint_type",
     }
-
-
-def test_the_hub_card_is_valid():
-    card = ModelCard(CARD)
-    assert card.data.license == "apache-2.0"
-    assert card.data.library_name == "transformers"
-    assert card.data.pipeline_tag == "image-text-to-text"
-    assert "change-captioning" in card.data.tags
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
-    text = environment.from_string(CARD).render(repo_id="owner/name", revision="abc123")
-    (snippet,) = blocks(text, "python")
-    compile(snippet, "hub_card.md", "exec")
-    assert 'model="owner/name", revision="abc123", trust_remote_code=True' in snippet
 
 
 @pytest.mark.parametrize("text", [README, CARD], ids=["README", "hub_card"])

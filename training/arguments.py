@@ -18,6 +18,7 @@ class ModelArguments:
 
     Args:
         model_name_or_path (`str`, *optional*): A saved system to go on from.
+        revision (`str`, *optional*): Its commit, for an id on the Hub.
         model_config (`str`, *optional*): A configuration JSON to start from random weights; then `image_size` gives
             the picture size and a word tokenizer is built from the training captions.
         model_class (`str`, *optional*): Class path of a variant, e.g. of `ssgpa.comparison.ablations`; by default the
@@ -28,9 +29,22 @@ class ModelArguments:
         prompt (`str`): Prompt of a model started from a configuration.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
         trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained.
+        lora (`str`, *optional*): JSON mapping of options of PEFT's `LoraConfig`, `target_modules` among them; a plain
+            mapping in a YAML file. What `trainable` matches trains in full beside it.
+        save_trained_only (`bool`): Save no more than what was trained, and the base's name; with `lora` that is so
+            anyway.
+        frozen_dtype (`str`, *optional*): `bfloat16`, `float16` or `float32`, for what is frozen; what trains is then
+            kept in float32. By default all dtypes stay as they were loaded.
+        checkpointing (`list[str]`): Regular expressions; layers whose name one of them matches are recomputed in the
+            backward pass. `none` alone is an empty list.
+        quantization_config (`str`, *optional*): JSON mapping of `BitsAndBytesConfig`'s arguments, in 4 bit, for frozen
+            layers; a plain mapping in a YAML file.
+        quantized (`list[str]`): Regular expressions; frozen linear layers whose name one of them matches are quantised
+            where `quantization_config` is set.
     """
 
     model_name_or_path: str | None = None
+    revision: str | None = None
     model_config: str | None = None
     model_class: str | None = None
     config_overrides: str | None = None
@@ -38,6 +52,12 @@ class ModelArguments:
     prompt: str = "before: <image> after: <image> change:"
     attn_implementation: str | None = None
     trainable: list[str] = field(default_factory=lambda: [".*"])
+    lora: str | None = None
+    save_trained_only: bool = False
+    frozen_dtype: str | None = None
+    checkpointing: list[str] = field(default_factory=list)
+    quantization_config: str | None = None
+    quantized: list[str] = field(default_factory=lambda: [r"^model\.language_model\."])
 
 
 @dataclass
@@ -49,9 +69,15 @@ class DataArguments:
         captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens. More
             than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
         distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
+            Sides in captions are those of the picture before; how often that matters tells
+            `data/clevr_change/README.md`.
+        augment (`list[str]`): Alterations of training pictures with their probabilities, e.g. `blur=0.3 jpeg=0.3`; see
+            `ssgpa.data.augment.PairAugmentation`. Evaluation never alters pictures.
         cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
         streaming (`bool`): Read the training rows one after the other, without end; needs `max_steps`.
         shuffle_buffer (`int`): Rows among which a streamed run draws the next one.
+        feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every picture; computed once,
+            read in every run with the same tower and pictures.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
@@ -59,9 +85,11 @@ class DataArguments:
     data_dir: str = ""
     captions_per_pair: int = 1
     distractor_swap: bool = False
+    augment: list[str] = field(default_factory=list)
     cache_pictures: bool = False
     streaming: bool = False
     shuffle_buffer: int = 256
+    feature_cache: str | None = None
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 
@@ -73,20 +101,25 @@ class ChangeCaptioningArguments(TrainingArguments):
     Args:
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
+        log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
+            TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         hint_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches the hint off.
         hint_changed (`float`): Weight of the renderer's changed cells; 0 switches the hint off.
         hint_type (`float`): Weight of the change type; 0 switches the hint off.
         hint_steps (`int`, *optional*): Steps after which the hints' weight has fallen to zero; by default they stay.
+        card_facts (`str`, *optional*): YAML file of what the model card tells beside the scores, with `push_to_hub`.
     """
 
     remove_unused_columns: bool = field(default=False)
     metric_for_best_model: str | None = field(default="eval_changed_cider")
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
+    log_samples: int = 0
     hint_attributes: float = 0.0
     hint_changed: float = 0.0
     hint_type: float = 0.0
     hint_steps: int | None = None
+    card_facts: str | None = None
 
 
 class RunParser(HfArgumentParser):

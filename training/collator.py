@@ -41,7 +41,10 @@ class PairCollator:
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate rows of `PairDataset`."""
         batch: dict[str, Any] = self._text([item["captions"] for item in items])
-        batch["pixel_values"] = self._pixels([item["pictures"] for item in items])
+        if "vision_features" in items[0]:
+            batch["vision_features"] = torch.stack([item["vision_features"] for item in items])
+        else:
+            batch["pixel_values"] = self._pixels([item["pictures"] for item in items])
         batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
         batch["pair_ids"] = [item["pair_id"] for item in items]
         if self.visual_hints:
@@ -57,7 +60,7 @@ class PairCollator:
                     np.take(levels, picture[channel], out=made[channel], mode="clip")
         return torch.from_numpy(pixels)
 
-    def _text(self, captions: list[list[str]]) -> dict[str, torch.Tensor]:
+    def _text(self, captions: list[list[str]]) -> dict[str, torch.Tensor | int]:
         tokenizer = self.processor.tokenizer
         packed = max(len(texts) for texts in captions) > 1
         if packed and self.prompt[-1] == self.processor.image_token_id:
@@ -69,8 +72,11 @@ class PairCollator:
         width = len(self.prompt) - 1 + max(sum(len(ids) + 1 for ids in row) for row in targets)
         columns = zip(*(self._pack(row, width) for row in targets), strict=True)
         ids, labels, positions, segments = (torch.stack(column) for column in columns)
-        mask = _packed_mask(segments) if packed else (segments != PADDING).long()
-        return {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask}
+        mask = packed_mask(segments) if packed else (segments != PADDING).long()
+        # No token of the prompt but its last one predicts anything; with Vicuna's head each would cost 0.14 MiB.
+        kept = width - len(self.prompt) + 1
+        batch = {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask}
+        return {**batch, "logits_to_keep": kept}
 
     def _pack(self, targets: list[list[int]], width: int) -> tuple[torch.Tensor, ...]:
         """Ids, labels, positions and segments of one row, each (width,)."""
@@ -96,7 +102,7 @@ def _normalized_levels(image_processor: Any) -> np.ndarray:
     return made.reshape(3, 256).astype(np.float32)
 
 
-def _packed_mask(segments: torch.Tensor) -> torch.Tensor:
+def packed_mask(segments: torch.Tensor) -> torch.Tensor:
     """What is added to attention scores (batch, 1, width, width): every token sees the prompt and its own segment."""
     queries, keys = segments.unsqueeze(2), segments.unsqueeze(1)
     visible = ((queries == keys) | (keys == PROMPT)).tril()

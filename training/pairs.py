@@ -3,27 +3,29 @@
 """Pairs of pictures as a torch data set: pictures decoded once, captions drawn anew every epoch."""
 
 import hashlib
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, Image
-from datasets import IterableDataset as RowStream
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import IterableDataset as TorchStream
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..data.augment import PairAugmentation
 from ..data.schema import HINT_COLUMNS, NO_CHANGE
 from ..pictures_ssgpa import load_picture
 from ..processing_ssgpa import SSGPAProcessor
+from .features import FeatureCache, digest_of
 
 
 # Bit of a cell that says: whether the changed object is here is not known.
 CHANGE_UNKNOWN = 1 << 16
 SWAP_PROBABILITY = 0.5
+# Keeps alterations of pictures apart from the draws of captions and swaps.
+AUGMENT_STREAM = 0xA06
 
 Place = tuple[int, str]
 
@@ -54,6 +56,19 @@ def draw_captions(captions: list[str], number: int, rng: np.random.Generator) ->
     """Draw so many captions, without repetition where there are enough."""
     order = rng.permutation(len(captions))
     return [captions[order[place % len(order)]] for place in range(number)]
+
+
+def check_places(augmentation: PairAugmentation | None, columns: Sequence[str]) -> PairAugmentation | None:
+    """Return the augmentation if it leaves the hints of these columns right.
+
+    Raises:
+        ValueError: It moves what places show, and there are hints about places.
+    """
+    if augmentation is not None and augmentation.moves and HINT_COLUMNS[0] in columns:
+        raise ValueError(
+            "augment: warp and flip would make the hints about cells wrong; prepare the data without --hint_grid"
+        )
+    return augmentation
 
 
 class PictureStore:
@@ -88,6 +103,16 @@ class PictureStore:
     def _decode(self, source: dict[str, Any], index: int, side: str) -> np.ndarray:
         return resize_picture(source, f"row {index}, {side}", self.processor)
 
+    def digests(self) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+        """The digest of every picture, and what decodes it."""
+        for side, rows in self.columns.items():
+            for index, row in enumerate(rows):
+                yield digest_of(row[side]["bytes"]), partial(self._decode, row[side], index, side)
+
+    def features(self, cache: FeatureCache, index: int, side: str) -> torch.Tensor:
+        """The features of a row's picture (1 + parts, part_hidden_size)."""
+        return cache.read(digest_of(self.columns[side][index][side]["bytes"]))
+
     def __call__(self, index: int, side: str) -> np.ndarray:
         """The picture of a row, (channels, height, width), uint8."""
         if self.pictures:
@@ -106,10 +131,13 @@ class PairDataset(TorchDataset):
         captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
         distractor_swap (`bool`): With probability 0.5 the distractor picture of the scene stands for the one before.
         cache (`bool`): Keep the resized pictures in memory.
-        seed (`int`): Seed of captions and swaps.
+        seed (`int`): Seed of captions, swaps and alterations of the pictures.
+        augmentation (`PairAugmentation`, *optional*): Alters the pictures of every pair anew every epoch.
+        features (`FeatureCache`, *optional*): Give the pictures' features from there, in place of the pictures.
 
     Raises:
-        ValueError: `captions_per_pair` is below 1, or distractors are wanted and no pair is unchanged.
+        ValueError: `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged, or the
+            augmentation would change an answer or make hints about places wrong.
     """
 
     def __init__(
@@ -120,6 +148,8 @@ class PairDataset(TorchDataset):
         distractor_swap: bool = False,
         cache: bool = False,
         seed: int = 0,
+        augmentation: PairAugmentation | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         self.table = rows.remove_columns(["before", "after"]).to_list()
         self.scenes = {scene: number for number, scene in enumerate(sorted({row["scene_id"] for row in self.table}))}
@@ -130,15 +160,21 @@ class PairDataset(TorchDataset):
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         if distractor_swap and not self.unchanged:
             raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
+        if augmentation is not None:
+            augmentation.check_captions((row["pair_id"], row["captions"]) for row in self.table)
+        if augmentation is not None and features is not None:
+            raise ValueError("augment: features are of pictures as they are; leave out `augment` or `feature_cache`")
+        self.augmentation = check_places(augmentation, rows.column_names)
         self.captions_per_pair = captions_per_pair
         self.distractor_swap = distractor_swap
         self.seed = seed
         # Shared memory, for workers that outlive an epoch.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self.store = PictureStore(rows, processor, cache)
+        self.store = PictureStore(rows, processor, cache and features is None)
+        self.features = features
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other captions and swaps from now on."""
+        """Draw other captions, swaps and alterations from now on."""
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -153,13 +189,24 @@ class PairDataset(TorchDataset):
         item = {
             "pair_id": row["pair_id"],
             "scene_id": self.scenes[row["scene_id"]],
-            "pictures": (self.store(*before), self.store(*after)),
             "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }
+        if self.features is None:
+            item["pictures"] = self._pictures(before, after, index)
+        else:
+            both = [self.store.features(self.features, *place) for place in (before, after)]
+            item["vision_features"] = torch.stack(both)
         if HINT_COLUMNS[0] in row:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item
+
+    def _pictures(self, before: Place, after: Place, index: int) -> tuple[np.ndarray, np.ndarray]:
+        pictures = self.store(*before), self.store(*after)
+        if self.augmentation is None:
+            return pictures
+        rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
+        return self.augmentation(pictures, rng)
 
     def _swap(self, row: dict[str, Any], before: Place, after: Place) -> tuple[Place, Place]:
         distractor = self.unchanged.get(row["scene_id"])
@@ -173,73 +220,6 @@ class PairDataset(TorchDataset):
         cells = np.asarray(self.table[place[0]][f"{place[1]}_cells"], dtype=np.int64)
         # The distractor's row does not say which object the semantic change touches.
         return cells if place[0] == index else cells | CHANGE_UNKNOWN
-
-
-class PairStream(TorchStream):
-    """Training rows without end, read from parquet files wherever they lie; no more than a buffer is in memory.
-
-    Every pass over the files is shuffled anew. Training needs `max_steps`. The distractor of a scene is not at hand,
-    so there is no swap.
-
-    Args:
-        rows (`datasets.IterableDataset`): A streamed split.
-        processor (`SSGPAProcessor`): Resizes the pictures.
-        captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
-        shuffle_buffer (`int`): Rows, undecoded, among which the next one is drawn; files are shuffled too. 0 keeps the
-            order of the files.
-        seed (`int`): Seed of order and captions.
-    """
-
-    def __init__(
-        self,
-        rows: RowStream,
-        processor: SSGPAProcessor,
-        captions_per_pair: int = 1,
-        shuffle_buffer: int = 256,
-        seed: int = 0,
-    ) -> None:
-        if captions_per_pair < 1:
-            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
-        self.rows = rows.decode(False)
-        self.processor = processor
-        self.captions_per_pair = captions_per_pair
-        self.shuffle_buffer = shuffle_buffer
-        self.seed = seed
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for epoch in count():
-            rows = self.rows
-            if self.shuffle_buffer:
-                rows = rows.shuffle(seed=self.seed + epoch, buffer_size=self.shuffle_buffer)
-            empty = True
-            for row in rows:
-                empty = False
-                yield self._item(row, epoch)
-            # A worker that got no file.
-            if empty:
-                return
-
-    def _item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
-        pair, scene = (_stable_number(row[name]) for name in ("pair_id", "scene_id"))
-        rng = np.random.default_rng([self.seed, epoch, pair])
-        sides = ("before", "after")
-        item = {
-            "pair_id": row["pair_id"],
-            "scene_id": scene,
-            "pictures": tuple(
-                resize_picture(row[side], f"pair {row['pair_id']}, {side}", self.processor) for side in sides
-            ),
-            "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
-            "change_type": row["change_type"],
-        }
-        if HINT_COLUMNS[0] in row:
-            item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in HINT_COLUMNS)
-        return item
-
-
-def _stable_number(name: str) -> int:
-    """A number of 63 bits for a name, the same in every process."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
 class EpochCallback(TrainerCallback):

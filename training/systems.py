@@ -5,6 +5,7 @@
 import importlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
@@ -27,6 +34,10 @@ PLACEHOLDER = "<image>"
 # The `trainable` of the paper's presets: a frozen vision tower, a frozen language model with its head, and all else
 # trains. What a tower of maps adds to its tower is not frozen: no checkpoint holds it.
 FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
+# The same with a frozen Q-Former: what the small cards' presets train, some 10 M parameters.
+FROZEN_QFORMER_TOO = [
+    r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.|model\.connector\.q(former|uery_tokens))"
+]
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -78,8 +89,8 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
     """Load a saved system, which may lack weights that are going to train.
 
     Args:
-        arguments (`ModelArguments`): `model_name_or_path`, `model_class`, `config_overrides` and
-            `attn_implementation`.
+        arguments (`ModelArguments`): `model_name_or_path`, `revision`, `model_class`, `config_overrides`
+            and `attn_implementation`.
 
     Returns:
         `tuple`: Model, processor, and the names of parameters that the checkpoint did not hold.
@@ -90,15 +101,20 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
     path, overrides = arguments.model_name_or_path, {}
     if arguments.config_overrides:
         try:
-            overrides = _overrides(arguments.config_overrides, AutoConfig.from_pretrained(path).model_type)
+            overrides = _overrides(arguments.config_overrides, _model_type(path, arguments.revision))
         except BROKEN as error:
             raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
     return load_partial_system(
         path,
+        arguments.revision,
         model_class=model_class_of(arguments.model_class),
         attn_implementation=arguments.attn_implementation,
         **overrides,
     )
+
+
+def _model_type(path: str, revision: str | None) -> str:
+    return AutoConfig.from_pretrained(path, revision=revision).model_type
 
 
 def generation_defaults(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -111,6 +127,43 @@ def generation_defaults(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "num_beams": 5,
         "suppress_tokens": [tokenizer.convert_tokens_to_ids(PLACEHOLDER)],
     }
+
+
+def build_model(config: PreTrainedConfig, model_class: str | None = None, **options: Any) -> PreTrainedModel:
+    """A model with random weights.
+
+    Args:
+        config (`PreTrainedConfig`): Its configuration.
+        model_class (`str`, *optional*): Class path of a variant.
+        **options: `attn_implementation`, `dtype`.
+
+    Returns:
+        `PreTrainedModel`: On torch's default device.
+    """
+    chosen = model_class_of(model_class)
+    build = chosen._from_config if issubclass(chosen, PreTrainedModel) else chosen.from_config
+    return build(config, **options)
+
+
+def read_config(path: str, overrides: str | None = None) -> PreTrainedConfig:
+    """Read a model's configuration, its vocabulary as it stands there.
+
+    Args:
+        path (`str`): A configuration JSON.
+        overrides (`str`, *optional*): JSON mapping, as `config_overrides`.
+
+    Returns:
+        `PreTrainedConfig`: The configuration.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It does not describe a model; the error names it.
+    """
+    values = _read_values(Path(path))
+    try:
+        return AutoConfig.for_model(**(values | _overrides(overrides, values["model_type"])))
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def create_system(
@@ -136,9 +189,7 @@ def create_system(
         config = AutoConfig.for_model(**values)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(f"{arguments.model_config}: {' '.join(str(error).split())}") from error
-    chosen = model_class_of(arguments.model_class)
-    build = chosen._from_config if issubclass(chosen, PreTrainedModel) else chosen.from_config
-    model = build(config, attn_implementation=arguments.attn_implementation)
+    model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
     model.generation_config.update(**generation_defaults(tokenizer))
     if len(arguments.image_size) != 2:
         raise ValueError(f"`image_size` is a height and a width, got {arguments.image_size}.")
@@ -152,8 +203,7 @@ def create_system(
     return model, processor, {name for name, _ in model.named_parameters()}
 
 
-def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """A configuration's values with the tokenizer's ids filled in."""
+def _read_values(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such model configuration.")
     try:
@@ -162,6 +212,12 @@ def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, A
         raise ValueError(f"{path} is no JSON: {error}.") from error
     if not isinstance(values, dict) or "model_type" not in values or not isinstance(values.get("text_config"), dict):
         raise ValueError(f"{path}: a model configuration needs `model_type` and `text_config`.")
+    return values
+
+
+def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """A configuration's values with the tokenizer's ids filled in."""
+    values = _read_values(path)
     values["image_token_id"] = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
     values["text_config"] |= {
         "vocab_size": len(tokenizer),
@@ -187,6 +243,29 @@ def _overrides(text: str | None, model_type: str) -> dict[str, Any]:
     if refused:
         raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {model_type!r}.")
     return found
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerFast, captions: Iterable[str]) -> dict[str, int]:
+    """Words that a tokenizer turns into its unknown token.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`): The tokenizer; one without an unknown token knows all.
+        captions (`Iterable[str]`): The training captions.
+
+    Returns:
+        `dict[str, int]`: How often each such word occurs, the most frequent first.
+    """
+    texts = list(captions)
+    if tokenizer.unk_token_id is None or not texts:
+        return {}
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    counts = Counter(
+        text[start:end].strip()
+        for text, ids, places in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)
+        for token, (start, end) in zip(ids, places, strict=True)
+        if token == tokenizer.unk_token_id
+    )
+    return dict(counts.most_common())
 
 
 def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> dict[str, int]:
@@ -227,6 +306,11 @@ def _matches(pattern: str, names: Iterable[str]) -> list[str]:
     if not found:
         raise ValueError(f"`trainable`: the pattern {pattern!r} matches no parameter.")
     return found
+
+
+def trained_parameters(model: nn.Module) -> dict[str, int]:
+    """Names and sizes of the parameters that have gradients."""
+    return {name: value.numel() for name, value in model.named_parameters() if value.requires_grad}
 
 
 def parameter_report(model: nn.Module, trainable: dict[str, int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, speed_metrics
@@ -20,7 +21,9 @@ from ..metrics.report import build_report, collapse_alarm, format_table, light_r
 from ..metrics.trainer_metrics import report_metrics
 from .generation import caption_rows
 from .hints import LOSS_PREFIX, CellHints
+from .lora import complete_checkpoint
 from .pairs import EpochCallback
+from .samples import SampleCallback
 
 
 logger = logging.get_logger(__name__)
@@ -56,9 +59,12 @@ class ChangeCaptioningTrainer(Trainer):
                 "configuration's `label_smoothing` if it has one."
             )
         self.add_callback(EpochCallback)
+        if self.args.log_samples:
+            self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
         self.hints = hints
         self.floor_rows = light_rows(train_rows) if train_rows is not None else None
         self.change_type_of = change_type_of
+        self._evaluated: tuple[Any, dict[str, str]] | None = None
         self._sums: dict[str, float] = {}
         self._steps = 0.0
         self._step_pairs: list[str] = []
@@ -132,6 +138,7 @@ class ChangeCaptioningTrainer(Trainer):
         start = time.time()
         rows = eval_dataset if eval_dataset is not None else self.eval_dataset
         captions = self._captions(rows)
+        self._evaluated = rows, captions
         report = build_report(
             light_rows(rows),
             captions,
@@ -149,7 +156,7 @@ class ChangeCaptioningTrainer(Trainer):
         return metrics
 
     def _captions(self, rows: Any) -> dict[str, str]:
-        share = rows.shard(self.args.world_size, self.args.process_index) if self.args.world_size > 1 else rows
+        share = self._share(rows)
         captions = caption_rows(
             self.accelerator.unwrap_model(self.model),
             self.processing_class,
@@ -159,6 +166,14 @@ class ChangeCaptioningTrainer(Trainer):
             max_new_tokens=self.args.generation_max_new_tokens,
         )
         return dict(gather_object(list(captions.items()))) if self.args.world_size > 1 else captions
+
+    def _share(self, rows: Any) -> Any:
+        """This process's rows, as many as every other's: where parameters are shared out, all must call as often."""
+        processes, count = self.args.world_size, len(rows)
+        if processes == 1:
+            return rows
+        places = range(self.args.process_index, math.ceil(count / processes) * processes, processes)
+        return rows.select([place % count for place in places])
 
     def _write_evaluation(self, report: dict[str, Any], captions: dict[str, str], prefix: str) -> None:
         logger.warning(f"Evaluation at step {self.state.global_step}\n{format_table(report)}")
@@ -172,6 +187,8 @@ class ChangeCaptioningTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         super()._save(output_dir, state_dict)
         folder = Path(output_dir or self.args.output_dir)
+        if isinstance(self.model, PeftModel) and self.args.should_save:
+            complete_checkpoint(self.model, folder, state_dict)
         if self.hints is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
             self.hints.save(folder, state_dict)
 

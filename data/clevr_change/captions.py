@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -24,25 +25,28 @@ Mask = tuple[bool, ...]
 Phrase = tuple[SceneObject, Mask]
 Reference = tuple[Phrase, str | None, Phrase | None]
 
-_MASKS: tuple[Mask, ...] = tuple(mask for mask in product((False, True), repeat=4) if any(mask))
+MASKS: tuple[Mask, ...] = tuple(mask for mask in product((False, True), repeat=4) if any(mask))
 _ALL: Mask = (True, True, True, True)
 
 
-def _matches(thing: SceneObject, target: SceneObject, mask: Mask) -> bool:
+def matches(thing: SceneObject, target: SceneObject, mask: Mask) -> bool:
+    """Whether an object has the attributes of `target` that a mask over `ATTRIBUTES` keeps."""
     return all(
         getattr(thing, name) == getattr(target, name) for name, used in zip(ATTRIBUTES, mask, strict=True) if used
     )
 
 
-def _unique_masks(objects: tuple[SceneObject, ...], target: SceneObject) -> list[Mask]:
-    return [mask for mask in _MASKS if sum(_matches(thing, target, mask) for thing in objects) == 1]
+def unique_masks(objects: tuple[SceneObject, ...], target: SceneObject) -> list[Mask]:
+    """Masks that leave the target as the only object that matches."""
+    return [mask for mask in MASKS if sum(matches(thing, target, mask) for thing in objects) == 1]
 
 
 def _direct_references(scene: Scene, target: SceneObject) -> list[Reference]:
-    return [((target, mask), None, None) for mask in _unique_masks(scene.objects, target) if mask != _ALL]
+    return [((target, mask), None, None) for mask in unique_masks(scene.objects, target) if mask != _ALL]
 
 
-def _related(scene: Scene, anchor: SceneObject, direction: tuple[float, float]) -> list[SceneObject]:
+def related(scene: Scene, anchor: SceneObject, direction: tuple[float, float]) -> list[SceneObject]:
+    """Objects that lie clearly beyond `anchor` along a unit ground direction."""
     return [
         thing
         for thing in scene.objects
@@ -55,7 +59,7 @@ def _relations(scene: Scene, target: SceneObject) -> Iterator[tuple[str, SceneOb
     directions = ground_directions(scene.camera)
     for anchor in scene.objects:
         for name, direction in directions.items():
-            alike = [thing for thing in _related(scene, anchor, direction) if _matches(thing, target, _ALL)]
+            alike = [thing for thing in related(scene, anchor, direction) if matches(thing, target, _ALL)]
             if alike == [target]:
                 yield name, anchor
 
@@ -64,33 +68,36 @@ def _relation_references(scene: Scene, target: SceneObject) -> list[Reference]:
     return [
         ((target, _ALL), name, (anchor, mask))
         for name, anchor in _relations(scene, target)
-        for mask in _unique_masks(scene.objects, anchor)
+        for mask in unique_masks(scene.objects, anchor)
     ]
 
 
-def _draw(generator: np.random.Generator, options: tuple | list) -> object:
+def draw_one(generator: np.random.Generator, options: tuple | list) -> Any:
+    """One of the options."""
     return options[int(generator.integers(len(options)))]
 
 
-def _word(generator: np.random.Generator, value: str) -> str:
-    return _draw(generator, SYNONYMS[value])
+def word_of(generator: np.random.Generator, value: str) -> str:
+    """A synonym of an attribute's value."""
+    return draw_one(generator, SYNONYMS[value])
 
 
-def _noun_phrase(generator: np.random.Generator, phrase: Phrase) -> str:
+def noun_phrase(generator: np.random.Generator, phrase: Phrase) -> str:
+    """The article and the words of the attributes that the mask keeps."""
     thing, mask = phrase
     values = [getattr(thing, name) for name, used in zip(ATTRIBUTES, mask, strict=True) if used]
     if not mask[-1]:
         values.append("thing")
-    return " ".join(["the", *(_word(generator, value) for value in values)])
+    return " ".join(["the", *(word_of(generator, value) for value in values)])
 
 
 def _subject(generator: np.random.Generator, reference: Reference) -> str:
     target, relation, anchor = reference
     if relation is None or anchor is None:
-        return _noun_phrase(generator, target)
+        return noun_phrase(generator, target)
     link = "that is " if generator.random() < 0.5 else ""
-    words = _draw(generator, RELATIONS[relation])
-    return f"{_noun_phrase(generator, target)} {link}{words} {_noun_phrase(generator, anchor)}"
+    words = draw_one(generator, RELATIONS[relation])
+    return f"{noun_phrase(generator, target)} {link}{words} {noun_phrase(generator, anchor)}"
 
 
 def change_captions(
@@ -109,9 +116,9 @@ def change_captions(
     value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
     captions: dict[str, None] = {}
     for draw in range(DRAWS if families else 0):
-        subject = _subject(generator, _draw(generator, families[draw % len(families)]))
-        ending = _draw(generator, ENDINGS[change_type])
-        captions[f"{subject} {ending.format(_word(generator, value) if value else '')}"] = None
+        subject = _subject(generator, draw_one(generator, families[draw % len(families)]))
+        ending = draw_one(generator, ENDINGS[change_type])
+        captions[f"{subject} {ending.format(word_of(generator, value) if value else '')}"] = None
         if len(captions) == CAPTIONS_PER_CHANGE:
             break
     return list(captions)

@@ -10,6 +10,7 @@ object. An object shows in every cell it covers a tenth of, and in the cell that
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,14 @@ def object_bits(thing: dict[str, Any]) -> int:
 
 
 def cell_hints(
-    ids: np.ndarray, objects: list[dict[str, Any]], changed_id: int | None, grid: tuple[int, int]
+    ids: np.ndarray, objects: list[dict[str, Any]], changed_ids: Collection[int], grid: tuple[int, int]
 ) -> list[int]:
     """Hints of one picture.
 
     Args:
         ids: Object ids of the pixels, uint8 (height, width).
         objects: The picture's objects, as in `scenes.jsonl`.
-        changed_id: Id of the changed object, None in a pair without a change.
+        changed_ids: Ids of the changed objects; none in a pair without a change.
         grid: Rows and columns.
 
     Returns:
@@ -77,7 +78,7 @@ def cell_hints(
         covered = np.bincount(cells[ids == thing["id"]], minlength=count)
         shown = covered >= COVERED * area
         shown[covered.argmax()] = covered.any()
-        hints[shown] |= object_bits(thing) | (int(thing["id"] == changed_id) << CHANGED_BIT)
+        hints[shown] |= object_bits(thing) | (int(thing["id"] in changed_ids) << CHANGED_BIT)
     return hints.tolist()
 
 
@@ -88,11 +89,17 @@ def _read_scenes(path: Path) -> dict[int, dict[str, Any]]:
 
 
 def _view_hints(
-    folder: Path, record: dict[str, Any], view: str, changed_id: int | None, grid: tuple[int, int]
+    folder: Path, record: dict[str, Any], view: str, changed_ids: Collection[int], grid: tuple[int, int]
 ) -> list[int]:
     with Image.open(inner_file(folder, mask_name(view, record["index"]))) as mask:
         ids = np.asarray(mask)
-    return cell_hints(ids, record[view]["objects"], changed_id, grid)
+    return cell_hints(ids, record[view]["objects"], changed_ids, grid)
+
+
+def _changed_ids(record: dict[str, Any]) -> list[int]:
+    if "changes" in record:
+        return [change["object_id"] for change in record["changes"]]
+    return [record["changed_object"]]
 
 
 def _pair_hints(
@@ -102,9 +109,9 @@ def _pair_hints(
     if record is None:
         raise ValueError(f"{folder / SCENES} has no scene {row['scene_id']}")
     same = row["change_type"] == NO_CHANGE
-    changed_id = None if same else record["changed_object"]
+    changed_ids = [] if same else _changed_ids(record)
     views = ("default", "nonsemantic" if same else "semantic")
-    return [_view_hints(folder, record, view, changed_id, grid) for view in views]
+    return [_view_hints(folder, record, view, changed_ids, grid) for view in views]
 
 
 def _with_hints(split: Dataset, hints: list[list[list[int]]]) -> Dataset:

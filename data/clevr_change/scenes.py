@@ -51,14 +51,15 @@ class Scene:
         return next((thing for thing in self.objects if thing.id == object_id), None)
 
 
-def _jittered(generator: np.random.Generator, place: Point, jitter: float) -> Point:
+def jittered(generator: np.random.Generator, place: Point, jitter: float) -> Point:
+    """A place moved by U(-jitter, jitter) on each axis."""
     x, y, z = (np.asarray(place) + generator.uniform(-jitter, jitter, 3)).tolist()
     return (x, y, z)
 
 
 def sample_camera(generator: np.random.Generator, jitter: float) -> Point:
     """The nominal camera moved by U(-jitter, jitter) on each axis."""
-    return _jittered(generator, CAMERA, jitter)
+    return jittered(generator, CAMERA, jitter)
 
 
 def _is_free(
@@ -121,15 +122,19 @@ def _sample_objects(
     return objects
 
 
-def sample_scene(generator: np.random.Generator, camera_jitter: float) -> Scene:
-    """A scene of 3 to 10 objects; cameras and each of the three lights are moved at random on each axis."""
-    camera = sample_camera(generator, camera_jitter)
-    lights = {name: _jittered(generator, light[0], LIGHT_JITTER) for name, light in LIGHTS.items()}
+def populate(generator: np.random.Generator, camera: Point) -> Scene:
+    """A scene of 3 to 10 objects seen from `camera`; each of the three lights is moved at random on each axis."""
+    lights = {name: jittered(generator, light[0], LIGHT_JITTER) for name, light in LIGHTS.items()}
     count = int(generator.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
     objects = None
     while objects is None:
         objects = _sample_objects(generator, count, ground_directions(camera))
     return Scene(tuple(objects), lights, camera)
+
+
+def sample_scene(generator: np.random.Generator, camera_jitter: float) -> Scene:
+    """A scene as `populate` makes it, from the nominal camera moved by U(-camera_jitter, camera_jitter)."""
+    return populate(generator, sample_camera(generator, camera_jitter))
 
 
 def seen_from(scene: Scene, camera: Point) -> Scene:

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .captions import change_captions, no_change_captions
-from .changes import apply_change
+from .cameras import Views
+from .captions import no_change_captions
+from .changes import Change, apply_changes
 from .geometry import CHANGE_TYPES
 from .layout import VIEWS
+from .multiple import captions_of_changes
 from .ray_caster import object_ids
-from .scenes import Scene, sample_camera, sample_scene, seen_from
+from .scenes import Scene, populate
 
 
 RELEASED_PIXELS = 480 * 320
@@ -28,8 +30,7 @@ class Triple:
     """The three scenes of one index, in the order of `layout.VIEWS`, with their object ids and captions."""
 
     index: int
-    change_type: str
-    changed_id: int
+    changes: tuple[Change, ...]
     scenes: tuple[Scene, Scene, Scene]
     ids: tuple[np.ndarray, np.ndarray, np.ndarray]
     change_captions: list[str]
@@ -49,42 +50,68 @@ def visible_ids(scene: Scene, size: tuple[int, int], backend: str | None = None)
     return ids if shown else None
 
 
+def change_types_of_index(index: int, counts: tuple[int, int], generator: np.random.Generator) -> list[str]:
+    """Types of the changes of an index: the first by its number, any others at random.
+
+    With counts (low, high), blocks of five indices have low, low + 1, ..., high, low, ... changes.
+    """
+    kinds = len(CHANGE_TYPES)
+    count = counts[0] + index // kinds % (counts[1] - counts[0] + 1)
+    others = [CHANGE_TYPES[int(generator.integers(kinds))] for _ in range(count - 1)]
+    return [CHANGE_TYPES[index % kinds], *others]
+
+
 def _try_triple(
-    index: int, generator: np.random.Generator, size: tuple[int, int], camera_jitter: float, backend: str | None
+    index: int,
+    generator: np.random.Generator,
+    size: tuple[int, int],
+    backend: str | None,
+    views: Views,
+    counts: tuple[int, int],
 ) -> Triple | None:
-    change_type = CHANGE_TYPES[index % len(CHANGE_TYPES)]
-    default = sample_scene(generator, camera_jitter)
-    changed = apply_change(default, change_type, generator)
+    default = populate(generator, views.first_camera(generator))
+    changed = apply_changes(default, change_types_of_index(index, counts, generator), generator)
     if changed is None:
         return None
-    after, changed_id = changed
-    semantic = seen_from(after, sample_camera(generator, camera_jitter))
-    distractor = seen_from(default, sample_camera(generator, camera_jitter))
+    after, changes = changed
+    semantic, distractor = (views.next_view(scene, default.camera, generator) for scene in (after, default))
     scenes = (default, semantic, distractor)
     ids = []
     for scene in scenes:
         ids.append(visible_ids(scene, size, backend))
         if ids[-1] is None:
             return None
-    captions = change_captions(default, semantic, changed_id, change_type, generator)
+    captions = captions_of_changes(default, semantic, changes, generator)
     if not captions:
         return None
-    return Triple(index, change_type, changed_id, scenes, tuple(ids), captions, no_change_captions(generator))
+    return Triple(index, changes, scenes, tuple(ids), captions, no_change_captions(generator))
 
 
 def draw_triple(
-    seed: int, index: int, size: tuple[int, int], camera_jitter: float = 1.5, backend: str | None = None
+    seed: int,
+    index: int,
+    size: tuple[int, int],
+    backend: str | None = None,
+    views: Views | None = None,
+    counts: tuple[int, int] = (1, 1),
 ) -> Triple:
     """Index `index` of the set made from `seed`: the same whatever else is drawn.
 
-    Its change type is the `index % 5`-th of `geometry.CHANGE_TYPES`. The three cameras are drawn independently around
-    the nominal one, the lights once. Everything is drawn anew until every object shows enough pixels in all three
-    pictures, the change has a place, and at least one caption denotes the changed object alone.
+    Everything is drawn anew until every object shows enough pixels in all three pictures, the changes have a place,
+    and at least one caption denotes each changed object alone.
+
+    Args:
+        seed: Seed of the set.
+        index: Its first change has the `index % 5`-th type of `geometry.CHANGE_TYPES`.
+        size: Width and height of the pictures, which the visibility rule depends on.
+        backend: "numba" or "numpy"; the faster one that is installed by default.
+        views: Cameras and lights; by default independent cameras that move by 1.5 and lights drawn once.
+        counts: Fewest and most changes.
     """
     generator = np.random.default_rng([seed, index])
     triple = None
     while triple is None:
-        triple = _try_triple(index, generator, size, camera_jitter, backend)
+        triple = _try_triple(index, generator, size, backend, views or Views(), counts)
     return triple
 
 
@@ -97,20 +124,32 @@ def bounding_box(ids: np.ndarray, object_id: int) -> Box | None:
     return (x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1)
 
 
-def _scene_record(scene: Scene, ids: np.ndarray) -> dict:
+def scene_record(scene: Scene, ids: np.ndarray) -> dict:
+    """Camera and objects of a view with their boxes, ready for JSON."""
     objects = [asdict(thing) | {"bbox": bounding_box(ids, thing.id)} for thing in scene.objects]
     return {"camera": scene.camera, "objects": objects}
 
 
 def triple_record(triple: Triple) -> dict:
-    """What the data set keeps of a triple besides its pictures, ready for JSON."""
+    """What the data set keeps of a triple besides its pictures, ready for JSON.
+
+    A single change stands under "change_type" and "changed_object", several ones in a list under "changes"; lights
+    that move stand under "view_lights".
+    """
     views = dict(zip(VIEWS, zip(triple.scenes, triple.ids, strict=True), strict=True))
+    if len(triple.changes) == 1:
+        change = triple.changes[0]
+        changes = {"change_type": change.change_type, "changed_object": change.object_id}
+    else:
+        changes = {"changes": [asdict(change) for change in triple.changes]}
+    lights = {view: scene.lights for view, (scene, _) in views.items()}
+    moved = {"view_lights": lights} if any(places != triple.scenes[0].lights for places in lights.values()) else {}
     return {
         "index": triple.index,
-        "change_type": triple.change_type,
-        "changed_object": triple.changed_id,
+        **changes,
         "change_captions": triple.change_captions,
         "no_change_captions": triple.no_change_captions,
         "lights": triple.scenes[0].lights,
-        **{view: _scene_record(scene, ids) for view, (scene, ids) in views.items()},
+        **moved,
+        **{view: scene_record(scene, ids) for view, (scene, ids) in views.items()},
     }

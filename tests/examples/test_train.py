@@ -29,6 +29,7 @@ SETTINGS = {
     "image_size": [32, 48],
     "captions_per_pair": 2,
     "distractor_swap": True,
+    "augment": ["blur=0.5", "jpeg=0.5"],
     "cache_pictures": True,
     "hint_attributes": 0.3,
     "hint_changed": 0.5,

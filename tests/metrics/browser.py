@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """A headless Chromium over its DevTools pipe: pages are opened, clicked and read without another package."""
 
+import base64
 import json
 import os
 import shutil
@@ -26,18 +27,18 @@ QUIET = ("--no-first-run", "--disable-background-networking", "--disable-compone
 
 
 class Browser:
-    """A browser with one tab of 1400 x 1000 pixels; killed after two minutes, so that no test waits for ever."""
+    """A browser with one tab of 1400 x 1000 pixels; killed after some minutes, so that no test waits for ever."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, *more, seconds=SECONDS):
         theirs, self.write = os.pipe()
         self.read, answers = os.pipe()
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", *QUIET]
-        options += [f"--user-data-dir={folder}", "--window-size=1400,1000", "about:blank"]
+        options += [f"--user-data-dir={folder}", "--window-size=1400,1000", *more, "about:blank"]
         command = [sys.executable, "-ISc", START, str(theirs), str(answers), program, *options]
         self.process = subprocess.Popen(command, pass_fds=(theirs, answers), stderr=subprocess.DEVNULL)
         for end in (theirs, answers):
             os.close(end)
-        self.watch = Timer(SECONDS, self.process.kill)
+        self.watch = Timer(seconds, self.process.kill)
         self.watch.start()
         self.numbers, self.rest, self.session = count(1), b"", None
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -86,18 +87,31 @@ class Browser:
             raise RuntimeError(f"{code}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
+    def wait(self, code, seconds=60):
+        """Waits until an expression is true, and returns its value."""
+        end = time.monotonic() + seconds
+        while not (found := self.evaluate(code)):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{code} is still {found!r}.")
+            time.sleep(0.05)
+        return found
+
     def text(self, place):
         """The text of an element."""
         return self.evaluate(f"document.querySelector({json.dumps(place)}).textContent")
 
-    def click(self, place):
-        """Presses and releases the mouse in the middle of an element."""
+    def middle(self, place):
+        """The middle of an element in the window, after scrolling to it."""
         code = (
             f"(() => {{ const found = document.querySelector({json.dumps(place)}); "
             "found.scrollIntoView({ block: 'center' }); const box = found.getBoundingClientRect(); "
             "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
-        x, y = self.evaluate(code)
+        return self.evaluate(code)
+
+    def click(self, place):
+        """Presses and releases the mouse in the middle of an element."""
+        x, y = self.middle(place)
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
@@ -110,3 +124,20 @@ class Browser:
         event = "dispatchEvent(new Event('input', { bubbles: true }))"
         code = f"found.value = {json.dumps(value)}; found.{event}"
         self.evaluate(f"(() => {{ const found = document.querySelector({json.dumps(place)}); {code}; }})()")
+
+    def upload(self, place, path):
+        """Gives a file to an element that takes files."""
+        code = f"document.querySelector({json.dumps(place)})"
+        element = self.send("Runtime.evaluate", expression=code)["result"]["objectId"]
+        self.send("DOM.setFileInputFiles", files=[str(path)], objectId=element)
+
+    def drag(self, place, share):
+        """Drags an element to a share of the width of the window."""
+        x, y = self.middle(place)
+        width = self.evaluate("innerWidth")
+        for kind, across in (("mousePressed", x), ("mouseMoved", share * width), ("mouseReleased", share * width)):
+            self.send("Input.dispatchMouseEvent", type=kind, x=across, y=y, button="left", clickCount=1)
+
+    def screenshot(self, path):
+        """Writes what the window shows, as PNG."""
+        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot")["data"]))

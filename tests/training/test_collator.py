@@ -160,3 +160,21 @@ def test_pictures_that_are_cropped_are_the_processors_too(make_system, splits):
     wanted = image_processor([row["before"], row["after"]], return_tensors="pt")["pixel_values"]
     made = PairCollator(processor)([PairDataset(splits["train"], processor)[3]])["pixel_values"]
     assert torch.equal(made[0], wanted)
+
+
+def test_scores_at_the_captions_alone_give_the_same_loss_and_gradients(make_system, items):
+    model, processor = make_system()
+    wake(model).train()
+    batch = PairCollator(processor)(items)
+    labels = batch["labels"]
+    first = (labels != IGNORED).any(0).nonzero()[0].item()
+    assert batch["logits_to_keep"] == labels.shape[1] - first + 1
+    gradients = []
+    for kept in (batch["logits_to_keep"], 0):
+        torch.manual_seed(0)  # warps and negatives
+        model.zero_grad()
+        output = model(**model_inputs(batch), logits_to_keep=kept)
+        assert output.logits.shape[1] == (kept or labels.shape[1])
+        output.loss.backward()
+        gradients.append([output.loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*gradients, strict=True))

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from ssgpa.data.augment import PairAugmentation
 from ssgpa.data.clevr_change.hints import object_bits
 from ssgpa.data.prepared import load_prepared
-from ssgpa.training.pairs import CHANGE_UNKNOWN, PairDataset, PairStream, PictureStore
+from ssgpa.training.pairs import CHANGE_UNKNOWN, PairDataset, PictureStore
+from ssgpa.training.streams import PairStream
 
 
 CHANGED = 1 << 15
@@ -181,3 +183,23 @@ def test_stream_gives_the_rows_of_the_split_in_every_pass(splits, streamed, proc
 def test_stream_ends_in_workers_that_got_no_file(streamed, processor):
     loader = DataLoader(PairStream(streamed, processor), batch_size=1, num_workers=2, collate_fn=first)
     assert len({item["pair_id"] for item in islice(loader, 8)}) == 8
+
+
+def test_stream_alters_pictures_alone_and_anew_at_every_pass(splits, streamed, processor):
+    plain = list(islice(PairStream(streamed, processor, shuffle_buffer=0), 16))
+    stream = PairStream(streamed, processor, shuffle_buffer=0, augmentation=PairAugmentation(jpeg=1.0))
+    altered, again = (list(islice(stream, 16)) for _ in range(2))
+    for one, other, repeated in zip(plain, altered, again, strict=True):
+        assert (one["pair_id"], one["captions"]) == (other["pair_id"], other["captions"])
+        assert not np.array_equal(one["pictures"][0], other["pictures"][0])
+        np.testing.assert_array_equal(other["pictures"], repeated["pictures"])
+    assert not np.array_equal(altered[0]["pictures"], altered[8]["pictures"])
+
+
+def test_stream_refuses_what_would_change_an_answer(splits, streamed, processor):
+    with pytest.raises(ValueError, match="hint_grid"):
+        PairStream(streamed, processor, augmentation=PairAugmentation(warp=1.0))
+    rows = splits["train"].remove_columns(["before_cells", "after_cells"])
+    rows = rows.map(lambda row: {"captions": [*row["captions"], "the left cube moved"]}).to_iterable_dataset()
+    with pytest.raises(ValueError, match="flip would make captions wrong"):
+        next(iter(PairStream(rows, processor, augmentation=PairAugmentation(flip=1.0))))

@@ -61,10 +61,10 @@ def test_small_and_hidden_objects():
     small = {"id": 1, "shape": "sphere", "color": "red", "material": "metal", "size": "small"}
     hidden = small | {"id": 2, "shape": "cube"}
     bits = 1 << 1 | 1 << 4 | 1 << 12 | 1 << 14
-    assert cell_hints(ids, [small, hidden], None, (2, 2)) == [bits, 0, 0, 0]
-    assert cell_hints(ids, [small, hidden], 1, (1, 1)) == [bits | 1 << 15]
+    assert cell_hints(ids, [small, hidden], [], (2, 2)) == [bits, 0, 0, 0]
+    assert cell_hints(ids, [small, hidden], [1], (1, 1)) == [bits | 1 << 15]
     with pytest.raises(ValueError, match="21 x 2 cells"):
-        cell_hints(ids, [small], None, (21, 2))
+        cell_hints(ids, [small], [], (21, 2))
 
 
 def test_masks_are_needed(copied):

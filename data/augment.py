@@ -1,0 +1,167 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Augmentation of training pairs that never changes the answer (ours).
+
+Blur and JPEG compression touch what a change is not about; a warp moves both pictures alike and cuts nothing off; a
+mirrored pair is still described by its captions where none of them names a side or writing. What could change the
+answer is refused with the reason. The other way to have more pairs, letting the distractor stand for the picture
+before, is `distractor_swap` of the training arguments.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+
+# Radius as a share of the shorter side: small objects stay recognisable.
+BLUR_RADIUS = (0.002, 0.01)
+JPEG_QUALITY = (40, 95)
+# How far a corner moves inwards at most, as a share of the side.
+WARP = 0.08
+# Sides, turns and writing: a mirror shows them otherwise.
+MIRRORED = re.compile(
+    r"\b(left|right|east|west|clockwise|counterclockwise|anticlockwise|text|letter|word|writ(e|ing|ten)\b)",
+    re.IGNORECASE,
+)
+REFUSED = {
+    "crop": "a crop can cut off the object that changed",
+    "color_jitter": "captions name colours, and a colour that differs between the pictures is a change",
+    "flip_vertical": "captions name what is above, behind or in front, and light falls from above",
+    "rotate": "a rotation turns what is left of or behind an object; `warp` is the mild form",
+}
+
+Pictures = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PairAugmentation:
+    """Random alterations of pairs, each with its probability.
+
+    Args:
+        blur: Gaussian blur of a picture, each on its own; radius .2 to 1 % of the shorter side.
+        jpeg: JPEG compression of a picture, each on its own; quality 40 to 95.
+        warp: One projective warp of both pictures, whose corners move inwards by up to 8 %; edges are drawn out.
+        flip: Both pictures mirrored; only for sets whose captions name neither sides nor writing.
+
+    Raises:
+        ValueError: A probability lies outside 0 to 1.
+    """
+
+    blur: float = 0.0
+    jpeg: float = 0.0
+    warp: float = 0.0
+    flip: float = 0.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if not 0 <= getattr(self, item.name) <= 1:
+                raise ValueError(f"augment: the probability of {item.name} must be 0 to 1, not {self!r}")
+
+    @classmethod
+    def parse(cls, items: Iterable[str]) -> PairAugmentation:
+        """Read "blur=0.3" and the like.
+
+        Raises:
+            ValueError: An entry is unknown, refused, given twice, or its probability is no number.
+        """
+        known = [item.name for item in fields(cls)]
+        values: dict[str, float] = {}
+        for text in items:
+            name, _, number = text.partition("=")
+            if name in REFUSED:
+                raise ValueError(f"augment: {name} would change the answer: {REFUSED[name]}")
+            if name not in known or name in values:
+                raise ValueError(f"augment: {text!r} is unknown or given twice; known are {', '.join(known)}")
+            try:
+                values[name] = float(number)
+            except ValueError:
+                raise ValueError(f"augment: expected a probability such as {name}=0.3, not {text!r}") from None
+        return cls(**values)
+
+    def check_captions(self, captions: Iterable[tuple[str, list[str]]]) -> None:
+        """Refuse to mirror pairs whose captions a mirror would make wrong.
+
+        Args:
+            captions: Id and captions of all pairs.
+
+        Raises:
+            ValueError: A flip is wanted and a caption names a side or writing; the error names the pair and quotes it.
+        """
+        if not self.flip:
+            return
+        for pair_id, texts in captions:
+            named = next((text for text in texts if MIRRORED.search(text)), None)
+            if named is not None:
+                raise ValueError(f"augment: flip would make captions wrong, pair {pair_id!r} has {named!r}")
+
+    @property
+    def moves(self) -> bool:
+        """Whether what a place shows may change."""
+        return bool(self.warp or self.flip)
+
+    def __call__(self, pictures: Pictures, rng: np.random.Generator) -> Pictures:
+        """Alter a pair.
+
+        Args:
+            pictures: Before and after, uint8 (3, height, width) each; they are left as they are.
+            rng: Decides everything.
+
+        Returns:
+            New pictures of the same sizes.
+        """
+        before, after = (Image.fromarray(picture.transpose(1, 2, 0)) for picture in pictures)
+        if rng.random() < self.warp:
+            corners = rng.uniform(0, WARP, (4, 2))
+            before, after = _warp(before, corners), _warp(after, corners)
+        if rng.random() < self.flip:
+            before, after = (picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in (before, after))
+        return tuple(np.asarray(self._degrade(picture, rng)).transpose(2, 0, 1).copy() for picture in (before, after))
+
+    def _degrade(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+        if rng.random() < self.blur:
+            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADIUS) * min(picture.size)))
+        if rng.random() < self.jpeg:
+            picture = _compress(picture, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
+        return picture
+
+
+def _compress(picture: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def _projection(targets: np.ndarray, sources: np.ndarray) -> list[float]:
+    """The eight numbers of Pillow's perspective transform that takes four points (x, y) to four others."""
+    rows, values = [], []
+    for (x, y), (u, v) in zip(targets.tolist(), sources.tolist(), strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+        values += [u, v]
+    return np.linalg.solve(np.array(rows), np.array(values)).tolist()
+
+
+def _warp(picture: Image.Image, corners: np.ndarray) -> Image.Image:
+    """Move the corners inwards by `corners`, (4, 2) shares of width and height; the edge's pixels fill the rest."""
+    size = np.array(picture.size)
+    signs = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+    sources = signs * size
+    targets = sources + np.where(signs, -1, 1) * corners * size
+    # What lies outside the picture in the warped frame is at most this far away.
+    margin = math.ceil(3 * WARP * size.max())
+    padded = np.pad(np.asarray(picture), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    return Image.fromarray(padded).transform(
+        picture.size,
+        Image.Transform.PERSPECTIVE,
+        _projection(targets, sources + margin),
+        resample=Image.Resampling.BILINEAR,
+    )
+
+
+__all__ = ["REFUSED", "PairAugmentation"]

@@ -1,0 +1,149 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What is augmented: a prepared folder, or pictures of your own with one instruction each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ...pictures_ssgpa import load_picture
+from ..checks import check_picture, inner_file
+from ..extras import require_datasets
+from ..prepared import is_prepared, load_prepared
+from ..schema import COLUMNS, SPLITS, pair_features
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+LISTING = "originals.jsonl"
+
+
+@dataclass(frozen=True)
+class Original:
+    """One picture with an instruction.
+
+    Args:
+        number: Position in the set, over all splits.
+        split: Its split.
+        row: Position in the split.
+        pair_id: Its name.
+        instruction: The first caption.
+    """
+
+    number: int
+    split: str
+    row: int
+    pair_id: str
+    instruction: str
+
+
+def load_originals(folder: str | Path) -> DatasetDict:
+    """Load what is to be augmented.
+
+    Args:
+        folder: What `examples/prepare_data.py` wrote, of which the picture before and the first caption count; or a
+            folder with `originals.jsonl`, each line `{"id": str, "image": file name, "instruction": str}` with
+            "split" where it is not train.
+
+    Returns:
+        Splits train, validation, test with the columns of `schema.pair_features`; the pictures after are null in a
+        folder of pictures.
+
+    Raises:
+        FileNotFoundError: If it is neither, or lacks a picture.
+        ValueError: For an instruction without words, a damaged picture, or a name that occurs twice.
+    """
+    folder = Path(folder)
+    if is_prepared(folder):
+        dataset = load_prepared(folder)
+        return type(dataset)({name: split.select_columns(list(COLUMNS)) for name, split in dataset.items()})
+    if not (folder / LISTING).is_file():
+        raise FileNotFoundError(f"{folder} holds neither a prepared data set nor {LISTING}")
+    return _from_listing(folder)
+
+
+def _from_listing(folder: Path) -> DatasetDict:
+    hf = require_datasets()
+    columns = {split: {name: [] for name in COLUMNS} for split in SPLITS}
+    seen: set[str] = set()
+    for row in _lines(folder / LISTING):
+        if row["id"] in seen:
+            raise ValueError(f"{folder / LISTING}: the id {row['id']!r} occurs twice")
+        seen.add(row["id"])
+        picture = str(check_picture(inner_file(folder, row["image"])))
+        values = (row["id"], row["id"], picture, None, [row["instruction"]], None)
+        for name, value in zip(COLUMNS, values, strict=True):
+            columns[row["split"]][name].append(value)
+    if not seen:
+        raise ValueError(f"{folder / LISTING} is empty")
+    features = pair_features()
+    return hf.DatasetDict({split: hf.Dataset.from_dict(columns[split], features=features) for split in SPLITS})
+
+
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = {"split": "train", **json.loads(line)}
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, line {number} is not a JSON object: {error}") from error
+        wrong = [key for key in ("id", "image", "instruction") if not _has_text(row.get(key))]
+        if wrong:
+            raise ValueError(f"{path}, line {number}: {', '.join(wrong)} must be a string with something in it")
+        if row["split"] not in SPLITS:
+            raise ValueError(f"{path}, line {number}: split must be {', '.join(SPLITS)}, not {row['split']!r}")
+        yield row
+
+
+def _has_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def list_originals(dataset: DatasetDict) -> list[Original]:
+    """All originals in order, without their pictures.
+
+    Raises:
+        ValueError: For an instruction without letters or digits, naming split and pair.
+    """
+    originals: list[Original] = []
+    for split in SPLITS:
+        for index, row in enumerate(dataset[split].select_columns(["pair_id", "captions"])):
+            instruction = " ".join((row["captions"] or [""])[0].split())
+            if not any(map(str.isalnum, instruction)):
+                raise ValueError(f"{split}, pair {row['pair_id']!r}: the instruction {instruction!r} holds no word")
+            originals.append(Original(len(originals), split, index, row["pair_id"], instruction))
+    return originals
+
+
+def picture_before(dataset: DatasetDict, original: Original) -> Image.Image:
+    """The picture of an original, RGB.
+
+    Raises:
+        ValueError: If it cannot be read, naming split and pair.
+    """
+    try:
+        return load_picture(dataset[original.split][original.row]["before"])
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{original.split}, pair {original.pair_id!r}: the picture before cannot be read ({error})"
+        ) from error
+
+
+def digest(dataset: DatasetDict) -> str:
+    """SHA-256 of all rows with the bytes of their pictures before, to tell a changed set from the one of a run."""
+    image = require_datasets().Image(decode=False)
+    state = hashlib.sha256()
+    for split in SPLITS:
+        for row in dataset[split].cast_column("before", image).remove_columns("after"):
+            picture = row.pop("before")
+            content = picture["bytes"] or Path(picture["path"]).read_bytes()
+            state.update(json.dumps([split, row, hashlib.sha256(content).hexdigest()]).encode())
+    return state.hexdigest()

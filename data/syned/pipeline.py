@@ -1,0 +1,132 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The whole augmentation: variants, their ranking, paraphrases, and the prepared folder made of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ..files import write_png
+from .assembly import write_results
+from .editing import edit_picture, fit_picture, load_editor
+from .models import check_device, require_diffusers
+from .originals import Original, digest, list_originals, load_originals, picture_before
+from .paraphrasing import draw_answer, load_chat, paraphrase
+from .ranking import best_first, clip_similarities, load_clip
+from .settings import SynedSettings
+from .stages import Stage, item_seed, open_run
+from .watermark import require_watermark
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+def _make_variants(
+    pipe: Any, original: Original, dataset: DatasetDict, stage: Stage, settings: SynedSettings
+) -> dict[str, Any]:
+    edit = settings.edit
+    before = fit_picture(picture_before(dataset, original), edit.resolution)
+    seeds = [item_seed(settings.seed, "image", original.pair_id, number) for number in range(edit.variants)]
+    try:
+        variants = edit_picture(pipe, before, original.instruction, seeds, edit)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"pair {original.pair_id!r}: {error}") from error
+    write_png(stage.path(original, "_before.png"), before)
+    for number, variant in enumerate(variants):
+        if variant is not None:
+            write_png(stage.path(original, f"_{number}.png"), variant)
+    return {"seeds": seeds, "flagged": [variant is None for variant in variants]}
+
+
+def _open(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def _rank_variants(clip: Any, original: Original, stage: Stage, settings: SynedSettings) -> dict[str, Any]:
+    flagged = stage.read(original)["flagged"]
+    there = [number for number, flag in enumerate(flagged) if not flag]
+    scores: dict[str, list[float | None]] = {settings.rank.by: [None] * len(flagged)}
+    if there:
+        before = _open(stage.path(original, "_before.png"))
+        variants = [_open(stage.path(original, f"_{number}.png")) for number in there]
+        values = clip_similarities(clip, before, variants, original.instruction)
+        scores = {name: [None] * len(flagged) for name in values}
+        for name, row in values.items():
+            for number, value in zip(there, row, strict=True):
+                scores[name][number] = value
+    return {**scores, "best_first": best_first(scores[settings.rank.by], settings.rank.keep)}
+
+
+def _paraphrase(chat: Any, original: Original, settings: SynedSettings) -> dict[str, Any]:
+    part = settings.paraphrase
+    seeds = [item_seed(settings.seed, "text", original.pair_id, number) for number in range(part.attempts)]
+    draw = partial(_draw, chat, original.instruction, part)
+    return paraphrase(draw, original.instruction, part, seeds)
+
+
+def _draw(chat: Any, instruction: str, part: Any, seed: int) -> tuple[str, bool]:
+    return draw_answer(chat, instruction, seed, part)
+
+
+def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
+    if settings.image_splits:
+        require_diffusers()
+    if settings.edit.watermark:
+        require_watermark()
+    check_device(settings.device)
+    for name, split in dataset.items():
+        if name not in settings.image_splits and split.data["after"].null_count:
+            raise ValueError(f"{name} has no pictures after; add it to image_splits, so that they are made")
+    if not any(len(dataset[name]) for name in (*settings.image_splits, *settings.caption_splits)):
+        raise ValueError("the splits named in image_splits and caption_splits are empty: there is nothing to make")
+
+
+def make_syned(
+    source: str | Path, folder: str | Path, settings: SynedSettings, progress: bool = True
+) -> dict[str, Any]:
+    """Augment pictures with one instruction each, or go on where an earlier run with the same settings stopped.
+
+    After the Syned pipeline of the BLIP2IDC paper (arXiv 2412.15939, section on synthetic data): eight edited pictures
+    of each training original, four paraphrases of each test instruction, validation as it is. What it leaves open is
+    ours: sampler settings, sizes, what ranks, how answers are cleaned.
+
+    Args:
+        source: See `originals.load_originals`.
+        folder: Gets `variants`, `ranking` and `paraphrases` (pictures and one record an original), and at the end
+            `records.jsonl`, `manifest.json` and `prepared`, the folder that training reads.
+        settings: What to make.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The manifest, see `assembly.write_results`.
+
+    Raises:
+        FileNotFoundError: If the source lacks a file.
+        FileExistsError: If the folder holds something else.
+        ImportError: If a package is missing, naming the extra.
+        ValueError: For broken originals, a model that cannot be loaded, or a run begun with other settings.
+    """
+    folder = Path(folder)
+    dataset = load_originals(source)
+    originals = list_originals(dataset)
+    _check_before_work(dataset, settings)
+    open_run(folder, {**settings.to_dict(), "originals": digest(dataset)})
+    to_edit = [original for original in originals if original.split in settings.image_splits]
+    to_tell = [original for original in originals if original.split in settings.caption_splits]
+    stages = {name: Stage(folder / name) for name in ("variants", "ranking", "paraphrases")}
+
+    variants = stages["variants"]
+    make = partial(_make_variants, dataset=dataset, stage=variants, settings=settings)
+    variants.run(to_edit, partial(load_editor, settings), make, progress)
+    if settings.rank.by:
+        rank = partial(_rank_variants, stage=variants, settings=settings)
+        stages["ranking"].run(to_edit, partial(load_clip, settings), rank, progress)
+    tell = partial(_paraphrase, settings=settings)
+    stages["paraphrases"].run(to_tell, partial(load_chat, settings), tell, progress)
+    return write_results(folder, dataset, originals, stages, settings)

@@ -1,0 +1,74 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Similarity of edited pictures to their instruction and to their original, by CLIP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoProcessor, CLIPModel
+
+from .models import check_complete, hub_commit, model_facts, naming, source, torch_dtype
+from .settings import RANKINGS, SynedSettings
+
+
+def load_clip(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
+    """Load CLIP.
+
+    Returns:
+        The model in evaluation mode with its processor, and what their scores depend on.
+
+    Raises:
+        ValueError: If it cannot be loaded or lacks weights; the error names it.
+    """
+    rank = settings.rank
+    with naming(rank.model):
+        model, info = CLIPModel.from_pretrained(
+            rank.model, dtype=torch_dtype(settings), output_loading_info=True, **source(rank)
+        )
+        check_complete(info)
+        processor = AutoProcessor.from_pretrained(rank.model, **source(rank))
+        return (model.eval().to(settings.device), processor), model_facts(rank, hub_commit(model))
+
+
+@torch.inference_mode()
+def clip_similarities(
+    clip: Any, before: Image.Image, variants: list[Image.Image], instruction: str
+) -> dict[str, list[float]]:
+    """Cosines of CLIP's embeddings.
+
+    Args:
+        clip: What `load_clip` gives.
+        before: The original picture.
+        variants: The edited pictures.
+        instruction: What was to change; CLIP reads as many of its tokens as it can.
+
+    Returns:
+        "image_text", of variants and instruction, and "image_image", of variants and original: one value a variant.
+
+    Raises:
+        FloatingPointError: If a value is no number.
+    """
+    model, processor = clip
+    inputs = processor(
+        text=[instruction], images=[before, *variants], return_tensors="pt", padding=True, truncation=True
+    ).to(model.device, model.dtype)
+    output = model(**inputs)
+    pictures, text = output.image_embeds.float(), output.text_embeds.float()
+    values = (pictures[1:] @ text[0], pictures[1:] @ pictures[0])
+    if not all(value.isfinite().all() for value in values):
+        raise FloatingPointError("CLIP's similarities are no numbers; try --dtype float32")
+    return {name: value.tolist() for name, value in zip(RANKINGS, values, strict=True)}
+
+
+def best_first(scores: list[float | None], keep: int | None) -> list[int]:
+    """Positions of the scores from the best down, equal ones in their order.
+
+    Args:
+        scores: One a variant; None for one that was left out.
+        keep: How many to name; None for all.
+    """
+    there = [number for number, score in enumerate(scores) if score is not None]
+    return sorted(there, key=lambda number: -scores[number])[:keep]

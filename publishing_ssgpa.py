@@ -1,0 +1,180 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Whole repositories for the Hub: weights, code, processor, pipeline and card, in one commit."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from huggingface_hub import CommitInfo, HfApi, ModelCard
+from transformers import AutoProcessor
+from transformers.utils import logging
+
+from .pipeline_ssgpa import ChangeCaptioningPipeline
+
+
+logger = logging.get_logger(__name__)
+
+CARD = "README.md"
+PIPELINES = {
+    "change-captioning": {
+        "impl": f"pipeline_ssgpa.{ChangeCaptioningPipeline.__name__}",
+        "pt": ["AutoModelForImageTextToText"],
+        "type": "multimodal",
+    }
+}
+BASE_MODEL = {"AutoModel": "modeling_ssgpa.SSGPAModel"}
+# What a push leaves out, an earlier one may have left: shards of another size.
+WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+
+
+@contextmanager
+def with_code(auto_classes: Mapping[type, str]) -> Iterator[None]:
+    """Let `save_pretrained` write the code of classes beside their files, and only for a while.
+
+    Args:
+        auto_classes (`dict[type, str]`): The Auto class that each of them answers to.
+
+    Yields:
+        Nothing.
+    """
+    before = {cls: cls._auto_class for cls in auto_classes}
+    try:
+        for cls, auto_class in auto_classes.items():
+            cls._auto_class = auto_class
+        yield
+    finally:
+        for cls, auto_class in before.items():
+            cls._auto_class = auto_class
+
+
+def save_repository(model: Any, processor: Any | None, folder: str | Path, max_shard_size: int | str = "50GB") -> None:
+    """Save a system with its code, so that the folder loads where this package is not installed.
+
+    Args:
+        model (`SSGPAPreTrainedModel`): The model.
+        processor (`SSGPAProcessor`, *optional*): Its processor.
+        folder (`str` or `Path`): Where to.
+        max_shard_size (`int` or `str`): Of one file of weights.
+    """
+    classes = {type(model.config): "AutoConfig", type(model): "AutoModelForImageTextToText"}
+    if processor is not None:
+        classes[type(processor)] = "AutoProcessor"
+    fields = dict(vars(model.config))
+    try:
+        model.config.auto_map = dict(BASE_MODEL)
+        model.config.custom_pipelines = PIPELINES
+        with with_code(classes):
+            model.save_pretrained(folder, max_shard_size=max_shard_size)
+            if processor is not None:
+                processor.save_pretrained(folder)
+    finally:
+        # What is saved to a folder later has no code beside it.
+        vars(model.config).clear()
+        vars(model.config).update(fields)
+
+
+def publish(
+    model: Any,
+    repo_id: str,
+    processor: Any | None = None,
+    card: Any | None = None,
+    files: Mapping[str, str | Path] | None = None,
+    *,
+    commit_message: str | None = None,
+    commit_description: str | None = None,
+    private: bool | None = None,
+    token: bool | str | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    max_shard_size: int | str = "50GB",
+    tags: list[str] | None = None,
+) -> CommitInfo:
+    """Upload a system in one commit; an upload that was cut off shows nothing, and the next one goes on from it.
+
+    Args:
+        model (`SSGPAPreTrainedModel`): The model.
+        repo_id (`str`): `owner/name`; made where it is missing.
+        processor (`SSGPAProcessor`, *optional*): By default the one where the model was loaded from.
+        card (`ModelCard` or `str`, *optional*): By default the one in the repository, or else a plain one.
+        files (`dict[str, Path]`, *optional*): More files, by their name in the repository.
+        commit_message (`str`, *optional*): Of the commit.
+        commit_description (`str`, *optional*): Of the commit.
+        private (`bool`, *optional*): Of a repository that is made.
+        token (`bool` or `str`, *optional*): For the Hub.
+        revision (`str`, *optional*): Branch, made where it is missing.
+        create_pr (`bool`, *optional*, defaults to `False`): Propose the commit only.
+        max_shard_size (`int` or `str`, *optional*, defaults to `"50GB"`): Of one file of weights.
+        tags (`list[str]`, *optional*): More tags of a plain card.
+
+    Returns:
+        `CommitInfo`: The commit.
+
+    Raises:
+        ValueError: The Hub finds the card's front matter wrong.
+    """
+    api = HfApi(token=token)
+    processor = processor if processor is not None else _find_processor(model)
+    with tempfile.TemporaryDirectory() as folder:
+        save_repository(model, processor, folder, max_shard_size)
+        for name, path in (files or {}).items():
+            target = Path(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copyfile(path, target)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr/"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        if card is None and not api.file_exists(repo_id, CARD, revision=revision):
+            card = _plain_card(model, repo_id, tags)
+        if card is not None:
+            ModelCard(str(card)).validate(repo_type="model")
+            Path(folder, CARD).write_text(str(card), encoding="utf-8")
+        return api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            commit_message=commit_message or "Upload model, processor, pipeline and code",
+            commit_description=commit_description,
+            create_pr=create_pr,
+            delete_patterns=WEIGHTS,
+        )
+
+
+def _find_processor(model: Any) -> Any | None:
+    if model.name_or_path:
+        try:
+            return AutoProcessor.from_pretrained(model.name_or_path, trust_remote_code=False)
+        except (OSError, ValueError):
+            logger.debug(f"{model.name_or_path} has no processor.")
+    logger.warning(
+        "No processor is uploaded, and without one the repository cannot be used: pass `processor=`, or call "
+        "`processor.push_to_hub` too."
+    )
+    return None
+
+
+def _plain_card(model: Any, repo_id: str, tags: list[str] | None) -> Any | None:
+    # The template of cards belongs to the package; what runs as a repository's own code has none. Loaders of such code
+    # pass over imports in a `try`.
+    try:
+        from ssgpa.model_card import CardFacts, render_card
+    except ImportError:
+        return None
+    return render_card(repo_id, CardFacts(tags=list(tags or []), num_parameters=model.num_parameters()))
+
+
+__all__ = ["publish", "save_repository", "with_code"]

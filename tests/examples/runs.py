@@ -1,0 +1,99 @@
+"""Runs of `examples/train.py` by its own command line, in this process or under a launcher."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from datasets import DatasetDict
+from transformers import set_seed
+
+from ssgpa.data.clevr_change import RenderSettings, load_clevr_change, render_dataset
+from ssgpa.data.prepared import load_prepared, write_prepared
+from ssgpa.training.arguments import ModelArguments
+from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, create_system
+
+from ..ssgpa_cases import wake
+from ..tiny_systems import tiny_config
+
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "examples" / "train.py"
+# What is drawn or averaged over the pairs of a micro-batch, and has tests of its own.
+NO_DRAWS = {"contrast_weight": 0.0, "warp_weight": 0.0}
+SETTINGS = {
+    "trainable": FROZEN_TOWER_AND_LANGUAGE_MODEL,
+    "per_device_train_batch_size": 8,
+    "learning_rate": "1e-3",
+    "max_steps": 6,
+    "use_cpu": True,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "generation_max_new_tokens": 6,
+    "disable_tqdm": True,
+    "report_to": "none",
+}
+
+
+def render_pairs(folder):
+    """Eight scenes to train on, so that an epoch has sixteen pairs, and three to validate; without hints."""
+    settings = RenderSettings(scenes=14, seed=7, size=(96, 64), splits=(0.6, 0.2, 0.2))
+    return load_clevr_change(render_dataset(folder, settings, progress=False))
+
+
+def write_data(splits, folder, words=None):
+    """Prepare pairs, five of them to validate, with captions cut to the first `words`."""
+    if words is not None:
+        splits = splits.map(lambda row: {"captions": [" ".join(text.split()[:words]) for text in row["captions"]]})
+    parts = {**splits, "validation": splits["validation"].select(range(5))}
+    return write_prepared(DatasetDict(parts), folder)
+
+
+def save_base(folder, data, **overrides):
+    """A tiny system with a tower of tokens, a Q-Former and a language model, all of its parameters awake."""
+    config = tiny_config(qformer=True, sinkhorn_iterations=10, **(NO_DRAWS | overrides))
+    path = folder.with_suffix(".json")
+    path.write_text(json.dumps(config.to_diff_dict()), encoding="utf-8")
+    captions = [text for texts in load_prepared(data)["train"]["captions"] for text in texts]
+    set_seed(0)
+    model, processor, _ = create_system(ModelArguments(model_config=str(path), image_size=[32, 32]), captions)
+    wake(model).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def write_run(path, **changes):
+    """A run's YAML file; keyword arguments replace or add values, None takes them out."""
+    path.write_text(yaml.safe_dump({**SETTINGS, **changes}), encoding="utf-8")
+    return str(path)
+
+
+def options_of(changes):
+    """Keyword arguments as words of a command line."""
+    return [f"--{name}={value}" for name, value in changes.items()]
+
+
+def load_script(name="train"):
+    spec = importlib.util.spec_from_file_location(f"{name}_script", SCRIPT.with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def launch(launcher, path, home, **changes):
+    """Run the script under a launcher, from the repository's root; its output is the error where it fails."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *launcher, str(SCRIPT), path, *options_of(changes)]
+    result = subprocess.run(
+        command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=580
+    )
+    assert result.returncode == 0, result.stderr[-6000:]
+
+
+def logged(folder, name="loss"):
+    """Values of a run's log by step."""
+    state = json.loads((Path(folder) / "trainer_state.json").read_text(encoding="utf-8"))
+    return {entry["step"]: entry[name] for entry in state["log_history"] if name in entry}

@@ -1,0 +1,159 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Checkpoints over a base: what they hold, and that they come back whole."""
+
+import json
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+from ssgpa import SSGPAForConditionalGeneration
+from ssgpa.loading import load_system
+from ssgpa.training.arguments import ModelArguments
+from ssgpa.training.lora import PREFIX, WEIGHTS, add_lora, complete_checkpoint, loose_parameters, whole_modules
+from ssgpa.training.systems import set_trainable, trained_parameters
+
+from ..ssgpa_cases import inputs_for, tiny_model
+
+
+LORA = {
+    "r": 2,
+    "lora_alpha": 4,
+    "target_modules": r"model\.(language_model|connector\.qformer)\..*\.(q_proj|v_proj|query|value)",
+}
+TRAINED = ["change_fusion_adapter", "alignment", "^contrast", "connector.*language_projection"]
+# Of a tower of maps, what is not the tower's own.
+MAPS = [r"vision_tower\.(part_projection|position_embeddings|global_token)"]
+CASES = {
+    "lora": ("instructblip-qformer", LORA),
+    "no-lora": ("instructblip-qformer", None),
+    # The tower's own parameters lie in a module that does not train whole.
+    "loose": ("resnet", None),
+    "loose-lora": ("resnet", LORA),
+}
+
+
+def tune(variant, lora, folder):
+    """A saved base, the model over it after a few steps, and inputs."""
+    model, processor = tiny_model(variant)
+    base = folder / "base"
+    model.save_pretrained(base)
+    processor.save_pretrained(base)
+    model = SSGPAForConditionalGeneration.from_pretrained(base)
+    arguments = ModelArguments(model_name_or_path=str(base), lora=json.dumps(lora) if lora else None)
+    patterns = TRAINED + (MAPS if variant == "resnet" else [])
+    tuned = add_lora(model, arguments, set_trainable(model, patterns, set()))
+    inputs = inputs_for(processor, captions=True)
+    optimizer = torch.optim.SGD([value for value in tuned.parameters() if value.requires_grad], lr=0.5)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.manual_seed(0)
+        tuned.train()(**inputs).loss.backward()
+        optimizer.step()
+    return tuned.eval(), processor, inputs
+
+
+def save(tuned, processor, folder):
+    tuned.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    complete_checkpoint(tuned, folder)
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_saved_checkpoint_gives_the_same_logits(case, tmp_path):
+    variant, lora = CASES[case]
+    tuned, processor, inputs = tune(variant, lora, tmp_path)
+    folder = save(tuned, processor, tmp_path / "tuned")
+    with torch.no_grad():
+        wanted = tuned(**inputs).logits
+        plain = SSGPAForConditionalGeneration.from_pretrained(tmp_path / "base")(**inputs).logits
+        loaded, _ = load_system(str(folder))
+        by_peft = PeftModel.from_pretrained(
+            SSGPAForConditionalGeneration.from_pretrained(tmp_path / "base"), folder
+        ).eval()
+        assert torch.equal(loaded(**inputs).logits, wanted)
+        assert torch.equal(by_peft(**inputs).logits, wanted)
+    assert (plain - wanted).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_checkpoint_holds_what_was_trained_and_names_its_base(case, tmp_path):
+    variant, lora = CASES[case]
+    tuned, processor, _ = tune(variant, lora, tmp_path)
+    folder = save(tuned, processor, tmp_path / "tuned")
+    weights = load_file(folder / WEIGHTS)
+    assert sum(value.numel() for value in weights.values()) == sum(trained_parameters(tuned).values())
+    assert any("lora_" in name for name in weights) == bool(lora)
+    assert not any("vision_tower.tower" in name for name in weights)
+    assert json.loads((folder / "adapter_config.json").read_text("utf-8"))["base_model_name_or_path"] == str(
+        tmp_path / "base"
+    )
+
+
+def test_trained_weights_differ_from_the_base(tmp_path):
+    tuned, processor, _ = tune("resnet", LORA, tmp_path)
+    weights = load_file(save(tuned, processor, tmp_path / "tuned") / WEIGHTS)
+    base = load_file(tmp_path / "base" / "model.safetensors")
+    shared = {name: value for name, value in weights.items() if "lora_" not in name}
+    moved = [name for name, value in shared.items() if not value.equal(base[name.removeprefix(PREFIX)])]
+    assert {"position_embeddings", "dustbin_score"} <= {name.rpartition(".")[2] for name in moved}
+
+
+def test_base_that_is_gone_is_named(tmp_path):
+    tuned, processor, _ = tune("instructblip-qformer", LORA, tmp_path)
+    folder = save(tuned, processor, tmp_path / "tuned")
+    (tmp_path / "base").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"tuned: .*base"):
+        load_system(str(folder))
+
+
+@pytest.mark.parametrize("part", ["lora_B", "alignment"])
+def test_missing_weights_are_refused(part, tmp_path):
+    tuned, processor, _ = tune("resnet", LORA, tmp_path)
+    folder = save(tuned, processor, tmp_path / "tuned")
+    weights = load_file(folder / WEIGHTS)
+    kept = {name: value for name, value in weights.items() if part not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="do not hold"):
+        load_system(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("lora", "named"),
+    [
+        ("{", "no JSON"),
+        ('{"r": 4}', "target_modules"),
+        ('{"target_modules": ".*nothing"}', "target_modules"),
+        ('{"target_modules": ".*q_proj", "rank": 4}', "rank"),
+        ('{"target_modules": ".*q_proj", "modules_to_save": ["lm_head"]}', "modules_to_save"),
+        ('{"target_modules": ".*_proj"}', "change_fusion_adapter.*Anchor"),
+    ],
+)
+def test_bad_options_are_named(lora, named):
+    model, _ = tiny_model("instructblip-qformer")
+    trainable = set_trainable(model, ["alignment"], set())
+    with pytest.raises(ValueError, match=named):
+        add_lora(model, ModelArguments(model_name_or_path="base", lora=lora), trainable)
+
+
+def test_base_must_be_a_saved_system():
+    model, _ = tiny_model("resnet")
+    with pytest.raises(ValueError, match="model_name_or_path"):
+        add_lora(model, ModelArguments(model_config="tiny.json"), set_trainable(model, ["alignment"], set()))
+
+
+def test_largest_whole_modules_are_found():
+    model, _ = tiny_model("resnet")
+    trainable = set_trainable(model, TRAINED + MAPS, set())
+    whole = whole_modules(model, set(trainable))
+    assert {"model.alignment", "model.change_fusion_adapter", "contrast", "model.vision_tower.part_projection"} <= set(
+        whole
+    )
+    assert loose_parameters(trainable, whole) == [
+        "model.vision_tower.global_token",
+        "model.vision_tower.position_embeddings",
+    ]

@@ -1,0 +1,135 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Checkpoints of what was trained alone, over a base that they name: LoRA beside parts that train in full, by PEFT."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .arguments import ModelArguments
+
+
+PREFIX = "base_model.model."
+WEIGHTS = "adapter_model.safetensors"
+# What the patterns and the base are told by, elsewhere in the run's arguments.
+PRETRAINED = ("model.language_model.", "model.connector.qformer.", "model.vision_tower.tower.")
+# Overrides that a model over a base may lack, since they matter in training alone; the base's configuration holds.
+TRAINING_ONLY = {f"{name}_weight" for name in ("caption", "contrast", "warp", "cycle", "global")}
+TRAINING_ONLY |= {"label_smoothing", "contrast_negatives", "contrast_temperature", "warp_fraction"}
+TOLD_ELSEWHERE = ("modules_to_save", "base_model_name_or_path", "revision", "task_type", "inference_mode")
+
+
+def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[str, int]) -> PeftModel:
+    """Put a model under PEFT, which then saves LoRA's matrices and the parts that train in full, and names the base.
+
+    Args:
+        model (`PreTrainedModel`): Loaded from a saved system; its `trainable` parameters have gradients already.
+        arguments (`ModelArguments`): `lora`, without which no matrices are added, and the base with its revision.
+        trainable (`dict[str, int]`): What trains in full, as `set_trainable` tells it.
+
+    Returns:
+        `PeftModel`: The model; what trains in full is a copy of the base's.
+
+    Raises:
+        ValueError: The model is no saved one, the options are none of PEFT's, or LoRA's pattern matches nothing or
+            what trains in full.
+    """
+    if not arguments.model_name_or_path:
+        raise ValueError("A checkpoint of what was trained alone names its base: start from --model_name_or_path.")
+    lasting = sorted(set(json.loads(arguments.config_overrides or "{}")) - TRAINING_ONLY)
+    if lasting:
+        raise ValueError(f"`config_overrides` {lasting} would be lost: a checkpoint over a base has the base's own.")
+    options = _options(arguments.lora)
+    whole = whole_modules(model, set(trainable))
+    try:
+        config = LoraConfig(
+            **{"target_modules": DUMMY_TARGET_MODULES} | options,
+            modules_to_save=whole or None,
+            base_model_name_or_path=arguments.model_name_or_path,
+            revision=arguments.revision,
+        )
+        tuned = get_peft_model(model, config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`lora`: {' '.join(str(error).split())}") from error
+    _check_targets(tuned, bool(options))
+    for name in loose_parameters(trainable, whole):
+        tuned.get_parameter(PREFIX + name).requires_grad_(True)
+    return tuned
+
+
+def _options(text: str | None) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        options = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"`lora` is no JSON: {error}.") from error
+    if not isinstance(options, dict) or "target_modules" not in options:
+        raise ValueError(f"`lora` must map options of PEFT's LoraConfig, `target_modules` among them, got {text!r}.")
+    refused = sorted(set(options) & set(TOLD_ELSEWHERE))
+    if refused:
+        raise ValueError(f"`lora`: {refused} follow from `trainable` and `model_name_or_path`; leave them out.")
+    return options
+
+
+def _check_targets(tuned: PeftModel, wanted: bool) -> None:
+    targets = tuned.base_model.targeted_module_names
+    if wanted and not targets:
+        raise ValueError("`lora`: `target_modules` matches no layer of the model.")
+    own = [name for name in targets if not name.startswith(PRETRAINED)]
+    if own:
+        raise ValueError(
+            f"`lora`: `target_modules` also matches {own[0]}, which no checkpoint pretrained. Anchor the "
+            "pattern, such as `model\\.language_model\\..*\\.(q_proj|v_proj)`."
+        )
+
+
+def whole_modules(model: nn.Module, trainable: set[str]) -> list[str]:
+    """The largest modules of which every parameter trains, by name; none lies in another.
+
+    Args:
+        model (`nn.Module`): The model.
+        trainable (`set[str]`): Names of the parameters that train.
+    """
+    found: list[str] = []
+    for name, module in model.named_modules():
+        if not name or any(name.startswith(f"{outer}.") for outer in found):
+            continue
+        own = [f"{name}.{parameter}" for parameter, _ in module.named_parameters()]
+        if own and trainable.issuperset(own):
+            found.append(name)
+    return found
+
+
+def loose_parameters(trainable: dict[str, int] | set[str], whole: list[str]) -> list[str]:
+    """What trains outside of the modules that train whole."""
+    within = tuple(f"{name}." for name in whole)
+    return sorted(name for name in trainable if not name.startswith(within))
+
+
+def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+    """Add to a checkpoint of PEFT what it leaves out: what trains of modules that do not train whole.
+
+    Args:
+        model (`PeftModel`): The model.
+        folder (`Path`): What `save_pretrained` wrote.
+        state_dict (`dict[str, torch.Tensor]`, *optional*): The model's state where that is gathered already.
+    """
+    path = folder / WEIGHTS
+    weights = load_file(path)
+    state = state_dict if state_dict is not None else model.state_dict()
+    kept = (".lora_", ".modules_to_save.")
+    trained = [name for name, value in model.named_parameters() if value.requires_grad]
+    loose = {
+        name: state[name].detach().cpu().contiguous() for name in trained if not any(word in name for word in kept)
+    }
+    if loose:
+        part = path.with_suffix(".part")
+        save_file(weights | loose, part, metadata={"format": "pt"})
+        Path(part).replace(path)

@@ -1,0 +1,152 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Captions and change maps of a few pairs, shown at every evaluation wherever the run reports to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback
+
+from ..metrics.gallery import choose_pairs
+from ..metrics.report import light_rows
+from ..pictures_ssgpa import concatenate, load_picture
+from ..pipeline_ssgpa import draw_change_map, draw_overlay
+from .generation import change_maps
+
+
+PLACES = ("tensorboard", "trackio", "wandb")
+COLUMNS = ["pair", "caption", "references", "before | after"]
+# Wider pictures are made smaller before they are logged.
+MAX_SIDE = 320
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair as it is shown.
+
+    Args:
+        pair_id (`str`): The pair.
+        caption (`str`): What the model says.
+        references (`list[str]`): What people say.
+        picture (`PIL.Image.Image`): Before and after side by side, tinted with the evidence where the system has some.
+    """
+
+    pair_id: str
+    caption: str
+    references: list[str]
+    picture: Image.Image
+
+    def as_markdown(self) -> str:
+        """The caption above its references."""
+        return "\n".join([f"**{self.caption}**", "", *(f"- {text}" for text in self.references)])
+
+
+def make_samples(model: Any, processor: Any, rows: Any, captions: dict[str, str], count: int) -> list[Sample]:
+    """Choose pairs, as many of each change type as can be, and draw them; the same ones at every evaluation.
+
+    Args:
+        model (`PreTrainedModel`): The system; asked for its evidence if it has any.
+        processor (`ProcessorMixin`): Its processor.
+        rows (`datasets.Dataset`): The prepared split.
+        captions (`dict[str, str]`): The model's caption of every row, by pair id.
+        count (`int`): How many.
+
+    Returns:
+        `list[Sample]`: `count` of them, or one a row where there are fewer.
+    """
+    chosen = [rows[index] for index in choose_pairs(light_rows(rows), count)]
+    pairs = [tuple(load_picture(row[side], row["pair_id"]) for side in ("before", "after")) for row in chosen]
+    maps = change_maps(model, processor, pairs) or [None] * len(pairs)
+    return [
+        Sample(row["pair_id"], captions[row["pair_id"]], list(row["captions"]), _side_by_side(pair, cells))
+        for row, pair, cells in zip(chosen, pairs, maps, strict=True)
+    ]
+
+
+def _side_by_side(pair: Sequence[Image.Image], maps: np.ndarray | None) -> Image.Image:
+    drawn = list(pair)
+    if maps is not None:
+        cells = torch.from_numpy(maps)
+        drawn = [draw_overlay(one, draw_change_map(part, one.size)) for one, part in zip(pair, cells, strict=True)]
+    for picture in drawn:
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    return concatenate(*drawn, layout="horizontal")
+
+
+def check_places(count: int, report_to: Sequence[str]) -> None:
+    """Refuse samples that nobody would see.
+
+    Raises:
+        ValueError: `log_samples` is below 0, or `report_to` names no place that shows pictures.
+    """
+    if count < 0:
+        raise ValueError(f"`log_samples` must be at least 0, got {count}.")
+    if count and not set(PLACES) & set(report_to):
+        named = ", ".join(report_to) or "none"
+        raise ValueError(f"`log_samples` needs one of {', '.join(PLACES)} in `report_to`, which is {named}.")
+
+
+class SampleCallback(TrainerCallback):
+    """Logs samples after every evaluation, to TensorBoard, Trackio and W&B as far as the run reports there.
+
+    Args:
+        trainer (`Trainer`): Its other callbacks hold the TensorBoard writer.
+        count (`int`): Pairs to show.
+        evaluated (`Callable`): Gives the rows that were last evaluated, and the captions by pair id.
+    """
+
+    def __init__(self, trainer: Any, count: int, evaluated: Callable[[], tuple[Any, dict[str, str]]]) -> None:
+        check_places(count, trainer.args.report_to)
+        self.trainer, self.count, self.evaluated = trainer, count, evaluated
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Draw the samples on every process, since weights may be spread over them, and log them from the first."""
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        samples = make_samples(model, self.trainer.processing_class, *self.evaluated(), self.count)
+        if not state.is_world_process_zero:
+            return
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+                write_tensorboard(callback.tb_writer, samples, state.global_step)
+        for name in {"trackio", "wandb"}.intersection(args.report_to):
+            write_table(import_module(name), samples, state.global_step)
+
+
+def write_tensorboard(writer: Any, samples: Sequence[Sample], step: int) -> None:
+    """Write text and picture of every sample under `samples/PAIR_ID`.
+
+    Args:
+        writer (`SummaryWriter`): The run's writer.
+        samples (`Sequence[Sample]`): What to show.
+        step (`int`): The training step.
+    """
+    for sample in samples:
+        writer.add_text(f"samples/{sample.pair_id}", sample.as_markdown(), step)
+        writer.add_image(f"samples/{sample.pair_id}", np.asarray(sample.picture), step, dataformats="HWC")
+    writer.flush()
+
+
+def write_table(module: Any, samples: Sequence[Sample], step: int) -> None:
+    """Log one table, a row a sample, as `samples`; Trackio and W&B name its parts alike.
+
+    Args:
+        module (`ModuleType`): `trackio` or `wandb`, whose run has been started.
+        samples (`Sequence[Sample]`): What to show.
+        step (`int`): The training step.
+    """
+    rows = [
+        [sample.pair_id, sample.caption, "\n".join(sample.references), module.Image(sample.picture)]
+        for sample in samples
+    ]
+    module.log({"samples": module.Table(columns=COLUMNS, data=rows), "train/global_step": step})
+
+
+__all__ = ["Sample", "SampleCallback", "make_samples", "write_table", "write_tensorboard"]

@@ -1,0 +1,94 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Training pairs as a stream, read from parquet files wherever they lie."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+from datasets import IterableDataset as RowStream
+from torch.utils.data import IterableDataset as TorchStream
+
+from ..data.augment import PairAugmentation
+from ..data.schema import HINT_COLUMNS
+from ..processing_ssgpa import SSGPAProcessor
+from .pairs import AUGMENT_STREAM, check_places, draw_captions, resize_picture
+
+
+class PairStream(TorchStream):
+    """Training rows without end, read from parquet files wherever they lie; no more than a buffer is in memory.
+
+    Every pass over the files is shuffled anew. Training needs `max_steps`. The distractor of a scene is not at hand,
+    so there is no swap.
+
+    Args:
+        rows (`datasets.IterableDataset`): A streamed split.
+        processor (`SSGPAProcessor`): Resizes the pictures.
+        captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
+        shuffle_buffer (`int`): Rows, undecoded, among which the next one is drawn; files are shuffled too. 0 keeps the
+            order of the files.
+        seed (`int`): Seed of order, captions and alterations of the pictures.
+        augmentation (`PairAugmentation`, *optional*): Alters the pictures of every pair anew at every pass.
+
+    Raises:
+        ValueError: `captions_per_pair` is below 1, or the augmentation would make hints about places wrong; while
+            reading, that it would make a pair's captions wrong.
+    """
+
+    def __init__(
+        self,
+        rows: RowStream,
+        processor: SSGPAProcessor,
+        captions_per_pair: int = 1,
+        shuffle_buffer: int = 256,
+        seed: int = 0,
+        augmentation: PairAugmentation | None = None,
+    ) -> None:
+        if captions_per_pair < 1:
+            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
+        self.augmentation = check_places(augmentation, rows.column_names or ())
+        self.rows = rows.decode(False)
+        self.processor = processor
+        self.captions_per_pair = captions_per_pair
+        self.shuffle_buffer = shuffle_buffer
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for epoch in count():
+            rows = self.rows
+            if self.shuffle_buffer:
+                rows = rows.shuffle(seed=self.seed + epoch, buffer_size=self.shuffle_buffer)
+            empty = True
+            for row in rows:
+                empty = False
+                yield self._item(row, epoch)
+            # A worker that got no file.
+            if empty:
+                return
+
+    def _item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
+        pair, scene = (_stable_number(row[name]) for name in ("pair_id", "scene_id"))
+        rng = np.random.default_rng([self.seed, epoch, pair])
+        pictures = tuple(
+            resize_picture(row[side], f"pair {row['pair_id']}, {side}", self.processor) for side in ("before", "after")
+        )
+        if self.augmentation is not None:
+            self.augmentation.check_captions([(row["pair_id"], row["captions"])])
+            pictures = self.augmentation(pictures, np.random.default_rng([self.seed, epoch, pair, AUGMENT_STREAM]))
+        item = {
+            "pair_id": row["pair_id"],
+            "scene_id": scene,
+            "pictures": pictures,
+            "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
+            "change_type": row["change_type"],
+        }
+        if HINT_COLUMNS[0] in row:
+            item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in HINT_COLUMNS)
+        return item
+
+
+def _stable_number(name: str) -> int:
+    """A number of 63 bits for a name, the same in every process."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
