@@ -106,6 +106,8 @@ def drawings(browser, tmp_path):
     return [tmp_path / f"{number}.png" for number in range(len(addresses))]
 
 
+# It clicks and drags while the page redraws, which a busy machine delays beyond any limit.
+@pytest.mark.slow
 def test_in_the_browser(visited, page, own_pair, expected, tmp_path):
     for place, path in zip(("before", "after"), own_pair, strict=True):
         visited.upload(f"#{place} input[type=file]", path)
