@@ -49,8 +49,12 @@ def test_there_are_snippets_and_commands():
 
 
 def check_ssgpa(words):
-    """The command's own parser reads the options; the pictures are there."""
+    """The command's own parser reads the options; pictures are there, a table is the reader's own."""
     options = parse_arguments(words[1:])
+    if "--pairs" in words:
+        assert Path(options.pairs).suffix == ".csv"
+        assert Path(options.output).suffix == ".jsonl"
+        return
     assert (ROOT / options.before).is_file()
     assert (ROOT / options.after).is_file()
 
