@@ -30,16 +30,13 @@ class NoAlignment(nn.Module):
         return hidden_states, None, None
 
 
+def without_dustbin(log_plan: Tensor) -> Tensor:
+    """Add an empty dustbin to the logarithm of a plan between the parts alone (batch, parts, parts), of mass 1/2."""
+    return F.pad(log_plan, (0, 1, 0, 1), value=float("-inf"))
+
+
 class FullyMatchedAlignment(GlobalPartTransportAlignment):
     """An alignment without a dustbin: every part is matched, so that only residual and motion tell of a change."""
-
-    def plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
-        """Logarithm of the plan (batch, parts + 1, parts + 1) with an empty dustbin."""
-        return F.pad(self.matched_plan(cosine, masses), (0, 1, 0, 1), value=float("-inf"))
-
-    def matched_plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
-        """Logarithm of the plan between the parts alone (batch, parts, parts), of total mass 1/2."""
-        raise NotImplementedError
 
     def matches(self, log_plan: Tensor, transport: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
         """All of each part's mass (batch, 2, parts), and where it goes (batch, 2, parts, parts)."""
@@ -51,19 +48,20 @@ class FullyMatchedAlignment(GlobalPartTransportAlignment):
 class SoftmaxAlignment(FullyMatchedAlignment):
     """Softmax attention between the parts in place of transport: no masses to keep, no dustbin."""
 
-    def matched_plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
+    def plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
         """A joint softmax, whose rows and columns are the two directions' attention once they are normalised."""
         scores = cosine / self.epsilon
-        return scores - scores.logsumexp((1, 2), keepdim=True) - torch.log(scores.new_tensor(2.0))
+        return without_dustbin(scores - scores.logsumexp((1, 2), keepdim=True) - torch.log(scores.new_tensor(2.0)))
 
 
 class BalancedTransportAlignment(FullyMatchedAlignment):
     """Transport that must match every part, changed ones too."""
 
-    def matched_plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
+    def plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
         """Entropic transport between the parts' masses."""
         log_masses = (masses / 2).log()
-        return log_sinkhorn(cosine / self.epsilon, log_masses[:, 0], log_masses[:, 1], self.iterations)
+        plan = log_sinkhorn(cosine / self.epsilon, log_masses[:, 0], log_masses[:, 1], self.iterations)
+        return without_dustbin(plan)
 
 
 class SameCellAttention(nn.Module):

@@ -5,6 +5,7 @@
 import json
 
 import pytest
+from transformers.utils import logging
 
 from ssgpa.data.clevr_change import RenderSettings, load_clevr_change, render_dataset
 from ssgpa.data.clevr_change.hints import add_cell_hints
@@ -14,6 +15,15 @@ from .tiny_systems import tiny_config
 
 
 GRID = (4, 6)
+
+
+@pytest.fixture
+def restored_logging():
+    """For what silences Transformers for its process; the other tests want to hear it."""
+    verbosity = logging.get_verbosity()
+    yield
+    logging.set_verbosity(verbosity)
+    logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="session")

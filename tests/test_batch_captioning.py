@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
-from transformers.utils import logging
 
 from ssgpa import batch_captioning, cli
 from ssgpa.batch_captioning import read_pairs
@@ -19,17 +18,9 @@ from ssgpa.batch_captioning import read_pairs
 from .tiny_systems import TINY_SYSTEMS
 
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
 FAST = ["--num-beams", "1", "--max-new-tokens", "5", "--batch-size", "2"]
 BAD = {2: "gone.png", 5: "text.png"}
-
-
-@pytest.fixture(autouse=True)
-def restored_logging():
-    """The command silences Transformers for its process; the other tests want to hear it."""
-    verbosity = logging.get_verbosity()
-    yield
-    logging.set_verbosity(verbosity)
-    logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
-from transformers.utils import logging
 
 import ssgpa
 from ssgpa import cli
@@ -20,16 +19,8 @@ from ssgpa import cli
 from .tiny_systems import TINY_SYSTEMS
 
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
 FAST = ["--num-beams", "2", "--max-new-tokens", "5"]
-
-
-@pytest.fixture(autouse=True)
-def restored_logging():
-    """The command silences Transformers for its process; the other tests want to hear it."""
-    verbosity = logging.get_verbosity()
-    yield
-    logging.set_verbosity(verbosity)
-    logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="module", params=list(TINY_SYSTEMS))

@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """The tutorial does what it says: its blocks are taken from the page and run in their order on a small folder."""
 
-import importlib.util
 import json
 import re
 import runpy
@@ -16,6 +15,8 @@ from PIL import Image
 
 from ssgpa import cli
 from ssgpa.data.clevr_change import load_clevr_change
+
+from .scripts import load_script
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,13 +44,6 @@ def own_folder(rendered, target):
             record = {"pair_id": name, "captions": row["captions"], "split": split, "change_type": row["change_type"]}
             assert record.keys() == ROWS[0].keys()
             table.write(json.dumps(record) + "\n")
-
-
-def load_script(path):
-    spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_of_the_tutorial", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def start(words):

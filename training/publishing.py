@@ -76,19 +76,21 @@ def facts_of_run(
     return facts
 
 
-def results_of_run(output_dir: Path, repo_id: str, data: DataArguments, run: ChangeCaptioningArguments) -> Path | None:
+def results_of_run(
+    state: Mapping[str, Any], repo_id: str, data: DataArguments, run: ChangeCaptioningArguments
+) -> Path | None:
     """Write the scores of the checkpoint that was saved as the best, in the form of `examples/evaluate.py`.
 
     Args:
-        output_dir: The run's folder.
+        state: The trainer's state at the end.
         repo_id: What the scores' row is called.
         data: What it was scored on.
-        run: How captions were made.
+        run: How captions were made, and where the run's files are.
 
     Returns:
         The file; None where the run was not evaluated.
     """
-    state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
+    output_dir = Path(run.output_dir)
     step = state.get("best_global_step") or state["global_step"]
     evaluation = output_dir / "evaluations" / f"eval-{step:06d}.json"
     if not evaluation.is_file():
@@ -120,8 +122,8 @@ def publish_run(
         ValueError: The file of facts is wrong; the error names it.
     """
     output_dir = Path(run.output_dir)
-    results = results_of_run(output_dir, repo_id, data, run)
     state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
+    results = results_of_run(state, repo_id, data, run)
     return publish_folder(
         output_dir / "best",
         repo_id,

@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """docs/data.md tells the truth: its counts are the readers', its commands parse, its own pairs can be read."""
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +12,8 @@ from PIL import Image
 from ssgpa.data.findings import Findings, count_table
 from ssgpa.data.readers.own_pairs import FIELDS, load_own_pairs
 
+from ..scripts import load_script
+
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
@@ -21,10 +22,7 @@ COMMANDS = re.findall(r"^python examples/prepare_data\.py (.+)$", PAGE, re.MULTI
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("prepare_data", ROOT / "examples" / "prepare_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("prepare_data")
 
 
 def cells(first):

@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """Prepared folders: the way of a set through `examples/prepare_data.py` and back."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -18,16 +17,15 @@ from ssgpa.data.clevr_change.hints import add_cell_hints
 from ssgpa.data.prepared import render_settings, write_prepared
 from ssgpa.data.schema import check_pairs, pair_features
 
+from ..scripts import load_script
+
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def main():
-    spec = importlib.util.spec_from_file_location("prepare_data", ROOT / "examples" / "prepare_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_script("prepare_data").main
 
 
 def run(main, source, output, *more):

@@ -1,6 +1,5 @@
 """Runs of `examples/train.py` by its own command line, in this process or under a launcher."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -74,13 +73,6 @@ def write_run(path, **changes):
 def options_of(changes):
     """Keyword arguments as words of a command line."""
     return [f"--{name}={value}" for name, value in changes.items()]
-
-
-def load_script(name="train"):
-    spec = importlib.util.spec_from_file_location(f"{name}_script", SCRIPT.with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def launch(launcher, path, home, **changes):

@@ -5,10 +5,8 @@
 `SSGPA_SCREENSHOT=docs/space.png pytest tests/examples/test_app.py -k browser` writes the picture of the README.
 """
 
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from ssgpa.cli import EMBEDDED
 from ssgpa.data.clevr_change import RenderSettings, render_dataset
 
 from ..metrics.browser import CHROMIUM, Browser
+from ..scripts import load_script
 
 
 gradio = pytest.importorskip("gradio", reason="the extra `demo` is not installed")
@@ -37,12 +36,7 @@ MINUTES = 3
 
 @pytest.fixture(scope="module")
 def app():
-    spec = importlib.util.spec_from_file_location("app_script", ROOT / "examples" / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return load_script("app")
 
 
 @pytest.fixture(scope="module")

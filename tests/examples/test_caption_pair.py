@@ -1,6 +1,5 @@
 """The example says what the pipeline says, draws what the pipeline draws, and refuses what the command refuses."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -8,29 +7,18 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
-from transformers.utils import logging
 
+from ..scripts import load_script
 from ..tiny_systems import TINY_SYSTEMS
 
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "caption_pair.py"
-
-
-@pytest.fixture(autouse=True)
-def restored_logging():
-    """The example silences Transformers for its process; the other tests want to hear it."""
-    verbosity = logging.get_verbosity()
-    yield
-    logging.set_verbosity(verbosity)
-    logging.enable_progress_bar()
 
 
 @pytest.fixture
 def main():
-    spec = importlib.util.spec_from_file_location("caption_pair", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_script(EXAMPLE).main
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-from .runs import ROOT, launch, load_script, logged, render_pairs, save_base, write_data, write_run
+from ..scripts import load_script
+from .runs import ROOT, launch, logged, render_pairs, save_base, write_data, write_run
 
 
 pytest.importorskip("deepspeed")
@@ -39,7 +40,7 @@ def workshop(tmp_path_factory):
 def plain(workshop):
     """The run without DeepSpeed."""
     folder = workshop / "plain"
-    assert load_script().main([str(workshop / "run.yaml"), "--output_dir", str(folder)]) == 0
+    assert load_script("train").main([str(workshop / "run.yaml"), "--output_dir", str(folder)]) == 0
     return folder
 
 

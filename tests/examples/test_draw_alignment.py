@@ -1,6 +1,5 @@
 """The figure holds what the evidence says, is a picture, and errors take one line."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -9,32 +8,21 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils import logging
 
+from ..scripts import load_script
 from ..ssgpa_cases import wake
 from ..tiny_systems import tiny_ssgpa
 
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.usefixtures("restored_logging")
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "draw_alignment.py"
 GRID = (4, 4)
 
 
-@pytest.fixture(autouse=True)
-def restored_logging():
-    """The example silences Transformers for its process; the other tests want to hear it."""
-    verbosity = logging.get_verbosity()
-    yield
-    logging.set_verbosity(verbosity)
-    logging.enable_progress_bar()
-
-
 @pytest.fixture
 def example():
-    spec = importlib.util.spec_from_file_location("draw_alignment", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(EXAMPLE)
 
 
 @pytest.fixture

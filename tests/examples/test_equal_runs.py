@@ -11,7 +11,8 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from .runs import SCRIPT, launch, load_script, logged, options_of, render_pairs, save_base, write_data, write_run
+from ..scripts import load_script
+from .runs import SCRIPT, launch, logged, options_of, render_pairs, save_base, write_data, write_run
 
 
 STEPS = [1, 2, 3, 4, 5, 6]
@@ -41,7 +42,7 @@ def config(workshop):
 @pytest.fixture(scope="module")
 def run(workshop, config):
     """The folder of a run with other values on the command line; a run is made once."""
-    script = load_script()
+    script = load_script("train")
 
     def call(name, **changes):
         folder = workshop / name
@@ -120,7 +121,7 @@ def test_resumed_run_equals_the_uninterrupted_one(run, workshop, step):
     resumed.mkdir()
     shutil.copytree(whole / f"checkpoint-{step}", resumed / f"checkpoint-{step}")
     words = ["--output_dir", str(resumed), *options_of({**SAVING, "resume_from_checkpoint": "true"})]
-    assert load_script().main([str(workshop / "run.yaml"), *words]) == 0
+    assert load_script("train").main([str(workshop / "run.yaml"), *words]) == 0
     check_continued(whole, resumed, list(range(1, 13)))
 
 
@@ -147,5 +148,5 @@ def test_run_killed_in_a_save_goes_on_from_the_save_before(run, config, workshop
     assert result.returncode == -signal.SIGKILL
     assert (killed / "checkpoint-4" / "optimizer.pt").is_file()
     assert not (killed / "checkpoint-4" / "trainer_state.json").exists()
-    assert load_script().main([*words, "--resume_from_checkpoint", "true"]) == 0
+    assert load_script("train").main([*words, "--resume_from_checkpoint", "true"]) == 0
     check_continued(whole, killed, list(range(1, 13)))

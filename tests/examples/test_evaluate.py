@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from ssgpa.data.prepared import write_prepared
 from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
 
+from ..scripts import load_script
 from ..tiny_systems import TINY_SYSTEMS
 
 
@@ -58,10 +58,7 @@ def model(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

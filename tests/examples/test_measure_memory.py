@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """Counting a run's memory from its YAML, by the example's own command line."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ssgpa.training.collator import PairCollator
 from ssgpa.training.memory_inputs import TextSizes, example_batch
 from ssgpa.training.pairs import PairDataset
 
+from ..scripts import load_script
 from ..tiny_systems import tiny_config
 
 
@@ -22,10 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def load_program():
-    spec = importlib.util.spec_from_file_location("measure_memory_program", ROOT / "examples/measure_memory.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("measure_memory")
 
 
 @pytest.fixture
@@ -140,9 +137,7 @@ def splits_and_system(prepared_dir, model_config, own_cache):
 
 def test_training_a_preset_without_its_weights_is_refused_at_once(monkeypatch):
     """Nobody waits for billions of random numbers to be told so."""
-    spec = importlib.util.spec_from_file_location("train_program", ROOT / "examples/train.py")
-    train = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train)
+    train = load_script("train")
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(train, "create_system", lambda *_: pytest.fail("weights were drawn"))
     arguments = parse_arguments(["examples/configs/24gb.yaml", "--use_cpu=true"])[0]

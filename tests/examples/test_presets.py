@@ -10,8 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, ResNetConfig, ResNetMode
 
 from ssgpa.loading import load_system
 
+from ..scripts import load_script
 from ..tiny_systems import VISION, tiny_config, tiny_tokenizer
-from .runs import ROOT, launch, load_script, logged, options_of, render_pairs, save_base, write_data
+from .runs import ROOT, launch, logged, options_of, render_pairs, save_base, write_data
 
 
 CONFIGS = ROOT / "examples" / "configs"
@@ -67,10 +68,10 @@ def check_run(folder, base):
 @pytest.mark.parametrize("name", [RUNS[0], RESNET])
 def test_run_with_tiny_backbones(workshop, name):
     changes = changes_for(workshop, name, workshop / f"{name}-plain")
-    assert load_script().main([str(CONFIGS / f"{name}.yaml"), *options_of(changes)]) == 0
+    assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *options_of(changes)]) == 0
     check_run(changes["output_dir"], changes["model_name_or_path"])
     more = options_of(changes | {"resume_from_checkpoint": "true", "max_steps": 2})
-    assert load_script().main([str(CONFIGS / f"{name}.yaml"), *more]) == 0
+    assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *more]) == 0
 
 
 @pytest.mark.slow

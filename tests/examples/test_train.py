@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """From prepared scenes to a saved model by the example's own command line."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from ssgpa.data.prepared import load_prepared
 from ssgpa.training.arguments import DataArguments
 
+from ..scripts import load_script
 from ..ssgpa_cases import NO_LOSSES
 from ..tiny_systems import tiny_config, tiny_ssgpa
 
@@ -48,13 +48,6 @@ SETTINGS = {
     "disable_tqdm": True,
     "report_to": "none",
 }
-
-
-def load_script(name):
-    spec = importlib.util.spec_from_file_location(f"{name}_script", EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

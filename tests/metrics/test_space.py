@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """The metric's folder as a Space: its card, what it asks for, and its page."""
 
-import importlib.util
 import json
 import re
 import sys
@@ -17,6 +16,8 @@ from packaging.requirements import Requirement
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.change_captioning.scorer import score_lists
 from ssgpa.metrics.protocols import PROTOCOLS
+
+from ..scripts import load_script
 
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +35,7 @@ def app(monkeypatch):
 
 
 def load_app():
-    spec = importlib.util.spec_from_file_location("change_captioning_app", FOLDER / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FOLDER / "app.py")
 
 
 def test_the_card_says_what_a_space_needs():

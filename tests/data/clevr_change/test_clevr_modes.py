@@ -16,8 +16,9 @@ from ssgpa.data.clevr_change.hints import add_cell_hints
 from ssgpa.data.clevr_change.pair_set import block_splits
 from ssgpa.data.clevr_change.triples import draw_triple, triple_record
 
+from ...scripts import load_script
 from .test_clevr_captions import MEANING, VOCABULARY, denoted, ground_direction, read_phrase, resolve
-from .test_clevr_writer import contents, load_example
+from .test_clevr_writer import contents
 
 
 SIZE = (96, 64)
@@ -230,7 +231,7 @@ def test_objects_of_pairs_show_from_both_sides(pair_records):
 
 
 def test_command_line_presets(tmp_path, monkeypatch):
-    example = load_example("render_clevr_change")
+    example = load_script("render_clevr_change")
     asked = []
     monkeypatch.setattr(example, "render_dataset", lambda folder, settings, workers: asked.append(settings) or folder)
     start = ["--output_dir", str(tmp_path), "--scenes", "12", "--seed", "0"]

@@ -11,8 +11,8 @@ import pytest
 from ssgpa.data.clevr_change.released import FIGURES, WORDS
 from ssgpa.data.clevr_change.summary import describe_clevr_change
 
+from ...scripts import load_script
 from .test_clevr_captions import VOCABULARY
-from .test_clevr_writer import load_example
 
 
 def read(path):
@@ -58,7 +58,7 @@ def test_unknown_words_and_missing_files(copied, tmp_path, capsys):
     (copied / "change_captions.json").write_text(json.dumps(captions), encoding="utf-8")
     (copied / "change_captions_by_IOU.json").unlink()
     (copied / "type_mapping.json").unlink()
-    example = load_example("describe_clevr_change")
+    example = load_script("describe_clevr_change")
     output = tmp_path / "out" / "figures.json"
     arguments = ["--source", str(copied), "--output", str(output)]
     assert example.main(arguments) == 0

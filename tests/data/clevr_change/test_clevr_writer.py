@@ -3,7 +3,6 @@
 """The rendered folder: its layout, its bytes whatever the workers and interruptions, and its errors."""
 
 import hashlib
-import importlib.util
 import json
 import math
 from collections import Counter
@@ -18,6 +17,8 @@ from PIL import Image
 from ssgpa.data.clevr_change import render_dataset, rendering, triple_set
 from ssgpa.data.clevr_change.splits import balanced_splits
 
+from ...scripts import load_script
+
 
 ROOT = Path(__file__).parents[3]
 TYPES = ("color", "material", "add", "drop", "move")
@@ -25,13 +26,6 @@ TYPES = ("color", "material", "add", "drop", "move")
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def load_example(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_layout(rendered):
@@ -252,7 +246,7 @@ def test_splits_are_balanced(scenes):
 
 
 def test_command_line(rendered, tmp_path, capsys):
-    example = load_example("render_clevr_change")
+    example = load_script("render_clevr_change")
     options = "--scenes 8 --seed 7 --size 96 64 --splits 0.5 0.25 0.25 --object_masks"
     arguments = options.split()
     assert example.main([*arguments, "--output_dir", str(tmp_path / "set")]) == 0

@@ -5,10 +5,11 @@
 import shutil
 
 import pytest
-from reader_cases import Pictures, dump, edit, make_own, png
 
 from ssgpa.data.findings import Findings
 from ssgpa.data.readers.own_pairs import load_own_pairs
+
+from .reader_cases import Pictures, dump, edit, make_own, png
 
 
 def test_own_pairs_fields(tmp_path):

@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """The way of every set through `examples/prepare_data.py`: parquet, card, summary."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,12 +9,14 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard
 from huggingface_hub.utils import httpx
-from reader_cases import CASES
 
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.layout import SETTINGS
 from ssgpa.data.hub import push_prepared
 from ssgpa.data.schema import pair_features
+
+from ...scripts import load_script
+from .reader_cases import CASES
 
 
 SCRIPT = Path(__file__).parents[3] / "examples" / "prepare_data.py"
@@ -23,10 +24,7 @@ SCRIPT = Path(__file__).parents[3] / "examples" / "prepare_data.py"
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def words(name, folder, *more):

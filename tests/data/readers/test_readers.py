@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from reader_cases import CASES, png
 
 from ssgpa.data.findings import Findings
 from ssgpa.data.schema import check_pairs, pair_features
+
+from .reader_cases import CASES, png
 
 
 @pytest.fixture(params=CASES)

@@ -5,11 +5,12 @@
 import json
 
 import pytest
-from reader_cases import CASES, EMU, dump, edit, edit_rows, make_own, png
 
 from ssgpa.data.findings import Findings, count_table
 from ssgpa.data.readers.own_pairs import load_own_pairs
 from ssgpa.data.readers.syned_files import read_instructions, read_split_numbers, read_variations
+
+from .reader_cases import CASES, EMU, dump, edit, edit_rows, make_own, png
 
 
 def load(name, folder, findings=None):

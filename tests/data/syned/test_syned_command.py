@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """The command: its settings are the options', its errors take one line."""
 
-import importlib.util
 import json
 import shlex
 import sys
@@ -13,16 +12,15 @@ import pytest
 from ssgpa.data.prepared import load_prepared
 from ssgpa.data.syned import SynedSettings
 
+from ...scripts import load_script
+
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "make_syned.py"
 
 
 @pytest.fixture(scope="module")
 def command():
-    spec = importlib.util.spec_from_file_location("make_syned", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(EXAMPLE)
 
 
 def test_defaults_are_those_of_the_library(command):
