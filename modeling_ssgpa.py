@@ -29,7 +29,6 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast, BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.models.blip_2.modeling_blip_2 import Blip2VisionConfig, Blip2VisionModel
@@ -53,6 +52,7 @@ from .alignment_ssgpa import (
 )
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
+from .generation_ssgpa import SharedPromptGenerationMixin
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .publishing_ssgpa import publish
 from .transport_ssgpa import log_sinkhorn
@@ -506,7 +506,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
 
 
 @auto_docstring(custom_intro="SSGPA with a language modelling head: two pictures in, a sentence about the change out.")
-class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
+class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGenerationMixin):
     """SSGPA with a language modelling head and its losses."""
 
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.language_model.embed_tokens.weight"}

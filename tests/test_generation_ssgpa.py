@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import GenerationMixin
 
 from ssgpa import SSGPAForConditionalGeneration
 
@@ -93,6 +94,41 @@ def test_beams_do_not_depend_on_the_cache(variant, other):
     inputs = inputs_for(processor)
     options = GREEDY | {"num_beams": 3}
     assert torch.equal(model.generate(**inputs, **options, **other), model.generate(**inputs, **options))
+
+
+def count_rows_read(model):
+    rows = []
+    layer = model.model.language_model.layers[0]
+    layer.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:2]))
+    return rows
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("options", [{"num_beams": 3}, {"do_sample": True, "num_return_sequences": 4}])
+def test_copies_of_a_prompt_are_read_once_and_change_nothing(variant, options, monkeypatch):
+    model, processor = sharp_model(variant)
+    inputs = inputs_for(processor)
+    length = inputs["input_ids"].shape[1]
+    copies = options.get("num_beams") or options["num_return_sequences"]
+    rows = count_rows_read(model)
+    found = []
+    for read in (3, 3 * copies):
+        torch.manual_seed(0)
+        found.append(model.generate(**inputs, **GREEDY | options, return_dict_in_generate=True, output_scores=True))
+        assert rows == [(read, length), *[(3 * copies, 1)] * 5]
+        rows.clear()
+        # The second time as the library does it.
+        monkeypatch.setattr(SSGPAForConditionalGeneration, "_prefill", GenerationMixin._prefill)
+    assert torch.equal(found[0].sequences, found[1].sequences)
+    for own, stock in zip(found[0].scores, found[1].scores, strict=True):
+        torch.testing.assert_close(own, stock, atol=1e-4, rtol=1e-4)
+
+
+def test_copies_of_a_prompt_are_read_where_their_states_are_wanted():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    output = model.generate(**inputs, **GREEDY, num_beams=3, return_dict_in_generate=True, output_hidden_states=True)
+    assert len(output.hidden_states[0][0]) == 9
 
 
 def test_several_sequences_of_one_pair():

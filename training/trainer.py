@@ -5,6 +5,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,16 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, speed_metrics
-from transformers.utils import logging
 
-from ..metrics.files import write_results
-from ..metrics.report import build_report, collapse_alarm, format_table, light_rows
+from ..metrics.report import build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
+from .evaluation import rows_of_process, write_evaluation
 from .generation import caption_rows
 from .hints import LOSS_PREFIX, CellHints
 from .lora import complete_checkpoint
 from .pairs import EpochCallback
+from .pixels import PixelNormalizer
 from .samples import SampleCallback
-
-
-logger = logging.get_logger(__name__)
 
 
 class ChangeCaptioningTrainer(Trainer):
@@ -68,6 +66,26 @@ class ChangeCaptioningTrainer(Trainer):
         self._sums: dict[str, float] = {}
         self._steps = 0.0
         self._step_pairs: list[str] = []
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """As `Trainer`'s, without vectors and scalars (ours).
+
+        It knows norms by their names, which not all towers follow, and would pull temperatures and thresholds to zero.
+        """
+        # DeepSpeed leaves an empty parameter behind where it shards.
+        shapes = {name: getattr(value, "ds_shape", value.shape) for name, value in model.named_parameters()}
+        return [name for name in super().get_decay_parameter_names(model) if len(shapes[name]) > 1]
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._prepare_inputs(inputs)
+        pixels = inputs.get("pixel_values")
+        if pixels is not None and not pixels.is_floating_point():
+            inputs["pixel_values"] = self._normalize(pixels)
+        return inputs
+
+    @cached_property
+    def _normalize(self) -> PixelNormalizer:
+        return PixelNormalizer(self.processing_class.image_processor)
 
     def compute_loss(
         self,
@@ -150,13 +168,13 @@ class ChangeCaptioningTrainer(Trainer):
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in report_metrics(report).items()}
         metrics |= speed_metrics(metric_key_prefix, start, num_samples=len(rows))
         if self.is_world_process_zero():
-            self._write_evaluation(report, captions, metric_key_prefix)
+            write_evaluation(report, captions, Path(self.args.output_dir), metric_key_prefix, self.state.global_step)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _captions(self, rows: Any) -> dict[str, str]:
-        share = self._share(rows)
+        share = rows_of_process(rows, self.args.process_index, self.args.world_size)
         captions = caption_rows(
             self.accelerator.unwrap_model(self.model),
             self.processing_class,
@@ -166,23 +184,6 @@ class ChangeCaptioningTrainer(Trainer):
             max_new_tokens=self.args.generation_max_new_tokens,
         )
         return dict(gather_object(list(captions.items()))) if self.args.world_size > 1 else captions
-
-    def _share(self, rows: Any) -> Any:
-        """This process's rows, as many as every other's: where parameters are shared out, all must call as often."""
-        processes, count = self.args.world_size, len(rows)
-        if processes == 1:
-            return rows
-        places = range(self.args.process_index, math.ceil(count / processes) * processes, processes)
-        return rows.select([place % count for place in places])
-
-    def _write_evaluation(self, report: dict[str, Any], captions: dict[str, str], prefix: str) -> None:
-        logger.warning(f"Evaluation at step {self.state.global_step}\n{format_table(report)}")
-        alarm = collapse_alarm(report)
-        if alarm:
-            logger.warning(alarm)
-        record = {"step": self.state.global_step, **report, "collapse_alarm": alarm, "captions": captions}
-        folder = Path(self.args.output_dir) / "evaluations"
-        write_results(folder / f"{prefix}-{self.state.global_step:06d}.json", record)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         super()._save(output_dir, state_dict)

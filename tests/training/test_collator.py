@@ -9,6 +9,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 
 from ssgpa.training.collator import IGNORED, PairCollator
 from ssgpa.training.pairs import PairDataset
+from ssgpa.training.pixels import PixelNormalizer
 
 from ..ssgpa_cases import wake
 
@@ -149,6 +150,9 @@ def test_pictures_of_any_size_give_the_processors_pixels(make_system, splits):
     assert isinstance(row["before"], Image.Image)
     assert row["before"].size != (48, 32)
     assert torch.equal(PairCollator(processor)([dataset[3]])["pixel_values"], wanted)
+    levels = PairCollator(processor, normalize=False)([dataset[3]])["pixel_values"]
+    assert levels.dtype == torch.uint8
+    assert torch.equal(PixelNormalizer(processor.image_processor)(levels), wanted)
 
 
 def test_pictures_that_are_cropped_are_the_processors_too(make_system, splits):

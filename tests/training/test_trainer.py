@@ -93,6 +93,31 @@ def test_resumed_run_equals_the_uninterrupted_one(make_trainer, options, step):
         assert torch.allclose(value, resumed.model.state_dict()[name], atol=1e-6), name
 
 
+def test_pictures_handed_over_as_bytes_train_the_same(make_trainer):
+    floats = make_trainer("floats")
+    floats.train()
+    handed = make_trainer("bytes")
+    handed.data_collator = PairCollator(handed.processing_class, normalize=False)
+    assert next(iter(handed.get_train_dataloader()))["pixel_values"].dtype == torch.uint8
+    set_seed(handed.args.seed)
+    handed.train()
+    assert logged(handed) == logged(floats)
+
+
+def test_weights_decay_and_scalars_norms_and_biases_do_not(make_trainer):
+    trainer = make_trainer(weight_decay=0.1)
+    decayed, others = trainer.create_optimizer().param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0)
+    names = {id(value): name for name, value in trainer.model.named_parameters()}
+    found = {names[id(value)] for value in decayed["params"]}
+    assert not [name for name in found if "norm" in name or "bias" in name]
+    vectors = {name for name, value in trainer.model.named_parameters() if value.ndim < 2}
+    assert any(value.numel() == 1 for value in others["params"])
+    assert not vectors & found
+    assert "lm_head.weight" in found
+    assert len(found) + len(others["params"]) == len(names)
+
+
 def test_every_epoch_draws_anew(make_trainer):
     trainer = make_trainer()
     trainer.train()

@@ -1,0 +1,47 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Pictures as bytes until the model needs them: a quarter of what workers hand over and of what goes to the device."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class PixelNormalizer:
+    """What a processor makes of 8-bit pictures of the model's size, bit for bit, on whatever device they are.
+
+    Args:
+        image_processor: The processor's part for images; it rescales and normalises.
+    """
+
+    def __init__(self, image_processor: Any) -> None:
+        self.levels = torch.from_numpy(_normalized_levels(image_processor))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalise.
+
+        Args:
+            pixels (`torch.Tensor` of shape `(..., 3, height, width)`): 8-bit levels.
+
+        Returns:
+            `torch.Tensor`: The same shape, float32.
+        """
+        self.levels = self.levels.to(pixels.device)
+        made = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
+        # Looked up, it rounds as the processor does.
+        for channel, levels in enumerate(self.levels):
+            index = pixels[..., channel, :, :].int()
+            made[..., channel, :, :] = levels.index_select(0, index.flatten()).view(index.shape)
+        return made
+
+
+def _normalized_levels(image_processor: Any) -> np.ndarray:
+    """What the processor makes of each 8-bit level, (channels, 256)."""
+    levels = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (3, 16, 16))
+    made = image_processor(levels, do_resize=False, do_center_crop=False, return_tensors="np")["pixel_values"][0]
+    return made.reshape(3, 256).astype(np.float32)
+
+
+__all__ = ["PixelNormalizer"]
