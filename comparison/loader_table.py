@@ -9,7 +9,7 @@ from typing import Any
 
 
 EMPTY = "No figures are stored yet."
-NAMES = {"any_row": "any row at hand", "streamed": "streamed"}
+NAMES = {"any_row": "any row at hand", "streamed": "streamed", "normalised": "any row, normalised on this CPU"}
 
 
 def format_loader(report: Mapping[str, Any], source: str) -> str:

@@ -6,9 +6,10 @@ python comparison/measure_loader.py --model checkpoints/ssgpa-clevr-tiny --outpu
 python comparison/measure_loader.py --model checkpoints/ssgpa-clevr-tiny --data prepared --workers 1 2 --output it.json
 
 Without --data, pairs of random shades at CLEVR-Change's size are written first, in two files. The loader gives whole
-training batches: decoded, resized and normalised pictures, drawn captions, tokens; once with any row at hand, once
-streamed. Bare PIL only decodes to RGB and resizes, with as many processes. All take their turns, so that a busy
-machine slows all of them; a ratio is the median over paired turns.
+training batches as examples/train.py takes them: decoded and resized pictures, drawn captions, tokens; once with any
+row at hand, once streamed, and once with any row and normalised behind the workers, as the trainer does on the model's
+device. Bare PIL only decodes to RGB and resizes, with as many processes. All take their turns, so that a busy machine
+slows all of them; a ratio is the median over paired turns.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from ssgpa.loading import load_system
 from ssgpa.metrics.files import library_versions, write_results
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.pairs import PairDataset
+from ssgpa.training.pixels import PixelNormalizer
 from ssgpa.training.streams import PairStream
 
 
@@ -70,6 +72,21 @@ class BarePictures(TorchDataset):
         return np.stack(pair)
 
 
+class NormalizedBatches:
+    """A loader's batches, normalised in this process.
+
+    Args:
+        loader: Gives pictures as bytes.
+        normalize: As the trainer's.
+    """
+
+    def __init__(self, loader: DataLoader, normalize: PixelNormalizer) -> None:
+        self.loader, self.normalize = loader, normalize
+
+    def __iter__(self) -> Iterator[Any]:
+        return (batch | {"pixel_values": self.normalize(batch["pixel_values"])} for batch in self.loader)
+
+
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = OneLineParser(
@@ -78,11 +95,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="folder of a saved system, for its processor")
     parser.add_argument("--data", type=Path, help="prepared folder; by default pictures are made")
     parser.add_argument("--output", required=True, type=Path, help="JSON file for the figures")
-    parser.add_argument("--pairs", type=positive, default=512, help="training pairs used")
+    parser.add_argument("--pairs", type=positive, default=256, help="training pairs used")
     parser.add_argument("--side", type=positive, default=224)
     parser.add_argument("--batch_size", type=positive, default=32)
     parser.add_argument("--workers", type=positive, nargs="+", default=[1, 2], help="processes, one figure each")
-    parser.add_argument("--turns", type=positive, default=5)
+    parser.add_argument("--turns", type=positive, default=15)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
@@ -107,7 +124,7 @@ def make_pairs(folder: Path, count: int, seed: int) -> Path:
     return write_prepared(dataset, folder / "prepared", rows_per_shard=-(-count // 2))
 
 
-def pairs_a_second(loader: DataLoader, pairs: int, size: Callable[[Any], int]) -> float:
+def pairs_a_second(loader: Iterable[Any], pairs: int, size: Callable[[Any], int]) -> float:
     """Time from the first batch on, so that the start of the workers does not count."""
     batches: Iterator[Any] = iter(loader)
     left = pairs - size(next(batches))
@@ -117,7 +134,7 @@ def pairs_a_second(loader: DataLoader, pairs: int, size: Callable[[Any], int]) -
     return seen / (time.perf_counter() - start)
 
 
-def measure_workers(loaders: dict[str, DataLoader], pairs: int, turns: int) -> dict[str, Any]:
+def measure_workers(loaders: dict[str, Iterable[Any]], pairs: int, turns: int) -> dict[str, Any]:
     """Pairs a second of each loader, turns taken one after the other, and ratios to bare PIL."""
     rates: dict[str, list[float]] = {name: [] for name in loaders}
     for turn in range(turns + 1):
@@ -138,17 +155,23 @@ def measure_workers(loaders: dict[str, DataLoader], pairs: int, turns: int) -> d
 def make_loaders(options: argparse.Namespace, data: Path, processor: Any, rows: Dataset) -> Callable[[int], Any]:
     """What is compared, by the number of workers."""
     stream = load_prepared(data, streaming=True, splits=["train"])["train"]
-    collate = PairCollator(processor)
+    collate = PairCollator(processor, normalize=False)
     sets: dict[str, Any] = {
         "any_row": (PairDataset(rows, processor, seed=options.seed), collate),
         # In the order of the files: mixing several ends every pass with five seconds of sleep in `datasets`.
         "streamed": (PairStream(stream, processor, shuffle_buffer=0, seed=options.seed), collate),
         BARE: (BarePictures(rows, options.side), None),
     }
-    return lambda workers: {
-        name: DataLoader(dataset, options.batch_size, num_workers=workers, collate_fn=function)
-        for name, (dataset, function) in sets.items()
-    }
+
+    def make(workers: int) -> dict[str, Iterable[Any]]:
+        loaders: dict[str, Iterable[Any]] = {
+            name: DataLoader(dataset, options.batch_size, num_workers=workers, collate_fn=function)
+            for name, (dataset, function) in sets.items()
+        }
+        normalize = PixelNormalizer(processor.image_processor)
+        return {"normalised": NormalizedBatches(loaders["any_row"], normalize), **loaders}
+
+    return make
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -105,24 +105,26 @@ def build_systems(
     return full, plain.to(full.dtype), processor
 
 
-def random_batches(
+def random_pairs(
     processor: SSGPAProcessor, captions: list[list[str]], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """One training batch a step from random 8-bit pictures; also checks the collator's real path."""
+    """Training pairs, a batch for every step, of random 8-bit pictures and the scenes' captions."""
     rng = np.random.default_rng(options.seed)
     size = processor.image_processor.size
     shape = (2, 3, size["height"], size["width"])
-    collate = PairCollator(processor)
-    batches = []
-    for _ in range(options.steps):
-        items = []
-        for number in range(options.batch_size):
-            texts = captions[rng.integers(len(captions))]
-            drawn = [texts[index % len(texts)] for index in range(options.captions_per_pair)]
-            pictures = tuple(rng.integers(0, 256, shape, dtype=np.uint8))
-            items.append({"pair_id": str(number), "scene_id": number, "pictures": pictures, "captions": drawn})
-        batches.append({name: value for name, value in collate(items).items() if name != "pair_ids"})
-    return batches
+    pairs = []
+    for number in range(options.steps * options.batch_size):
+        texts = captions[rng.integers(len(captions))]
+        drawn = [texts[index % len(texts)] for index in range(options.captions_per_pair)]
+        pictures = tuple(rng.integers(0, 256, shape, dtype=np.uint8))
+        pairs.append({"pair_id": str(number), "scene_id": number, "pictures": pictures, "captions": drawn})
+    return pairs
+
+
+def collated(pairs: list[dict[str, Any]], size: int, collate: PairCollator) -> list[dict[str, Any]]:
+    """Batches of so many pairs by the collator's real path, as arguments of a model."""
+    batches = (collate(pairs[start : start + size]) for start in range(0, len(pairs), size))
+    return [{name: value for name, value in batch.items() if name != "pair_ids"} for batch in batches]
 
 
 def measure_training(models: dict[str, nn.Module], batches: list[dict[str, Any]], bf16: bool) -> dict[str, Any]:
@@ -179,7 +181,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     set_seed(options.seed)
     captions = scene_captions(options.seed)
     full, plain, processor = build_systems(options, captions)
-    batches = random_batches(processor, captions, options)
+    batches = collated(random_pairs(processor, captions, options), options.batch_size, PairCollator(processor))
     # Before training, which would change what a saved model says.
     generation = measure_generation(full, processor, batches[0]["pixel_values"], options.max_new_tokens)
     models = {"ssgpa": full, "without_alignment": plain}

@@ -17,11 +17,12 @@ from ssgpa.comparison.evidence_tables import read_evidence
 from ssgpa.comparison.loader_table import read_loader
 from ssgpa.comparison.memory_table import read_memory
 from ssgpa.comparison.parameter_table import format_parameters
+from ssgpa.comparison.speed_table import read_speed
 from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / name for name in ("README.md", "docs/evidence.md", "docs/data.md", "docs/memory.md")]
+DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("evidence", "data", "memory", "speed"))]
 RESULTS, PARAMETERS = "results", "parameters"
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."
@@ -194,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
         block += f"\n\n{format_throughput(figures, f'comparison/results/{speeds.name}')}"
     blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
     blocks |= read_evidence(options.results.parent) | read_loader(options.results.parent)
-    blocks |= read_memory(options.results.parent)
+    blocks |= read_memory(options.results.parent) | read_speed(options.results.parent)
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run comparison/readme_table.py.")

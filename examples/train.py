@@ -236,7 +236,12 @@ def run(
         args=arguments,
         train_dataset=dataset,
         eval_dataset=first_rows(splits, "validation", data_arguments.max_eval_pairs),
-        data_collator=PairCollator(processor, visual_hints=hints is not None, normalize=False),
+        data_collator=PairCollator(
+            processor,
+            visual_hints=hints is not None,
+            normalize=False,
+            pad_to_multiple_of=data_arguments.pad_to_multiple_of,
+        ),
         processing_class=processor,
         train_rows=train_rows,
         change_type_of=change_type_of,

@@ -78,6 +78,7 @@ class DataArguments:
         shuffle_buffer (`int`): Rows among which a streamed run draws the next one.
         feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every picture; computed once,
             read in every run with the same tower and pictures.
+        pad_to_multiple_of (`int`, *optional*): Pad training rows to such lengths, so that fewer shapes occur.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
@@ -90,6 +91,7 @@ class DataArguments:
     streaming: bool = False
     shuffle_buffer: int = 256
     feature_cache: str | None = None
+    pad_to_multiple_of: int | None = None
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 

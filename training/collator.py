@@ -28,15 +28,25 @@ class PairCollator:
         visual_hints (`bool`): Keep the hints' columns.
         normalize (`bool`): Give pictures as the model reads them; otherwise as the bytes they are, a quarter of the
             size, which `ChangeCaptioningTrainer` normalises on the model's device.
+        pad_to_multiple_of (`int`, *optional*): Pad packed rows to such lengths, so that fewer shapes occur.
 
     Raises:
-        ValueError: The processor concatenates the pictures of a pair.
+        ValueError: The processor concatenates the pictures of a pair, or `pad_to_multiple_of` is below 1.
     """
 
-    def __init__(self, processor: SSGPAProcessor, visual_hints: bool = False, normalize: bool = True) -> None:
+    def __init__(
+        self,
+        processor: SSGPAProcessor,
+        visual_hints: bool = False,
+        normalize: bool = True,
+        pad_to_multiple_of: int | None = None,
+    ) -> None:
         if processor.pair_layout != "pair":
             raise ValueError(f"Packed batches need `pair_layout` 'pair', the processor has {processor.pair_layout!r}.")
+        if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
+            raise ValueError(f"`pad_to_multiple_of` must be at least 1, got {pad_to_multiple_of}.")
         self.processor = processor
+        self.pad_to_multiple_of = pad_to_multiple_of or 1
         self.visual_hints = visual_hints
         self.prompt = processor.prompt_ids()
         self.normalize = PixelNormalizer(processor.image_processor) if normalize else None
@@ -70,6 +80,7 @@ class PairCollator:
             for texts in captions
         ]
         width = len(self.prompt) - 1 + max(sum(len(ids) + 1 for ids in row) for row in targets)
+        width += -width % self.pad_to_multiple_of
         columns = zip(*(self._pack(row, width) for row in targets), strict=True)
         ids, labels, positions, segments = (torch.stack(column) for column in columns)
         mask = packed_mask(segments) if packed else (segments != PADDING).long()

@@ -10,6 +10,7 @@ import torch
 
 from ssgpa.comparison import measure_throughput
 from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.training.collator import PairCollator
 
 from ..tiny_systems import tiny_config
 
@@ -73,7 +74,8 @@ def test_models_take_their_steps_in_turn(config, monkeypatch):
     arguments = measure_throughput.parse_arguments(["--config", config, "--output", "unused", *SMALL])
     captions = measure_throughput.scene_captions(0)
     full, plain, processor = measure_throughput.build_systems(arguments, captions)
-    batches = measure_throughput.random_batches(processor, captions, arguments)
+    pairs = measure_throughput.random_pairs(processor, captions, arguments)
+    batches = measure_throughput.collated(pairs, arguments.batch_size, PairCollator(processor))
     assert batches[0]["pixel_values"].shape == (3, 2, 3, 32, 48)
     assert not torch.equal(batches[0]["pixel_values"], batches[1]["pixel_values"])
     taken = []
@@ -94,7 +96,8 @@ def test_step_trains_with_contrast(config):
     arguments = measure_throughput.parse_arguments(["--config", config, "--output", "unused", *SMALL])
     captions = measure_throughput.scene_captions(0)
     full, _, processor = measure_throughput.build_systems(arguments, captions)
-    batch = measure_throughput.random_batches(processor, captions, arguments)[0]
+    pairs = measure_throughput.random_pairs(processor, captions, arguments)
+    batch = measure_throughput.collated(pairs, arguments.batch_size, PairCollator(processor))[0]
     assert full.train()(**batch).loss_parts["contrast"].item() > 0
     before = full.lm_head.weight.clone()
     trainee = measure_throughput.Trainee(full, torch.optim.AdamW(full.parameters(), lr=1e-3))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -75,14 +76,33 @@ def options_of(changes):
     return [f"--{name}={value}" for name, value in changes.items()]
 
 
-def launch(launcher, path, home, **changes):
-    """Run the script under a launcher, from the repository's root; its output is the error where it fails."""
+def free_port():
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start(launcher, path, home, **changes):
+    """Start the script under a launcher, from the repository's root."""
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", *launcher, str(SCRIPT), path, *options_of(changes)]
-    result = subprocess.run(
-        command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=580
-    )
-    assert result.returncode == 0, result.stderr[-6000:]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, **pipes)
+
+
+def finish(process):
+    """Wait for a started run; its output is the error where it fails."""
+    try:
+        output, _ = process.communicate(timeout=580)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output[-6000:]
+
+
+def launch(launcher, path, home, **changes):
+    """Run the script under a launcher."""
+    finish(start(launcher, path, home, **changes))
 
 
 def logged(folder, name="loss"):

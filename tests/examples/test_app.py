@@ -100,9 +100,6 @@ def drawings(browser, tmp_path):
     return [tmp_path / f"{number}.png" for number in range(len(addresses))]
 
 
-# The two below click and drag on a page that redraws itself. On some machines a click is lost, so they are told apart
-# from the tests that must pass everywhere.
-@pytest.mark.slow
 def test_in_the_browser(visited, page, own_pair, expected, tmp_path):
     for place, path in zip(("before", "after"), own_pair, strict=True):
         visited.upload(f"#{place} input[type=file]", path)
@@ -137,7 +134,6 @@ def test_in_the_browser(visited, page, own_pair, expected, tmp_path):
     assert [name for name in asked if not name.startswith((page.local_url, "data:", "blob:"))] == []
 
 
-@pytest.mark.slow
 def test_sample_pairs_in_the_browser(visited, app):
     visited.wait("!!document.querySelector('.gallery-item, tr.tr-body')")
     visited.click("tr.tr-body")

@@ -4,7 +4,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from ..scripts import load_script
-from .runs import ROOT, launch, logged, render_pairs, save_base, write_data, write_run
+from .runs import ROOT, finish, free_port, launch, logged, render_pairs, save_base, start, write_data, write_run
 
 
 pytest.importorskip("deepspeed")
@@ -51,12 +50,9 @@ def zero(workshop):
     def call(stage, processes, name="", **changes):
         folder = workshop / f"zero{stage}-by-{processes}{name}"
         if not (folder / "trainer_state.json").exists():
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
             configuration = ROOT / "examples" / "accelerate" / f"zero{stage}_offload.yaml"
             launcher = ["accelerate.commands.launch", "--config_file", str(configuration)]
-            launcher += ["--num_processes", str(processes), "--main_process_port", str(port)]
+            launcher += ["--num_processes", str(processes), "--main_process_port", str(free_port())]
             batch = {"per_device_train_batch_size": 8 // processes}
             launch(launcher, str(workshop / "run.yaml"), workshop / "hub", output_dir=folder, **batch, **changes)
         return folder
@@ -114,3 +110,30 @@ def test_evaluation_by_generation_ends_and_is_the_same(plain, zero, stage):
     ]
     assert len(records[0]["captions"]) == 5
     assert records[1]["captions"] == records[0]["captions"]
+
+
+def test_two_machines_take_the_steps_of_one_process(plain, workshop):
+    """Each is started by itself, as on two hosts; here both are this one."""
+    configuration = ROOT / "examples" / "accelerate" / "multi_node.yaml"
+    launcher = ["accelerate.commands.launch", "--config_file", str(configuration), "--num_processes", "2"]
+    launcher += ["--main_process_port", str(free_port())]
+    folder = workshop / "two-machines"
+    settings = {"output_dir": folder, "per_device_train_batch_size": 4}
+    runs = [
+        start([*launcher, "--machine_rank", rank], str(workshop / "run.yaml"), workshop / "hub", **settings)
+        for rank in ("0", "1")
+    ]
+    for run in runs:
+        finish(run)
+    assert logged(folder) == pytest.approx(logged(plain), rel=0, abs=1e-5)
+
+
+def test_shards_of_fsdp_take_the_steps_of_one_process(plain, workshop):
+    configuration = ROOT / "examples" / "accelerate" / "fsdp2.yaml"
+    launcher = ["accelerate.commands.launch", "--config_file", str(configuration), "--cpu"]
+    launcher += ["--main_process_port", str(free_port())]
+    folder = workshop / "fsdp2"
+    launch(launcher, str(workshop / "run.yaml"), workshop / "hub", output_dir=folder, per_device_train_batch_size=4)
+    assert logged(folder) == pytest.approx(logged(plain), rel=0, abs=1e-4)
+    states = [load_model(path / "best") for path in (plain, folder)]
+    assert all(torch.allclose(value, states[1][name], atol=1e-4) for name, value in states[0].items())

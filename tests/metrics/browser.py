@@ -15,6 +15,7 @@ from threading import Timer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 SECONDS = 120
+STILL_SECONDS = 10
 # The browser reads from file 3 and writes to file 4.
 START = """
 import fcntl, os, sys
@@ -76,9 +77,10 @@ class Browser:
 
     def open(self, url):
         """Opens a page and waits until it is there, pictures included."""
+        # The page before may have the same address, and answers for some time yet.
+        self.evaluate("window.isLeft = true")
         self.send("Page.navigate", url=url)
-        while self.evaluate("location.href + document.readyState") != f"{url}complete":
-            time.sleep(0.02)
+        self.wait(f"!window.isLeft && location.href + document.readyState === {json.dumps(url + 'complete')}")
 
     def evaluate(self, code):
         """The value of an expression."""
@@ -101,13 +103,24 @@ class Browser:
         return self.evaluate(f"document.querySelector({json.dumps(place)}).textContent")
 
     def middle(self, place):
-        """The middle of an element in the window, after scrolling to it."""
+        """The middle of an element in the window, after scrolling to it and once it rests and nothing covers it."""
         code = (
             f"(() => {{ const found = document.querySelector({json.dumps(place)}); "
-            "found.scrollIntoView({ block: 'center' }); const box = found.getBoundingClientRect(); "
-            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+            "found.scrollIntoView({ block: 'center', behavior: 'instant' }); "
+            "const box = found.getBoundingClientRect(); "
+            "const x = box.x + box.width / 2, y = box.y + box.height / 2; "
+            "const top = document.elementFromPoint(x, y); "
+            "return [x, y, !!top && (found.parentElement.contains(top) || top.contains(found))]; })()"
         )
-        return self.evaluate(code)
+        end, last = time.monotonic() + STILL_SECONDS, None
+        while True:
+            found = self.evaluate(code)
+            if found == last and found[2]:
+                return found[:2]
+            if time.monotonic() > end:
+                raise TimeoutError(f"{place} does not come to rest, or something covers it: {found}.")
+            last = found
+            time.sleep(0.1)
 
     def click(self, place):
         """Presses and releases the mouse in the middle of an element."""

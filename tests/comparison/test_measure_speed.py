@@ -1,0 +1,134 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Ways of going faster: that with and without do the same work, and what is made of their times."""
+
+import json
+import statistics
+
+import pytest
+import torch
+
+from ssgpa.comparison import measure_speed, speed_ways
+from ssgpa.comparison.speed_ways import WAYS, Bench
+from ssgpa.training.collator import PADDING, PairCollator
+
+from ..ssgpa_cases import wake
+from ..tiny_systems import tiny_ssgpa
+
+
+SMALL = ["--batch_size", "4", "--steps", "2", "--turns", "2", "--max_new_tokens", "3", "--captions_per_pair", "2"]
+# Both runs leave the same weights behind.
+SAME_STEPS = ("label_positions", "multiple_of_8", "sdpa", "cached_features")
+
+
+@pytest.fixture
+def words(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed_ways, "scene_captions", lambda seed: [["no change"], ["the cube has moved", "it moved"]])
+    model, processor = tiny_ssgpa(vision="resnet", part_grid=[4, 6], sinkhorn_iterations=5)
+    wake(model).save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "speed.json"), *SMALL]
+
+
+@pytest.fixture
+def bench(words):
+    return Bench(measure_speed.parse_arguments(words))
+
+
+def trained(run):
+    """The model that a run trains."""
+    cells = dict(zip(run.__code__.co_freevars, run.__closure__, strict=True))
+    return cells["model"].cell_contents
+
+
+@pytest.mark.parametrize("way", SAME_STEPS)
+def test_with_and_without_take_the_same_steps(bench, way):
+    models = []
+    for run in WAYS[way](bench):
+        torch.manual_seed(0)  # negatives
+        run()
+        models.append(trained(run).state_dict())
+    before = bench.model.state_dict()
+    assert not torch.equal(models[0]["lm_head.weight"], before["lm_head.weight"])
+    for name, value in models[0].items():
+        assert torch.allclose(value, models[1][name], atol=1e-5), name
+
+
+def test_a_shared_picture_is_encoded_once(bench):
+    model = bench.trainee().eval()
+    batch = bench.batches()[0]
+    pixels = batch["pixel_values"]
+    pixels[1::2, 0] = pixels[::2, 0]  # two pairs of a scene
+    with torch.no_grad():
+        wanted = model.model.vision_tower(pixels).last_hidden_state
+    sizes = []
+    model.model.vision_tower.tower.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    shared = speed_ways._shared_before(batch, model)
+    assert sum(sizes) == 6
+    assert "pixel_values" not in shared
+    assert torch.allclose(shared["vision_features"], wanted, atol=1e-5)
+
+
+def test_packed_captions_are_those_of_the_rows(bench):
+    packed, rows = WAYS["packed"](bench)
+    for run, count in ((packed, 4), (rows, 4)):
+        cells = dict(zip(run.__code__.co_freevars, run.__closure__, strict=True))
+        batches = cells["batches"].cell_contents
+        assert {len(batch["input_ids"]) for batch in batches} == {count}
+    labels = [
+        sum((batch["labels"] >= 0).sum() for batch in bench.batches()),
+        sum((batch["labels"] >= 0).sum() for batch in cells["batches"].cell_contents),
+    ]
+    assert labels[0] == labels[1] > 0
+
+
+def test_times_become_ratios(monkeypatch):
+    times = iter([9.0, 9.0, 1.0, 2.0, 1.0, 4.0, 2.0, 6.0])
+    monkeypatch.setattr(measure_speed, "seconds_of", lambda run: next(times))
+    found = measure_speed.compare((print, print), turns=3)
+    assert found["ratio"] == statistics.median([2, 4, 3])
+    assert (found["seconds_with"], found["seconds_without"]) == (1, 4)
+    assert found["seconds_to_warm_up"] == {"with": 9, "without": 9}
+    assert found["turns"] == [[1, 2], [1, 4], [2, 6]]
+
+
+def test_padding_is_counted(bench):
+    batches = bench.batches()
+    collate = PairCollator(bench.processor)
+    lengths = [
+        [sum(len(ids) + 2 for ids in _targets(collate, pair)) for pair in bench.pairs[start : start + 4]]
+        for start in (0, 4)
+    ]
+    before = len(collate.prompt) - 1
+    padding = sum(max(row) - length for row in lengths for length in row)
+    assert measure_speed.padding_share(batches) == padding / sum(4 * (before + max(row)) for row in lengths)
+    assert padding > 0
+    assert PADDING != 0
+
+
+def _targets(collate, pair):
+    return collate.processor.tokenizer(pair["captions"], add_special_tokens=False)["input_ids"]
+
+
+def test_every_way_is_measured_and_written(words, tmp_path, capsys, monkeypatch):
+    """All but the compiler, whose start alone takes longer than the rest."""
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    assert measure_speed.main([*words, "--threads", str(torch.get_num_threads())]) == 0
+    report = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
+    assert list(report["figures"]) == list(WAYS)
+    for name, found in report["figures"].items():
+        assert found["what"] == WAYS[name].__doc__
+        assert found["ratio"] == pytest.approx(statistics.median(other / own for own, other in found["turns"]))
+    assert 0 < report["padding_share"] < 1
+    assert report["settings"]["batch_size"] == 4
+    assert f"Wrote {tmp_path / 'speed.json'}." in capsys.readouterr().out
+
+
+def test_what_cannot_be_measured_is_said(words, capsys):
+    assert measure_speed.main([*words, "--batch_size", "6"]) == 2
+    assert "--batch_size must be a multiple of 4" in capsys.readouterr().err
+    assert measure_speed.main([*words, "--model", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        measure_speed.main([*words, "--only", "magic"])
+    assert "--only" in capsys.readouterr().err
