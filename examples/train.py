@@ -213,6 +213,11 @@ def run(
     """One training run, from data to the saved best model; returns its metrics."""
     set_seed(arguments.seed)
     checkpoint = find_checkpoint(arguments)
+    over_base = bool(model_arguments.lora) or model_arguments.save_trained_only
+    if model_arguments.quantization_config and not over_base:
+        raise ValueError(
+            "`quantization_config` needs `lora` or `save_trained_only`: no model in 4 bit is saved whole."
+        )
 
     # Data and model
     check_streaming(data_arguments, arguments)
@@ -223,7 +228,7 @@ def run(
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)
     features = cached_features(data_arguments, arguments, train_rows, model, processor, hints)
-    if model_arguments.lora or model_arguments.save_trained_only:
+    if over_base:
         if hints is not None:
             raise ValueError("Hints go with neither `lora` nor `save_trained_only`: they train from scratch.")
         model = add_lora(model, model_arguments, trainable)

@@ -109,11 +109,14 @@ class ChangeCaptioningArguments(TrainingArguments):
         hint_changed (`float`): Weight of the renderer's changed cells; 0 switches the hint off.
         hint_type (`float`): Weight of the change type; 0 switches the hint off.
         hint_steps (`int`, *optional*): Steps after which the hints' weight has fallen to zero; by default they stay.
+        hub_strategy (`str`): When `push_to_hub` uploads; `end` is once, as a whole. The others also send checkpoints
+            before, which have no code.
         card_facts (`str`, *optional*): YAML file of what the model card tells beside the scores, with `push_to_hub`.
     """
 
     remove_unused_columns: bool = field(default=False)
     metric_for_best_model: str | None = field(default="eval_changed_cider")
+    hub_strategy: str = field(default="end")
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
     log_samples: int = 0

@@ -24,7 +24,8 @@ SAME_STEPS = ("label_positions", "multiple_of_8", "sdpa", "cached_features")
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     monkeypatch.setattr(speed_ways, "scene_captions", lambda seed: [["no change"], ["the cube has moved", "it moved"]])
-    model, processor = tiny_ssgpa(vision="resnet", part_grid=[4, 6], sinkhorn_iterations=5)
+    model, processor = tiny_ssgpa(vision="resnet", part_grid=[4, 4], sinkhorn_iterations=5, warp_weight=0.0)
+    model.generation_config.suppress_tokens = [model.config.image_token_id]
     wake(model).save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     return ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "speed.json"), *SMALL]

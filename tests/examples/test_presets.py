@@ -5,6 +5,7 @@
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, ResNetConfig, ResNetModel
 
@@ -12,7 +13,7 @@ from ssgpa.loading import load_system
 
 from ..scripts import load_script
 from ..tiny_systems import VISION, tiny_config, tiny_tokenizer
-from .runs import ROOT, launch, logged, options_of, render_pairs, save_base, write_data
+from .runs import ROOT, free_port, launch, logged, options_of, render_pairs, save_base, write_data
 
 
 CONFIGS = ROOT / "examples" / "configs"
@@ -44,12 +45,15 @@ def workshop(tmp_path_factory):
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
         data = write_data(render_pairs(folder / "rendered"), folder / "data")
         save_base(folder / "eva", data)
+        # Layers as wide as a block of 4-bit weights.
+        text = tiny_config().text_config.to_dict() | {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+        save_base(folder / "wide", data, text_config=text)
         resnet_base(folder)
         yield folder
 
 
-def changes_for(workshop, name, folder):
-    base = workshop / ("resnet" if name == RESNET else "eva")
+def changes_for(workshop, name, folder, base="eva"):
+    base = workshop / ("resnet" if name == RESNET else base)
     return {"model_name_or_path": base, "data_dir": workshop / "data", "output_dir": folder, **SMALL}
 
 
@@ -74,9 +78,62 @@ def test_run_with_tiny_backbones(workshop, name):
     assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *more]) == 0
 
 
+@pytest.mark.parametrize("name", ["24gb", "40gb", "16gb"])
+def test_runs_for_cards_with_tiny_backbones(workshop, name):
+    if name == "16gb":
+        pytest.importorskip("bitsandbytes")
+    folder = workshop / name
+    changes = changes_for(workshop, name, folder, "wide") | {"model_config": ""}
+    assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *options_of(changes)]) == 0
+    assert list(logged(folder)) == [1, 2]
+    model, _ = load_system(str(folder / "best"))
+    base, _ = load_system(str(workshop / "wide"))
+    # In bfloat16 where the whole model is saved.
+    frozen = weights_of(model, base, "language_model.layers.0.mlp.up_proj.weight")
+    assert torch.allclose(frozen[0], frozen[1].to(frozen[0].dtype))
+    assert not torch.equal(*weights_of(model, base, "dustbin_score"))
+
+
+def weights_of(model, base, name):
+    """A weight of a trained model, whatever wraps it, and of its base."""
+    found = [
+        [value for key, value in one.state_dict().items() if key.endswith(name) and "original_module" not in key]
+        for one in (model, base)
+    ]
+    return [value for (value,) in found]
+
+
+def test_lora_over_a_base_in_4_bit(workshop):
+    pytest.importorskip("bitsandbytes")
+    name = RUNS[0]
+    nf4 = json.dumps({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
+    changes = changes_for(workshop, name, workshop / "qlora", "wide") | {"quantization_config": nf4}
+    assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *options_of(changes)]) == 0
+    check_run(changes["output_dir"], changes["model_name_or_path"])
+
+
+def test_a_model_in_4_bit_is_not_saved_whole(workshop, capsys):
+    changes = changes_for(workshop, "16gb", workshop / "none") | {"model_config": "", "save_trained_only": False}
+    assert load_script("train").main([str(CONFIGS / "16gb.yaml"), *options_of(changes)]) == 2
+    assert "`quantization_config` needs `lora` or `save_trained_only`" in capsys.readouterr().err
+    assert not (workshop / "none").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*RUNS, RESNET])
 def test_whole_command_under_zero2(workshop, name):
     changes = changes_for(workshop, name, workshop / name)
     launch(ZERO2, str(CONFIGS / f"{name}.yaml"), workshop / "hub", **changes)
+    check_run(changes["output_dir"], changes["model_name_or_path"])
+
+
+@pytest.mark.slow
+def test_lora_whose_parameters_are_shared_out(workshop):
+    """Under ZeRO-3 each of two processes holds half of everything; what is saved is whole."""
+    configuration = ROOT / "examples" / "accelerate" / "zero3_offload.yaml"
+    launcher = ["accelerate.commands.launch", "--config_file", str(configuration), "--num_processes", "2"]
+    launcher += ["--main_process_port", str(free_port())]
+    name = RUNS[0]
+    changes = changes_for(workshop, name, workshop / "zero3")
+    launch(launcher, str(CONFIGS / f"{name}.yaml"), workshop / "hub", **changes)
     check_run(changes["output_dir"], changes["model_name_or_path"])

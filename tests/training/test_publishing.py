@@ -49,6 +49,9 @@ def test_a_run_is_published(prepared_dir, model_config, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         files = {name: file.content for name, file in hub.files("org/run").items()}
+        commits = hub.repositories["model", "org/run"].commits.values()
+        # Nobody can fetch weights without their code, whenever they look.
+        assert all(("model.safetensors" in names) == ("modeling_ssgpa.py" in names) for names in commits)
     assert "Published" in done.stdout
     assert files["model.safetensors"] == (tmp_path / "run" / "best" / "model.safetensors").read_bytes()
     assert {"modeling_ssgpa.py", "pipeline_ssgpa.py", "processor_config.json", "generation_config.json"} <= set(files)
