@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, TextIterato
 from ssgpa import SSGPAForConditionalGeneration
 
 from .ssgpa_cases import inputs_for, random_pixels, tiny_model
+from .tiny_systems import tiny_config
 
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
@@ -70,6 +71,27 @@ def test_bitsandbytes(saved, bits):
     model = AutoModelForImageTextToText.from_pretrained(saved, quantization_config=options, device_map="cuda")
     inputs = {name: value.cuda() for name, value in inputs_for(AutoProcessor.from_pretrained(saved)).items()}
     assert model.generate(**inputs, **GREEDY).shape[0] == 3
+
+
+def test_a_language_model_in_4_bit(tmp_path):
+    """On the CPU too, where bitsandbytes wants layers as wide as its blocks."""
+    pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    text = tiny_config().text_config.to_dict() | {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+    model, processor = tiny_model("instructblip-qformer", text_config=text)
+    model.save_pretrained(tmp_path)
+    parts = ("vision_tower", "change_fusion_adapter", "alignment", "connector")
+    others = ["contrast", "lm_head", *(f"model.{part}" for part in parts)]
+    options = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", llm_int8_skip_modules=others)
+    packed = AutoModelForImageTextToText.from_pretrained(tmp_path, quantization_config=options, device_map="cpu")
+    kinds = {type(layer).__name__ for layer in packed.model.language_model.modules() if isinstance(layer, nn.Linear)}
+    assert kinds == {"Linear4bit"}
+    assert type(packed.model.connector.language_projection) is nn.Linear
+    inputs = inputs_for(processor)
+    expected = model(**inputs).logits
+    assert 0 < (packed(**inputs).logits - expected).abs().mean() < 0.2 * expected.abs().mean()
+    assert packed.generate(**inputs, **GREEDY).shape[0] == 3
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

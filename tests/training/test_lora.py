@@ -3,6 +3,7 @@
 """Checkpoints over a base: what they hold, and that they come back whole."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ from safetensors.torch import load_file, save_file
 
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.loading import load_system
-from ssgpa.training.arguments import ModelArguments
+from ssgpa.training.arguments import ModelArguments, parse_arguments
 from ssgpa.training.lora import PREFIX, WEIGHTS, add_lora, complete_checkpoint, loose_parameters, whole_modules
+from ssgpa.training.memory_inputs import start_model
 from ssgpa.training.systems import set_trainable, trained_parameters
 
 from ..ssgpa_cases import inputs_for, tiny_model
 
 
+CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 LORA = {
     "r": 2,
     "lora_alpha": 4,
@@ -157,3 +160,23 @@ def test_largest_whole_modules_are_found():
         "model.vision_tower.global_token",
         "model.vision_tower.position_embeddings",
     ]
+
+
+def test_sizes_over_vicuna_7b():
+    """Counted on the meta device; the numbers of docs/training.md."""
+    sizes = []
+    for name in ("24gb", "ssgpa_eva_vicuna7b_clevr"):
+        model_config = ["--model_config", str(CONFIGS / "models" / "ssgpa-eva-vicuna7b.json")]
+        arguments, *_ = parse_arguments([str(CONFIGS / f"{name}.yaml"), *model_config, "--bf16", "false"])
+        model = start_model(arguments, "meta")
+        arguments.model_name_or_path = "base"
+        tuned = add_lora(model, arguments, trained_parameters(model))
+        trained = {name: value for name, value in tuned.named_parameters() if value.requires_grad}
+        assert {value.dtype for value in trained.values()} == {torch.float32}
+        sizes.append({name: 4 * value.numel() for name, value in trained.items()})
+    assert round(sum(sizes[0].values()) / 1e6) == 95
+    assert round(sum(sizes[1].values()) / 1e6) == 132
+    vicuna = sum(size for name, size in sizes[1].items() if "lora_" in name and "language_model" in name)
+    # 32 layers, two matrices of 4096 by 4096, each with 16 columns and 16 rows more.
+    assert vicuna == 4 * 32 * 2 * 16 * (4096 + 4096)
+    assert round(sum(size for name, size in sizes[1].items() if "lora_" in name) / 1e6) == 37
