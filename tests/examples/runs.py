@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 import yaml
 from datasets import DatasetDict
 from transformers import set_seed
 
 from ssgpa.data.clevr_change import RenderSettings, load_clevr_change, render_dataset
 from ssgpa.data.prepared import load_prepared, write_prepared
+from ssgpa.loading import load_system
 from ssgpa.training.arguments import ModelArguments
+from ssgpa.training.collator import PairCollator
+from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, create_system
 
 from ..ssgpa_cases import wake
@@ -63,6 +67,21 @@ def save_base(folder, data, **overrides):
     wake(model).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def teach_base(folder, data, steps=90):
+    """Train a saved base in full on its sixteen pairs, so that what it says differs in length from pair to pair."""
+    model, processor = load_system(str(folder))
+    dataset = PairDataset(load_prepared(data)["train"], processor, captions_per_pair=2)
+    batch = PairCollator(processor)([dataset[index] for index in range(len(dataset))])
+    del batch["pair_ids"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    model.train()
+    for _ in range(steps):
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
 
 
 def write_run(path, **changes):

@@ -12,8 +12,24 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
+from ssgpa.data.prepared import load_prepared
+from ssgpa.loading import load_system
+from ssgpa.training.generation import caption_rows
+
 from ..scripts import load_script
-from .runs import ROOT, finish, free_port, launch, logged, render_pairs, save_base, start, write_data, write_run
+from .runs import (
+    ROOT,
+    finish,
+    free_port,
+    launch,
+    logged,
+    render_pairs,
+    save_base,
+    start,
+    teach_base,
+    write_data,
+    write_run,
+)
 
 
 pytest.importorskip("deepspeed")
@@ -126,3 +142,24 @@ def test_two_machines_take_the_steps_of_one_process(plain, workshop):
     for run in runs:
         finish(run)
     assert logged(folder) == pytest.approx(logged(plain), rel=0, abs=1e-5)
+
+
+def test_evaluation_ends_where_captions_differ_in_length(workshop):
+    """Under ZeRO-3 every token takes a share of the weights from each process, also from one that has said its all."""
+    save_base(workshop / "taught", workshop / "data")
+    teach_base(workshop / "taught", workshop / "data")
+    changes = {"max_steps": 1, "learning_rate": 0.0, "eval_steps": 1, "save_strategy": "no"}
+    changes |= {"per_device_eval_batch_size": 1, "generation_max_new_tokens": 20}
+    changes |= {"model_name_or_path": workshop / "taught", "per_device_train_batch_size": 4}
+    configuration = ROOT / "examples" / "accelerate" / "zero3_offload.yaml"
+    launcher = ["accelerate.commands.launch", "--config_file", str(configuration), "--num_processes", "2"]
+    launcher += ["--main_process_port", str(free_port())]
+    folder = workshop / "uneven"
+    launch(launcher, str(workshop / "run.yaml"), workshop / "hub", output_dir=folder, **changes)
+    found = json.loads((folder / "evaluations" / "eval-000001.json").read_text("utf-8"))["captions"]
+    model, processor = load_system(str(workshop / "taught"))
+    rows = load_prepared(workshop / "data")["validation"]
+    assert found == caption_rows(model, processor, rows, batch_size=1, num_beams=1, max_new_tokens=20)
+    lengths = [len(text.split()) for text in found.values()]
+    # Each process has every other pair, and the second one the first pair once more.
+    assert any(first != second for first, second in zip(lengths[::2], lengths[1::2], strict=False)), lengths
