@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..loading import ADAPTER_WEIGHTS, LOOSE_NAMES
 from .arguments import ModelArguments
 
 
 PREFIX = "base_model.model."
-WEIGHTS = "adapter_model.safetensors"
 # What the patterns and the base are told by, elsewhere in the run's arguments.
 PRETRAINED = ("model.language_model.", "model.connector.qformer.", "model.vision_tower.tower.")
 # Overrides that a model over a base may lack, since they matter in training alone; the base's configuration holds.
@@ -116,12 +116,14 @@ def loose_parameters(trainable: dict[str, int] | set[str], whole: list[str]) -> 
 def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
     """Add to a checkpoint of PEFT what it leaves out: what trains of modules that do not train whole.
 
+    PEFT would not miss these, so the file also tells their names.
+
     Args:
         model (`PeftModel`): The model.
         folder (`Path`): What `save_pretrained` wrote.
         state_dict (`dict[str, torch.Tensor]`, *optional*): The model's state where that is gathered already.
     """
-    path = folder / WEIGHTS
+    path = folder / ADAPTER_WEIGHTS
     weights = load_file(path)
     state = state_dict if state_dict is not None else model.state_dict()
     kept = (".lora_", ".modules_to_save.")
@@ -131,5 +133,5 @@ def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Te
     }
     if loose:
         part = path.with_suffix(".part")
-        save_file(weights | loose, part, metadata={"format": "pt"})
+        save_file(weights | loose, part, metadata={"format": "pt", LOOSE_NAMES: json.dumps(sorted(loose))})
         Path(part).replace(path)
