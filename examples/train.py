@@ -50,9 +50,9 @@ from ssgpa.training.systems import (
     read_config,
     set_trainable,
     trained_parameters,
-    unknown_words,
 )
 from ssgpa.training.trainer import ChangeCaptioningTrainer
+from ssgpa.training.word_tokenizer import unknown_words
 
 
 # What a run leaves behind and a new one would write over.

@@ -5,13 +5,11 @@
 import importlib
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -26,11 +24,11 @@ from transformers.utils import logging
 from ..loading import BROKEN, load_partial_system
 from ..processing_ssgpa import SSGPAProcessor
 from .arguments import ModelArguments
+from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
 
 
 logger = logging.get_logger(__name__)
 
-PLACEHOLDER = "<image>"
 # The `trainable` of the paper's presets: a frozen vision tower, a frozen language model with its head, and all else
 # trains. What a tower of maps adds to its tower is not frozen: no checkpoint holds it.
 FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
@@ -38,33 +36,6 @@ FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.lan
 FROZEN_QFORMER_TOO = [
     r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.|model\.connector\.q(former|uery_tokens))"
 ]
-SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-
-
-def build_word_tokenizer(captions: Iterable[str], prompt: str) -> PreTrainedTokenizerFast:
-    """A tokenizer of whole lower-case words: those of the captions and of the prompt.
-
-    Args:
-        captions (`Iterable[str]`): Training captions.
-        prompt (`str`): The prompt, whose placeholders become one token.
-
-    Returns:
-        `PreTrainedTokenizerFast`: Pads on the left.
-    """
-    split = pre_tokenizers.Whitespace()
-    texts = [prompt.replace(PLACEHOLDER, " "), *captions]
-    words = {word for text in texts for word, _ in split.pre_tokenize_str(text.lower())}
-    special = [*SPECIAL_TOKENS.values(), PLACEHOLDER]
-    vocabulary = {word: index for index, word in enumerate(special + sorted(words))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS["unk_token"]))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = split
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        extra_special_tokens={"image_token": PLACEHOLDER},
-        padding_side="left",
-        **SPECIAL_TOKENS,
-    )
 
 
 def model_class_of(path: str | None) -> type:
@@ -243,29 +214,6 @@ def _overrides(text: str | None, model_type: str) -> dict[str, Any]:
     if refused:
         raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {model_type!r}.")
     return found
-
-
-def unknown_words(tokenizer: PreTrainedTokenizerFast, captions: Iterable[str]) -> dict[str, int]:
-    """Words that a tokenizer turns into its unknown token.
-
-    Args:
-        tokenizer (`PreTrainedTokenizerFast`): The tokenizer; one without an unknown token knows all.
-        captions (`Iterable[str]`): The training captions.
-
-    Returns:
-        `dict[str, int]`: How often each such word occurs, the most frequent first.
-    """
-    texts = list(captions)
-    if tokenizer.unk_token_id is None or not texts:
-        return {}
-    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    counts = Counter(
-        text[start:end].strip()
-        for text, ids, places in zip(texts, found["input_ids"], found["offset_mapping"], strict=True)
-        for token, (start, end) in zip(ids, places, strict=True)
-        if token == tokenizer.unk_token_id
-    )
-    return dict(counts.most_common())
 
 
 def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> dict[str, int]:

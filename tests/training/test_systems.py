@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import (
-    build_word_tokenizer,
     create_system,
     load_system,
     model_class_of,
     parameter_report,
     set_trainable,
 )
+from ssgpa.training.word_tokenizer import build_word_tokenizer
 
 from ..tiny_systems import tiny_ssgpa
 
