@@ -16,17 +16,18 @@
 from typing import Any
 
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation import GenerationConfig, GenerationMixin
 from transformers.utils import ModelOutput
 
 
+# Transformers lets a class generate whose bases have `GenerationMixin` in their names.
 class SharedPromptGenerationMixin(GenerationMixin):
     """`generate` reads each prompt once, however many beams or returned sequences continue it.
 
     The stock one repeats prompts before it reads them: with pictures in front of a short caption, that is most of what
-    five beams cost. Other caches than a fresh dynamic one, hidden states and attentions on request, and prompts in
-    chunks go the stock way.
+    five beams cost. All other caches than a fresh dynamic one of keys and values, and runs that return hidden states
+    or attentions, go the stock way. Batches that mix PEFT's adapters (`adapter_names`) cannot have beams.
     """
 
     def _prefill(
@@ -34,34 +35,39 @@ class SharedPromptGenerationMixin(GenerationMixin):
         input_ids: Tensor,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
-        is_first_iteration: bool = True,
+        *args: Any,
+        **kwargs: Any,
     ) -> ModelOutput:
         copies = max(generation_config.num_beams, generation_config.num_return_sequences)
-        if copies == 1 or not is_first_iteration or not _can_share(generation_config, model_kwargs):
-            return super()._prefill(input_ids, generation_config, model_kwargs, is_first_iteration)
+        if copies == 1 or not _can_share(generation_config, model_kwargs):
+            return super()._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)
         # The copies of a row lie side by side.
         first_copies = {name: _first_copies(value, copies) for name, value in model_kwargs.items()}
-        outputs = super()._prefill(input_ids[::copies], generation_config, first_copies, is_first_iteration)
+        outputs = super()._prefill(input_ids[::copies], generation_config, first_copies, *args, **kwargs)
         outputs.past_key_values.batch_repeat_interleave(copies)
         outputs.logits = outputs.logits.repeat_interleave(copies, 0)
         return outputs
 
 
 def _can_share(generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
-    cache = model_kwargs.get("past_key_values")
     states = generation_config.output_hidden_states or generation_config.output_attentions
-    fresh = type(cache) is DynamicCache and cache.get_seq_length() == 0
-    return fresh and not states and generation_config.prefill_chunk_size is None
+    cache = model_kwargs.get("past_key_values")
+    if states or generation_config.prefill_chunk_size is not None:
+        return False
+    if type(cache) is not DynamicCache or cache.offloading or cache.get_seq_length():
+        return False
+    # Recurrent layers keep states that cannot be repeated.
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
 def _first_copies(value: Any, copies: int) -> Any:
     """The first copy of every row of a tensor, or of the features of encoded pictures."""
     if isinstance(value, Tensor):
-        return value[::copies] if value.ndim else value
-    if isinstance(value, dict) and not isinstance(value, ModelOutput):
-        return {name: _first_copies(item, copies) for name, item in value.items()}
+        return value[::copies]
     if isinstance(value, ModelOutput):
         return type(value)(**{**value, "pooler_output": value.pooler_output[::copies]})
+    if isinstance(value, dict):
+        return {name: _first_copies(item, copies) for name, item in value.items()}
     return value
 
 

@@ -11,14 +11,13 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
-from transformers.utils import cached_file, find_adapter_config_file
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, cached_file, find_adapter_config_file
 
 
 # What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
 LIBRARY_ERRORS = (SafetensorError, StrictDataclassError)
 BROKEN = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError, TypeError, KeyError, AttributeError)
 BROKEN += LIBRARY_ERRORS
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # Metadata of a checkpoint over a base: what it holds beside whole modules and LoRA's matrices.
 LOOSE_NAMES = "loose_parameters"
 
@@ -106,7 +105,7 @@ def _load_over_base(
 
 def _missing_loose(path: str, revision: str | None) -> set[str]:
     """Weights of which the file says that it holds them, and does not."""
-    with safe_open(cached_file(path, ADAPTER_WEIGHTS, revision=revision), "pt") as file:
+    with safe_open(cached_file(path, ADAPTER_SAFE_WEIGHTS_NAME, revision=revision), "pt") as file:
         told = (file.metadata() or {}).get(LOOSE_NAMES, "[]")
         return set(json.loads(told)) - set(file.keys())
 

@@ -405,7 +405,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
 
     @staticmethod
     def check_pairs(pixel_values: Tensor) -> None:
-        """Raise a `ValueError` for pictures that are no pairs."""
+        """Raise a `ValueError` for pictures that are no pairs, or not normalised."""
+        if not pixel_values.is_floating_point():
+            raise ValueError(f"SSGPA reads normalised pixel_values, got {pixel_values.dtype}.")
         if pixel_values.ndim != 5 or pixel_values.shape[1] != 2:
             raise ValueError(
                 "SSGPA reads pixel_values of shape (batch, 2, channels, height, width), got "

@@ -12,6 +12,7 @@ the median over paired turns. Weights are random: revisions need not read each o
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
-from ssgpa.comparison.measure_throughput import cpu_name
+from ssgpa.comparison.measure_throughput import cpu_name, ratios
 from ssgpa.metrics.files import library_versions, write_results
 
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "examples/configs/models/ssgpa-clevr-tiny.json"
 SIDES = ("before", "after")
+GIT = shutil.which("git") or "git"
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -44,25 +46,32 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def git(*words: str) -> str:
+    """What git says in this repository.
+
+    Raises:
+        ValueError: It fails.
+    """
+    done = subprocess.run([GIT, "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"git {words[0]}: {' '.join(done.stderr.split()) or words[-1]}")
+    return done.stdout.strip()
+
+
 def commit_of(revision: str) -> str:
     """The commit that a revision names.
 
     Raises:
         ValueError: This is no git repository, or it knows no such commit.
     """
-    command = ["git", "-C", str(ROOT), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
-        raise ValueError(f"{revision!r} is no commit of the git repository {ROOT}.")
-    return found.stdout.strip()
+    return git("rev-parse", "--verify", f"{revision}^{{commit}}")
 
 
 def lay_out(commit: str, folder: Path) -> Path:
     """Write a commit's files to `folder/ssgpa`, a package of that name; return `folder`."""
     folder.mkdir()
     archive = folder / "files.tar"
-    command = ["git", "-C", str(ROOT), "archive", "--prefix=ssgpa/", f"--output={archive}", commit]
-    subprocess.run(command, check=True, capture_output=True)
+    git("archive", "--prefix=ssgpa/", f"--output={archive}", commit)
     with tarfile.open(archive) as files:
         files.extractall(folder, filter="data")
     archive.unlink()
@@ -87,10 +96,13 @@ def throughput(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     if done.returncode:
         raise ValueError(f"{program.name} failed at a revision: {' '.join(done.stderr.split())[-300:]}")
     found = json.loads(output.read_text(encoding="utf-8"))
-    generation = {
-        f"captions_per_second_{name}": rates["captions_per_second"] for name, rates in found["generation"].items()
-    }
-    return {"training_pairs_per_second": found["training"]["pairs_per_second"]["ssgpa"], **generation}
+    try:
+        generation = {
+            f"captions_per_second_{name}": rates["captions_per_second"] for name, rates in found["generation"].items()
+        }
+        return {"training_pairs_per_second": found["training"]["pairs_per_second"]["ssgpa"], **generation}
+    except KeyError as error:
+        raise ValueError(f"{program.name} of a revision tells other figures: {error} is missing.") from error
 
 
 def compare(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
@@ -98,7 +110,7 @@ def compare(turns: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
     return {
         name: {
             **{side: statistics.median(turn[side][name] for turn in turns) for side in SIDES},
-            "ratio": statistics.median(turn["after"][name] / turn["before"][name] for turn in turns),
+            **ratios([turn["after"][name] / turn["before"][name] for turn in turns]),
         }
         for name in turns[0]["before"]
     }
@@ -109,7 +121,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     commits = {side: commit_of(getattr(options, side)) for side in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         places = {side: lay_out(commit, Path(folder) / side) for side, commit in commits.items()}
-        turns = [{side: throughput(place, options) for side, place in places.items()} for _ in range(options.turns)]
+        turns = []
+        for turn in range(options.turns):
+            # Each side goes first in every other turn.
+            order = SIDES[:: 1 - 2 * (turn % 2)]
+            turns.append({side: throughput(places[side], options) for side in order})
     settings = {name: getattr(options, name) for name in ("turns", "batch_size", "steps")}
     return {
         "figures": compare(turns),

@@ -12,6 +12,12 @@ EMPTY = "No figures are stored yet."
 NAMES = {"any_row": "any row at hand", "streamed": "streamed", "normalised": "any row, normalised on this CPU"}
 
 
+def format_ratio(found: Mapping[str, float]) -> str:
+    """A median in per cent, with the middle half of the turns behind it."""
+    low, high = 100 * found["ratio_low"], 100 * found["ratio_high"]
+    return f"{100 * found['ratio']:.0f} %, {low:.0f} to {high:.0f}"
+
+
 def format_loader(report: Mapping[str, Any], source: str) -> str:
     """One row a number of workers.
 
@@ -25,15 +31,15 @@ def format_loader(report: Mapping[str, Any], source: str) -> str:
     lines = [f"| pairs a second | bare PIL | {' | '.join(NAMES.values())} |", f"|---|---:{'|---:' * len(NAMES)}|"]
     for name, found in report["figures"].items():
         rates, workers = found["pairs_per_second"], name.removeprefix("workers_")
-        cells = [f"{rates[key]:.0f} ({100 * found['ratios'][key]:.0f} %)" for key in NAMES]
+        cells = [f"{rates[key]:.0f} ({format_ratio(found['ratios'][key])})" for key in NAMES]
         plural = "s" * (workers != "1")
         lines.append(f"| {workers} worker{plural} | {rates['bare_pil']:.0f} | {' | '.join(cells)} |")
     (width, height), settings = report["pictures"]["size"], report["settings"]
     facts = (
         f"{report['pairs']} pairs, {width} x {height} {report['pictures']['format']} of "
         f"{report['pictures']['mean_bytes'] / 1024:.0f} KiB, to {settings['side']} x {settings['side']}, batches of "
-        f"{settings['batch_size']}, medians of {settings['turns']} turns; a ratio is the median over paired turns. "
-        f"{report['cpu']}. From `{source}`."
+        f"{settings['batch_size']}, medians of {settings['turns']} turns; a share is the median "
+        f"over paired turns, with the quartiles behind it. {report['cpu']}. From `{source}`."
     )
     return "\n".join([*lines, "", facts])
 

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
-from ssgpa.comparison.measure_throughput import cpu_name
+from ssgpa.comparison.measure_throughput import cpu_name, ratios
 from ssgpa.data.prepared import load_prepared, write_prepared
 from ssgpa.data.reading import Pair, build_splits
 from ssgpa.loading import load_system
@@ -138,18 +138,20 @@ def measure_workers(loaders: dict[str, Iterable[Any]], pairs: int, turns: int) -
     """Pairs a second of each loader, turns taken one after the other, and ratios to bare PIL."""
     rates: dict[str, list[float]] = {name: [] for name in loaders}
     for turn in range(turns + 1):
-        for name, loader in loaders.items():
+        # Each is the first in some turn.
+        start = turn % len(loaders)
+        for name, loader in [*loaders.items()][start:] + [*loaders.items()][:start]:
             rate = pairs_a_second(loader, pairs, len if name == BARE else lambda batch: len(batch["pixel_values"]))
             # The first turn warms up.
             if turn:
                 rates[name].append(rate)
-    ratios = {
-        name: statistics.median(own / bare for own, bare in zip(values, rates[BARE], strict=True))
+    found = {
+        name: ratios([own / bare for own, bare in zip(values, rates[BARE], strict=True)])
         for name, values in rates.items()
         if name != BARE
     }
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    return {"pairs_per_second": medians, "ratios": ratios, "turns": rates}
+    return {"pairs_per_second": medians, "ratios": found, "turns": rates}
 
 
 def make_loaders(options: argparse.Namespace, data: Path, processor: Any, rows: Dataset) -> Callable[[int], Any]:
@@ -219,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
         return report_error("measure_loader.py", error)
     for name, found in figures["figures"].items():
         rates = ", ".join(f"{what} {rate:.1f}" for what, rate in found["pairs_per_second"].items())
-        ratios = ", ".join(f"{what} {ratio:.2f}" for what, ratio in found["ratios"].items())
+        ratios = ", ".join(f"{what} {ratio['ratio']:.2f}" for what, ratio in found["ratios"].items())
         sys.stdout.write(f"{name}: pairs a second: {rates}; beside bare PIL: {ratios}\n")
     return 0
 

@@ -21,7 +21,7 @@ import torch
 from transformers import set_seed
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
-from ssgpa.comparison.measure_throughput import cpu_name
+from ssgpa.comparison.measure_throughput import cpu_name, ratios
 from ssgpa.comparison.speed_ways import WAYS, Bench, Run
 from ssgpa.metrics.files import library_versions, write_results
 
@@ -51,10 +51,23 @@ def seconds_of(run: Run) -> float:
 
 
 def compare(runs: tuple[Run, Run], turns: int) -> dict[str, Any]:
-    """Let both runs take their turns, the first of which warms up."""
-    first, *seconds = [[seconds_of(run) for run in runs] for _ in range(1 + turns)]
+    """Let both runs take their turns, each the first in every other one; what comes before only warms up.
+
+    Args:
+        runs: With and without.
+        turns: Of each.
+
+    Returns:
+        Median seconds, the ratio of without to with by paired turns, and the seconds of all turns.
+    """
+    first = [seconds_of(run) for run in runs]
+    seconds = []
+    for turn in range(turns):
+        order = (0, 1) if turn % 2 == 0 else (1, 0)
+        found = {index: seconds_of(runs[index]) for index in order}
+        seconds.append([found[0], found[1]])
     return {
-        "ratio": statistics.median(without / own for own, without in seconds),
+        **ratios([without / own for own, without in seconds]),
         "seconds_with": statistics.median(own for own, _ in seconds),
         "seconds_without": statistics.median(without for _, without in seconds),
         "seconds_to_warm_up": {"with": first[0], "without": first[1]},
@@ -63,20 +76,24 @@ def compare(runs: tuple[Run, Run], turns: int) -> dict[str, Any]:
 
 
 def padding_share(batches: list[dict[str, Any]]) -> float:
-    """Which share of the tokens is padding."""
-    spans = [(batch["labels"], batch["position_ids"]) for batch in batches]
-    # The collator gives padding position 0, which the prompt's first token has too.
-    empty = sum(((positions == 0).sum() - len(positions)).item() for _, positions in spans)
-    return empty / sum(labels.numel() for labels, _ in spans)
+    """Which share of the tokens of `PairCollator`'s batches is padding."""
+    positions = [batch["position_ids"] for batch in batches]
+    # Padding has position 0, and so has the first token of each row.
+    empty = sum((found == 0).sum().item() - len(found) for found in positions)
+    return empty / sum(found.numel() for found in positions)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure every way and describe the run."""
+    """Measure every way and describe the run.
+
+    Raises:
+        ValueError: The batch size is odd, or the system cannot be loaded or trained this way.
+    """
     if options.threads:
         torch.set_num_threads(options.threads)
     set_seed(options.seed)
-    if options.batch_size % 4:
-        raise ValueError(f"--batch_size must be a multiple of 4, for whole scenes, got {options.batch_size}.")
+    if options.batch_size % 2:
+        raise ValueError(f"--batch_size must be even, for whole scenes, got {options.batch_size}.")
     bench = Bench(options)
     figures = {}
     for name in options.only or WAYS:

@@ -166,6 +166,12 @@ def measure_generation(
     return figures
 
 
+def ratios(values: list[float]) -> dict[str, float]:
+    """The median of paired ratios, and the lowest and highest of their middle half."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return {"ratio": middle, "ratio_low": low, "ratio_high": high}
+
+
 def cpu_name() -> str:
     """The processor's own name, where the system tells it."""
     info = Path("/proc/cpuinfo")

@@ -68,7 +68,7 @@ class Bench:
         return run
 
     def captions(self, model: PreTrainedModel, **settings: Any) -> Run:
-        """A call of `generate` at each call, on one batch."""
+        """Captions of one batch."""
         inputs, tokens = self.prompts(), self.options.max_new_tokens
 
         def run() -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from transformers import GenerationMixin
+from transformers import DynamicCache, GenerationMixin
+from transformers.cache_utils import LinearAttentionLayer
 
-from ssgpa import SSGPAForConditionalGeneration
+from ssgpa import SSGPAForConditionalGeneration, generation_ssgpa
 
 from .ssgpa_cases import inputs_for, row, tiny_model
 
@@ -129,6 +130,30 @@ def test_copies_of_a_prompt_are_read_where_their_states_are_wanted():
     inputs = inputs_for(processor)
     output = model.generate(**inputs, **GREEDY, num_beams=3, return_dict_in_generate=True, output_hidden_states=True)
     assert len(output.hidden_states[0][0]) == 9
+
+
+@pytest.mark.parametrize("way", ["given", "offloading", "recurrent", "started"])
+def test_only_fresh_keys_and_values_are_shared(way):
+    model, _ = sharp_model()
+    cache = DynamicCache(config=model.config.get_text_config())
+    if way == "offloading":
+        cache.offloading = True
+    if way == "recurrent":
+        cache.layers[1] = LinearAttentionLayer(1)
+    if way == "started":
+        states = torch.zeros(1, 4, 2, 8)
+        cache.update(states, states, 0)
+    assert generation_ssgpa._can_share(model.generation_config, {"past_key_values": cache}) == (way == "given")
+    assert generation_ssgpa._can_share(model.generation_config, {"past_key_values": DynamicCache()})
+
+
+def test_a_cache_of_the_callers_is_filled_for_every_beam():
+    model, processor = sharp_model()
+    inputs = inputs_for(processor)
+    cache = DynamicCache()
+    ids = model.generate(**inputs, **GREEDY, num_beams=3, past_key_values=cache)
+    assert torch.equal(ids, model.generate(**inputs, **GREEDY, num_beams=3))
+    assert len(cache.layers[0].keys) == 9
 
 
 def test_several_sequences_of_one_pair():

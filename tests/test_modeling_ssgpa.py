@@ -270,6 +270,8 @@ def test_ambiguous_inputs_are_refused():
 def test_other_layouts_are_refused_by_name(shape):
     model, processor = tiny_model("resnet")
     inputs = inputs_for(processor) | {"pixel_values": torch.zeros(shape)}
+    with pytest.raises(ValueError, match=r"normalised pixel_values, got torch\.uint8"):
+        model(**inputs | {"pixel_values": inputs["pixel_values"].to(torch.uint8)})
     with pytest.raises(ValueError, match=r'pair_layout="pair"'):
         model(**inputs)
 

@@ -18,7 +18,7 @@ from .tiny_systems import tiny_ssgpa
 
 
 VARIANTS = {"qformer": {"qformer": True}, "resnet": {"vision": "resnet"}}
-MODEL_FILES = {"alignment", "configuration", "conversion", "losses", "modeling", "transport", "warp"}
+MODEL_FILES = {"alignment", "configuration", "conversion", "generation", "losses", "modeling", "transport", "warp"}
 FILES = MODEL_FILES | {"pictures", "processing", "prompts"}
 
 

@@ -11,8 +11,9 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
-from ..loading import ADAPTER_WEIGHTS, LOOSE_NAMES
+from ..loading import LOOSE_NAMES
 from .arguments import ModelArguments
 
 
@@ -123,7 +124,7 @@ def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Te
         folder (`Path`): What `save_pretrained` wrote.
         state_dict (`dict[str, torch.Tensor]`, *optional*): The model's state where that is gathered already.
     """
-    path = folder / ADAPTER_WEIGHTS
+    path = folder / ADAPTER_SAFE_WEIGHTS_NAME
     weights = load_file(path)
     state = state_dict if state_dict is not None else model.state_dict()
     kept = (".lora_", ".modules_to_save.")

@@ -23,7 +23,7 @@ class PixelNormalizer:
         """Normalise.
 
         Args:
-            pixels (`torch.Tensor` of shape `(..., 3, height, width)`): 8-bit levels.
+            pixels (`torch.Tensor` of shape `(..., 3, height, width)`): Levels of 8 bits, RGB, of any integer dtype.
 
         Returns:
             `torch.Tensor`: The same shape, float32.

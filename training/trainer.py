@@ -18,6 +18,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, speed_metrics
 
 from ..metrics.report import build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
+from .decay import without_vectors
 from .evaluation import rows_of_process, write_evaluation
 from .generation import caption_rows
 from .hints import LOSS_PREFIX, CellHints
@@ -68,19 +69,18 @@ class ChangeCaptioningTrainer(Trainer):
         self._step_pairs: list[str] = []
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """As `Trainer`'s, without vectors and scalars (ours).
+        """As `Trainer`'s, without what has one dimension (ours).
 
         It knows norms by their names, which not all towers follow, and would pull temperatures and thresholds to zero.
         """
-        # DeepSpeed leaves an empty parameter behind where it shards.
-        shapes = {name: getattr(value, "ds_shape", value.shape) for name, value in model.named_parameters()}
-        return [name for name in super().get_decay_parameter_names(model) if len(shapes[name]) > 1]
+        return without_vectors(super().get_decay_parameter_names(model), model)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
         if pixels is not None and not pixels.is_floating_point():
-            inputs["pixel_values"] = self._normalize(pixels)
+            # Once more, for DeepSpeed's dtype.
+            inputs["pixel_values"] = self._prepare_input(self._normalize(pixels))
         return inputs
 
     @cached_property

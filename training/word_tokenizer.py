@@ -62,4 +62,4 @@ def unknown_words(tokenizer: PreTrainedTokenizerFast, captions: Iterable[str]) -
     return dict(counts.most_common())
 
 
-__all__ = ["build_word_tokenizer", "unknown_words"]
+__all__ = ["PLACEHOLDER", "build_word_tokenizer", "unknown_words"]

@@ -46,6 +46,10 @@ def repository(tmp_path, monkeypatch):
     return root
 
 
+def same(ratio):
+    return {"ratio": ratio, "ratio_low": ratio, "ratio_high": ratio}
+
+
 def run(output, *options):
     return compare_revisions.main(["--output", str(output), "--turns", "2", "--batch_size", "5", *options])
 
@@ -54,8 +58,8 @@ def test_each_revision_measures_itself(repository, tmp_path, capsys):
     output = tmp_path / "out.json"
     assert run(output, "--before", "HEAD~1") == 0
     report = json.loads(output.read_text(encoding="utf-8"))
-    assert report["figures"]["training_pairs_per_second"] == {"before": 10, "after": 15, "ratio": 1.5}
-    assert report["figures"]["captions_per_second_beams_5"] == {"before": 4, "after": 9, "ratio": 2.25}
+    assert report["figures"]["training_pairs_per_second"] == {"before": 10, "after": 15, **same(1.5)}
+    assert report["figures"]["captions_per_second_beams_5"] == {"before": 4, "after": 9, **same(2.25)}
     assert len(report["turns"]) == 2
     assert len(report["commits"]["before"]) == 40
     assert report["commits"]["before"] != report["commits"]["after"]
@@ -64,10 +68,15 @@ def test_each_revision_measures_itself(repository, tmp_path, capsys):
 
 def test_what_goes_wrong_is_said(repository, tmp_path, capsys):
     assert run(tmp_path / "out.json", "--before", "nowhere") == 2
-    assert "'nowhere' is no commit" in capsys.readouterr().err
+    assert "git rev-parse" in capsys.readouterr().err
     (repository / "comparison" / "measure_throughput.py").write_text("raise SystemExit('worn out')", encoding="utf-8")
     git = ["git", "-C", str(repository), "-c", "user.name=A", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "commit", "-qam", "Break it"], check=True)
     assert run(tmp_path / "out.json", "--before", "HEAD~1") == 2
     assert "worn out" in capsys.readouterr().err
+    program = PROGRAM.replace('"training": training, ', "")
+    (repository / "comparison" / "measure_throughput.py").write_text(program, encoding="utf-8")
+    subprocess.run([*git, "commit", "-qam", "Tell less"], check=True)
+    assert run(tmp_path / "out.json", "--before", "HEAD") == 2
+    assert "'training' is missing" in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()

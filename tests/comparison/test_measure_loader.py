@@ -50,15 +50,19 @@ def test_figures_and_their_table(model_dir, tmp_path, monkeypatch, capsys):
         assert {len(rates) for rates in turns.values()} == {3}
         for name in ("any_row", "streamed", "normalised"):
             paired = [own / bare for own, bare in zip(turns[name], turns["bare_pil"], strict=True)]
-            assert found["ratios"][name] == pytest.approx(statistics.median(paired))
+            assert found["ratios"][name]["ratio"] == pytest.approx(statistics.median(paired))
+            assert found["ratios"][name]["ratio_low"] <= found["ratios"][name]["ratio_high"]
             assert found["pairs_per_second"][name] == pytest.approx(statistics.median(turns[name]))
     assert report["pictures"]["size"] == [48, 40]
     assert "workers_2" in capsys.readouterr().out
     found = report["figures"]["workers_1"]
     found["pairs_per_second"] = {"bare_pil": 100, "any_row": 91.4, "streamed": 88, "normalised": 80}
-    found["ratios"] = {"any_row": 0.914, "streamed": 0.88, "normalised": 0.8}
+    shares = {"any_row": 0.914, "streamed": 0.88, "normalised": 0.8}
+    found["ratios"] = {
+        name: {"ratio": share, "ratio_low": share - 0.1, "ratio_high": share} for name, share in shares.items()
+    }
     text = format_loader(report, "x.json")
-    assert "| 1 worker | 100 | 91 (91 %) | 88 (88 %) | 80 (80 %) |" in text
+    assert "| 1 worker | 100 | 91 (91 %, 81 to 91) | 88 (88 %, 78 to 88) | 80 (80 %, 70 to 80) |" in text
     assert "8 pairs, 48 x 40 PNG" in text
     assert read_loader(tmp_path)["loader"].endswith("`comparison/results/loader.json`.")
     assert read_loader(tmp_path / "none") == {"loader": EMPTY}

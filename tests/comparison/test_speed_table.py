@@ -7,9 +7,16 @@ import json
 from ssgpa.comparison.speed_table import CHANGE_FILE, EMPTY, WAYS_FILE, read_speed
 
 
-FOUND = {"what": "One, or five.", "ratio": 2.345, "seconds_with": 1.0, "seconds_without": 2.4}
+FOUND = {
+    "what": "One, or five.",
+    "ratio": 2.345,
+    "ratio_low": 2.1,
+    "ratio_high": 2.5,
+    "seconds_with": 1.0,
+    "seconds_without": 2.4,
+}
 SETTINGS = {"batch_size": 32, "captions_per_pair": 3, "steps": 4, "turns": 5, "bf16": True}
-CHANGE = {"before": 10.0, "after": 15.04, "ratio": 1.5}
+CHANGE = {"before": 10.0, "after": 15.04, "ratio": 1.5, "ratio_low": 1.4, "ratio_high": 1.6}
 RATES = ("training_pairs_per_second", "captions_per_second_beams_1", "captions_per_second_beams_5")
 
 
@@ -21,9 +28,9 @@ def test_tables_tell_what_is_stored(tmp_path):
     change = {"figures": dict.fromkeys(RATES, CHANGE), "commits": commits, "settings": SETTINGS, "cpu": "A CPU"}
     (tmp_path / CHANGE_FILE).write_text(json.dumps(change), encoding="utf-8")
     blocks = read_speed(tmp_path)
-    assert "| `shared`: One, or five. | x 2.35 | 1.00 | 2.40 |" in blocks["speed"]
+    assert "| `shared`: One, or five. | x 2.35 (2.10 to 2.50) | 1.00 | 2.40 |" in blocks["speed"]
     assert "5.1 % are padding" in blocks["speed"]
     assert "under bf16 autocast" in blocks["speed"]
     assert blocks["speed"].endswith("A CPU. From `comparison/results/speed.json`.")
-    assert "| captions a second, 5 beams | 10.0 | 15.0 | x 1.50 |" in blocks["speed-change"]
+    assert "| captions a second, 5 beams | 10.0 | 15.0 | x 1.50 (1.40 to 1.60) |" in blocks["speed-change"]
     assert "Commit `aaaaaaa` and commit `bbbbbbb`" in blocks["speed-change"]

@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -106,22 +109,38 @@ def start(launcher, path, home, **changes):
     """Start the script under a launcher, from the repository's root."""
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", *launcher, str(SCRIPT), path, *options_of(changes)]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, env=environment, cwd=ROOT, text=True, **pipes)
+    # A pipe could fill up while another run is waited for.
+    descriptor, output = tempfile.mkstemp()
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=descriptor,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    os.close(descriptor)
+    return process, Path(output)
 
 
-def finish(process):
-    """Wait for a started run; its output is the error where it fails."""
+def finish(runs):
+    """Wait for started runs, and leave none behind; the output of one that fails is the error."""
     try:
-        output, _ = process.communicate(timeout=580)
+        for process, output in runs:
+            code = process.wait(timeout=580)
+            assert code == 0, output.read_text(encoding="utf-8")[-6000:]
     finally:
-        process.kill()
-    assert process.returncode == 0, output[-6000:]
+        for process, output in runs:
+            # With all that a launcher has started.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            output.unlink()
 
 
 def launch(launcher, path, home, **changes):
     """Run the script under a launcher."""
-    finish(start(launcher, path, home, **changes))
+    finish([start(launcher, path, home, **changes)])
 
 
 def logged(folder, name="loss"):

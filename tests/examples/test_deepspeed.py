@@ -139,8 +139,7 @@ def test_two_machines_take_the_steps_of_one_process(plain, workshop):
         start([*launcher, "--machine_rank", rank], str(workshop / "run.yaml"), workshop / "hub", **settings)
         for rank in ("0", "1")
     ]
-    for run in runs:
-        finish(run)
+    finish(runs)
     assert logged(folder) == pytest.approx(logged(plain), rel=0, abs=1e-5)
 
 

@@ -135,6 +135,25 @@ def test_prompt_that_ends_with_a_picture(make_system, splits):
     assert model(**model_inputs(PairCollator(processor)([dataset[0]]))).loss.isfinite()
 
 
+@pytest.mark.parametrize("multiple", [1, 8, 32])
+def test_rows_are_padded_to_a_multiple(make_system, items, multiple):
+    model, processor = make_system()
+    wake(model).eval()
+    plain = PairCollator(processor)(items)
+    batch = PairCollator(processor, pad_to_multiple_of=multiple)(items)
+    width, longest = batch["input_ids"].shape[1], plain["input_ids"].shape[1]
+    assert width % multiple == 0
+    assert longest <= width < longest + multiple
+    with torch.no_grad():
+        losses = [model(**model_inputs(one), logits_to_keep=one["logits_to_keep"]).loss for one in (plain, batch)]
+    assert torch.allclose(*losses, atol=1e-5)
+
+
+def test_rows_are_padded_to_something(make_system):
+    with pytest.raises(ValueError, match="`pad_to_multiple_of` must be at least 1"):
+        PairCollator(make_system()[1], pad_to_multiple_of=0)
+
+
 def test_concatenated_pictures_are_refused(make_system):
     _, processor = make_system()
     processor.pair_layout = "vertical"

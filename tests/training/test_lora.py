@@ -10,9 +10,9 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 from ssgpa import SSGPAForConditionalGeneration
-from ssgpa.loading import ADAPTER_WEIGHTS as WEIGHTS
 from ssgpa.loading import load_system
 from ssgpa.training.arguments import ModelArguments, parse_arguments
 from ssgpa.training.lora import PREFIX, add_lora, complete_checkpoint, loose_parameters, whole_modules
@@ -89,7 +89,7 @@ def test_checkpoint_holds_what_was_trained_and_names_its_base(case, tmp_path):
     variant, lora = CASES[case]
     tuned, processor, _ = tune(variant, lora, tmp_path)
     folder = save(tuned, processor, tmp_path / "tuned")
-    weights = load_file(folder / WEIGHTS)
+    weights = load_file(folder / ADAPTER_SAFE_WEIGHTS_NAME)
     assert sum(value.numel() for value in weights.values()) == sum(trained_parameters(tuned).values())
     assert any("lora_" in name for name in weights) == bool(lora)
     assert not any("vision_tower.tower" in name for name in weights)
@@ -100,7 +100,7 @@ def test_checkpoint_holds_what_was_trained_and_names_its_base(case, tmp_path):
 
 def test_trained_weights_differ_from_the_base(tmp_path):
     tuned, processor, _ = tune("resnet", LORA, tmp_path)
-    weights = load_file(save(tuned, processor, tmp_path / "tuned") / WEIGHTS)
+    weights = load_file(save(tuned, processor, tmp_path / "tuned") / ADAPTER_SAFE_WEIGHTS_NAME)
     base = load_file(tmp_path / "base" / "model.safetensors")
     shared = {name: value for name, value in weights.items() if "lora_" not in name}
     moved = [name for name, value in shared.items() if not value.equal(base[name.removeprefix(PREFIX)])]
@@ -120,12 +120,12 @@ def test_missing_weights_are_refused(part, tmp_path):
     """The last one trains in a module that does not train whole, which PEFT would not miss."""
     tuned, processor, _ = tune("resnet", LORA, tmp_path)
     folder = save(tuned, processor, tmp_path / "tuned")
-    weights = load_file(folder / WEIGHTS)
+    weights = load_file(folder / ADAPTER_SAFE_WEIGHTS_NAME)
     kept = {name: value for name, value in weights.items() if part not in name}
     assert len(kept) < len(weights)
-    with safe_open(folder / WEIGHTS, "pt") as file:
+    with safe_open(folder / ADAPTER_SAFE_WEIGHTS_NAME, "pt") as file:
         metadata = file.metadata()
-    save_file(kept, folder / WEIGHTS, metadata=metadata)
+    save_file(kept, folder / ADAPTER_SAFE_WEIGHTS_NAME, metadata=metadata)
     with pytest.raises(ValueError, match="do not hold"):
         load_system(str(folder))
 

@@ -12,11 +12,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.collator import IGNORED, PairCollator
+from ssgpa.training.decay import without_vectors
 from ssgpa.training.hints import FILE_NAME, hints_of
 from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import set_trainable
@@ -116,6 +118,21 @@ def test_weights_decay_and_scalars_norms_and_biases_do_not(make_trainer):
     assert not vectors & found
     assert "lm_head.weight" in found
     assert len(found) + len(others["params"]) == len(names)
+
+
+def test_decay_knows_shared_and_sharded_parameters(make_system):
+    model, _ = make_system()
+    model.lm_head.weight = model.get_input_embeddings().weight
+    sharded = model.model.alignment.dustbin_score.data.clone()
+    matrix = nn.Parameter(torch.empty(0))
+    matrix.ds_shape = torch.Size((4, 3))
+    vector = nn.Parameter(torch.empty(0))
+    vector.ds_shape = sharded.shape
+    model.matrix, model.vector = matrix, vector
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    found = without_vectors([*names, "no.such.parameter"], model)
+    assert {"lm_head.weight", "matrix"} <= set(found)
+    assert not {"vector", "no.such.parameter", "model.alignment.dustbin_score"} & set(found)
 
 
 def test_every_epoch_draws_anew(make_trainer):
