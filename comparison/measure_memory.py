@@ -29,6 +29,7 @@ from ssgpa.training.memory import ASSUMPTIONS, count_memory, describe_count
 from ssgpa.training.memory_inputs import TextSizes
 from ssgpa.training.memory_plot import draw_memory
 from ssgpa.training.memory_report import MemoryOptions, autocast_dtype, count_run, measure_run
+from ssgpa.training.quantization import read_quantization
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,8 +79,12 @@ def reproduction_rows() -> Iterator[dict[str, Any]]:
 def run_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row for every run and batch size."""
     cap = options.cap_gib if options.device == "cuda" else None
-    for name, path, overrides, batch_sizes in RUNS:
-        run = run_of(path, overrides, options.device)
+    runs = [(name, run_of(path, overrides, options.device), sizes) for name, path, overrides, sizes in RUNS]
+    for _, (arguments, *_), _ in runs:
+        # Its library may be missing; better now than half-way.
+        if arguments.quantization_config:
+            read_quantization(arguments.quantization_config)
+    for name, run, batch_sizes in runs:
         timing = Timing(autocast=autocast_dtype(run[2]))
         settings = partial(MemoryOptions, TextSizes(caption=CAPTION), timing)
         work = count_run if options.device == "meta" else measure_run

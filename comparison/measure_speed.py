@@ -7,7 +7,7 @@ python comparison/measure_speed.py --model checkpoints/ssgpa-clevr-tiny --only c
 
 Every way is a pair of runs, with and without, that take their turns, so that a busy machine slows both. A ratio is the
 time without over the time with, the median over paired turns: above 1 it pays. Pictures are random, captions are those
-of rendered scenes.
+of rendered scenes. With --only, what the file holds of other ways stays.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from transformers import set_seed
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
 from ssgpa.comparison.measure_throughput import cpu_name, ratios
 from ssgpa.comparison.speed_ways import WAYS, Bench, Run
+from ssgpa.data.checks import read_json_object
 from ssgpa.metrics.files import library_versions, write_results
 
 
@@ -115,7 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     be_quiet()
     try:
-        write_results(options.output, measure(options))
+        report = measure(options)
+        if options.only and options.output.is_file():
+            stored = read_json_object(options.output)
+            report = report | {"figures": stored.get("figures", {}) | report["figures"]}
+        write_results(options.output, report)
     except (OSError, ValueError) as error:
         return report_error("measure_speed.py", error)
     sys.stdout.write(f"Wrote {options.output}.\n")

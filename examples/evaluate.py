@@ -133,7 +133,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         for name, default in (("num_beams", 5), ("max_new_tokens", 40))
     }
     states = {"model_files": folder_state(options.model), "data_files": folder_state(options.data)}
-    log = PredictionLog(options.output.with_suffix(".predictions.jsonl"), {**asked, **decoding, **states})
+    settings = {**asked, **decoding, **states}
+    log = PredictionLog(options.output.with_suffix(".predictions.jsonl"), settings, replace=options.overwrite)
     known, start = len(log.captions), time.perf_counter()
     captions = caption_rows(
         model, processor, rows, options.batch_size, progress=True, done=log.captions, on_batch=log.add, **decoding

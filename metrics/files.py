@@ -73,16 +73,18 @@ class PredictionLog:
     Args:
         path: The file; made with its folder where it is missing.
         settings: What the captions depend on, as JSON.
+        replace: Begin anew over captions of other settings, in place of an error.
 
     Raises:
         ValueError: If the file is no such log or its settings differ; the error names file and settings.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], replace: bool = False) -> None:
         self.path = path
         self.captions: dict[str, str] = {}
         settings = json.loads(json.dumps(settings))
-        if path.exists() and path.stat().st_size:
+        old = path.exists() and path.stat().st_size
+        if old and not (replace and read_predictions(path)[0] != settings):
             self._read(settings)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,12 @@
 """A small rendered and prepared set and a tiny configuration for its pictures, made once and shared by all tests."""
 
 import json
+from pathlib import Path
 
 import pytest
 from transformers.utils import logging
 
+import ssgpa
 from ssgpa.data.clevr_change import RenderSettings, load_clevr_change, render_dataset
 from ssgpa.data.clevr_change.hints import add_cell_hints
 from ssgpa.data.prepared import write_prepared
@@ -15,6 +17,11 @@ from .tiny_systems import tiny_config
 
 
 GRID = (4, 6)
+ROOT = Path(__file__).resolve().parents[1]
+IMPORTED = Path(ssgpa.__file__).resolve().parent
+# A folder of the package's name beside this one is imported before what is installed.
+if IMPORTED != ROOT and IMPORTED.parent == ROOT.parent:
+    raise pytest.UsageError(f"These tests are of {ROOT}, but Python imports {IMPORTED}: move one of them.")
 
 
 @pytest.fixture

@@ -19,13 +19,34 @@ if TYPE_CHECKING:
 
 
 SPLIT_KEYS = {"train": "train", "validation": "val", "test": "test"}
-# The release numbers its pairs in six blocks, one a type.
+# The release numbers its pairs in six blocks, one a type, and so does the renderer, whose sets differ in size.
 BLOCK = 8_000
+RENDERED = "render_settings.json"
 BLOCK_TYPES = ("color", "material", "add", "drop", "move", "none")
 
 
-def read_numbers(path: Path) -> dict[str, list[int]]:
+def block_size(folder: Path) -> int:
+    """Pairs of each type: those of the release, or as many as the renderer says that it made.
+
+    Raises:
+        ValueError: If the renderer's settings name no number of scenes that six types can share.
+    """
+    if not (folder / RENDERED).is_file():
+        return BLOCK
+    scenes = read_json_object(inner_file(folder, RENDERED)).get("scenes")
+    if type(scenes) is not int or scenes < 1 or scenes % len(BLOCK_TYPES):
+        raise ValueError(
+            f"{folder / RENDERED}: `scenes` must be a multiple of {len(BLOCK_TYPES)}, found {scenes!r:.80}"
+        )
+    return scenes // len(BLOCK_TYPES)
+
+
+def read_numbers(path: Path, block: int = BLOCK) -> dict[str, list[int]]:
     """Numbers of the pairs of train, validation and test; they are ids, not places in the caption file.
+
+    Args:
+        path: The file `split.json`.
+        block: Pairs of each type.
 
     Raises:
         ValueError: If a split is missing, or an entry is no number of a pair.
@@ -34,7 +55,7 @@ def read_numbers(path: Path) -> dict[str, list[int]]:
     if sorted(table) != sorted(SPLIT_KEYS.values()):
         raise ValueError(f"{path}: expected the splits {', '.join(SPLIT_KEYS.values())}, found {', '.join(table)}")
     for name, numbers in table.items():
-        known = range(BLOCK * len(BLOCK_TYPES))
+        known = range(block * len(BLOCK_TYPES))
         if not isinstance(numbers, list):
             raise ValueError(f"{path}, {name}: expected a list of numbers of pairs, found {numbers!r:.80}")
         wrong = [number for number in numbers if type(number) is not int or number not in known]
@@ -43,7 +64,7 @@ def read_numbers(path: Path) -> dict[str, list[int]]:
     return {split: table[key] for split, key in SPLIT_KEYS.items()}
 
 
-def _pair(number: int, captions: Any, where: str, split: str, findings: Findings) -> Pair:
+def _pair(number: int, captions: Any, where: str, split: str, findings: Findings, block: int) -> Pair:
     name = str(number)
     return Pair(
         pair_id=name,
@@ -51,7 +72,7 @@ def _pair(number: int, captions: Any, where: str, split: str, findings: Findings
         before=f"bef/{name}.png",
         after=f"aft/{name}.png",
         captions=clean_captions(captions, where, findings, place_of(split, name)),
-        change_type=BLOCK_TYPES[number // BLOCK],
+        change_type=BLOCK_TYPES[number // block],
     )
 
 
@@ -74,21 +95,23 @@ def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_p
         verify_pictures: Whether every picture is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the change type follows from the block of 8,000 that a number lies in.
+        Splits as `reading.Source` describes; the change type follows from the block that a number lies in, of
+        8,000 in the release, of a sixth of all in a set that was rendered here.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.
         ValueError: If a file is malformed, naming it and the entry.
     """
     folder, findings = Path(folder), Findings() if findings is None else findings
-    numbers = read_numbers(inner_file(folder, "split.json"))
+    block = block_size(folder)
+    numbers = read_numbers(inner_file(folder, "split.json"), block)
     path = inner_file(folder, "captions.json")
     captions = read_json_object(path)
     lacking = [str(number) for listed in numbers.values() for number in listed if str(number) not in captions]
     if lacking:
         raise ValueError(f"{path}: no captions for pair {lacking[0]}, which split.json lists")
     pairs = {
-        split: [_pair(number, captions[str(number)], f"{path}, {number}", split, findings) for number in listed]
+        split: [_pair(number, captions[str(number)], f"{path}, {number}", split, findings, block) for number in listed]
         for split, listed in numbers.items()
     }
     _compare_types([pair for found in pairs.values() for pair in found], findings)

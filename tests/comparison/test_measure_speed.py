@@ -124,6 +124,16 @@ def test_every_way_is_measured_and_written(words, tmp_path, capsys, monkeypatch)
     assert f"Wrote {tmp_path / 'speed.json'}." in capsys.readouterr().out
 
 
+def test_other_ways_stay_when_one_is_measured_again(words, tmp_path):
+    assert measure_speed.main([*words, "--only", "packed", "static_cache"]) == 0
+    stored = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["figures"]
+    assert measure_speed.main([*words, "--only", "static_cache"]) == 0
+    found = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))["figures"]
+    assert list(found) == ["packed", "static_cache"]
+    assert found["packed"] == stored["packed"]
+    assert found["static_cache"]["turns"] != stored["static_cache"]["turns"]
+
+
 def test_what_cannot_be_measured_is_said(words, capsys):
     assert measure_speed.main([*words, "--batch_size", "5"]) == 2
     assert "--batch_size must be even" in capsys.readouterr().err

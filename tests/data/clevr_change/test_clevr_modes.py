@@ -4,6 +4,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from ssgpa.data.clevr_change.cameras import PRESETS, Views
 from ssgpa.data.clevr_change.hints import add_cell_hints
 from ssgpa.data.clevr_change.pair_set import block_splits
 from ssgpa.data.clevr_change.triples import draw_triple, triple_record
+from ssgpa.data.readers.clevr_dc import load_clevr_dc
 
 from ...scripts import load_script
 from .test_clevr_captions import MEANING, VOCABULARY, denoted, ground_direction, read_phrase, resolve
@@ -139,6 +141,17 @@ def test_pairs_lie_in_the_released_layout(pairs, pair_records):
     assert split["train"][:6] == [0, 1, 2, 3, 4, 10]
     assert split["val"] == [block + i for block in range(0, 60, 10) for i in (5, 6)]
     assert split["test"] == [block + i for block in range(0, 60, 10) for i in (7, 8, 9)]
+
+
+def test_a_set_of_any_size_is_read_with_its_types(pairs, pair_records, tmp_path):
+    """The release's reader tells types by blocks of ids, whose size the renderer's settings give."""
+    splits = load_clevr_dc(pairs)
+    types = {row["pair_id"]: row["change_type"] for rows in splits.values() for row in rows}
+    assert types == {str(record["index"]): record["change_type"] for record in pair_records}
+    folder = shutil.copytree(pairs, tmp_path / "set")
+    (folder / "render_settings.json").write_text('{"scenes": 61}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"render_settings\.json: `scenes` must be a multiple of 6, found 61"):
+        load_clevr_dc(folder)
 
 
 def test_splits_of_a_full_set_are_the_released_ones():
