@@ -48,6 +48,15 @@ def test_foreign_log_is_an_error(tmp_path, change):
     assert path.read_bytes() == before
 
 
+def test_a_log_is_replaced_on_request_and_only_where_it_must(tmp_path):
+    path = tmp_path / "x.jsonl"
+    PredictionLog(path, SETTINGS).add({"a": "x"})
+    assert PredictionLog(path, SETTINGS, replace=True).captions == {"a": "x"}
+    other = {**SETTINGS, "seed": 5}
+    assert PredictionLog(path, other, replace=True).captions == {}
+    assert read_predictions(path)[:2] == (other, {})
+
+
 @pytest.mark.parametrize("content", ["hello\n", "[1]\n", '{"settings": {}}\n{"pair": 1}\n', "no line end"])
 def test_a_file_that_is_no_log_is_left_alone(tmp_path, content):
     path = tmp_path / "x.jsonl"
