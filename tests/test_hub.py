@@ -25,6 +25,7 @@ CODE = {
     "alignment",
     "configuration",
     "conversion",
+    "generation",
     "losses",
     "modeling",
     "pictures",
