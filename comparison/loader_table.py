@@ -2,13 +2,13 @@
 # Licensed under the Apache License, Version 2.0.
 """Lays out the JSON of `measure_loader.py` as the table in docs/data.md."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssgpa.comparison.blocks import read_block
 
-EMPTY = "No figures are stored yet."
+
 NAMES = {"any_row": "any row at hand", "streamed": "streamed", "normalised": "any row, normalised on this CPU"}
 
 
@@ -50,7 +50,4 @@ def read_loader(folder: Path) -> dict[str, str]:
     Args:
         folder: Holds `loader.json`.
     """
-    path = folder / "loader.json"
-    if not path.is_file():
-        return {"loader": EMPTY}
-    return {"loader": format_loader(json.loads(path.read_text(encoding="utf-8")), f"comparison/results/{path.name}")}
+    return {"loader": read_block(folder / "loader.json", format_loader)}

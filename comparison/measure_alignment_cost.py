@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, set_seed
 
 from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, positive, report_error
-from ssgpa.comparison.measure_throughput import cpu_name
+from ssgpa.comparison.measure_throughput import cpu_name, settings_of
 from ssgpa.configuration_ssgpa import SSGPAConfig
 from ssgpa.metrics.files import library_versions, write_results
 from ssgpa.modeling_ssgpa import SSGPAModel
@@ -233,7 +233,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "law": law,
         "overhead": measure_towers(options),
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "settings": settings_of(options),
         "threads": torch.get_num_threads(),
         "cpu": cpu_name(),
         "versions": library_versions(),

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
-from ssgpa.comparison.measure_throughput import cpu_name, ratios
+from ssgpa.comparison.measure_throughput import cpu_name, ratios, settings_of
 from ssgpa.data.prepared import load_prepared, write_prepared
 from ssgpa.data.reading import Pair, build_splits
 from ssgpa.loading import load_system
@@ -195,7 +195,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "figures": figures,
         "pairs": len(rows),
         "pictures": describe_pictures(rows),
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "settings": settings_of(options),
         "cpu": cpu_name(),
         "versions": library_versions(),
     }

@@ -28,7 +28,8 @@ from ssgpa.training.measuring import Timing, set_cap
 from ssgpa.training.memory import ASSUMPTIONS, count_memory, describe_count
 from ssgpa.training.memory_inputs import TextSizes
 from ssgpa.training.memory_plot import draw_memory
-from ssgpa.training.memory_report import MemoryOptions, autocast_dtype, count_run, measure_run
+from ssgpa.training.memory_report import MemoryOptions, count_run, measure_run
+from ssgpa.training.preparation import autocast_dtype
 from ssgpa.training.quantization import read_quantization
 
 

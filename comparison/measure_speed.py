@@ -21,7 +21,7 @@ import torch
 from transformers import set_seed
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
-from ssgpa.comparison.measure_throughput import cpu_name, ratios
+from ssgpa.comparison.measure_throughput import cpu_name, ratios, settings_of
 from ssgpa.comparison.speed_ways import WAYS, Bench, Run
 from ssgpa.data.checks import read_json_object
 from ssgpa.metrics.files import library_versions, write_results
@@ -104,7 +104,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "figures": figures,
         "padding_share": padding_share(bench.batches()),
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "settings": settings_of(options),
         "threads": torch.get_num_threads(),
         "cpu": cpu_name(),
         "versions": library_versions(),

@@ -166,6 +166,11 @@ def measure_generation(
     return figures
 
 
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """A command line's options as JSON."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+
+
 def ratios(values: list[float]) -> dict[str, float]:
     """The median of paired ratios, and the lowest and highest of their middle half."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
@@ -195,7 +200,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "training": measure_training(models, batches, options.bf16),
         "generation": generation,
         "parameters": {name: model.num_parameters() for name, model in models.items()},
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()},
+        "settings": settings_of(options),
         "attn_implementation": full.config._attn_implementation,
         "dtype": str(full.dtype),
         "threads": torch.get_num_threads(),

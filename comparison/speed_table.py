@@ -2,13 +2,13 @@
 # Licensed under the Apache License, Version 2.0.
 """Lays out the JSON of `measure_speed.py` and of `compare_revisions.py` as the tables in docs/speed.md."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssgpa.comparison.blocks import read_block
 
-EMPTY = "No figures are stored yet."
+
 WAYS_FILE, CHANGE_FILE = "speed.json", "speed-before-after.json"
 RATES = {
     "training_pairs_per_second": "training pairs a second",
@@ -65,8 +65,7 @@ def format_change(report: Mapping[str, Any], source: str) -> str:
     facts = (
         f"Commit `{commits['before'][:7]}` and commit `{commits['after'][:7]}`, random weights, batches of "
         f"{settings['batch_size']}, medians of {settings['turns']} turns, one after the other in one run, "
-        f"with quartiles in brackets. "
-        f"{report['cpu']}. From `{source}`."
+        f"with quartiles in brackets. {report['cpu']}. From `{source}`."
     )
     return "\n".join([*lines, "", facts])
 
@@ -78,12 +77,6 @@ def read_speed(folder: Path) -> dict[str, str]:
         folder: Holds the JSON files.
     """
     return {
-        "speed": _read(folder / WAYS_FILE, format_ways),
-        "speed-change": _read(folder / CHANGE_FILE, format_change),
+        "speed": read_block(folder / WAYS_FILE, format_ways),
+        "speed-change": read_block(folder / CHANGE_FILE, format_change),
     }
-
-
-def _read(path: Path, lay_out: Callable[[Mapping[str, Any], str], str]) -> str:
-    if not path.is_file():
-        return EMPTY
-    return lay_out(json.loads(path.read_text(encoding="utf-8")), f"comparison/results/{path.name}")

@@ -32,7 +32,8 @@ from ssgpa.training.measuring import Timing, set_cap
 from ssgpa.training.memory import ASSUMPTIONS
 from ssgpa.training.memory_inputs import TextSizes
 from ssgpa.training.memory_plot import draw_memory
-from ssgpa.training.memory_report import MemoryOptions, autocast_dtype, count_run, measure_run
+from ssgpa.training.memory_report import MemoryOptions, count_run, measure_run
+from ssgpa.training.preparation import autocast_dtype
 
 
 def read_options(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:

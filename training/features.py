@@ -20,6 +20,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ..processing_ssgpa import SSGPAProcessor
 from .arguments import ChangeCaptioningArguments
+from .preparation import autocast_dtype
 
 
 NAME = "features"
@@ -102,14 +103,8 @@ def open_cache(
         )
     if is_deepspeed_zero3_enabled():
         raise ValueError("`feature_cache` needs a whole vision tower in every process: use ZeRO-2.")
-    precision = f"{tower.tower.dtype} {_autocast_dtype(arguments)}"
+    precision = f"{tower.tower.dtype} {autocast_dtype(arguments)}"
     return FeatureCache(Path(folder) / key_of(tower, processor, precision))
-
-
-def _autocast_dtype(arguments: ChangeCaptioningArguments) -> torch.dtype | None:
-    if arguments.bf16:
-        return torch.bfloat16
-    return torch.float16 if arguments.fp16 else None
 
 
 def fill_cache(
@@ -151,7 +146,7 @@ def _compute(
     arguments: ChangeCaptioningArguments,
 ) -> int:
     pixels = processor.image_processor(list(pictures.values()), do_resize=False, return_tensors="pt")["pixel_values"]
-    dtype, training = _autocast_dtype(arguments), tower.training
+    dtype, training = autocast_dtype(arguments), tower.training
     precision = torch.autocast(arguments.device.type, dtype) if dtype else nullcontext()
     tower.eval()
     with torch.no_grad(), precision:

@@ -103,11 +103,4 @@ def _apply_checkpointing(model: Any, arguments: ChangeCaptioningArguments) -> No
         model.activation_checkpointing_enable(arguments.gradient_checkpointing_kwargs)
 
 
-def autocast_dtype(arguments: ChangeCaptioningArguments) -> torch.dtype | None:
-    """The dtype of `Trainer`'s autocast, or None."""
-    if arguments.bf16:
-        return torch.bfloat16
-    return torch.float16 if arguments.fp16 else None
-
-
-__all__ = ["MemoryOptions", "autocast_dtype", "count_run", "measure_run", "run_flops"]
+__all__ = ["MemoryOptions", "count_run", "measure_run", "run_flops"]

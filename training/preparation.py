@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .arguments import ModelArguments
+from .arguments import ChangeCaptioningArguments, ModelArguments
 from .quantization import quantize_linears, read_quantization
 from .systems import set_trainable
 
@@ -107,4 +107,11 @@ def set_checkpointing(model: PreTrainedModel, patterns: Iterable[str]) -> list[s
     return sorted(chosen)
 
 
-__all__ = ["DTYPES", "prepare_training", "set_checkpointing", "set_precision"]
+def autocast_dtype(arguments: ChangeCaptioningArguments) -> torch.dtype | None:
+    """The dtype of `Trainer`'s autocast, or None."""
+    if arguments.bf16:
+        return torch.bfloat16
+    return torch.float16 if arguments.fp16 else None
+
+
+__all__ = ["DTYPES", "autocast_dtype", "prepare_training", "set_checkpointing", "set_precision"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, read_json_object
 from ..clevr_change.captions import change_type_of
+from ..clevr_change.layout import SETTINGS
 from ..findings import Findings
 from ..reading import Pair, Source, build_splits, clean_captions, place_of
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SPLIT_KEYS = {"train": "train", "validation": "val", "test": "test"}
 # The release numbers its pairs in six blocks, one a type, and so does the renderer, whose sets differ in size.
 BLOCK = 8_000
-RENDERED = "render_settings.json"
 BLOCK_TYPES = ("color", "material", "add", "drop", "move", "none")
 
 
@@ -31,12 +31,12 @@ def block_size(folder: Path) -> int:
     Raises:
         ValueError: If the renderer's settings name no number of scenes that six types can share.
     """
-    if not (folder / RENDERED).is_file():
+    if not (folder / SETTINGS).is_file():
         return BLOCK
-    scenes = read_json_object(inner_file(folder, RENDERED)).get("scenes")
+    scenes = read_json_object(inner_file(folder, SETTINGS)).get("scenes")
     if type(scenes) is not int or scenes < 1 or scenes % len(BLOCK_TYPES):
         raise ValueError(
-            f"{folder / RENDERED}: `scenes` must be a multiple of {len(BLOCK_TYPES)}, found {scenes!r:.80}"
+            f"{folder / SETTINGS}: `scenes` must be a multiple of {len(BLOCK_TYPES)}, found {scenes!r:.80}"
         )
     return scenes // len(BLOCK_TYPES)
 

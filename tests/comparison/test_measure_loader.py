@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from ssgpa.comparison import measure_loader
-from ssgpa.comparison.loader_table import EMPTY, format_loader, read_loader
+from ssgpa.comparison.blocks import EMPTY
+from ssgpa.comparison.loader_table import format_loader, read_loader
 from ssgpa.data.prepared import load_prepared
 
 from ..tiny_systems import tiny_ssgpa

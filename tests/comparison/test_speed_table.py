@@ -4,7 +4,8 @@
 
 import json
 
-from ssgpa.comparison.speed_table import CHANGE_FILE, EMPTY, WAYS_FILE, read_speed
+from ssgpa.comparison.blocks import EMPTY
+from ssgpa.comparison.speed_table import CHANGE_FILE, WAYS_FILE, read_speed
 
 
 FOUND = {

@@ -105,6 +105,13 @@ def free_port():
         return free.getsockname()[1]
 
 
+def accelerate(name, processes):
+    """The launcher with one of the repository's configurations, on a port of its own."""
+    configuration = ROOT / "examples" / "accelerate" / f"{name}.yaml"
+    words = ["accelerate.commands.launch", "--config_file", str(configuration)]
+    return [*words, "--num_processes", str(processes), "--main_process_port", str(free_port())]
+
+
 def start(launcher, path, home, **changes):
     """Start the script under a launcher, from the repository's root."""
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -18,9 +18,8 @@ from ssgpa.training.generation import caption_rows
 
 from ..scripts import load_script
 from .runs import (
-    ROOT,
+    accelerate,
     finish,
-    free_port,
     launch,
     logged,
     render_pairs,
@@ -66,9 +65,7 @@ def zero(workshop):
     def call(stage, processes, name="", **changes):
         folder = workshop / f"zero{stage}-by-{processes}{name}"
         if not (folder / "trainer_state.json").exists():
-            configuration = ROOT / "examples" / "accelerate" / f"zero{stage}_offload.yaml"
-            launcher = ["accelerate.commands.launch", "--config_file", str(configuration)]
-            launcher += ["--num_processes", str(processes), "--main_process_port", str(free_port())]
+            launcher = accelerate(f"zero{stage}_offload", processes)
             batch = {"per_device_train_batch_size": 8 // processes}
             launch(launcher, str(workshop / "run.yaml"), workshop / "hub", output_dir=folder, **batch, **changes)
         return folder
@@ -130,9 +127,7 @@ def test_evaluation_by_generation_ends_and_is_the_same(plain, zero, stage):
 
 def test_two_machines_take_the_steps_of_one_process(plain, workshop):
     """Each is started by itself, as on two hosts; here both are this one."""
-    configuration = ROOT / "examples" / "accelerate" / "multi_node.yaml"
-    launcher = ["accelerate.commands.launch", "--config_file", str(configuration), "--num_processes", "2"]
-    launcher += ["--main_process_port", str(free_port())]
+    launcher = accelerate("multi_node", 2)
     folder = workshop / "two-machines"
     settings = {"output_dir": folder, "per_device_train_batch_size": 4}
     runs = [
@@ -150,11 +145,8 @@ def test_evaluation_ends_where_captions_differ_in_length(workshop):
     changes = {"max_steps": 1, "learning_rate": 0.0, "eval_steps": 1, "save_strategy": "no"}
     changes |= {"per_device_eval_batch_size": 1, "generation_max_new_tokens": 20}
     changes |= {"model_name_or_path": workshop / "taught", "per_device_train_batch_size": 4}
-    configuration = ROOT / "examples" / "accelerate" / "zero3_offload.yaml"
-    launcher = ["accelerate.commands.launch", "--config_file", str(configuration), "--num_processes", "2"]
-    launcher += ["--main_process_port", str(free_port())]
     folder = workshop / "uneven"
-    launch(launcher, str(workshop / "run.yaml"), workshop / "hub", output_dir=folder, **changes)
+    launch(accelerate("zero3_offload", 2), str(workshop / "run.yaml"), workshop / "hub", output_dir=folder, **changes)
     found = json.loads((folder / "evaluations" / "eval-000001.json").read_text("utf-8"))["captions"]
     model, processor = load_system(str(workshop / "taught"))
     rows = load_prepared(workshop / "data")["validation"]

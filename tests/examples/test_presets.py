@@ -13,7 +13,7 @@ from ssgpa.loading import load_system
 
 from ..scripts import load_script
 from ..tiny_systems import VISION, tiny_config, tiny_tokenizer
-from .runs import ROOT, free_port, launch, logged, options_of, render_pairs, save_base, write_data
+from .runs import ROOT, accelerate, launch, logged, options_of, render_pairs, save_base, write_data
 
 
 CONFIGS = ROOT / "examples" / "configs"
@@ -130,10 +130,7 @@ def test_whole_command_under_zero2(workshop, name):
 @pytest.mark.slow
 def test_lora_whose_parameters_are_shared_out(workshop):
     """Under ZeRO-3 each of two processes holds half of everything; what is saved is whole."""
-    configuration = ROOT / "examples" / "accelerate" / "zero3_offload.yaml"
-    launcher = ["accelerate.commands.launch", "--config_file", str(configuration), "--num_processes", "2"]
-    launcher += ["--main_process_port", str(free_port())]
     name = RUNS[0]
     changes = changes_for(workshop, name, workshop / "zero3")
-    launch(launcher, str(CONFIGS / f"{name}.yaml"), workshop / "hub", **changes)
+    launch(accelerate("zero3_offload", 2), str(CONFIGS / f"{name}.yaml"), workshop / "hub", **changes)
     check_run(changes["output_dir"], changes["model_name_or_path"])
