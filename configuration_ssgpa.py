@@ -103,6 +103,16 @@ class SSGPAConfig(PreTrainedConfig):
     """
 
     model_type = "ssgpa"
+    # A stock Trainer's evaluation would gather these from every process, and keep them for the whole set.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "past_key_values",
+        "cache",
+        "loss_parts",
+        "image_hidden_states",
+        "image_outputs",
+        "evidence",
+        "fusion_gate",
+    ]
     sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "vision_config": SubConfigSpec(config_class=AutoConfig, model_type="instructblip_vision_model"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),

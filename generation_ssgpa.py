@@ -20,6 +20,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from transformers.generation import GenerationConfig, GenerationMixin
 from transformers.utils import ModelOutput
 
+from .compatibility_ssgpa import CACHE
+
 
 # Transformers lets a class generate whose bases have `GenerationMixin` in their names.
 class SharedPromptGenerationMixin(GenerationMixin):
@@ -44,14 +46,14 @@ class SharedPromptGenerationMixin(GenerationMixin):
         # The copies of a row lie side by side.
         first_copies = {name: _first_copies(value, copies) for name, value in model_kwargs.items()}
         outputs = super()._prefill(input_ids[::copies], generation_config, first_copies, *args, **kwargs)
-        outputs.past_key_values.batch_repeat_interleave(copies)
+        outputs[CACHE].batch_repeat_interleave(copies)
         outputs.logits = outputs.logits.repeat_interleave(copies, 0)
         return outputs
 
 
 def _can_share(generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
     states = generation_config.output_hidden_states or generation_config.output_attentions
-    cache = model_kwargs.get("past_key_values")
+    cache = model_kwargs.get(CACHE)
     if states or generation_config.prefill_chunk_size is not None:
         return False
     if type(cache) is not DynamicCache or cache.offloading or cache.get_seq_length():

@@ -29,7 +29,12 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.models.blip_2.modeling_blip_2 import Blip2VisionConfig, Blip2VisionModel
 from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerConfig, InstructBlipQFormerModel
@@ -50,6 +55,7 @@ from .alignment_ssgpa import (
     PartMatching,
     in_dtype_of,
 )
+from .compatibility_ssgpa import CACHE, renamed_cache, warn_if_untested
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
 from .generation_ssgpa import SharedPromptGenerationMixin
@@ -88,6 +94,15 @@ class SSGPAImageFeatures(BaseModelOutputWithPooling):
     warped_matching: PartMatching | None = None
     fusion_gate: torch.FloatTensor | None = None
 
+    def without_evidence(self) -> BaseModelOutputWithPooling:
+        """What Transformers' own models with images give as `image_outputs`."""
+        return BaseModelOutputWithPooling(
+            last_hidden_state=self.last_hidden_state,
+            pooler_output=self.pooler_output,
+            hidden_states=self.hidden_states,
+            attentions=self.attentions,
+        )
+
 
 @auto_docstring
 @dataclass
@@ -95,16 +110,16 @@ class SSGPAModelOutputWithPast(BaseModelOutputWithPast):
     r"""What the model without a head returns.
 
     Args:
-        image_features (`SSGPAImageFeatures`, *optional*):
+        image_outputs (`SSGPAImageFeatures`, *optional*):
             What `get_image_features` returned, where images were given.
     """
 
-    image_features: SSGPAImageFeatures | None = None
+    image_outputs: SSGPAImageFeatures | None = None
 
 
 @auto_docstring
 @dataclass
-class SSGPACausalLMOutputWithPast(ModelOutput):
+class SSGPACausalLMOutputWithPast(CausalLMOutputWithPast):
     r"""What the model with a head returns.
 
     Args:
@@ -114,23 +129,20 @@ class SSGPACausalLMOutputWithPast(ModelOutput):
             The scalars that were added up to `loss`, weights included.
         logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`):
             Prediction scores of the language modelling head.
-        past_key_values (`Cache`, *optional*, returned when `use_cache=True`):
-            Keys and values of the language model.
         image_hidden_states (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`, *optional*):
             The visual tokens of each pair.
+        image_outputs (`BaseModelOutputWithPooling`, *optional*):
+            Of the images: aligned features of the tower as `last_hidden_state`, the visual tokens as `pooler_output`,
+            and the tower's `hidden_states` and `attentions`, over all 2 x batch_size images, where asked for.
         evidence (`ChangeEvidence`, *optional*, returned when `output_evidence=True`):
             The alignment's outputs.
         fusion_gate (`torch.FloatTensor`, *optional*):
             Mean of the adapter's similarity gates; near 0 or 1 it gates nothing.
     """
 
-    loss: torch.FloatTensor | None = None
     loss_parts: dict[str, torch.FloatTensor] | None = None
-    logits: torch.FloatTensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor] | None = None
-    attentions: tuple[torch.FloatTensor] | None = None
     image_hidden_states: torch.FloatTensor | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
     evidence: ChangeEvidence | None = None
     fusion_gate: torch.FloatTensor | None = None
 
@@ -275,12 +287,17 @@ class SSGPAPreTrainedModel(PreTrainedModel):
         "GlobalPartTransportAlignment",
         "SSGPAQFormerConnector",
     ]
-    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    def post_init(self) -> None:
+        """As in every model; also tells where the installed Transformers is not a tested one."""
+        super().post_init()
+        warn_if_untested()
 
     def set_attn_implementation(self, attn_implementation: str | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Set the attention of all parts that have one.
@@ -431,6 +448,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
             )
         return mask.unsqueeze(-1).to(inputs_embeds.device)
 
+    @renamed_cache
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -439,7 +457,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         vision_features: torch.FloatTensor | None = None,
         mm_encoder_outputs: dict[str, SSGPAImageFeatures] | None = None,
@@ -457,7 +475,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
                 1 for tokens, 0 for padding.
             position_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
                 Positions of the tokens.
-            past_key_values (`Cache`, *optional*):
+            cache (`Cache`, *optional*):
                 Keys and values of the tokens before.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
                 Embeddings in place of `input_ids`.
@@ -494,16 +512,16 @@ class SSGPAModel(SSGPAPreTrainedModel):
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            **{CACHE: cache},
             **kwargs,
         )
         return SSGPAModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            image_features=image_features,
+            image_outputs=image_features,
+            **{CACHE: outputs.get(CACHE)},
         )
 
 
@@ -664,6 +682,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGeneration
         """
         return self.model.get_image_features(pixel_values, vision_features, **kwargs)
 
+    @renamed_cache
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -672,7 +691,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGeneration
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -693,7 +712,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGeneration
                 1 for tokens, 0 for padding.
             position_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
                 Positions of the tokens.
-            past_key_values (`Cache`, *optional*):
+            cache (`Cache`, *optional*):
                 Keys and values of the tokens before.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
                 Embeddings in place of `input_ids`.
@@ -730,7 +749,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGeneration
             pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             vision_features=vision_features,
             mm_encoder_outputs=mm_encoder_outputs,
@@ -740,7 +759,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGeneration
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
         # A slice does not lie in one piece, and a frozen head would be copied for each of its rows.
         logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states.contiguous()))
-        features = outputs.image_features
+        features = outputs.image_outputs
         targets = warped.targets if warped is not None else None
         loss_parts = None
         if labels is not None:
@@ -749,12 +768,13 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGeneration
             loss=sum(loss_parts.values()) if loss_parts else None,
             loss_parts=loss_parts,
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=features.pooler_output if features is not None else None,
+            image_outputs=features.without_evidence() if features is not None else None,
             evidence=features.evidence if features is not None and output_evidence else None,
             fusion_gate=features.fusion_gate if features is not None else None,
+            **{CACHE: outputs.get(CACHE)},
         )
 
     def _warped_pairs(

@@ -6,6 +6,7 @@ from transformers import DynamicCache, GenerationMixin
 from transformers.cache_utils import LinearAttentionLayer
 
 from ssgpa import SSGPAForConditionalGeneration, generation_ssgpa
+from ssgpa.compatibility_ssgpa import CACHE
 
 from .ssgpa_cases import inputs_for, row, tiny_model
 
@@ -143,15 +144,15 @@ def test_only_fresh_keys_and_values_are_shared(way):
     if way == "started":
         states = torch.zeros(1, 4, 2, 8)
         cache.update(states, states, 0)
-    assert generation_ssgpa._can_share(model.generation_config, {"past_key_values": cache}) == (way == "given")
-    assert generation_ssgpa._can_share(model.generation_config, {"past_key_values": DynamicCache()})
+    assert generation_ssgpa._can_share(model.generation_config, {CACHE: cache}) == (way == "given")
+    assert generation_ssgpa._can_share(model.generation_config, {CACHE: DynamicCache()})
 
 
 def test_a_cache_of_the_callers_is_filled_for_every_beam():
     model, processor = sharp_model()
     inputs = inputs_for(processor)
     cache = DynamicCache()
-    ids = model.generate(**inputs, **GREEDY, num_beams=3, past_key_values=cache)
+    ids = model.generate(**inputs, **GREEDY, num_beams=3, **{CACHE: cache})
     assert torch.equal(ids, model.generate(**inputs, **GREEDY, num_beams=3))
     assert len(cache.layers[0].keys) == 9
 
