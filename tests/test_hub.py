@@ -23,6 +23,7 @@ from .tiny_systems import tiny_ssgpa
 STEPS = Path(__file__).with_name("hub_steps.py")
 CODE = {
     "alignment",
+    "compatibility",
     "configuration",
     "conversion",
     "generation",

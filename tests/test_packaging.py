@@ -28,8 +28,12 @@ PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
 NO_PACKAGES = {"tests", "examples", "build", "dist", "checkpoints", "runs", "outputs", "datasets"}
 
 
+ROOTS = PROJECT["tool"]["setuptools"]["package-dir"]
+
+
 def folder_of(package):
-    return ROOT.joinpath(*package.split(".")[1:])
+    root, *inside = package.split(".")
+    return ROOT.joinpath(ROOTS[root], *inside)
 
 
 def clean_copy(target):
@@ -52,7 +56,8 @@ def test_every_package_is_listed_and_there():
     for path in ROOT.rglob("*.py"):
         parts = path.relative_to(ROOT).parts[:-1]
         if parts and parts[0] not in NO_PACKAGES and not any(part.startswith(".") for part in parts):
-            found.add(".".join(("ssgpa", *parts)))
+            name = next((name for name, folder in ROOTS.items() if folder == parts[0]), None)
+            found.add(".".join((name, *parts[1:]) if name else ("ssgpa", *parts)))
     assert found == set(PACKAGES)
 
 
@@ -178,7 +183,8 @@ def installed(odd_copy, tmp_path_factory):
 
 def test_the_wheel_holds_the_package_and_nothing_else(installed):
     names = {name for name in zipfile.ZipFile(installed[0]).namelist() if ".dist-info/" not in name}
-    expected = {f"ssgpa/{path.relative_to(ROOT)}" for package in PACKAGES for path in folder_of(package).glob("*.py")}
+    folders = {package.replace(".", "/"): folder_of(package) for package in PACKAGES}
+    expected = {f"{name}/{path.name}" for name, folder in folders.items() for path in folder.glob("*.py")}
     for data in (ROOT / "checkpoints" / "ssgpa-clevr-tiny", ROOT / "metrics" / "page_files"):
         expected |= {f"ssgpa/{path.relative_to(ROOT)}" for path in data.glob("*")}
     assert expected <= names
