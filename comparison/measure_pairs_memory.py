@@ -32,7 +32,7 @@ CLEVR_CHANGE_PAIRS = 67_660
 GRID = (8, 12)
 CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "ssgpa-clevr-tiny"
 SIDES = ("before", "after")
-WORDS = "the small large red blue green gray cube sphere cylinder metal rubber that is behind left of has moved".split()
+WORDS = ["small", "large", "red", "blue", "green", "gray", "cube", "sphere", "metal", "rubber", "behind", "moved"]
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -133,8 +133,10 @@ def measure_at(folder: Path, data: Path) -> dict[str, float]:
     """
     # Ahead of an installed package of the same name.
     environment = os.environ | {"PYTHONPATH": str(folder), "HF_HOME": str(data.parent / "home")}
-    command = [sys.executable, __file__, "--data", str(data)]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    program = [sys.executable, __file__]
+    done = subprocess.run(
+        [*program, "--data", str(data)], env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ValueError(f"the measurement failed at a revision: {' '.join(done.stderr.split())[-300:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -150,9 +152,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         write_pairs(data, options.pairs)
-        figures = {
-            side: measure_at(lay_out(commit, Path(folder) / side), data) for side, commit in commits.items()
-        }
+        figures = {side: measure_at(lay_out(commit, Path(folder) / side), data) for side, commit in commits.items()}
     return {
         "figures": figures,
         "pairs": options.pairs,

@@ -84,9 +84,7 @@ class PictureStore:
     """
 
     def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool) -> None:
-        self.columns = {
-            side: rows.select_columns([side]).cast_column(side, Image(decode=False)) for side in SIDES
-        }
+        self.columns = {side: rows.select_columns([side]).cast_column(side, Image(decode=False)) for side in SIDES}
         self.processor = processor
         self.pictures: list[np.ndarray] = []
         # Which picture a row shows before and after, one after the other; no Python objects, see `PairDataset`.
@@ -143,8 +141,8 @@ class PairDataset(TorchDataset):
         features (`FeatureCache`, *optional*): Give the pictures' features from there, in place of the pictures.
 
     Raises:
-        ValueError: There is no row, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged, or
-            the augmentation would change an answer or make hints about places wrong.
+        ValueError: There is no pair, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged,
+            or the augmentation would change an answer or make hints about places wrong.
     """
 
     def __init__(
@@ -162,7 +160,7 @@ class PairDataset(TorchDataset):
             raise ValueError("There is nothing to train on: the split has no pairs.")
         self.table = rows.remove_columns([name for name in (*SIDES, *HINT_COLUMNS) if name in rows.column_names])
         hints = HINT_COLUMNS[0] in rows.column_names
-        self.cells = rows.select_columns(list(HINT_COLUMNS)).with_format("numpy") if hints else None
+        self.cells = rows.select_columns(list(HINT_COLUMNS)).with_format("arrow") if hints else None
         columns = rows.select_columns(["scene_id", "change_type"]).with_format("arrow")[:]
         # Number of every row's scene, in the order of their names.
         self.scene_numbers = pc.rank(columns["scene_id"], tiebreaker="dense").to_numpy().astype(np.int64) - 1
@@ -231,7 +229,8 @@ class PairDataset(TorchDataset):
         return (distractor, "after"), (index, "after")
 
     def _cells(self, place: Place, index: int) -> np.ndarray:
-        cells = self.cells[place[0]][f"{place[1]}_cells"].astype(np.int64)
+        (cells,) = self.cells[place[0]][f"{place[1]}_cells"]
+        cells = cells.values.to_numpy().astype(np.int64)
         # The distractor's row does not say which object the semantic change touches.
         return cells if place[0] == index else cells | CHANGE_UNKNOWN
 
