@@ -15,8 +15,8 @@ from transformers.utils import logging
 from .data.files import write_png
 
 
-# On some CPUs bitsandbytes, which PEFT imports wherever it is installed, warns on stderr of a kernel that it lacks; but
-# a program's error is one line.
+# On some CPUs bitsandbytes, which PEFT imports wherever it is installed, warns on stderr of a kernel that it has not
+# got; but a program's error is one line.
 getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)
 MAX_MESSAGE = 400
 # What a user can cause and mend.
