@@ -54,11 +54,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def write_pairs(folder: Path, count: int) -> None:
     """Write a prepared folder of made-up pairs; every second one is the unchanged pair of its scene."""
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict, disable_progress_bars
 
     from ssgpa.data.prepared import write_prepared
     from ssgpa.data.schema import pair_features
 
+    disable_progress_bars()
     rng = np.random.default_rng(0)
     data = io.BytesIO()
     Image.new("RGB", (8, 8), (90, 120, 150)).save(data, "PNG")

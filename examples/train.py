@@ -37,6 +37,7 @@ from ssgpa.training.features import FeatureCache, fill_cache, open_cache
 from ssgpa.training.hints import CellHints, hints_of
 from ssgpa.training.lora import add_lora
 from ssgpa.training.pairs import PairDataset, PictureStore
+from ssgpa.training.positions import check_captions_fit, check_generation_fits, positions_of
 from ssgpa.training.preparation import prepare_training
 from ssgpa.training.publishing import publish_run
 from ssgpa.training.resuming import find_checkpoint, set_seed
@@ -189,6 +190,9 @@ def run(
     splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
+    positions = positions_of(model.config)
+    check_captions_fit(processor, train_rows.select_columns(["pair_id", "captions"]), positions)
+    check_generation_fits(processor, arguments.generation_max_new_tokens, positions)
     trainable = prepare_training(model, model_arguments, missing, arguments.device)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)
