@@ -9,7 +9,7 @@ from typing import Any
 
 from ..data.schema import NO_CHANGE
 from ..metrics.floors import Row
-from ..metrics.report import build_report, light_rows
+from ..metrics.report import TIE, build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
 from .arguments import AUTO_METRIC
 
@@ -137,6 +137,11 @@ def choose_metric(wanted: str, sets: Mapping[str, tuple[int, Mapping[str, float]
     return Selection(prefix, name, scores[name], pairs)
 
 
+def is_tie(one: float, other: float) -> bool:
+    """Whether two scores are equal but for noise; BLEU without a match, for one, is not quite 0."""
+    return abs(one - other) <= TIE
+
+
 def explain_still_score(selection: Selection, log: Sequence[Mapping[str, Any]], repeated: bool) -> str | None:
     """Tell that the score which chooses the best checkpoint never moved, and why.
 
@@ -149,10 +154,11 @@ def explain_still_score(selection: Selection, log: Sequence[Mapping[str, Any]], 
         `str`: One sentence or two; None where it moved, or was measured less than twice.
     """
     found = [entry for entry in log if selection.metric in entry]
-    if len(found) < 2 or len({entry[selection.metric] for entry in found}) > 1:
+    values = [entry[selection.metric] for entry in found]
+    if len(found) < 2 or not is_tie(min(values), max(values)):
         return None
-    value = found[0][selection.metric]
-    told = f"{selection.metric} was {value:.4g} at all {len(found)} evaluations, so the last step counts as the best: "
+    value = max(values)
+    told = f"{selection.metric} was {value:.4f} at all {len(found)} evaluations, so the last step counts as the best: "
     return told + _cause(selection, found, value, repeated)
 
 
@@ -168,9 +174,9 @@ def _cause(selection: Selection, found: Sequence[Mapping[str, Any]], value: floa
         )
     if all(entry.get(f"{selection.prefix}_distinct_captions") == 1 for entry in found):
         return "every pair got the same caption. Train longer, or with another learning rate."
-    if value == 0:
+    if is_tie(value, 0.0):
         return "no caption had enough in common with its references. Train longer, or choose another score."
     return "the captions changed, but not what this score counts. Evaluate on more pairs, or choose another score."
 
 
-__all__ = ["PREFERRED", "Selection", "choose_metric", "explain_still_score", "reachable_scores"]
+__all__ = ["PREFERRED", "Selection", "choose_metric", "explain_still_score", "is_tie", "reachable_scores"]

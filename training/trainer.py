@@ -32,7 +32,7 @@ from .pairs import EpochCallback
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
 from .samples import SampleCallback
-from .selection import PREFIX, Selection, choose_metric, explain_still_score, reachable_scores
+from .selection import PREFIX, Selection, choose_metric, explain_still_score, is_tie, reachable_scores
 
 
 logger = logging.get_logger(__name__)
@@ -158,7 +158,7 @@ class ChangeCaptioningTrainer(Trainer):
         """As `Trainer`'s, but a tie goes to the later step (ours): of equal scores, the one that learnt longer."""
         best = self.state.best_metric
         better = super()._determine_best_metric(metrics, trial)
-        if better or best is None or self._selection is None or metrics[self._selection.metric] != best:
+        if better or best is None or self._selection is None or not is_tie(metrics[self._selection.metric], best):
             return better
         if self.args.save_strategy != SaveStrategy.NO:
             self.state.best_global_step = self.state.global_step
@@ -169,6 +169,11 @@ class ChangeCaptioningTrainer(Trainer):
         if isinstance(data_collator, PairCollator):
             return data_collator
         return super()._get_collator_with_removed_columns(data_collator, description)
+
+    def _remove_unused_columns(self, dataset: Any, description: str | None = None) -> Any:
+        if isinstance(self.data_collator, PairCollator):
+            return dataset
+        return super()._remove_unused_columns(dataset, description)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """As `Trainer`'s, without what has one dimension (ours).
