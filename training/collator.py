@@ -12,7 +12,7 @@ from .pixels import PixelNormalizer
 
 
 IGNORED = -100
-# What every row of `PairDataset` has, pictures or their features beside it.
+# What every row of `PairDataset` has, beside pictures or their features.
 ITEM_NAMES = ("pair_id", "scene_id", "captions")
 # Segments of a packed row: 0 is the prompt, 1 and up are the captions.
 PROMPT, PADDING = 0, -1
@@ -75,6 +75,7 @@ class PairCollator:
     @staticmethod
     def _check_items(items: list[dict[str, Any]]) -> None:
         missing = [name for name in ITEM_NAMES if name not in items[0]]
+        missing += [] if {"pictures", "vision_features"} & set(items[0]) else ["pictures"]
         if missing:
             raise ValueError(
                 f"Rows of PairDataset are needed, these have no {', '.join(missing)}. A stock Trainer takes out "
