@@ -68,7 +68,7 @@ def workshop(tmp_path_factory):
 
 def data_of(name):
     """The fixture of the data set that a run's YAML reads."""
-    _, data, _ = parse_arguments([str(CONFIGS / f"{name}.yaml")])
+    _, data, _ = parse_arguments([str(CONFIGS / f"{name}.yaml"), "--use_cpu", "true"])
     return Path(data.data_dir).name
 
 
@@ -122,7 +122,7 @@ def own_model(workshop):
         folder = workshop / "own" / name
         if not folder.exists():
             values = {"data_dir": workshop / data_of(name), "output_dir": folder, **SMALL, "save_steps": 2} | changes
-            _, _, run = parse_arguments([str(CONFIGS / f"{name}.yaml")])
+            _, _, run = parse_arguments([str(CONFIGS / f"{name}.yaml"), "--use_cpu", "true"])
             values |= {"eval_steps": 2} if run.eval_strategy == "steps" else {}
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(ROOT)
