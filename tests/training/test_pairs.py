@@ -97,6 +97,9 @@ def test_no_python_object_is_kept_for_every_row(splits, processor, cache):
 def test_a_split_without_pairs_is_refused(splits, processor):
     with pytest.raises(ValueError, match="nothing to train on: the split has no pairs"):
         PairDataset(splits["train"].select([]), processor)
+    stream = PairStream(splits["train"].select([]).to_iterable_dataset(), processor)
+    with pytest.raises(ValueError, match="nothing to train on: the stream has no pairs"):
+        next(iter(stream))
 
 
 def test_workers_that_outlive_an_epoch_draw_anew(splits, processor):
