@@ -4,6 +4,7 @@
 
 import sys
 from collections.abc import Collection
+from logging import ERROR, getLogger
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,9 @@ from ssgpa_command import OneLineParser, positive
 from .data.files import write_png
 
 
+# On some CPUs bitsandbytes, which PEFT imports wherever it is installed, warns on stderr of a kernel that it has not
+# got; but a program's error is one line.
+getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)
 MAX_MESSAGE = 400
 # What a user can cause and mend.
 ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)

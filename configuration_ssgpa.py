@@ -13,16 +13,50 @@
 # limitations under the License.
 """SSGPA model configuration."""
 
+import math
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig
+from transformers import AutoConfig, GenerationConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
-from transformers.utils import auto_docstring
+from transformers.utils import auto_docstring, logging
 
+
+logger = logging.get_logger(__name__)
 
 # See `transport_ssgpa.dustbin_transport`.
 _LARGEST_SPAN = 80
+# What Transformers, of this version or an older one, keeps in any model's config.json beside the fields of its class.
+_SHARED_FIELDS = {
+    "adapters",
+    "add_cross_attention",
+    "attn_implementation",
+    "auto_map",
+    "bos_token_id",
+    "cross_attention_hidden_size",
+    "custom_pipelines",
+    "decoder_start_token_id",
+    "eos_token_id",
+    "experts_implementation",
+    "finetuning_task",
+    "ignore_keys_at_rope_validation",
+    "is_decoder",
+    "pad_token_id",
+    "prefix",
+    "pruned_heads",
+    "quantization_config",
+    "sep_token_id",
+    "task_specific_params",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "torch_dtype",
+    "torchscript",
+    "use_bfloat16",
+    "use_cache",
+    "use_return_dict",
+}
 
 
 @auto_docstring(
@@ -154,13 +188,28 @@ class SSGPAConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
+        self._tell_unknown(kwargs)
         super().__post_init__(**kwargs)
-        self.part_hidden_size = self.part_hidden_size or self._tower_width()
+        # Only what is left out is derived; a size of 0 is one that is wrong.
+        if self.part_hidden_size is None:
+            self.part_hidden_size = self._tower_width()
         self.part_grid = list(self.part_grid) if self.part_grid is not None else self._tower_grid()
-        self.fusion_hidden_size = self.fusion_hidden_size or self.part_hidden_size // 4
+        if self.fusion_hidden_size is None:
+            self.fusion_hidden_size = self.part_hidden_size // 4
         self.tie_word_embeddings = self.tie_word_embeddings or self.text_config.tie_word_embeddings
         if self.qformer_config is not None:
             self.qformer_config.encoder_hidden_size = self.part_hidden_size
+
+    def _tell_unknown(self, names: dict[str, Any]) -> None:
+        """Warn of fields that nothing reads: misspelled ones, or those of another version, which still loads."""
+        shared = _SHARED_FIELDS | set(GenerationConfig._get_default_generation_params()) | set(dir(PreTrainedConfig))
+        own = [name for name in self.__dataclass_fields__ if name not in PreTrainedConfig.__dataclass_fields__]
+        for name in sorted(set(names) - shared):
+            if name.startswith("_"):
+                continue
+            close = get_close_matches(name, own, n=1, cutoff=0.75)
+            advice = f"did you mean `{close[0]}`?" if close else "is it misspelled, or of another version?"
+            logger.warning_once(f"SSGPAConfig has no field `{name}`, which changes nothing: {advice}")
 
     def _tower_width(self) -> int:
         return getattr(self.vision_config, "hidden_size", None) or self.vision_config.hidden_sizes[-1]
@@ -192,15 +241,41 @@ class SSGPAConfig(PreTrainedConfig):
             )
 
     def validate_widths(self) -> None:
-        """Check that heads divide widths."""
-        for width, heads in (
+        """Check that widths and heads are positive, and that heads divide widths."""
+        pairs = (
             ("fusion_hidden_size", "fusion_num_attention_heads"),
             ("alignment_hidden_size", "alignment_num_attention_heads"),
-        ):
+        )
+        for name in ("part_hidden_size", *(name for pair in pairs for name in pair)):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for width, heads in pairs:
             if getattr(self, width) % getattr(self, heads):
                 raise ValueError(
                     f"`{width}` ({getattr(self, width)}) must be a multiple of `{heads}` ({getattr(self, heads)})."
                 )
+
+    def validate_token_ids(self) -> None:
+        """Check that ids of tokens are such."""
+        if self.image_token_id < 0:
+            raise ValueError(f"`image_token_id` must not be negative, got {self.image_token_id}.")
+        ids = self.qformer_input_ids
+        if ids is None:
+            return
+        if not ids:
+            raise ValueError("`qformer_input_ids` is empty: give the instruction's ids, or None for no instruction.")
+        # A Q-Former that reads no instruction, BLIP-2's, has no vocabulary.
+        size = getattr(self.qformer_config, "vocab_size", None) or math.inf
+        wrong = next((token for token in ids if not 0 <= token < size), None)
+        if wrong is not None:
+            raise ValueError(f"`qformer_input_ids` must lie in [0, {size}), the Q-Former's vocabulary, got {wrong}.")
+
+    def validate_finite(self) -> None:
+        """Check that rates are numbers: no comparison with NaN would refuse it."""
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name, None)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"`{name}` must be a finite number, got {value}.")
 
     def validate_shares(self) -> None:
         """Check that shares of a whole are such."""
@@ -216,7 +291,7 @@ class SSGPAConfig(PreTrainedConfig):
 
     def validate_rates(self) -> None:
         """Check that rates and counts lie where they mean something."""
-        for name in ("transport_epsilon", "contrast_temperature"):
+        for name in ("transport_epsilon", "contrast_temperature", "layer_norm_eps"):
             if getattr(self, name) <= 0.0:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
         if 1.0 - self.dustbin_score > _LARGEST_SPAN * self.transport_epsilon:
@@ -226,7 +301,7 @@ class SSGPAConfig(PreTrainedConfig):
                 "or the transport plan leaves float32's range."
             )
         weights = [f"{name}_weight" for name in ("position", "caption", "contrast", "warp", "cycle", "global")]
-        for name in (*weights, "fusion_layers"):
+        for name in (*weights, "fusion_layers", "gate_sharpness", "initializer_range"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
         for name in ("sinkhorn_iterations", "contrast_negatives", "num_query_tokens"):

@@ -20,6 +20,8 @@ BROKEN = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError, TypeE
 BROKEN += LIBRARY_ERRORS
 # Metadata of a checkpoint over a base: what it holds beside whole modules and LoRA's matrices.
 LOOSE_NAMES = "loose_parameters"
+# And where its base lies, if that is a folder, as seen from the checkpoint's own.
+BASE_FROM_HERE = "base_from_here"
 
 
 def load_system(path: str, revision: str | None = None, **options: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -92,22 +94,51 @@ def _load_over_base(
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load what was trained over the base that it names, and account for the weights of both."""
     _check_json(adapter)
-    told = json.loads(adapter.read_text(encoding="utf-8"))
-    model, _, missing = load_partial_system(
-        told["base_model_name_or_path"], told.get("revision"), model_class, **options
-    )
+    notes = _notes(path, revision)
+    base, its_revision = _find_base(Path(path), adapter, notes.get(BASE_FROM_HERE))
+    model, _, missing = load_partial_system(base, its_revision, model_class, **options)
     info = model.load_adapter(path, adapter_kwargs={"revision": revision} if revision else None).to_dict()
     _check_shapes(info)
     if info["unexpected_keys"]:
         raise ValueError(f"the base has no place for {sorted(info['unexpected_keys'])[0]}.")
-    return model.eval(), set(info["missing_keys"]) | _missing_loose(path, revision) | missing
+    lost = set(json.loads(notes.get(LOOSE_NAMES, "[]"))) - set(notes["names"].splitlines())
+    return model.eval(), set(info["missing_keys"]) | lost | missing
 
 
-def _missing_loose(path: str, revision: str | None) -> set[str]:
-    """Weights of which the file says that it holds them, and does not."""
+def _notes(path: str, revision: str | None) -> dict[str, str]:
+    """What the file of a checkpoint over a base tells beside its weights, and in `names` the names of these."""
     with safe_open(cached_file(path, ADAPTER_SAFE_WEIGHTS_NAME, revision=revision), "pt") as file:
-        told = (file.metadata() or {}).get(LOOSE_NAMES, "[]")
-        return set(json.loads(told)) - set(file.keys())
+        return {**(file.metadata() or {}), "names": "\n".join(file.keys())}
+
+
+def _find_base(checkpoint: Path, adapter: Path, from_here: str | None) -> tuple[str, str | None]:
+    """The base of a checkpoint: its folder, and no revision; or its id and revision.
+
+    A folder is looked for where the checkpoint says, then where it lies as seen from the checkpoint, in case both were
+    moved. Older checkpoints tell a path from where they were trained, which is some folder above them.
+    """
+    told = json.loads(adapter.read_text(encoding="utf-8"))
+    base, revision = told.get("base_model_name_or_path"), told.get("revision")
+    if not isinstance(base, str) or not base:
+        raise ValueError(f"{adapter.name} names no `base_model_name_or_path`.")
+    places = [Path(base)]
+    if checkpoint.is_dir():
+        places += [checkpoint / from_here] if from_here else []
+        places += [] if Path(base).is_absolute() else [above / base for above in checkpoint.resolve().parents]
+    found = next((place for place in places if _holds_system(place)), None)
+    if found is not None:
+        return str(found), None
+    # A folder's name may be a stranger's id on the Hub.
+    if from_here or Path(base).is_absolute() or (checkpoint.is_dir() and revision is None):
+        raise FileNotFoundError(
+            f"its base {base} is not there. Write into {adapter.name} where it lies, as `base_model_name_or_path`; "
+            "or, if that is an id on the Hub, its commit as `revision`."
+        )
+    return base, revision
+
+
+def _holds_system(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def _check_source(path: str, revision: str | None) -> None:

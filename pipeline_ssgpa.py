@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.pipelines import Pipeline
 
 from .pictures_ssgpa import is_picture, load_picture
@@ -156,10 +156,6 @@ class ChangeCaptioningPipeline(Pipeline):
     _load_tokenizer = False
     _load_image_processor = False
     _load_feature_extractor = False
-
-    def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
-        _refuse_missing_weights(model)
-        super().__init__(model, *args, **kwargs)
 
     @property
     def has_change_map(self) -> bool:
@@ -316,20 +312,6 @@ class ChangeCaptioningPipeline(Pipeline):
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload model, processor and pipeline with their code; the arguments are those of the model's."""
         return self.model.push_to_hub(repo_id, processor=self.processor, **kwargs)
-
-
-def _refuse_missing_weights(model: PreTrainedModel) -> None:
-    # `from_pretrained` marks what it read from the checkpoint, and only warns of the rest; a model built from its
-    # configuration bears no mark. Quantised and adapted models have parameters that no checkpoint can hold.
-    if getattr(model, "peft_config", None) or getattr(model, "is_quantized", False):
-        return
-    read = {name: getattr(value, "_is_hf_initialized", False) for name, value in model.named_parameters()}
-    missing = sorted(name for name, marked in read.items() if not marked)
-    if missing and len(missing) < len(read):
-        raise ValueError(
-            f"{model.name_or_path} does not hold {len(missing)} of the model's weights, the first {missing[0]}: they "
-            "are random. Load a complete checkpoint; if they were trained since, save the model and load that."
-        )
 
 
 __all__ = ["ChangeCaptioningPipeline", "FiniteLogitsCheck", "draw_change_map", "draw_overlay"]

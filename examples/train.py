@@ -15,15 +15,13 @@ One YAML file is one run; pairs on the command line override it:
     accelerate launch examples/train.py examples/configs/clevr_tiny.yaml --push_to_hub --hub_model_id org/name
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedModel, ProcessorMixin, set_seed
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers import PreTrainedModel, ProcessorMixin
 
 from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
@@ -39,8 +37,10 @@ from ssgpa.training.features import FeatureCache, fill_cache, open_cache
 from ssgpa.training.hints import CellHints, hints_of
 from ssgpa.training.lora import add_lora
 from ssgpa.training.pairs import PairDataset, PictureStore
+from ssgpa.training.positions import check_captions_fit, check_generation_fits, positions_of
 from ssgpa.training.preparation import prepare_training
 from ssgpa.training.publishing import publish_run
+from ssgpa.training.resuming import find_checkpoint, set_seed
 from ssgpa.training.streams import PairStream
 from ssgpa.training.systems import (
     build_model,
@@ -53,10 +53,6 @@ from ssgpa.training.systems import (
 )
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 from ssgpa.training.word_tokenizer import unknown_words
-
-
-# What a run leaves behind and a new one would write over.
-RUN_FILES = (f"{PREFIX_CHECKPOINT_DIR}-*", "best", "trainer_state.json")
 
 
 def load_splits(arguments: DataArguments) -> DatasetDict:
@@ -177,36 +173,6 @@ def tell_unknown_words(processor: ProcessorMixin, rows: Dataset) -> None:
         print(f"Warning: words of the captions that the tokenizer does not know: {most}{more}. They become <unk>.")
 
 
-def is_json(path: Path) -> bool:
-    """Whether a file was written to its end."""
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
-
-
-def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
-    """The checkpoint to resume from; `true` means the newest whole one of the output folder."""
-    value, folder = arguments.resume_from_checkpoint, Path(arguments.output_dir)
-    # The state is written last.
-    states = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")
-    whole = [path.parent for path in states if is_json(path)]
-    if value is None or value.lower() == "false":
-        left = [name for pattern in RUN_FILES for name in sorted(path.name for path in folder.glob(pattern))]
-        if left:
-            raise FileExistsError(
-                f"{folder} holds {left[0]} of an earlier run: go on with --resume_from_checkpoint true, or choose "
-                "another --output_dir."
-            )
-        return None
-    if value.lower() != "true":
-        return value
-    if not whole:
-        raise FileNotFoundError(f"{folder} holds no whole checkpoint to resume from.")
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
-
-
 def run(
     model_arguments: ModelArguments, data_arguments: DataArguments, arguments: ChangeCaptioningArguments
 ) -> dict[str, Any]:
@@ -224,6 +190,9 @@ def run(
     splits = load_splits(data_arguments)
     train_rows = first_rows(splits, "train", data_arguments.max_train_pairs)
     model, processor, missing = start_system(model_arguments, splits)
+    positions = positions_of(model.config)
+    check_captions_fit(processor, train_rows.select_columns(["pair_id", "captions"]), positions)
+    check_generation_fits(processor, arguments.generation_max_new_tokens, positions)
     trainable = prepare_training(model, model_arguments, missing, arguments.device)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)

@@ -105,11 +105,63 @@ def test_wrong_types_are_refused(wrong):
         ({"warp_fraction": 1.5}, "`warp_fraction` must lie in"),
         ({"label_smoothing": 1.0}, "`label_smoothing` must lie in"),
         ({"label_smoothing": -0.1}, "`label_smoothing` must lie in"),
+        ({"image_token_id": -1}, "`image_token_id` must not be negative, got -1"),
+        ({"qformer": True, "qformer_input_ids": [3, -4]}, r"`qformer_input_ids` must lie in \[0, 30\).*got -4"),
+        ({"qformer": True, "qformer_input_ids": [30]}, r"`qformer_input_ids` must lie in \[0, 30\).*got 30"),
+        ({"qformer": True, "qformer_input_ids": []}, "`qformer_input_ids` is empty"),
+        ({"vision": "resnet", "part_hidden_size": 0}, "`part_hidden_size` must be at least 1, got 0"),
+        ({"fusion_hidden_size": 0}, "`fusion_hidden_size` must be at least 1, got 0"),
+        ({"fusion_hidden_size": -16}, "`fusion_hidden_size` must be at least 1, got -16"),
+        ({"fusion_num_attention_heads": 0}, "`fusion_num_attention_heads` must be at least 1, got 0"),
+        ({"fusion_num_attention_heads": -4}, "`fusion_num_attention_heads` must be at least 1, got -4"),
+        ({"alignment_hidden_size": 0}, "`alignment_hidden_size` must be at least 1, got 0"),
+        ({"alignment_num_attention_heads": 0}, "`alignment_num_attention_heads` must be at least 1, got 0"),
+        ({"num_query_tokens": 0}, "`num_query_tokens` must be at least 1"),
+        ({"layer_norm_eps": 0.0}, "`layer_norm_eps` must be positive"),
+        ({"initializer_range": -0.02}, "`initializer_range` must not be negative"),
+        ({"gate_sharpness": -1.0}, "`gate_sharpness` must not be negative"),
+        ({"gate_threshold": float("nan")}, "`gate_threshold` must be a finite number, got nan"),
+        ({"contrast_weight": float("nan")}, "`contrast_weight` must be a finite number"),
+        ({"warp_weight": float("inf")}, "`warp_weight` must be a finite number"),
     ],
 )
 def test_senseless_values_are_refused(wrong, words):
     with pytest.raises(StrictDataclassClassValidationError, match=words):
         tiny_config(**wrong)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Warnings of the configuration, each as often as it comes."""
+    lines = []
+    monkeypatch.setattr("ssgpa.configuration_ssgpa.logger.warning_once", lines.append)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("fusion_layer", "did you mean `fusion_layers`?"), ("of_a_later_version", "misspelled, or of another version")],
+)
+def test_unknown_fields_are_told_and_load(name, words, told, tmp_path):
+    tiny_config().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {name: 3}), encoding="utf-8")
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert loaded.fusion_layers == tiny_config().fusion_layers
+    assert len(set(told)) == 1
+    assert f"no field `{name}`" in told[0]
+    assert words in told[0]
+
+
+def test_fields_of_transformers_itself_are_none_to_tell(told, tmp_path):
+    shared = {"torch_dtype": "float32", "use_cache": True, "auto_map": {}, "custom_pipelines": {}, "num_labels": 2}
+    shared |= {"_name_or_path": "x", "_commit_hash": "0" * 40, "architectures": ["A"], "attn_implementation": "eager"}
+    shared |= {"pad_token_id": 0, "max_length": 20, "quantization_config": {}, "output_attentions": False}
+    shared |= {"tokenizer_class": None, "torchscript": False, "use_bfloat16": False, "pruned_heads": {}}
+    config = tiny_config(qformer=True, **shared)
+    config.save_pretrained(tmp_path)
+    AutoConfig.from_pretrained(tmp_path, attn_implementation="sdpa", trust_remote_code=False)
+    assert told == []
 
 
 def test_embedded_checkpoints_preset_was_trained_on_captions_and_contrast_alone():

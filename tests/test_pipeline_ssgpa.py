@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import GenerationConfig, pipeline
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.testing_utils import CaptureLogger
+from transformers.utils import logging
 
 from ssgpa import ChangeCaptioningPipeline, SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa.loading import load_system
 from ssgpa.pipeline_ssgpa import draw_change_map, draw_overlay
 
 from .tiny_systems import TINY_SYSTEMS
@@ -275,14 +279,75 @@ def test_published_code_runs_without_the_package(ssgpa_pipe, tmp_path, monkeypat
     assert json.loads(run.stdout) == ssgpa_pipe(PAIRS[0], **SHORT)
 
 
-def test_missing_weights_are_refused(ssgpa_pipe, tmp_path):
-    ssgpa_pipe.save_pretrained(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
+def drop_a_weight(folder):
+    """Take a weight out of a saved system; its name."""
+    weights = load_file(folder / "model.safetensors")
     name = next(key for key in weights if "connector" in key)
     del weights[name]
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=f"does not hold 1 of the model's weights, the first {name}"):
-        pipeline("change-captioning", model=str(tmp_path), device="cpu")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return name
+
+
+DOORS = {
+    "pipeline by path": lambda path: pipeline("change-captioning", model=path, device="cpu"),
+    "model, then pipeline": lambda path: pipeline(
+        "change-captioning",
+        model=AutoModelForImageTextToText.from_pretrained(path),
+        processor=AutoProcessor.from_pretrained(path),
+        device="cpu",
+    ),
+}
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("door", DOORS)
+def test_missing_weights_are_told_at_loading(ssgpa_pipe, tmp_path, door):
+    """By Transformers, which fills them in at random, as for any model."""
+    logging.set_verbosity_warning()
+    ssgpa_pipe.save_pretrained(tmp_path)
+    with CaptureLogger(logging.get_logger("transformers")) as whole:
+        DOORS[door](str(tmp_path))
+    assert "MISSING" not in whole.out
+    name = drop_a_weight(tmp_path)
+    with CaptureLogger(logging.get_logger("transformers")) as told:
+        DOORS[door](str(tmp_path))
+    assert "MISSING" in told.out
+    assert name in told.out
+
+
+def test_missing_weights_are_refused_by_the_programs_loader(ssgpa_pipe, tmp_path):
+    ssgpa_pipe.save_pretrained(tmp_path)
+    name = drop_a_weight(tmp_path)
+    with pytest.raises(ValueError, match=f"do not hold 1 of the model's weights, the first {name}"):
+        load_system(str(tmp_path))
+
+
+def resize(model):
+    model.resize_token_embeddings(model.config.text_config.vocab_size + 3)
+    return model
+
+
+def merge(model):
+    options = LoraConfig(r=2, target_modules=r"model\.language_model\..*\.(q_proj|v_proj)")
+    return get_peft_model(model, options).merge_and_unload()
+
+
+def replace(model):
+    head = torch.nn.Linear(model.lm_head.in_features, model.lm_head.out_features, bias=False)
+    head.load_state_dict(model.lm_head.state_dict())
+    model.lm_head = head
+    return model
+
+
+@pytest.mark.parametrize("change", [resize, merge, replace])
+def test_model_changed_after_loading_captions(ssgpa_pipe, tmp_path, change):
+    """Its weights are good, though not all of them are the files' own."""
+    ssgpa_pipe.save_pretrained(tmp_path)
+    model = change(AutoModelForImageTextToText.from_pretrained(tmp_path)).eval()
+    changed = pipeline("change-captioning", model=model, processor=ssgpa_pipe.processor, device="cpu")
+    captions = [result[0]["generated_text"] for result in changed(PAIRS, **SHORT)]
+    if change is not resize:
+        assert captions == [result[0]["generated_text"] for result in ssgpa_pipe(PAIRS, **SHORT)]
 
 
 def test_broken_weights_are_refused():

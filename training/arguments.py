@@ -12,6 +12,10 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 
+# The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
+AUTO_METRIC = "auto"
+
+
 @dataclass
 class ModelArguments:
     """Where the model comes from and which part of it trains.
@@ -101,6 +105,10 @@ class ChangeCaptioningArguments(TrainingArguments):
     """Transformers' TrainingArguments and what evaluation by generation and training-only hints need.
 
     Args:
+        metric_for_best_model (`str`): The score of the evaluation that chooses the best checkpoint. `auto` is
+            `eval_changed_cider` where changed pairs and their types are known, else `eval_total_cider`, or
+            `eval_total_rouge_l` where CIDEr could only be 0, as for one pair alone. Of equal scores the later step's
+            is the best.
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
@@ -115,7 +123,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     """
 
     remove_unused_columns: bool = field(default=False)
-    metric_for_best_model: str | None = field(default="eval_changed_cider")
+    metric_for_best_model: str | None = field(default=AUTO_METRIC)
     hub_strategy: str = field(default="end")
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
@@ -125,6 +133,17 @@ class ChangeCaptioningArguments(TrainingArguments):
     hint_type: float = 0.0
     hint_steps: int | None = None
     card_facts: str | None = None
+
+
+def option_of(arguments: TrainingArguments, name: str) -> Any:
+    """An option of `ChangeCaptioningArguments`; its default where the arguments are Transformers' own.
+
+    Args:
+        arguments (`TrainingArguments`): The run's.
+        name (`str`): A field of `ChangeCaptioningArguments`.
+    """
+    value = getattr(arguments, name, None)
+    return ChangeCaptioningArguments.__dataclass_fields__[name].default if value is None else value
 
 
 class RunParser(HfArgumentParser):

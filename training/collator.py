@@ -12,6 +12,8 @@ from .pixels import PixelNormalizer
 
 
 IGNORED = -100
+# What every row of `PairDataset` has, beside pictures or their features.
+ITEM_NAMES = ("pair_id", "scene_id", "captions")
 # Segments of a packed row: 0 is the prompt, 1 and up are the captions.
 PROMPT, PADDING = 0, -1
 
@@ -52,7 +54,12 @@ class PairCollator:
         self.normalize = PixelNormalizer(processor.image_processor) if normalize else None
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate rows of `PairDataset`."""
+        """Collate rows of `PairDataset` or `PairStream`.
+
+        Raises:
+            ValueError: They are other rows, or a `Trainer` has taken out what the model's `forward` does not name.
+        """
+        self._check_items(items)
         batch: dict[str, Any] = self._text([item["captions"] for item in items])
         if "vision_features" in items[0]:
             batch["vision_features"] = torch.stack([item["vision_features"] for item in items])
@@ -64,6 +71,17 @@ class PairCollator:
             batch["cells"] = torch.from_numpy(np.stack([np.stack(item["cells"]) for item in items]))
             batch["change_types"] = [item["change_type"] for item in items]
         return batch
+
+    @staticmethod
+    def _check_items(items: list[dict[str, Any]]) -> None:
+        missing = [name for name in ITEM_NAMES if name not in items[0]]
+        missing += [] if {"pictures", "vision_features"} & set(items[0]) else ["pictures"]
+        if missing:
+            raise ValueError(
+                f"Rows of PairDataset are needed, these have no {', '.join(missing)}. A stock Trainer takes out "
+                "what the model's `forward` does not name: set `remove_unused_columns=False`. A prepared split "
+                "is read through ssgpa.training.pairs.PairDataset."
+            )
 
     def _pixels(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
         pictures = np.stack([picture for pair in pairs for picture in pair])

@@ -16,6 +16,34 @@ from ..metrics.report import collapse_alarm, format_table
 logger = logging.get_logger(__name__)
 
 
+INPUT_COLUMNS = ("pair_id", "before", "after")
+SCORED_COLUMNS = ("captions", "change_type")
+
+
+def check_rows(rows: Any, name: str, scored: bool = True) -> None:
+    """Refuse what is no prepared split with pairs.
+
+    Args:
+        rows: The set.
+        name (`str`): What it is called.
+        scored (`bool`): Whether captions and types of change are needed too.
+
+    Raises:
+        ValueError: It is no `datasets.Dataset`, lacks a column or has no row; the error names the set.
+    """
+    wanted = [*INPUT_COLUMNS, *(SCORED_COLUMNS if scored else ())]
+    if not isinstance(rows, Dataset):
+        raise ValueError(
+            f"The set {name!r} is a {type(rows).__name__}, and captions are generated for the rows of a prepared "
+            f"split: a datasets.Dataset with the columns {', '.join(wanted)}."
+        )
+    missing = [column for column in wanted if column not in rows.column_names]
+    if missing:
+        raise ValueError(f"The set {name!r} has no {', '.join(missing)}: a prepared split is needed.")
+    if not len(rows):
+        raise ValueError(f"The set {name!r} has no pairs: there is nothing to caption or score.")
+
+
 def rows_of_process(rows: Dataset, index: int, processes: int) -> Dataset:
     """A process's rows, as many as every other's: where parameters are shared out, all must call as often.
 
@@ -50,8 +78,10 @@ def write_evaluation(
     alarm = collapse_alarm(report)
     if alarm:
         logger.warning(alarm)
+    # A set may bear any name.
+    prefix = prefix.replace("/", "_").replace("\\", "_")
     record = {"step": step, **report, "collapse_alarm": alarm, "captions": captions}
     write_results(output_dir / "evaluations" / f"{prefix}-{step:06d}.json", record)
 
 
-__all__ = ["rows_of_process", "write_evaluation"]
+__all__ = ["check_rows", "rows_of_process", "write_evaluation"]

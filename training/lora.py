@@ -3,17 +3,19 @@
 """Checkpoints of what was trained alone, over a base that they name: LoRA beside parts that train in full, by PEFT."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME
 
-from ..loading import LOOSE_NAMES
+from ..loading import BASE_FROM_HERE, LOOSE_NAMES
 from .arguments import ModelArguments
 
 
@@ -47,21 +49,40 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     if lasting:
         raise ValueError(f"`config_overrides` {lasting} would be lost: a checkpoint over a base has the base's own.")
     options = _options(arguments.lora)
+    base, revision = lasting_name(arguments.model_name_or_path, arguments.revision)
     whole = whole_modules(model, set(trainable))
     try:
         config = LoraConfig(
             **{"target_modules": DUMMY_TARGET_MODULES} | options,
             modules_to_save=whole or None,
-            base_model_name_or_path=arguments.model_name_or_path,
-            revision=arguments.revision,
+            revision=revision,
         )
         tuned = get_peft_model(model, config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`lora`: {' '.join(str(error).split())}") from error
+    # PEFT writes the name that the model was loaded by, whatever the options say.
+    tuned.active_peft_config.base_model_name_or_path = base
     _check_targets(tuned, bool(options))
     for name in loose_parameters(trainable, whole):
         tuned.get_parameter(PREFIX + name).requires_grad_(True)
     return tuned
+
+
+def lasting_name(path: str, revision: str | None = None) -> tuple[str, str | None]:
+    """What a base is found again by, from wherever and whenever a checkpoint over it is loaded.
+
+    Args:
+        path (`str`): A folder, or an id on the Hub that was loaded before.
+        revision (`str`, *optional*): As it was loaded.
+
+    Returns:
+        `tuple[str, str | None]`: The folder's absolute path and no revision; or the id and its commit.
+    """
+    if Path(path).is_dir():
+        return str(Path(path).absolute()), None
+    found = try_to_load_from_cache(path, CONFIG_NAME, revision=revision)
+    # .../snapshots/COMMIT/config.json
+    return path, Path(found).parent.name if isinstance(found, str) else revision
 
 
 def _options(text: str | None) -> dict[str, Any]:
@@ -117,7 +138,8 @@ def loose_parameters(trainable: dict[str, int] | set[str], whole: list[str]) -> 
 def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
     """Add to a checkpoint of PEFT what it leaves out: what trains of modules that do not train whole.
 
-    PEFT would not miss these, so the file also tells their names.
+    PEFT would not miss these, so the file also tells their names; and where a base in a folder lies as seen from the
+    checkpoint, for the day when both are moved.
 
     Args:
         model (`PeftModel`): The model.
@@ -132,7 +154,11 @@ def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Te
     loose = {
         name: state[name].detach().cpu().contiguous() for name in trained if not any(word in name for word in kept)
     }
-    if loose:
+    told = {LOOSE_NAMES: json.dumps(sorted(loose))} if loose else {}
+    base = model.active_peft_config.base_model_name_or_path
+    if base and Path(base).is_absolute():
+        told[BASE_FROM_HERE] = Path(os.path.relpath(base, folder)).as_posix()
+    if told:
         part = path.with_suffix(".part")
-        save_file(weights | loose, part, metadata={"format": "pt", LOOSE_NAMES: json.dumps(sorted(loose))})
+        save_file(weights | loose, part, metadata={"format": "pt", **told})
         Path(part).replace(path)

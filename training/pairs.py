@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset, Image
 from torch.utils.data import Dataset as TorchDataset
@@ -26,6 +27,8 @@ CHANGE_UNKNOWN = 1 << 16
 SWAP_PROBABILITY = 0.5
 # Keeps alterations of pictures apart from the draws of captions and swaps.
 AUGMENT_STREAM = 0xA06
+
+SIDES = ("before", "after")
 
 Place = tuple[int, str]
 
@@ -81,24 +84,23 @@ class PictureStore:
     """
 
     def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool) -> None:
-        self.columns = {
-            side: rows.select_columns([side]).cast_column(side, Image(decode=False)) for side in ("before", "after")
-        }
+        self.columns = {side: rows.select_columns([side]).cast_column(side, Image(decode=False)) for side in SIDES}
         self.processor = processor
         self.pictures: list[np.ndarray] = []
-        self.places: dict[Place, int] = {}
+        # Which picture a row shows before and after, one after the other; no Python objects, see `PairDataset`.
+        self.places = np.zeros(2 * len(rows), dtype=np.int64)
         if cache:
             self._decode_all()
 
     def _decode_all(self) -> None:
         known: dict[bytes, int] = {}
-        for side, rows in self.columns.items():
+        for number, (side, rows) in enumerate(self.columns.items()):
             for index, row in enumerate(tqdm(rows, desc=f"Decoding pictures {side}", leave=False)):
                 digest = hashlib.sha256(row[side]["bytes"]).digest()
                 if digest not in known:
                     known[digest] = len(self.pictures)
                     self.pictures.append(self._decode(row[side], index, side))
-                self.places[index, side] = known[digest]
+                self.places[2 * index + number] = known[digest]
 
     def _decode(self, source: dict[str, Any], index: int, side: str) -> np.ndarray:
         return resize_picture(source, f"row {index}, {side}", self.processor)
@@ -116,7 +118,7 @@ class PictureStore:
     def __call__(self, index: int, side: str) -> np.ndarray:
         """The picture of a row, (channels, height, width), uint8."""
         if self.pictures:
-            return self.pictures[self.places[index, side]]
+            return self.pictures[self.places[2 * index + SIDES.index(side)]]
         return self._decode(self.columns[side][index][side], index, side)
 
 
@@ -124,6 +126,9 @@ class PairDataset(TorchDataset):
     """Training rows: two resized pictures, some of the pair's captions, and hints where the split has them.
 
     What is drawn at random depends on seed, epoch and row alone, so that a resumed run sees what it would have seen.
+
+    Texts and hints stay in Arrow's memory. As Python objects they take several times as much, and every worker soon
+    has a copy of its own, since looking at an object writes its count of references.
 
     Args:
         rows (`datasets.Dataset`): A prepared split.
@@ -136,8 +141,8 @@ class PairDataset(TorchDataset):
         features (`FeatureCache`, *optional*): Give the pictures' features from there, in place of the pictures.
 
     Raises:
-        ValueError: `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged, or the
-            augmentation would change an answer or make hints about places wrong.
+        ValueError: There is no pair, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged,
+            or the augmentation would change an answer or make hints about places wrong.
     """
 
     def __init__(
@@ -151,14 +156,21 @@ class PairDataset(TorchDataset):
         augmentation: PairAugmentation | None = None,
         features: FeatureCache | None = None,
     ) -> None:
-        self.table = rows.remove_columns(["before", "after"]).to_list()
-        self.scenes = {scene: number for number, scene in enumerate(sorted({row["scene_id"] for row in self.table}))}
-        self.unchanged = {
-            row["scene_id"]: index for index, row in enumerate(self.table) if row["change_type"] == NO_CHANGE
-        }
+        if not len(rows):
+            raise ValueError("There is nothing to train on: the split has no pairs.")
+        self.table = rows.remove_columns([name for name in (*SIDES, *HINT_COLUMNS) if name in rows.column_names])
+        hints = HINT_COLUMNS[0] in rows.column_names
+        self.cells = rows.select_columns(list(HINT_COLUMNS)).with_format("arrow") if hints else None
+        columns = rows.select_columns(["scene_id", "change_type"]).with_format("arrow")[:]
+        # Number of every row's scene, in the order of their names.
+        self.scene_numbers = pc.rank(columns["scene_id"], tiebreaker="dense").to_numpy().astype(np.int64) - 1
+        # Row of every scene's unchanged pair, -1 where there is none.
+        self.unchanged = np.full(self.scene_numbers.max() + 1, -1)
+        still = np.flatnonzero(pc.equal(columns["change_type"], NO_CHANGE).fill_null(False).to_numpy())
+        self.unchanged[self.scene_numbers[still]] = still
         if captions_per_pair < 1:
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
-        if distractor_swap and not self.unchanged:
+        if distractor_swap and not still.size:
             raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
         if augmentation is not None:
             augmentation.check_captions((row["pair_id"], row["captions"]) for row in self.table)
@@ -185,10 +197,10 @@ class PairDataset(TorchDataset):
         rng = np.random.default_rng([self.seed, self.epoch.item(), index])
         before, after = (index, "before"), (index, "after")
         if self.distractor_swap and rng.random() < SWAP_PROBABILITY:
-            before, after = self._swap(row, before, after)
+            before, after = self._swap(index, row["change_type"])
         item = {
             "pair_id": row["pair_id"],
-            "scene_id": self.scenes[row["scene_id"]],
+            "scene_id": int(self.scene_numbers[index]),
             "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }
@@ -197,7 +209,7 @@ class PairDataset(TorchDataset):
         else:
             both = [self.store.features(self.features, *place) for place in (before, after)]
             item["vision_features"] = torch.stack(both)
-        if HINT_COLUMNS[0] in row:
+        if self.cells is not None:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item
 
@@ -208,16 +220,17 @@ class PairDataset(TorchDataset):
         rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
         return self.augmentation(pictures, rng)
 
-    def _swap(self, row: dict[str, Any], before: Place, after: Place) -> tuple[Place, Place]:
-        distractor = self.unchanged.get(row["scene_id"])
-        if distractor is None:
-            return before, after
-        if row["change_type"] == NO_CHANGE:
-            return after, before
-        return (distractor, "after"), after
+    def _swap(self, index: int, change_type: str | None) -> tuple[Place, Place]:
+        distractor = int(self.unchanged[self.scene_numbers[index]])
+        if distractor < 0:
+            return (index, "before"), (index, "after")
+        if change_type == NO_CHANGE:
+            return (index, "after"), (index, "before")
+        return (distractor, "after"), (index, "after")
 
     def _cells(self, place: Place, index: int) -> np.ndarray:
-        cells = np.asarray(self.table[place[0]][f"{place[1]}_cells"], dtype=np.int64)
+        (cells,) = self.cells[place[0]][f"{place[1]}_cells"]
+        cells = cells.values.to_numpy().astype(np.int64)
         # The distractor's row does not say which object the semantic change touches.
         return cells if place[0] == index else cells | CHANGE_UNKNOWN
 

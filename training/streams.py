@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from datasets import IterableDataset as RowStream
 from torch.utils.data import IterableDataset as TorchStream
+from torch.utils.data import get_worker_info
 
 from ..data.augment import PairAugmentation
 from ..data.schema import HINT_COLUMNS
@@ -34,7 +35,7 @@ class PairStream(TorchStream):
 
     Raises:
         ValueError: `captions_per_pair` is below 1, or the augmentation would make hints about places wrong; while
-            reading, that it would make a pair's captions wrong.
+            reading, that there is no pair, or that the augmentation would make a pair's captions wrong.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class PairStream(TorchStream):
             for row in rows:
                 empty = False
                 yield self._item(row, epoch)
-            # A worker that got no file.
             if empty:
+                # One of several workers may have got no file.
+                if get_worker_info() is None:
+                    raise ValueError("There is nothing to train on: the stream has no pairs.")
                 return
 
     def _item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:

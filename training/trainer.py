@@ -2,71 +2,178 @@
 # Licensed under the Apache License, Version 2.0.
 """Transformers' Trainer with the parts of the loss in the log and evaluation by generated captions."""
 
+import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, speed_metrics
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, PredictionOutput, SaveStrategy, speed_metrics
+from transformers.utils import logging
 
 from ..metrics.report import build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
+from .arguments import AUTO_METRIC, option_of
+from .collator import PairCollator
 from .decay import without_vectors
-from .evaluation import rows_of_process, write_evaluation
+from .evaluation import check_rows, rows_of_process, write_evaluation
 from .generation import caption_rows
 from .hints import LOSS_PREFIX, CellHints
 from .lora import complete_checkpoint
 from .pairs import EpochCallback
 from .pixels import PixelNormalizer
+from .positions import check_batch_fits, positions_of
 from .samples import SampleCallback
+from .selection import PREFIX, Selection, choose_metric, explain_still_score, is_tie, reachable_scores
+
+
+logger = logging.get_logger(__name__)
+
+# What a stock Trainer reads and an evaluation by generated captions does not: ignored, it would be a surprise.
+UNREAD = {
+    "compute_metrics": "the captions that it generates are scored by `ssgpa.metrics`",
+    "preprocess_logits_for_metrics": "captions are generated, and no logits are kept",
+}
+UNREAD_ARGUMENTS = {
+    "prediction_loss_only": "it generates captions and computes no loss",
+    "bf16_full_eval": "it generates in the dtypes that the model has",
+    "fp16_full_eval": "it generates in the dtypes that the model has",
+}
 
 
 class ChangeCaptioningTrainer(Trainer):
     """Trains any system of this package.
 
+    Stock `TrainingArguments` do; what `ChangeCaptioningArguments` adds is then at its default. Rows of `PairDataset`
+    reach `PairCollator` whole, whatever `remove_unused_columns` says.
+
     Args:
+        model (`PreTrainedModel`): The system.
+        args (`TrainingArguments`): The run's settings. A `metric_for_best_model` of `auto` is settled when training
+            starts, see `ChangeCaptioningArguments`.
         train_rows (`datasets.Dataset`, *optional*): The prepared training split, for the floors beside every score.
         change_type_of (`Callable`, *optional*): Reads the change type off a caption.
         hints (`CellHints`, *optional*): Training-only heads; they are optimised with the model and saved beside it.
-        **kwargs: As for `Trainer`; `eval_dataset` is a prepared split, `processing_class` the processor.
+        **kwargs: As for `Trainer`; `eval_dataset` is a prepared split or a dict of such, `processing_class` the
+            processor.
 
     Raises:
-        ValueError: `label_smoothing_factor` is set; `Trainer` would put its own loss in place of the model's.
+        ValueError: `label_smoothing_factor` or `compute_loss_func` is set, which `Trainer` would put in place of the
+            model's own loss, or something that an evaluation by generated captions does not read.
     """
 
     def __init__(
         self,
-        *args: Any,
+        model: Any = None,
+        args: TrainingArguments | None = None,
+        *rest: Any,
         train_rows: Any = None,
         change_type_of: Callable[[str], str | None] | None = None,
         hints: CellHints | None = None,
         **kwargs: Any,
     ) -> None:
         if hints is not None:
-            hints.attach(kwargs.get("model", args[0] if args else None))
-        super().__init__(*args, **kwargs)
+            hints.attach(model)
+        if args is not None and args.metric_for_best_model == AUTO_METRIC:
+            # What it becomes is a matter of this trainer's pairs; the caller may use the arguments again.
+            args = copy.copy(args)
+        super().__init__(model, args, *rest, **kwargs)
+        self._refuse_unread()
+        self.add_callback(EpochCallback)
+        if option_of(self.args, "log_samples"):
+            self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
+        self.hints = hints
+        self.train_rows = train_rows
+        self.change_type_of = change_type_of
+        self._evaluated: tuple[Any, dict[str, str]] | None = None
+        self._selection: Selection | None = None
+        # Of the set that chooses the best checkpoint: the first evaluation's captions, and whether others came since.
+        self._first_captions: dict[str, str] | None = None
+        self._captions_moved = False
+        self._sums: dict[str, float] = {}
+        self._steps = 0.0
+        self._step_pairs: list[str] = []
+
+    def _refuse_unread(self) -> None:
         if self.label_smoother is not None:
             raise ValueError(
                 "`label_smoothing_factor` would replace the model's own losses; leave it at 0, and set the model "
                 "configuration's `label_smoothing` if it has one."
             )
-        self.add_callback(EpochCallback)
-        if self.args.log_samples:
-            self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
-        self.hints = hints
-        self.floor_rows = light_rows(train_rows) if train_rows is not None else None
-        self.change_type_of = change_type_of
-        self._evaluated: tuple[Any, dict[str, str]] | None = None
-        self._sums: dict[str, float] = {}
-        self._steps = 0.0
-        self._step_pairs: list[str] = []
+        if self.compute_loss_func is not None:
+            raise ValueError("`compute_loss_func` would replace the model's own losses; leave it out.")
+        for source, reasons in ((self, UNREAD), (self.args, UNREAD_ARGUMENTS)):
+            for name, reason in reasons.items():
+                if getattr(source, name, None):
+                    raise ValueError(
+                        f"Evaluation does not read `{name}`: {reason}. Leave it out; a stock Trainer with "
+                        "`metrics.trainer_metrics.build_compute_metrics` reads it."
+                    )
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As `Trainer`'s; before the first step, choose the score of the best checkpoint or refuse one that cannot be.
+
+        Raises:
+            ValueError: No evaluation gives `metric_for_best_model`, or the set to evaluate is none.
+        """
+        self._first_captions, self._captions_moved = None, False
+        self._select_metric()
+        result = super().train(*args, **kwargs)
+        if self._selection is not None:
+            told = explain_still_score(self._selection, self.state.log_history, not self._captions_moved)
+            if told and self.is_world_process_zero():
+                logger.warning(told)
+        return result
+
+    def _select_metric(self) -> None:
+        wanted = self.args.metric_for_best_model
+        if wanted is None:
+            return
+        if self.args.eval_strategy == "no":
+            # A run that evaluates nothing has no best step.
+            self.args.metric_for_best_model = None if wanted == AUTO_METRIC else wanted
+            return
+        sets = {
+            prefix: (len(rows), reachable_scores(rows, self.train_rows, self.change_type_of))
+            for prefix, rows in self._sets(self.eval_dataset, PREFIX).items()
+        }
+        self._selection = choose_metric(wanted, sets)
+        self.args.metric_for_best_model = self._selection.metric
+        if self.is_world_process_zero():
+            logger.info(f"{self._selection.metric} chooses the best checkpoint.")
+            if self._selection.is_still:
+                logger.warning(
+                    f"{self._selection.metric} cannot choose the best checkpoint: {self._selection.describe_still()}"
+                )
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """As `Trainer`'s, but a tie goes to the later step (ours): of equal scores, the one that learnt longer."""
+        best = self.state.best_metric
+        better = super()._determine_best_metric(metrics, trial)
+        if better or best is None or self._selection is None or not is_tie(metrics[self._selection.metric], best):
+            return better
+        if self.args.save_strategy != SaveStrategy.NO:
+            self.state.best_global_step = self.state.global_step
+        return True
+
+    def _get_collator_with_removed_columns(self, data_collator: Callable, description: str | None = None) -> Callable:
+        """`PairCollator` makes the model's inputs of all that a row has: nothing in it is unused."""
+        if isinstance(data_collator, PairCollator):
+            return data_collator
+        return super()._get_collator_with_removed_columns(data_collator, description)
+
+    def _remove_unused_columns(self, dataset: Any, description: str | None = None) -> Any:
+        if isinstance(self.data_collator, PairCollator):
+            return dataset
+        return super()._remove_unused_columns(dataset, description)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """As `Trainer`'s, without what has one dimension (ours).
@@ -76,6 +183,7 @@ class ChangeCaptioningTrainer(Trainer):
         return without_vectors(super().get_decay_parameter_names(model), model)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        check_batch_fits(inputs, self._positions)
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
         if pixels is not None and not pixels.is_floating_point():
@@ -84,8 +192,18 @@ class ChangeCaptioningTrainer(Trainer):
         return inputs
 
     @cached_property
+    def _positions(self) -> int | None:
+        return positions_of(self.model.config)
+
+    @cached_property
     def _normalize(self) -> PixelNormalizer:
-        return PixelNormalizer(self.processing_class.image_processor)
+        return PixelNormalizer(self._processor.image_processor)
+
+    @property
+    def _processor(self) -> Any:
+        if self.processing_class is None:
+            raise ValueError("`processing_class` is missing: give the trainer the model's processor.")
+        return self.processing_class
 
     def compute_loss(
         self,
@@ -96,8 +214,9 @@ class ChangeCaptioningTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """The model's loss and any hints'; stops the run at the first value that is no number."""
         self._step_pairs += inputs.pop("pair_ids", [])
-        if self.hints is not None and self.args.hint_steps:
-            self.hints.scale = max(0.0, 1 - self.state.global_step / self.args.hint_steps)
+        hint_steps = option_of(self.args, "hint_steps")
+        if self.hints is not None and hint_steps:
+            self.hints.scale = max(0.0, 1 - self.state.global_step / hint_steps)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         # As Trainer does with the loss, which is a share of all processes' tokens.
         shared = self.args.average_tokens_across_devices and num_items_in_batch is not None
@@ -147,41 +266,112 @@ class ChangeCaptioningTrainer(Trainer):
         super().log(logs, start_time)
 
     def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = PREFIX
     ) -> dict[str, float]:
         """Caption the evaluation pairs, score the captions beside their floors, and write both down.
 
         Without METEOR, so that no evaluation starts Java, and without the search for the best constant caption.
+
+        Args:
+            eval_dataset (`datasets.Dataset`, `dict` or `str`, *optional*): A prepared split in place of the trainer's
+                own; a dict of such, each evaluated under `eval_NAME`; or the name of one in the trainer's dict.
+            ignore_keys (`list[str]`, *optional*): Not read: no outputs of the model are gathered.
+            metric_key_prefix (`str`): Before the scores' names.
+
+        Returns:
+            `dict[str, float]`: The scores of `metrics.trainer_metrics.report_metrics`, and the time. There is no loss.
+
+        Raises:
+            ValueError: There is no set, or it is no prepared split with pairs.
         """
+        sets = self._sets(eval_dataset, metric_key_prefix)
+        found: dict[str, float] = {}
+        for prefix, rows in sets.items():
+            found |= self._evaluate_rows(rows, prefix)
+        return found
+
+    def _sets(self, chosen: Any, prefix: str) -> dict[str, Any]:
+        """Prepared splits by the prefix of their scores."""
+        own = self.eval_dataset
+        if isinstance(chosen, str):
+            if not isinstance(own, Mapping) or chosen not in own:
+                names = ", ".join(map(repr, own)) if isinstance(own, Mapping) else "none"
+                raise ValueError(f"The trainer has no evaluation set {chosen!r}; those with a name: {names}.")
+            chosen = own[chosen]
+        chosen = own if chosen is None else chosen
+        if chosen is None:
+            raise ValueError("There is nothing to evaluate: give `eval_dataset`, to the trainer or to this call.")
+        named = isinstance(chosen, Mapping)
+        sets = {f"{prefix}_{name}": rows for name, rows in chosen.items()} if named else {prefix: chosen}
+        for name, rows in sets.items():
+            check_rows(rows, name)
+        return sets
+
+    def _evaluate_rows(self, rows: Any, prefix: str) -> dict[str, float]:
         start = time.time()
-        rows = eval_dataset if eval_dataset is not None else self.eval_dataset
         captions = self._captions(rows)
         self._evaluated = rows, captions
-        report = build_report(
-            light_rows(rows),
-            captions,
-            self.floor_rows,
-            self.change_type_of,
-            seed=self.args.seed,
-            all_constants=False,
-        )
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in report_metrics(report).items()}
-        metrics |= speed_metrics(metric_key_prefix, start, num_samples=len(rows))
+        if self._selection is not None and prefix == self._selection.prefix:
+            self._captions_moved |= self._first_captions not in (None, captions)
+            self._first_captions = captions
+        report = self._report(rows, captions)
+        metrics = {f"{prefix}_{name}": value for name, value in report_metrics(report).items()}
+        metrics |= speed_metrics(prefix, start, num_samples=len(rows))
         if self.is_world_process_zero():
-            write_evaluation(report, captions, Path(self.args.output_dir), metric_key_prefix, self.state.global_step)
+            write_evaluation(report, captions, Path(self.args.output_dir), prefix, self.state.global_step)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _report(self, rows: Any, captions: dict[str, str]) -> dict[str, Any]:
+        floors = light_rows(self.train_rows) if self.train_rows is not None else None
+        return build_report(
+            light_rows(rows), captions, floors, self.change_type_of, seed=self.args.seed, all_constants=False
+        )
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """Caption pairs, and score the captions where there are references.
+
+        Args:
+            test_dataset (`datasets.Dataset`): A prepared split; without the columns `captions` and `change_type` it is
+                captioned and not scored.
+            ignore_keys (`list[str]`, *optional*): Not read: no outputs of the model are gathered.
+            metric_key_prefix (`str`): Before the scores' names.
+
+        Returns:
+            `PredictionOutput`: `predictions`, one caption a pair as a string, in the order of the rows; `label_ids`,
+            a list of references a pair, or None; `metrics`, as of `evaluate`. Nothing is written.
+
+        Raises:
+            ValueError: It is no prepared split with pairs.
+        """
+        start = time.time()
+        scored = not {"captions", "change_type"} - set(getattr(test_dataset, "column_names", None) or ())
+        check_rows(test_dataset, metric_key_prefix, scored)
+        captions = self._captions(test_dataset)
+        metrics: dict[str, float] = {}
+        references = None
+        if scored:
+            found = report_metrics(self._report(test_dataset, captions))
+            metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+            references = np.empty(len(test_dataset), dtype=object)
+            references[:] = list(test_dataset["captions"])
+        metrics |= speed_metrics(metric_key_prefix, start, num_samples=len(test_dataset))
+        self.control = self.callback_handler.on_predict(self.args, self.state, self.control, metrics)
+        ordered = [captions[name] for name in test_dataset["pair_id"]]
+        return PredictionOutput(predictions=np.array(ordered), label_ids=references, metrics=metrics)
 
     def _captions(self, rows: Any) -> dict[str, str]:
         share = rows_of_process(rows, self.args.process_index, self.args.world_size)
         captions = caption_rows(
             self.accelerator.unwrap_model(self.model),
-            self.processing_class,
+            self._processor,
             share,
             batch_size=self.args.per_device_eval_batch_size,
-            num_beams=self.args.generation_num_beams,
-            max_new_tokens=self.args.generation_max_new_tokens,
+            num_beams=option_of(self.args, "generation_num_beams"),
+            max_new_tokens=option_of(self.args, "generation_max_new_tokens"),
         )
         return dict(gather_object(list(captions.items()))) if self.args.world_size > 1 else captions
 

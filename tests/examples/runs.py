@@ -23,6 +23,8 @@ from ssgpa.training.collator import PairCollator
 from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, create_system
 
+from ..data.readers.reader_cases import Pictures, dump
+from ..scripts import load_script
 from ..ssgpa_cases import wake
 from ..tiny_systems import tiny_config
 
@@ -49,6 +51,67 @@ def render_pairs(folder):
     """Eight scenes to train on, so that an epoch has sixteen pairs, and three to validate; without hints."""
     settings = RenderSettings(scenes=14, seed=7, size=(96, 64), splits=(0.6, 0.2, 0.2))
     return load_clevr_change(render_dataset(folder, settings, progress=False))
+
+
+def write_clevr(folder):
+    """As `render_pairs`, with the masks that hints need; five pairs to validate are enough."""
+    settings = RenderSettings(scenes=14, seed=7, size=(96, 64), splits=(0.6, 0.2, 0.2), object_masks=True)
+    render_dataset(folder, settings, progress=False)
+
+
+# As people write of these sets: no type of change is known.
+SPOTS = ("the {} car is gone", "there is a man with a {} coat", "two {} people have left", "a {} van came")
+REQUESTS = ("brighten the {} part", "remove the {} person please", "crop out the {} sky", "add a {} frame")
+COLORS = ("red", "green", "blue", "gray", "dark", "white", "small", "large")
+SIZES = {"train": 16, "validation": 5, "test": 2}
+
+
+def write_spot(folder):
+    """Pairs in the layout of Spot-the-Diff."""
+    picture, number = Pictures(folder), 0
+    for split, file in (("train", "train"), ("validation", "val"), ("test", "test")):
+        rows = []
+        for _ in range(SIZES[split]):
+            number += 1
+            picture(f"resized_images/{number}.png"), picture(f"resized_images/{number}_2.png")
+            texts = [text.format(COLORS[number % 8]) for text in (SPOTS[number % 4], SPOTS[(number + 1) % 4])]
+            rows.append({"img_id": str(number), "sentences": texts})
+        dump(folder, f"annotations/{file}.json", rows)
+
+
+def write_requests(folder):
+    """Pairs in the layout of Image-Editing-Request."""
+    picture, number = Pictures(folder), 0
+    for split, file in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        rows = []
+        for _ in range(SIZES[split]):
+            number += 1
+            images = [picture(f"images/{number}_{side}.jpg").rpartition("/")[2] for side in (0, 1)]
+            text = REQUESTS[number % 4].format(COLORS[number % 8])
+            rows.append({"uid": str(number), "img0": images[0], "img1": images[1], "sents": [text]})
+        dump(folder, f"{file}.json", rows)
+
+
+# Folders that the shipped runs read, by their names: reader, fixture, and what the run's notes say of preparing it.
+DATA_SETS = {
+    "clevr_change": ("clevr_change", write_clevr, []),
+    "clevr_prepared": ("clevr_change", write_clevr, ["--hint_grid", "8", "12"]),
+    "clevr_prepared_6x9": ("clevr_change", write_clevr, ["--hint_grid", "6", "9"]),
+    "spot_the_diff": ("spot_the_diff_single", write_spot, []),
+    "image_editing_request": ("image_editing_request", write_requests, []),
+}
+
+
+def prepare_set(name, folder):
+    """A prepared set of `DATA_SETS` as `folder/NAME`, by the program that users call."""
+    reader, write, options = DATA_SETS[name]
+    source = folder / "sources" / reader
+    if not source.exists():
+        source.parent.mkdir(exist_ok=True)
+        write(source)
+    words = ["--dataset", reader, "--source", str(source), "--output_dir", str(folder / name), *options]
+    assert load_script("prepare_data").main(words) == 0
+    return folder / name
 
 
 def write_data(splits, folder, words=None):

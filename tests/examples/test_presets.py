@@ -3,6 +3,7 @@
 """The runs over a pretrained language model, each with its whole command, over tiny backbones."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +11,24 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, ResNetConfig, ResNetModel
 
 from ssgpa.loading import load_system
+from ssgpa.training.arguments import parse_arguments
 
 from ..scripts import load_script
 from ..tiny_systems import VISION, tiny_config, tiny_tokenizer
-from .runs import ROOT, accelerate, launch, logged, options_of, render_pairs, save_base, write_data
+from .runs import DATA_SETS, ROOT, accelerate, launch, logged, options_of, prepare_set, save_base
 
 
 CONFIGS = ROOT / "examples" / "configs"
+# What runs share, and no runs by themselves.
+SHARED = {"ssgpa_vicuna7b", "ablations/base"}
+SHIPPED = {
+    str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "cards"
+} - SHARED
+CARDS = ["24gb", "40gb", "16gb"]
+# From random weights, or from the run that all ablations start from.
+START = "ablations/start"
+OWN_MODELS = ["clevr_tiny", START]
+ABLATIONS = sorted(name for name in SHIPPED if name.startswith("ablations/") and name != START)
 RUNS = ["ssgpa_eva_vicuna7b_clevr", "ssgpa_eva_vicuna7b_spot", "ssgpa_eva_vicuna7b_ier"]
 RESNET = "ssgpa_resnet101_vicuna7b_clevr"
 ZERO2 = ["accelerate.commands.launch", "--config_file", str(ROOT / "examples" / "accelerate" / "zero2_offload.yaml")]
@@ -43,7 +55,9 @@ def workshop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-        data = write_data(render_pairs(folder / "rendered"), folder / "data")
+        for name in DATA_SETS:
+            prepare_set(name, folder)
+        data = folder / "clevr_change"
         save_base(folder / "eva", data)
         # Layers as wide as a block of 4-bit weights.
         text = tiny_config().text_config.to_dict() | {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
@@ -52,9 +66,25 @@ def workshop(tmp_path_factory):
         yield folder
 
 
+def data_of(name):
+    """The fixture of the data set that a run's YAML reads."""
+    _, data, _ = parse_arguments([str(CONFIGS / f"{name}.yaml"), "--use_cpu", "true"])
+    return Path(data.data_dir).name
+
+
 def changes_for(workshop, name, folder, base="eva"):
     base = workshop / ("resnet" if name == RESNET else base)
-    return {"model_name_or_path": base, "data_dir": workshop / "data", "output_dir": folder, **SMALL}
+    return {"model_name_or_path": base, "data_dir": workshop / data_of(name), "output_dir": folder, **SMALL}
+
+
+def check_choice(folder, name):
+    """The run came to its checkpoint, chosen by a score that its data has."""
+    state = json.loads((folder / "trainer_state.json").read_text("utf-8"))
+    assert (folder / "checkpoint-2" / "trainer_state.json").is_file()
+    typed = DATA_SETS[data_of(name)][0] == "clevr_change"
+    assert typed == bool(logged(folder, "eval_changed_cider"))
+    scores = logged(folder, "eval_changed_cider" if typed else "eval_total_cider")
+    assert state["best_metric"] == scores[state["best_global_step"]] == max(scores.values())
 
 
 def check_run(folder, base):
@@ -69,16 +99,57 @@ def check_run(folder, base):
     assert processor.image_seq_length == model.config.image_seq_length
 
 
-@pytest.mark.parametrize("name", [RUNS[0], RESNET])
+def test_every_shipped_run_is_run_here():
+    assert {*RUNS, RESNET, *CARDS, *OWN_MODELS, *ABLATIONS} == SHIPPED
+    assert {data_of(name) for name in SHIPPED} == set(DATA_SETS)
+
+
+@pytest.mark.parametrize("name", [*RUNS, RESNET])
 def test_run_with_tiny_backbones(workshop, name):
     changes = changes_for(workshop, name, workshop / f"{name}-plain")
     assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *options_of(changes)]) == 0
     check_run(changes["output_dir"], changes["model_name_or_path"])
+    check_choice(changes["output_dir"], name)
     more = options_of(changes | {"resume_from_checkpoint": "true", "max_steps": 2})
     assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *more]) == 0
 
 
-@pytest.mark.parametrize("name", ["24gb", "40gb", "16gb"])
+@pytest.fixture(scope="module")
+def own_model(workshop):
+    """Runs a YAML with the model that it names, to its first checkpoint; the folder."""
+
+    def run(name, **changes):
+        folder = workshop / "own" / name
+        if not folder.exists():
+            values = {"data_dir": workshop / data_of(name), "output_dir": folder, **SMALL, "save_steps": 2} | changes
+            _, _, run = parse_arguments([str(CONFIGS / f"{name}.yaml"), "--use_cpu", "true"])
+            values |= {"eval_steps": 2} if run.eval_strategy == "steps" else {}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(ROOT)
+                words = [str(CONFIGS / f"{name}.yaml"), *options_of(values)]
+                assert load_script("train").main(words) == 0
+        return folder
+
+    return run
+
+
+def test_the_embedded_checkpoints_run(own_model):
+    folder = own_model("clevr_tiny")
+    check_choice(folder, "clevr_tiny")
+    load_system(str(folder / "best"))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if "gated_dustbin" in name else pytest.mark.slow) for name in ABLATIONS]
+)
+def test_ablations_start_from_a_common_model(own_model, name):
+    start = own_model(START)
+    folder = own_model(name, model_name_or_path=start / "best")
+    assert (folder / "checkpoint-2" / "trainer_state.json").is_file()
+    assert list(logged(folder)) == [1, 2]
+
+
+@pytest.mark.parametrize("name", CARDS)
 def test_runs_for_cards_with_tiny_backbones(workshop, name):
     if name == "16gb":
         pytest.importorskip("bitsandbytes")
@@ -86,6 +157,7 @@ def test_runs_for_cards_with_tiny_backbones(workshop, name):
     changes = changes_for(workshop, name, folder, "wide") | {"model_config": ""}
     assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *options_of(changes)]) == 0
     assert list(logged(folder)) == [1, 2]
+    check_choice(folder, name)
     model, _ = load_system(str(folder / "best"))
     base, _ = load_system(str(workshop / "wide"))
     # In bfloat16 where the whole model is saved.

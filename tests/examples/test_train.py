@@ -15,7 +15,7 @@ import yaml
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from ssgpa.data.prepared import load_prepared
+from ssgpa.data.prepared import load_prepared, write_prepared
 from ssgpa.training.arguments import DataArguments
 
 from ..scripts import load_script
@@ -228,12 +228,27 @@ def refusal(script, capsys, *words):
         ),
         ({"streaming": True, "max_steps": -1}, [], ["--streaming", "--max_steps"]),
         ({"trainable": ["q_former"]}, [], ["q_former"]),
+        ({"metric_for_best_model": "eval_loss"}, [], ["eval_loss", "computes no loss", "eval_changed_cider"]),
+        ({"config_overrides": '{"fusion_hidden_size": 0}'}, [], ["`fusion_hidden_size` must be at least 1, got 0"]),
+        ({"generation_max_new_tokens": 300}, [], ["`generation_max_new_tokens` 300", "256 positions"]),
     ],
 )
 def test_bad_runs_are_refused_in_one_line(script, config, capsys, changes, extra, named):
     *before, line = refusal(script, capsys, config(**changes), *extra)
     assert not [other for other in before if "Error" in other or "Traceback" in other]
     assert all(word in line for word in named)
+
+
+def test_captions_beyond_the_positions_are_refused_before_training(script, config, capsys, prepared_dir, tmp_path):
+    def lengthen(row):
+        return {"captions": ["cube " * 300] if row["pair_id"] == "000002.png" else row["captions"]}
+
+    splits = load_prepared(prepared_dir)
+    splits["train"] = splits["train"].map(lengthen)
+    data = write_prepared(splits, tmp_path / "long")
+    line = refusal(script, capsys, config(data_dir=str(data)))[-1]
+    assert "pair '000002.png': a caption of 300 tokens does not fit" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_error_ends_the_program_with_code_2(config):

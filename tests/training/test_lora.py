@@ -10,12 +10,13 @@ import torch
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText, pipeline
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.loading import load_system
 from ssgpa.training.arguments import ModelArguments, parse_arguments
-from ssgpa.training.lora import PREFIX, add_lora, complete_checkpoint, loose_parameters, whole_modules
+from ssgpa.training.lora import PREFIX, add_lora, complete_checkpoint, lasting_name, loose_parameters, whole_modules
 from ssgpa.training.memory_inputs import start_model
 from ssgpa.training.systems import set_trainable, trained_parameters
 
@@ -113,6 +114,90 @@ def test_base_that_is_gone_is_named(tmp_path):
     (tmp_path / "base").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=r"tuned: .*base"):
         load_system(str(folder))
+
+
+def over_relative_base(folder, monkeypatch, lora=LORA):
+    """A checkpoint trained from `folder` over a base with a relative name, one that could be an id on the Hub."""
+    monkeypatch.chdir(folder)
+    model, processor = tiny_model("instructblip-qformer")
+    for part in (model, processor):
+        part.save_pretrained("bases/tiny")
+    model = SSGPAForConditionalGeneration.from_pretrained("bases/tiny")
+    arguments = ModelArguments(model_name_or_path="bases/tiny", lora=json.dumps(lora) if lora else None)
+    tuned = add_lora(model, arguments, set_trainable(model, TRAINED, set()))
+    return save(tuned, processor, folder / "runs" / "one" / "best")
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """A request to the Hub is a failure, whatever an environment says of being offline."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.file_download._get_metadata_or_catch_error", refuse)
+    monkeypatch.setattr("huggingface_hub.hf_api.HfApi.model_info", refuse)
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "no-lora"])
+def test_base_is_found_from_another_folder_through_every_door(lora, tmp_path, monkeypatch):
+    folder = over_relative_base(tmp_path, monkeypatch, lora)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    told = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    assert told["base_model_name_or_path"] == str(tmp_path / "bases" / "tiny")
+    wanted = load_system(str(folder))[0].state_dict()
+    doors = [
+        AutoModelForImageTextToText.from_pretrained(folder),
+        pipeline("change-captioning", model=str(folder), device="cpu").model,
+    ]
+    for model in doors:
+        assert all(torch.equal(value, wanted[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_base_is_found_after_both_were_moved(tmp_path, monkeypatch):
+    (tmp_path / "before").mkdir()
+    over_relative_base(tmp_path / "before", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "before").rename(tmp_path / "after")
+    model, _ = load_system(str(tmp_path / "after" / "runs" / "one" / "best"))
+    assert any("lora_" in name for name in model.state_dict())
+    (tmp_path / "after" / "bases").rename(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"its base .*before/bases/tiny is not there.*adapter_config\.json"):
+        load_system(str(tmp_path / "after" / "runs" / "one" / "best"))
+
+
+def as_older(folder, **changes):
+    """A checkpoint as it was written before, with a relative base and no word of where it lies."""
+    path = folder / ADAPTER_SAFE_WEIGHTS_NAME
+    save_file(load_file(path), path, metadata={"format": "pt"})
+    config = folder / "adapter_config.json"
+    told = json.loads(config.read_text("utf-8")) | {"base_model_name_or_path": "bases/tiny"} | changes
+    config.write_text(json.dumps(told), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_older_checkpoint_finds_its_base_above_or_asks_nobody(tmp_path, monkeypatch):
+    folder = over_relative_base(tmp_path, monkeypatch)
+    as_older(folder)
+    monkeypatch.chdir(tmp_path / "runs")
+    load_system(str(folder))
+    (tmp_path / "bases").rename(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"its base bases/tiny is not there.*`revision`"):
+        load_system(str(folder))
+
+
+def test_base_on_the_hub_is_kept_with_its_commit(tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    config = tmp_path / "hub" / "models--org--name" / "snapshots" / commit / "config.json"
+    monkeypatch.setattr("ssgpa.training.lora.try_to_load_from_cache", lambda *args, **kwargs: str(config))
+    assert lasting_name("org/name") == ("org/name", commit)
+    assert lasting_name("org/name", "main") == ("org/name", commit)
+    monkeypatch.setattr("ssgpa.training.lora.try_to_load_from_cache", lambda *args, **kwargs: None)
+    assert lasting_name("org/name", "v1") == ("org/name", "v1")
 
 
 @pytest.mark.parametrize("part", ["lora_B", "alignment", "global_token"])

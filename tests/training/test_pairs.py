@@ -65,6 +65,43 @@ def test_captions_do_not_repeat_while_there_are_others(splits, processor):
     assert captions[7:] == captions[:2]
 
 
+def test_scenes_are_numbered_by_name_and_know_their_unchanged_pair(splits, processor):
+    order = [4, 0, 3, 2, 1]
+    rows = splits["train"].select(order)
+    dataset = PairDataset(rows, processor, distractor_swap=True)
+    names = sorted(set(rows["scene_id"]))
+    assert [dataset[index]["scene_id"] for index in range(5)] == [names.index(name) for name in rows["scene_id"]]
+    still = dict.fromkeys(names, -1)
+    still |= {row["scene_id"]: index for index, row in enumerate(rows) if row["change_type"] == "none"}
+    assert dataset.unchanged.tolist() == [still[name] for name in names]
+    assert -1 in dataset.unchanged
+    plain = PairDataset(rows, processor)
+    for index, row in enumerate(order):
+        told = splits["train"][row]
+        assert plain[index]["pair_id"] == told["pair_id"]
+        cells = [part.tolist() for part in plain[index]["cells"]]
+        assert cells == [told["before_cells"], told["after_cells"]]
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_no_python_object_is_kept_for_every_row(splits, processor, cache):
+    """Each worker would soon have a copy of its own: looking at an object writes its count of references."""
+    dataset = PairDataset(splits["train"], processor, cache=cache)
+    kept = {**vars(dataset), **vars(dataset.store)}
+    pictures = kept.pop("pictures")
+    assert len(pictures) == (12 if cache else 0)
+    objects = [name for name, value in kept.items() if isinstance(value, list | dict) and len(value) >= len(dataset)]
+    assert objects == []
+
+
+def test_a_split_without_pairs_is_refused(splits, processor):
+    with pytest.raises(ValueError, match="nothing to train on: the split has no pairs"):
+        PairDataset(splits["train"].select([]), processor)
+    stream = PairStream(splits["train"].select([]).to_iterable_dataset(), processor)
+    with pytest.raises(ValueError, match="nothing to train on: the stream has no pairs"):
+        next(iter(stream))
+
+
 def test_workers_that_outlive_an_epoch_draw_anew(splits, processor):
     dataset = PairDataset(splits["train"], processor)
     loader = DataLoader(dataset, batch_size=1, num_workers=1, persistent_workers=True, collate_fn=first)
