@@ -95,7 +95,7 @@ def build_compute_metrics(
         ids = _token_ids(prediction, shifted)
         if len(ids) != len(records):
             raise ValueError(f"{len(ids)} predictions came for {len(records)} rows; give the rows of this set.")
-        captions = _decode(processor, _without_prompt(processor, ids) if shifted is None else ids)
+        captions = _decode(processor, ids)
         said = {row["pair_id"]: text for row, text in zip(records, captions, strict=True)}
         found = report_metrics(build_report(records, said, change_type_of=change_type_of))
         return found if shifted is None else {**found, "teacher_forced": 1.0}
@@ -120,14 +120,6 @@ def _token_ids(prediction: EvalPrediction, shifted: bool | None) -> np.ndarray:
     if shifted:
         ids, labels = ids[:, :-1], labels[:, 1:]
     return np.where(labels == IGNORED, IGNORED, ids)
-
-
-def _without_prompt(processor: Any, ids: np.ndarray) -> np.ndarray:
-    """Masks the processor's own prompt where rows begin with it, as those of decoder-only systems do."""
-    prompt = processor.prompt_ids() if hasattr(processor, "prompt_ids") else []
-    if prompt and ids.shape[1] >= len(prompt) and (ids[:, : len(prompt)] == prompt).all():
-        return np.where(np.arange(ids.shape[1]) < len(prompt), IGNORED, ids)
-    return ids
 
 
 def _decode(processor: Any, ids: np.ndarray) -> list[str]:

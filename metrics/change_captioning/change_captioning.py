@@ -41,7 +41,7 @@ Args:
     meteor (bool): False to go without METEOR ({NOT_ASKED!r}), which takes seconds to start.
     spice (bool): True for SPICE as well, where {" and ".join(MISSING)} have been added to pycocoevalcap.
 Returns:
-    dict: bleu_1, bleu_2, bleu_3, bleu_4, meteor, meteor_reason, rouge_l, cider, n_items, n_references, tokenizer,
+    dict: bleu_1, bleu_2, bleu_3, bleu_4, meteor, meteor_reason, meteor_skipped, rouge_l, cider, n_items, n_references, tokenizer,
     java, versions, empty_predictions, empty_references, special_tokens.
 Examples:
     >>> metric = evaluate.load("metrics/change_captioning")

@@ -78,7 +78,8 @@ class CaptionScorer:
         """
         scores = score_tokenized(hypotheses, targets)
         meteor = self.meteor.score(hypotheses, targets)[0] if self.meteor else None
-        found = {"meteor": meteor, "meteor_reason": self.meteor_reason}
+        skipped = self.meteor.skipped_of(hypotheses, targets) if self.meteor else 0
+        found = {"meteor": meteor, "meteor_reason": self.meteor_reason, "meteor_skipped": skipped}
         if self.spice:
             found["spice"] = score_spice(hypotheses, targets, self.java)
         return {**scores, **found, **count_items(hypotheses, targets), **self.describe()}
@@ -122,9 +123,9 @@ def score_lists(
 
     Returns:
         `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), `meteor` in 0..1 or None with
-        `meteor_reason`, `spice` where it was asked for, and what was scored: `n_items`, `n_references`,
-        `empty_predictions`, `empty_references`, `special_tokens` (taken out of the predictions), `tokenizer`, `java`
-        and `versions`.
+        `meteor_reason`, `meteor_skipped` (items too long for it), `spice` where it was asked for, and what was scored:
+        `n_items`, `n_references`, `empty_predictions`, `empty_references`, `special_tokens` (taken out of the
+        predictions), `tokenizer`, `java` and `versions`.
 
     Raises:
         ValueError: If the lists disagree in length, are empty, or an item has no caption or no reference.
