@@ -33,6 +33,7 @@ class Source:
         url: Where the release is described.
         citation: BibTeX, or "".
         about: What the pairs and captions are.
+        language: Of the captions, a code such as "en" or "zh"; None where only their owner knows.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Source:
     url: str = ""
     citation: str = ""
     about: str = ""
+    language: str | None = "en"
 
 
 @dataclass

