@@ -28,9 +28,8 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import DatasetDict
 from huggingface_hub.utils import validate_repo_id
 
 from ssgpa.command_line import OneLineParser, report_error
@@ -57,6 +56,9 @@ from ssgpa.data.reading import Source
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer
 
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 READERS: dict[str, Source] = {
     "clevr_change": CLEVR_CHANGE,
@@ -131,7 +133,12 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     note_language(source, dataset, findings)
     if arguments.hint_grid:
         dataset = add_cell_hints(dataset, arguments.source, tuple(arguments.hint_grid))
-    facts |= {"dataset": arguments.dataset, "language": source.language, "hint_grid": arguments.hint_grid, "findings": findings.as_dict()}
+    facts |= {
+        "dataset": arguments.dataset,
+        "language": source.language,
+        "hint_grid": arguments.hint_grid,
+        "findings": findings.as_dict(),
+    }
     card = write_card(source, dataset, findings, arguments.license)
     write_prepared(dataset, output, facts, arguments.overwrite, card)
     rows = {name: len(split) for name, split in dataset.items()}
