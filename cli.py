@@ -19,6 +19,7 @@ from .loading import load_system
 from .metrics.files import folder_state
 from .pictures_ssgpa import load_picture
 from .pipeline_ssgpa import ChangeCaptioningPipeline
+from .score_command import add_score_command
 
 
 DRAWINGS = ("change_map", "change_map_before", "overlay", "overlay_before")
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--max-new-tokens", type=positive, metavar="N", help="length limit, default: the model's own")
     add_batch_options(caption.add_argument_group("many pairs"))
     caption.set_defaults(parser=caption)
+    add_score_command(commands)
     return parser
 
 
@@ -87,6 +89,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     unknown = [word for word in rest if word.startswith("-")]
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if options.command == "score":
+        if rest:
+            options.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        return options
     # What stands behind an option after the first picture comes as the rest.
     pictures = [*options.pictures, *rest]
     options.outputs = {name: path for name in DRAWINGS if (path := getattr(options, name)) is not None}
@@ -252,6 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     be_quiet()
     try:
+        if options.command == "score":
+            return options.run(options)
         if options.pairs is not None:
             return report_table(options, caption_table(options))
         result = caption(options)

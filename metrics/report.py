@@ -209,6 +209,31 @@ def format_table(report: Mapping[str, Any]) -> str:
     return "\n".join(table)
 
 
+def format_intervals(report: Mapping[str, Any]) -> str:
+    """Lays out the system's scores by block, each with its 95 % interval.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        A line a block: its pairs, then each score times 100 with the ends of its interval.
+    """
+    scores = report["scores"]
+    blocks = {name: scores[name] for name in ("total", "changed", "unchanged")} | scores["by_type"]
+    lines = []
+    for name, block in blocks.items():
+        if block:
+            parts = [_span(title, block[key], block["intervals"].get(key)) for title, key in COLUMNS.items()]
+            lines.append(f"{name} ({block['n_items']} pairs): {', '.join(filter(None, parts))}")
+    return "\n".join(lines)
+
+
+def _span(title: str, value: float | None, ends: Sequence[float] | None) -> str:
+    if value is None or ends is None:
+        return ""
+    return f"{title} {100 * value:.1f} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+
+
 def _cells(scores: Mapping[str, Any] | None) -> str:
     values = [(scores or {}).get(key) for key in COLUMNS.values()]
     return "".join(f"{'-':>8}" if value is None else f"{100 * value:>8.1f}" for value in values)
