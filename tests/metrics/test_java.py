@@ -8,7 +8,7 @@ import pytest
 
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.change_captioning.java import NO_JAVA, Java, find_java
-from ssgpa.metrics.change_captioning.meteor import Meteor
+from ssgpa.metrics.change_captioning.meteor import Meteor, _Watch
 from ssgpa.metrics.change_captioning.ptb import tokenize_ptb
 from ssgpa.metrics.change_captioning.spice import MISSING, score_spice
 from ssgpa.metrics.change_captioning.text import clean_caption
@@ -174,9 +174,7 @@ def test_a_java_that_says_nothing_is_stopped(tmp_path):
     with pytest.raises(RuntimeError, match=r"PTB tokeniser took more than 0\.5 s"):
         tokenize_ptb(["x"], java, seconds=0.5)
     assert time.monotonic() - start < 30
-    assert not [
-        thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()
-    ]
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, _Watch) and thread.is_alive()]
 
 
 LONG = "the red cube moved " * 5000
@@ -188,7 +186,9 @@ def test_one_caption_that_is_too_long_costs_its_own_row(meteor):
         [["the cube has gone"], ["it moved"], ["x y"]],
     )
     expected = meteor.score([captions[0], captions[1], ""], references)
-    with pytest.warns(UserWarning, match=r"more than 2,000 words: 'the red cube moved .*references: 20,000, 2"):
+    with pytest.warns(
+        UserWarning, match=r"takes no captions that long .*: 'the red cube moved .*references: 20,000, 2"
+    ):
         found = meteor.score([captions[0], captions[1], LONG], references)
     assert found == expected
     assert found[1][2] == 0
@@ -202,6 +202,16 @@ def test_one_caption_that_is_too_long_costs_its_own_row(meteor):
     assert meteor.score(captions, references) == alone
 
 
+@pytest.mark.parametrize("words", [500, 1000])
+def test_one_word_over_and_over_in_caption_and_reference_costs_its_own_row(meteor, words):
+    """The jar tries all ways to match them, for minutes."""
+    start = time.monotonic()
+    with pytest.warns(UserWarning, match=rf"200,000 as product\): 'a a a .*references: {words:,}, {words:,}, 2"):
+        found = meteor.score(["a b", "a " * words], [["a b"], ["a " * words, "x y"]])
+    assert found == meteor.score(["a b", "a " * words], [["a b"], ["x y"]])
+    assert time.monotonic() - start < 20
+
+
 def test_all_scores_come_back_beside_a_caption_that_is_too_long(scorer, meteor):
     references = {name: ["the red cube is gone", "it is missing"] for name in "abc"}
     said = {"a": "the red cube is gone", "b": "it is gone"}
@@ -213,9 +223,11 @@ def test_all_scores_come_back_beside_a_caption_that_is_too_long(scorer, meteor):
     assert all(0 <= scores[name] <= 10 for name in SCORES)
 
 
+@pytest.mark.slow
 def test_a_row_over_which_the_jar_dies_costs_its_own_row(monkeypatch, meteor):
     """The jar's memory ends at 20,000 words, wherever the limit stands."""
-    monkeypatch.setattr("ssgpa.metrics.change_captioning.meteor.MAX_WORDS", 10**9)
+    for limit in ("MAX_WORDS", "MAX_PRODUCT"):
+        monkeypatch.setattr(f"ssgpa.metrics.change_captioning.meteor.{limit}", 10**9)
     words = np.random.default_rng(0).choice(LONG.split()[:4], 20_000)
     items = [["the red cube is gone to the left", "nothing has changed"]] * 3
     captions = ["the red cube is gone", " ".join(words), "it is gone"]
@@ -236,6 +248,13 @@ def test_a_java_that_dies_over_one_row(tmp_path):
         assert meteor.skipped_of(["x", "bad 1", "bad 2"], [["r"]] * 3) == 2
     with pytest.raises(RuntimeError, match="no heap"):
         Meteor(silent_java(tmp_path, "echo no heap >&2; exit 1")).statistics_of(["x"], [["r"]])
+
+
+def test_a_java_that_finds_no_end_over_one_row(tmp_path):
+    program = 'while read line; do case "$line" in *slow*) exec sleep 60;; esac; echo 0.5; done'
+    told = pytest.warns(UserWarning, match=r"ended over a row \(no answer within 1 s\): 'slow'")
+    with Meteor(silent_java(tmp_path, program), seconds=1) as meteor, told:
+        assert meteor.statistics_of(["x", "slow", "y"], [["r"]] * 3) == [[0.5], [0.0] * 23, [0.5]]
 
 
 def test_a_java_that_fails_is_quoted(tmp_path):
