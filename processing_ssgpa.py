@@ -212,7 +212,8 @@ class SSGPAProcessor(ProcessorMixin):
             ValueError: A caption is no text or holds a special token, or the tokenizer has no end token.
         """
         tokenizer = self.tokenizer
-        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        known = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        added = [token.content for token in known if token.special]
         special = dict.fromkeys([*tokenizer.all_special_tokens, *added])
         special = [token for token in special if token not in (tokenizer.unk_token, self.image_token)]
         for index, caption in enumerate(captions):
@@ -222,7 +223,9 @@ class SSGPAProcessor(ProcessorMixin):
             raise ValueError("The tokenizer has no `eos_token`, which ends a caption.")
         if not captions:
             return []
-        ids = tokenizer(list(captions), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        unknown = tokenizer.unk_token
+        as_text = {"split_special_tokens": True} if unknown and any(unknown in text for text in captions) else {}
+        ids = tokenizer(list(captions), add_special_tokens=False, **as_text)["input_ids"]
         return [[*row, tokenizer.eos_token_id] for row in ids]
 
     def _targets(self, prompts: list[list[int]], captions: list[str], options: dict[str, Any]) -> list[list[int]]:

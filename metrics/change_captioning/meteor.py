@@ -36,8 +36,8 @@ class Meteor:
     lock that nobody opens. The statistics of a caption against its references are asked for once.
 
     A caption of more than `MAX_WORDS` words, or one over which the jar dies or finds no end, counts as an empty one:
-    its row scores 0 and no other changes. References of more words, or of so many that their product with the caption's is
-    above `MAX_PRODUCT`, are left out. Either is told by a warning, and by `skipped_of`.
+    its row scores 0 and no other changes. References of more words, or of so many that their product with the
+    caption's is above `MAX_PRODUCT`, are left out. Either is told by a warning, and by `skipped_of`.
 
     Args:
         java: The Java to use.

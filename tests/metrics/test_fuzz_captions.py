@@ -146,6 +146,17 @@ def test_many_damaged_files_of_captions(tmp_path):
     assert min(outcomes.count("scored"), outcomes.count("refused")) > MANY / 20
 
 
+@pytest.mark.parametrize("name", ["x" * 6000, "a\0b"])
+def test_names_that_no_file_can_have_are_told(tmp_path, name):
+    make_own(tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text("utf-8").splitlines()]
+    lines[0]["before_file_name"] = name
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    with pytest.raises(ValueError, match="is no name of a file") as caught:
+        load_own_pairs(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
 def fuzz_folder(folder, table, load, count, seed):
     rng, outcomes = np.random.default_rng(seed), []
     whole = (folder / table).read_bytes()
