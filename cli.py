@@ -20,6 +20,7 @@ from .loading import load_system
 from .metrics.files import folder_state
 from .pictures_ssgpa import load_picture
 from .pipeline_ssgpa import ChangeCaptioningPipeline
+from .score_command import run as score
 
 
 EMBEDDED = Path(__file__).parent / "checkpoints" / "ssgpa-clevr-tiny"
@@ -154,6 +155,8 @@ def run(options: argparse.Namespace) -> int:
     """
     be_quiet()
     try:
+        if options.command == "score":
+            return score(options)
         if options.pairs is not None:
             return report_table(options, caption_table(options))
         result = caption(options)

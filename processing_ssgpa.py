@@ -13,6 +13,7 @@
 # limitations under the License.
 """Processor for change captioning: pairs of pictures in, tensors out, captions back."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,7 +26,15 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import auto_docstring, logging
 
 from .pictures_ssgpa import concatenate, load_picture, pair_up
-from .prompts_ssgpa import PLACEHOLDERS, PROMPTS, check_placeholders, default_chat_template
+from .prompts_ssgpa import (
+    PLACEHOLDERS,
+    PROMPTS,
+    check_caption,
+    check_placeholders,
+    cut_prompt,
+    default_chat_template,
+    renew_chat_template,
+)
 from .publishing_ssgpa import with_code
 
 
@@ -64,9 +73,10 @@ class SSGPAProcessor(ProcessorMixin):
             image_processor (`BaseImageProcessor`):
                 Any of transformers' own PIL image processors.
             tokenizer (`PreTrainedTokenizerBase`):
-                The language model's tokenizer, which knows the placeholder.
+                The language model's tokenizer, which knows the placeholder and has a `pad_token`.
             chat_template (`str`, *optional*):
-                Jinja template of chats. By default one that asks `prompt` of a turn with two pictures and no text.
+                Jinja template of chats. By default one that asks `prompt` of a turn with two pictures and no text; a
+                saved default is written anew where `prompt`, `pair_layout` or `image_token` have changed since.
             image_seq_length (`int`, *optional*, defaults to 33):
                 Placeholder tokens one image stands for; `config.image_seq_length` of the model.
             pair_layout (`str`, *optional*, defaults to `"pair"`):
@@ -82,6 +92,11 @@ class SSGPAProcessor(ProcessorMixin):
         """
         if pair_layout not in PLACEHOLDERS:
             raise ValueError(f"`pair_layout` must be one of {', '.join(PLACEHOLDERS)}; got {pair_layout!r}.")
+        if tokenizer is not None and tokenizer.pad_token_id is None:
+            raise ValueError(
+                "The tokenizer has no `pad_token`, which fills up the rows of a batch. Give it one first, a token it "
+                "knows: `tokenizer.pad_token = tokenizer.eos_token`."
+            )
         self.image_seq_length = image_seq_length
         self.pair_layout = pair_layout
         self.image_token = image_token or getattr(tokenizer, "image_token", None)
@@ -92,7 +107,8 @@ class SSGPAProcessor(ProcessorMixin):
                 f"`prompt` {self.prompt!r} must hold {self.image_token} {self.placeholders} time(s), as "
                 f"`pair_layout={pair_layout!r}` says."
             )
-        template = chat_template or default_chat_template(self.prompt, self.image_token, self.placeholders)
+        asked = (self.prompt, self.image_token, self.placeholders)
+        template = renew_chat_template(chat_template, *asked) if chat_template else default_chat_template(*asked)
         super().__init__(image_processor, tokenizer, chat_template=template)
 
     @property
@@ -180,19 +196,46 @@ class SSGPAProcessor(ProcessorMixin):
             padded["mm_token_type_ids"] = self.create_mm_token_type_ids(padded["input_ids"])
         return BatchFeature({**padded, **features}, tensor_type=options.get("return_tensors"))
 
+    def caption_ids(self, captions: Sequence[str], names: Sequence[str] | None = None) -> list[list[int]]:
+        """Token ids of captions as training sees them; nothing else in the package encodes a caption.
+
+        A special token in a caption is an error, but for the unknown token, whose letters are text.
+
+        Args:
+            captions (`Sequence[str]`): The captions.
+            names (`Sequence[str]`, *optional*): What errors call them; by default their numbers.
+
+        Returns:
+            `list[list[int]]`: Ids of each caption and the end token, no start token in front.
+
+        Raises:
+            ValueError: A caption is no text or holds a special token, or the tokenizer has no end token.
+        """
+        tokenizer = self.tokenizer
+        known = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        added = [token.content for token in known if token.special]
+        special = dict.fromkeys([*tokenizer.all_special_tokens, *added])
+        special = [token for token in special if token not in (tokenizer.unk_token, self.image_token)]
+        for index, caption in enumerate(captions):
+            where = f"{names[index]}: the caption" if names else f"The caption {index},"
+            check_caption(caption, where, self.image_token, special)
+        if tokenizer.eos_token_id is None:
+            raise ValueError("The tokenizer has no `eos_token`, which ends a caption.")
+        if not captions:
+            return []
+        unknown = tokenizer.unk_token
+        as_text = {"split_special_tokens": True} if unknown and any(unknown in text for text in captions) else {}
+        ids = tokenizer(list(captions), add_special_tokens=False, **as_text)["input_ids"]
+        return [[*row, tokenizer.eos_token_id] for row in ids]
+
     def _targets(self, prompts: list[list[int]], captions: list[str], options: dict[str, Any]) -> list[list[int]]:
         """Ids of the captions, each with its end token, cut to what `max_length` leaves behind the prompt."""
-        for caption in captions:
-            if self.image_token is not None and self.image_token in caption:
-                raise ValueError(f"The caption {caption!r} holds the placeholder {self.image_token}.")
-        if self.tokenizer.eos_token_id is None:
-            raise ValueError("The tokenizer has no `eos_token`, which ends a caption.")
-        targets = self.tokenizer(captions, add_special_tokens=False)["input_ids"]
-        if options.get("truncation") not in (None, False, "do_not_truncate"):
-            limit = options.get("max_length") or self.tokenizer.model_max_length
-            rooms = [limit - len(prompt) - 1 for prompt in prompts]
-            targets = [self._cut(ids, room, limit) for ids, room in zip(targets, rooms, strict=True)]
-        return [[*ids, self.tokenizer.eos_token_id] for ids in targets]
+        targets = self.caption_ids(captions)
+        if options.get("truncation") in (None, False, "do_not_truncate"):
+            return targets
+        limit = options.get("max_length") or self.tokenizer.model_max_length
+        rooms = [limit - len(prompt) - 1 for prompt in prompts]
+        return [[*self._cut(ids[:-1], room, limit), ids[-1]] for ids, room in zip(targets, rooms, strict=True)]
 
     def _cut(self, ids: list[int], room: int, limit: int) -> list[int]:
         if room < 1:
@@ -276,26 +319,58 @@ class SSGPAProcessor(ProcessorMixin):
         Args:
             generated_ids (`torch.Tensor` of shape `(batch * sequences, length)`): Output of `generate`; -100 counts as
                 padding.
-            inputs (`BatchFeature`, *optional*): What was given to `generate`; its prompt is cut off where
-                `generated_ids` begin with it (decoder-only systems do, encoder-decoder systems do not).
+            inputs (`BatchFeature`, *optional*): What was given to `generate`; each row's prompt is cut off where the
+                row begins with it, whatever its padding (decoder-only systems do, encoder-decoder systems do not).
+                Without it, the processor's own prompt is cut off.
 
         Returns:
             `list[str]`: One caption a row, special tokens removed, blanks joined.
 
         Raises:
-            ValueError: The rows are no multiple of the prompts.
+            ValueError: The rows are no multiple of the prompts, or a row begins with another prompt than its own.
         """
-        ids = torch.as_tensor(generated_ids)
-        prompt = inputs.get("input_ids") if inputs is not None else None
-        if prompt is not None:
-            prompt = torch.as_tensor(prompt).to(ids.device)
-            if len(ids) % len(prompt):
-                raise ValueError(f"{len(ids)} generated rows cannot belong to {len(prompt)} prompts.")
-            prompt = prompt.repeat_interleave(len(ids) // len(prompt), 0)
-            if torch.equal(ids[:, : prompt.shape[1]], prompt):
-                ids = ids[:, prompt.shape[1] :]
-        ids = ids.masked_fill(ids < 0, self.tokenizer.pad_token_id or 0)
-        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        rows = torch.as_tensor(generated_ids).tolist()
+        prompts = self._prompts_of(inputs)
+        if prompts and len(rows) % len(prompts):
+            raise ValueError(f"{len(rows)} generated rows cannot belong to {len(prompts)} prompts.")
+        padding = {-100, self.tokenizer.pad_token_id}
+        for index, row in enumerate(rows if prompts else ()):
+            whole, prompt = prompts[index * len(prompts) // len(rows)]
+            if row[: len(whole)] == whole:
+                rows[index] = row[len(whole) :]
+                continue
+            rest = cut_prompt(row, prompt, padding)
+            pictures = prompt.count(self.image_token_id) if inputs is not None else 0
+            if rest is None and pictures and row.count(self.image_token_id) >= pictures:
+                raise ValueError(f"Generated row {index} begins with another prompt than that of `inputs`.")
+            rows[index] = row if rest is None else rest
+        rows = [[token for token in row if token >= 0] for row in rows]
+        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    def _prompts_of(self, inputs: BatchFeature | dict | None) -> list[tuple[list[int], list[int]]]:
+        """The prompts of `inputs`, as they are and without padding; without inputs, the processor's own."""
+        if inputs is None:
+            own = self.prompt_ids() if self.prompt else []
+            return [(own, own)] if own else []
+        if inputs.get("input_ids") is None:
+            return []
+        rows = torch.as_tensor(inputs["input_ids"]).tolist()
+        padding = {-100, self.tokenizer.pad_token_id}
+        if inputs.get("attention_mask") is not None:
+            masks = torch.as_tensor(inputs["attention_mask"]).tolist()
+            bare = [
+                [token for token, kept in zip(row, mask, strict=True) if kept]
+                for row, mask in zip(rows, masks, strict=True)
+            ]
+        else:
+            bare = [_strip(row, padding) for row in rows]
+        return list(zip(rows, bare, strict=True))
+
+
+def _strip(row: list[int], padding: set[int]) -> list[int]:
+    """A row without the padding at its ends."""
+    places = [place for place, token in enumerate(row) if token not in padding]
+    return row[places[0] : places[-1] + 1] if places else []
 
 
 __all__ = ["SSGPAProcessor"]

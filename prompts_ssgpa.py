@@ -12,9 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Prompts of change captioning: their placeholders, what is asked by default, and the chat template."""
+"""Prompts and captions of change captioning: placeholders, the default prompt, the chat template, special tokens."""
 
 import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 
 # Placeholders of one pair in a prompt, and the prompt itself, by their number.
@@ -53,6 +56,14 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}"""
 
 
+# What `default_chat_template` writes in front of `CHAT_TEMPLATE`.
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+HEADER = re.compile(
+    rf"\{{%- set prompt = {_TEXT} -%\}}\n\{{%- set placeholder = {_TEXT} -%\}}\n"
+    r"\{%- set pictures_per_placeholder = \d -%\}\n"
+)
+
+
 def default_chat_template(prompt: str, image_token: str | None, placeholders: int) -> str:
     """Write the chat template that asks `prompt` of a turn with two pictures and no text.
 
@@ -64,13 +75,36 @@ def default_chat_template(prompt: str, image_token: str | None, placeholders: in
     Returns:
         `str`: Jinja template.
     """
+    return _header(prompt, image_token, placeholders) + CHAT_TEMPLATE
+
+
+def renew_chat_template(template: Any, prompt: str, image_token: str | None, placeholders: int) -> Any:
+    """Let a saved default template ask the prompt of now; a template of one's own stays as it is.
+
+    A saved processor holds its template as text. Loaded with another prompt, the text still asks the old one.
+
+    Args:
+        template (`str` or `dict`): The template.
+        prompt (`str`): The processor's prompt.
+        image_token (`str`, *optional*): The placeholder.
+        placeholders (`int`): Placeholders of one pair; 0, 1 or 2.
+
+    Returns:
+        `str` or `dict`: The template.
+    """
+    found = HEADER.match(template) if isinstance(template, str) else None
+    return template if found is None else _header(prompt, image_token, placeholders) + template[found.end() :]
+
+
+def _header(prompt: str, image_token: str | None, placeholders: int) -> str:
     names = {
         "prompt": prompt,
         "placeholder": image_token or "",
         "pictures_per_placeholder": 2 // max(placeholders, 1),
     }
-    header = [f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in names.items()]
-    return "".join(header) + CHAT_TEMPLATE
+    return "".join(
+        f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in names.items()
+    )
 
 
 def check_placeholders(text: str, name: str, image_token: str | None, placeholders: int) -> None:
@@ -90,4 +124,63 @@ def check_placeholders(text: str, name: str, image_token: str | None, placeholde
         raise ValueError(f"{name} holds {count} {image_token}; with this `pair_layout` a pair takes {placeholders}.")
 
 
-__all__ = ["PLACEHOLDERS", "PROMPTS", "check_placeholders", "default_chat_template"]
+def check_caption(caption: Any, where: str, image_token: str | None, special_tokens: Iterable[str]) -> None:
+    """Refuse a caption that a model cannot learn as text.
+
+    Args:
+        caption (`str`): The caption.
+        where (`str`): What the error calls it.
+        image_token (`str`, *optional*): The placeholder.
+        special_tokens (`Iterable[str]`): The tokenizer's other special tokens.
+
+    Raises:
+        ValueError: It is no text, or holds a special token, which would be learned as an end, a start or a picture.
+    """
+    if not isinstance(caption, str):
+        raise ValueError(f"{where} {caption!r:.80} is not a string.")
+    if image_token is not None and image_token in caption:
+        raise ValueError(f"{where} {caption!r:.200} holds the placeholder {image_token}; remove it.")
+    found = [token for token in special_tokens if token and token in caption]
+    if found:
+        raise ValueError(
+            f"{where} {caption!r:.200} holds {', '.join(found)}, special to the tokenizer: it would be learned as a "
+            "sign of its own and not as text. Remove it."
+        )
+    try:
+        caption.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where} {caption!r:.200} holds half a character (a lone surrogate); write it anew."
+        ) from error
+
+
+def cut_prompt(row: Sequence[int], prompt: Sequence[int], padding: Collection[int]) -> list[int] | None:
+    """What stands behind the prompt in a generated row.
+
+    Args:
+        row (`Sequence[int]`): Ids of one row; it may be padded otherwise than the prompt.
+        prompt (`Sequence[int]`): Ids of its prompt, without padding.
+        padding (`Collection[int]`): Ids that pad.
+
+    Returns:
+        `list[int]`: The rest; None where the row does not begin with the prompt.
+    """
+    size = len(prompt)
+    for start in range(len(row) - size + 1):
+        if list(row[start : start + size]) == list(prompt):
+            return list(row[start + size :])
+        # The padding may be a token that also starts the prompt, so that every place is tried.
+        if row[start] not in padding:
+            break
+    return None
+
+
+__all__ = [
+    "PLACEHOLDERS",
+    "PROMPTS",
+    "check_caption",
+    "check_placeholders",
+    "cut_prompt",
+    "default_chat_template",
+    "renew_chat_template",
+]

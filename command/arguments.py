@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .score_arguments import add_score_command
+
 
 DRAWINGS = ("change_map", "change_map_before", "overlay", "overlay_before")
 ON_ERROR = ("report", "ignore", "stop")
@@ -59,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--max-new-tokens", type=positive, metavar="N", help="length limit, default: the model's own")
     add_batch_options(caption.add_argument_group("many pairs"))
     caption.set_defaults(parser=caption)
+    add_score_command(commands)
     return parser
 
 
@@ -86,9 +89,11 @@ def add_batch_options(group: Any) -> None:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; errors end the program with one line."""
     options, rest = build_parser().parse_known_args(arguments)
-    unknown = [word for word in rest if word.startswith("-")]
+    unknown = rest if options.command == "score" else [word for word in rest if word.startswith("-")]
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if options.command == "score":
+        return options
     # What stands behind an option after the first picture comes as the rest.
     pictures = [*options.pictures, *rest]
     options.outputs = {name: path for name in DRAWINGS if (path := getattr(options, name)) is not None}

@@ -40,7 +40,7 @@ def card_metadata(source: Source, dataset: DatasetDict, licence: str) -> str:
     counts = {split: len(rows) for split, rows in dataset.items() if len(rows)}
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts]
     data = DatasetCardData(
-        language=["en"],
+        language=[source.language] if source.language else None,
         license=licence,
         pretty_name=source.title,
         task_categories=TASKS,

@@ -85,9 +85,15 @@ def inner_file(folder: Path, name: str) -> Path:
         FileNotFoundError: If there is no such file.
     """
     path = folder / name
+    if "\0" in name:
+        raise ValueError(f"{folder}: {name!r:.80} is no name of a file: it holds a zero byte")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{path} leads out of {folder}; copy the file into the folder")
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise FileNotFoundError(f"{folder}: {name!r:.80} is no name of a file ({error.strerror})") from error
+    if not found:
         raise FileNotFoundError(f"{path} is missing")
     return path
 

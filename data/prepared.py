@@ -212,3 +212,19 @@ def render_settings(folder: str | Path) -> dict[str, Any] | None:
         ValueError: If `prepared.json` is damaged.
     """
     return read_json_object(_marker(str(folder))).get("render_settings")
+
+
+def language_of(folder: str | Path) -> str | None:
+    """The language of a prepared folder's captions, a code such as "en" or "zh"; None where it was not told.
+
+    Args:
+        folder: As for `load_prepared`.
+
+    Raises:
+        FileNotFoundError: If the folder was not prepared.
+        ValueError: If `prepared.json` is damaged.
+    """
+    language = read_json_object(_marker(str(folder))).get("language")
+    if language is not None and not isinstance(language, str):
+        raise ValueError(f"{folder}/{MARKER}: `language` is no text: {language!r:.80}; prepare the data again")
+    return language

@@ -33,6 +33,7 @@ class Source:
         url: Where the release is described.
         citation: BibTeX, or "".
         about: What the pairs and captions are.
+        language: Of the captions, a code such as "en" or "zh"; None where only their owner knows.
     """
 
     title: str
@@ -43,6 +44,7 @@ class Source:
     url: str = ""
     citation: str = ""
     about: str = ""
+    language: str | None = "en"
 
 
 @dataclass
@@ -79,6 +81,8 @@ def strip_captions(captions: Any, where: str) -> list[str]:
     """
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise ValueError(f"{where}: expected a list of captions, found {captions!r:.80}")
+    for caption in captions:
+        _check_text(caption, where)
     return [caption.strip() for caption in captions if any(map(str.isalnum, caption))]
 
 
@@ -114,7 +118,17 @@ def take(record: Any, key: str, kind: type | tuple[type, ...], where: str) -> An
         raise ValueError(f"{where}: the field {key!r} is missing, found {', '.join(map(repr, record))}")
     if not isinstance(record[key], kind) or isinstance(record[key], bool):
         raise ValueError(f"{where}: the field {key!r} is of the wrong type: {record[key]!r:.80}")
+    if isinstance(record[key], str):
+        _check_text(record[key], f"{where}: the field {key!r}")
     return record[key]
+
+
+def _check_text(text: str, where: str) -> None:
+    """Refuse half a character, which JSON may hold and no file can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: {text!r:.80} holds half a character (a lone surrogate)") from error
 
 
 class PictureCheck:

@@ -25,18 +25,19 @@ from transformers.utils import logging
 from ssgpa.command_line import OneLineParser
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
-from ssgpa.data.prepared import render_settings
+from ssgpa.data.prepared import language_of, render_settings
 from ssgpa.loading import load_system
 from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
-from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, read_predictions, write_results
+from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
 from ssgpa.metrics.floors import Row
 from ssgpa.metrics.gallery import add_pictures, choose_pairs, describe_pairs
 from ssgpa.metrics.page import INDEX, write_page
 from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.metrics.scenes import add_scenes
+from ssgpa.metrics.score_files import language_for, load_captions
 from ssgpa.training.generation import caption_rows, change_maps
 from ssgpa.training.systems import model_class_of
 
@@ -55,10 +56,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of floors and ceilings")
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
+    parser.add_argument("--language", help="of the captions, a code such as zh; by default that of the data")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
     parser.add_argument("--scenes", type=Path, help="the renderer's scenes.jsonl, to judge relations by the scenes")
-    parser.add_argument("--compare", type=Path, help="another system's .predictions.jsonl on the same pairs")
+    parser.add_argument("--compare", type=Path, help="another system's captions: JSON, JSONL or CSV")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, a page to look at")
     parser.add_argument("--report_pairs", type=int, default=400, help="pairs in the page's gallery")
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
@@ -90,9 +92,9 @@ def score(
         report = build_report(table, captions, light_rows(train), change_type_of, options.seed, scorer, protocol)
         if options.compare:
             kept = apply_protocol(protocol, table) if protocol else table
-            _, theirs, _ = read_predictions(options.compare)
+            _, theirs, notes = load_captions(options.compare, table)
             compared = compare_systems(kept, captions, theirs, scorer, seed=options.seed)
-            report["comparison"] = {"with": str(options.compare), **compared}
+            report["comparison"] = {"with": str(options.compare), "notes": notes, **compared}
     return report
 
 
@@ -109,7 +111,8 @@ def write_report(
 ) -> Path:
     """Writes the page; its gallery shows pairs of every change type."""
     table = read_rows(options, rows)
-    cards = describe_pairs(table, captions, CaptionScorer(results["tokenizer"], meteor=False))
+    scorer = CaptionScorer(results["tokenizer"], meteor=False, language=results["language"])
+    cards = describe_pairs(table, captions, scorer)
     shown = choose_pairs(table, options.report_pairs, options.seed)
     pairs = rows.select(shown)
     maps = change_maps(*system, ((row["before"], row["after"]) for row in pairs), options.batch_size)
@@ -121,10 +124,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Captions, scores and writes; returns the results."""
     check_outputs(options)
     set_seed(options.seed)
-    scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor)
     data = load_prepared(options.data)
     rows = choose_rows(data, options)
     table = read_rows(options, rows)
+    language = language_for(options.language or language_of(options.data), table, options.tokenizer)
+    scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor, language=language)
     model, processor = load_system(options.model, model_class=model_class_of(options.model_class))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = {name: getattr(options, name) for name in ("model", "data", "split")}

@@ -28,7 +28,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.utils import validate_repo_id
 
@@ -53,7 +53,12 @@ from ssgpa.data.readers import (
     SYNED,
 )
 from ssgpa.data.reading import Source
+from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
+from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer
 
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 READERS: dict[str, Source] = {
     "clevr_change": CLEVR_CHANGE,
@@ -82,6 +87,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--hint_grid", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="add hints about the cells of a grid"
     )
+    parser.add_argument("--language", metavar="CODE", help="of the captions, as in en or zh; by default the release's")
     parser.add_argument("--license", metavar="ID", help="licence in the card, by default the release's")
     parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the prepared folder as a data set")
     parser.add_argument("--private", action="store_true", help="make a new data set on the Hub private")
@@ -91,12 +97,26 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def source_of(arguments: argparse.Namespace) -> tuple[Source, dict[str, Any]]:
     """The data set, and the settings of its rendering where it was rendered; then nothing published counts."""
     source, folder = READERS[arguments.dataset], Path(arguments.source)
+    if arguments.language:
+        base_language(arguments.language)
+        source = replace(source, language=arguments.language)
     if not (folder / SETTINGS).is_file():
         return source, {}
     title = f"Rendered scenes in the layout of {source.title}"
     return replace(source, title=title, counts=None, url="", citation=""), {
         "render_settings": read_json_object(inner_file(folder, SETTINGS))
     }
+
+
+def note_language(source: Source, dataset: DatasetDict, findings: Findings) -> None:
+    """Note where the script of the captions is not that of the language, or the language should be told."""
+    captions = [caption for rows in dataset.values() for texts in rows["captions"] for caption in texts]
+    tokenizer = choose_tokenizer("auto", None, source.language)
+    if script_fault(captions, source.language, tokenizer):
+        guessed = guess_language(captions)
+        written = f"in a script without blanks, perhaps {guessed!r}" if guessed else "in a script with blanks"
+        told = f"--language is {source.language!r}" if source.language else "no language is told"
+        findings.note(f"captions are written {written}, and {told}: scores depend on it, tell it with --language")
 
 
 def prepare(arguments: argparse.Namespace) -> list[str]:
@@ -110,9 +130,15 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
         dataset = source.load(arguments.source, findings)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; --source must hold {source.layout}") from error
+    note_language(source, dataset, findings)
     if arguments.hint_grid:
         dataset = add_cell_hints(dataset, arguments.source, tuple(arguments.hint_grid))
-    facts |= {"dataset": arguments.dataset, "hint_grid": arguments.hint_grid, "findings": findings.as_dict()}
+    facts |= {
+        "dataset": arguments.dataset,
+        "language": source.language,
+        "hint_grid": arguments.hint_grid,
+        "findings": findings.as_dict(),
+    }
     card = write_card(source, dataset, findings, arguments.license)
     write_prepared(dataset, output, facts, arguments.overwrite, card)
     rows = {name: len(split) for name, split in dataset.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import by_id, check_ids
-from .change_captioning.scorer import CaptionScorer
+from .change_captioning.scorer import CaptionScorer, default_scorer
 from .corpus import ReferenceCorpus
 from .floors import Row
 from .statistics import ItemStatistics
@@ -129,7 +129,7 @@ def compare_systems(
         rows: Records of the split with `pair_id`, `captions` and `change_type`.
         ours: Captions of one system, by pair id.
         theirs: Captions of another.
-        scorer: Tokeniser and metrics; by default those that need no Java.
+        scorer: Tokeniser and metrics; by default those that need no Java, see `default_scorer`.
         draws: How many sets.
         seed: Of the draws.
 
@@ -139,7 +139,7 @@ def compare_systems(
     Raises:
         ValueError: If a pair has no caption, or a caption no pair.
     """
-    scorer = scorer or CaptionScorer("nltk", meteor=False)
+    scorer = scorer or default_scorer(text for row in rows for text in row["captions"])
     by_pair = by_id(((row["pair_id"], row) for row in rows), "rows")
     for captions in (ours, theirs):
         check_ids(by_pair, captions)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .change_captioning.scorer import CaptionScorer
+from .change_captioning.scorer import CaptionScorer, default_scorer
 from .corpus import ReferenceCorpus
 from .diagnosis import judge
 from .floors import Row, count_captions
@@ -31,7 +31,7 @@ def describe_pairs(
     Args:
         rows: Records of the split with `pair_id`, `captions` and `change_type`.
         captions: One caption a pair, by pair id.
-        scorer: Tokeniser; by default the one that needs no Java.
+        scorer: Tokeniser; by default the one that needs no Java, see `default_scorer`.
 
     Returns:
         A record a pair, ready for JSON: `pair_id`, `change_type`, `caption`, `references`, `rouge_l`, `cider` (with
@@ -39,7 +39,7 @@ def describe_pairs(
         ([[aspect, whether right or None], ...], see `diagnosis.judge`) and `right` (False where one check fails, None
         where one is open or there is none, else True).
     """
-    scorer = scorer or CaptionScorer("nltk", meteor=False)
+    scorer = scorer or default_scorer(text for row in rows for text in row["captions"])
     said = [captions[row["pair_id"]] for row in rows]
     tokens = scorer.tokenize([*said, *(text for row in rows for text in row["captions"])])
     table, hypotheses = tokenize_rows(rows, tokens), [tokens[text] for text in said]

@@ -48,7 +48,9 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
     alarm = collapse_alarm(results)
     shown = [card for card in cards if "before" in card]
     parts = {
-        "title": escape(f"{Path(str(results['model'])).name} on {results['split']}"),
+        "title": escape(
+            f"{Path(str(results['model'])).name} on {results['split'] or Path(str(results['data'])).name}"
+        ),
         "style": (FILES / "page.css").read_text(encoding="utf-8"),
         "script": (FILES / "page.js").read_text(encoding="utf-8"),
         "alarm": f'<p class="alarm">{escape(alarm)}</p>' if alarm else "",

@@ -8,7 +8,7 @@ from typing import Any
 from . import by_id, check_ids
 from .behaviour import change_type_accuracy, no_change_rate
 from .bootstrap import describe_bootstrap, intervals
-from .change_captioning.scorer import CaptionScorer
+from .change_captioning.scorer import CaptionScorer, default_scorer
 from .change_captioning.scoring import check_lists
 from .change_captioning.text import clean_caption
 from .corpus import ReferenceCorpus
@@ -60,8 +60,8 @@ def build_report(
         train_rows: Records of the training split, for the floors.
         change_type_of: Reads the change type off a caption, for `change_type_accuracy`.
         seed: Of the draws of floors and ceilings.
-        scorer: Tokeniser and metrics; by default those that need no Java. METEOR is computed for the system, the
-            ceilings and the floors that are no constants, and for the best constant.
+        scorer: Tokeniser and metrics; by default those that need no Java, see `default_scorer`. METEOR is computed
+            for the system, the ceilings and the floors that are no constants, and for the best constant.
         protocol: Which references and blocks count; by default all of them.
         all_constants: Whether to look for the best constant among all training captions, see `floors.score_floors`.
 
@@ -69,7 +69,8 @@ def build_report(
         `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
         `diagnosis` (see `diagnosis.diagnose`), `floors`, `best_constant_floor` (names), `constants_tried` (different
         training captions), `ceilings`, `no_change_synonym`, `seed`, `protocol` (name and description, or None),
-        `bootstrap` and what the scores depend on: `tokenizer`, `java`, `versions`.
+        `bootstrap` and what the scores depend on: `tokenizer`, `language`, `java`,
+        `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -80,7 +81,7 @@ def build_report(
     check_ids(by_pair, predictions)
     said = [predictions[name] for name in by_pair]
     check_lists(said, [row["captions"] for row in rows], [f"pair {name!r}" for name in by_pair])
-    scorer = scorer or CaptionScorer("nltk", meteor=False)
+    scorer = scorer or default_scorer(text for row in rows for text in row["captions"])
     if protocol:
         rows, train_rows = apply_protocol(protocol, rows), train_rows and apply_protocol(protocol, train_rows)
     texts = [text for row in [*rows, *(train_rows or [])] for text in row["captions"]]
@@ -206,6 +207,31 @@ def format_table(report: Mapping[str, Any]) -> str:
         shown = name if len(name) <= width else name[: width - 3] + "..."
         table.append(f"{shown:<{width}}{_cells(blocks['total'])} |{_cells(blocks['changed'])}")
     return "\n".join(table)
+
+
+def format_intervals(report: Mapping[str, Any]) -> str:
+    """Lays out the system's scores by block, each with its 95 % interval.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        A line a block: its pairs, then each score times 100 with the ends of its interval.
+    """
+    scores = report["scores"]
+    blocks = {name: scores[name] for name in ("total", "changed", "unchanged")} | scores["by_type"]
+    lines = []
+    for name, block in blocks.items():
+        if block:
+            parts = [_span(title, block[key], block["intervals"].get(key)) for title, key in COLUMNS.items()]
+            lines.append(f"{name} ({block['n_items']} pairs): {', '.join(filter(None, parts))}")
+    return "\n".join(lines)
+
+
+def _span(title: str, value: float | None, ends: Sequence[float] | None) -> str:
+    if value is None or ends is None:
+        return ""
+    return f"{title} {100 * value:.1f} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
 def _cells(scores: Mapping[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import EvalPrediction
 
+from .change_captioning.scorer import default_scorer
 from .floors import Row
 from .report import build_report
 
@@ -66,6 +67,7 @@ def build_compute_metrics(
     rows: Sequence[Row],
     change_type_of: Callable[[str], str | None] | None = None,
     shifted: bool | None = None,
+    language: str | None = None,
 ) -> Callable[..., dict[str, float]]:
     """Makes a `compute_metrics` that scores all collected captions at once, without Java.
 
@@ -81,6 +83,8 @@ def build_compute_metrics(
         change_type_of: Reads the change type off a caption.
         shifted: Teacher forcing alone: whether a position predicts the next one's label, as in decoder-only systems,
             or its own, as where labels are shifted inside the model. None: predictions were generated.
+        language: Of the captions, a code such as "zh"; guessed where their script has no blanks, see
+            `change_captioning.scorer.default_scorer`.
 
     Returns:
         A function of an `EvalPrediction`, with the numbers of `report_metrics`. It raises ValueError under
@@ -95,9 +99,10 @@ def build_compute_metrics(
         ids = _token_ids(prediction, shifted)
         if len(ids) != len(records):
             raise ValueError(f"{len(ids)} predictions came for {len(records)} rows; give the rows of this set.")
-        captions = _decode(processor, _without_prompt(processor, ids) if shifted is None else ids)
+        captions = _decode(processor, ids)
         said = {row["pair_id"]: text for row, text in zip(records, captions, strict=True)}
-        found = report_metrics(build_report(records, said, change_type_of=change_type_of))
+        scorer = default_scorer((text for row in records for text in row["captions"]), language)
+        found = report_metrics(build_report(records, said, change_type_of=change_type_of, scorer=scorer))
         return found if shifted is None else {**found, "teacher_forced": 1.0}
 
     return compute_metrics
@@ -120,14 +125,6 @@ def _token_ids(prediction: EvalPrediction, shifted: bool | None) -> np.ndarray:
     if shifted:
         ids, labels = ids[:, :-1], labels[:, 1:]
     return np.where(labels == IGNORED, IGNORED, ids)
-
-
-def _without_prompt(processor: Any, ids: np.ndarray) -> np.ndarray:
-    """Masks the processor's own prompt where rows begin with it, as those of decoder-only systems do."""
-    prompt = processor.prompt_ids() if hasattr(processor, "prompt_ids") else []
-    if prompt and ids.shape[1] >= len(prompt) and (ids[:, : len(prompt)] == prompt).all():
-        return np.where(np.arange(ids.shape[1]) < len(prompt), IGNORED, ids)
-    return ids
 
 
 def _decode(processor: Any, ids: np.ndarray) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import AddedToken
 from transformers import AutoProcessor
 
 from ssgpa import SSGPAProcessor
@@ -198,6 +199,32 @@ def test_suffixes_that_cannot_be_learnt_are_refused():
         processor(images=pairs(1), suffix=CAPTIONS[0])
 
 
+@pytest.mark.parametrize("token", ["</s>", "<s>", "<pad>", "<extra>", "<image>"])
+def test_a_special_token_in_a_caption_is_no_silent_end(token):
+    processor = build()
+    # Special to the tokenizer, though none of its named tokens.
+    processor.tokenizer.add_tokens([AddedToken("<extra>", special=True)])
+    with pytest.raises(ValueError, match=rf"caption 1, 'the red {token}cube' holds .*{token}"):
+        processor(images=pairs(2), suffix=["no change", f"the red {token}cube"])
+    with pytest.raises(ValueError, match=rf"pair 'x': the caption 'no{token}' holds"):
+        processor.caption_ids([f"no{token}"], ["pair 'x'"])
+
+
+def test_the_unknown_token_in_a_caption_is_text():
+    processor = build()
+    ids = processor.caption_ids(["the <unk> cube"])[0]
+    assert ids == processor.tokenizer("the <unk> cube", add_special_tokens=False, split_special_tokens=True)[
+        "input_ids"
+    ] + [2]
+    assert len(ids) > 4
+
+
+@pytest.mark.parametrize(("caption", "named"), [(None, "None is not a string"), (3, "3 is"), ("a \ud800 b", "half a")])
+def test_a_caption_that_is_no_text_is_named(caption, named):
+    with pytest.raises(ValueError, match=rf"caption 1,.*{named}"):
+        build()(images=pairs(2), suffix=["no change", caption])
+
+
 def test_options_may_be_nested_or_flat():
     processor = build()
     flat = processor(images=pairs(2), suffix=CAPTIONS[:2], padding="max_length", max_length=40, return_tensors="pt")
@@ -255,6 +282,53 @@ def test_captions_are_read_from_padded_predictions_and_mixed_up_batches_refused(
         processor.post_process_captions(ids, inputs)
 
 
+TEXTS = ["before <image> <image>", "the scene before <image> after <image> : what change ?"]
+
+
+@pytest.mark.parametrize("special", ["", "<s> $A"])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("fill", [0, -100])
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_a_prompt_that_is_padded_otherwise_is_cut_off_too(special, masked, fill, sequences):
+    """As after a gather over processes, or where prompts were padded to a multiple in one of two calls."""
+    processor = build(special)
+    inputs = processor(images=pairs(2), text=TEXTS, pad_to_multiple_of=32, return_tensors="pt")
+    narrow = processor(images=pairs(2), text=TEXTS, return_tensors="pt")["input_ids"]
+    assert narrow.shape[1] < inputs["input_ids"].shape[1]
+    expected = [text for text in CAPTIONS[:2] for _ in range(sequences)]
+    ids = torch.cat([narrow.repeat_interleave(sequences, 0), caption_ids(processor, expected)], 1)
+    ids = torch.nn.functional.pad(ids, (3, 2), value=fill)
+    given = inputs if masked else {"input_ids": inputs["input_ids"]}
+    assert processor.post_process_captions(ids, given) == expected
+
+
+@pytest.mark.parametrize("pad", ["<s>", "</s>"])
+def test_padding_may_be_the_token_that_starts_a_prompt(pad):
+    processor = build("<s> $A")
+    processor.tokenizer.pad_token = pad
+    inputs = processor(images=pairs(2), text=TEXTS, pad_to_multiple_of=32, return_tensors="pt")
+    narrow = processor(images=pairs(2), text=TEXTS, return_tensors="pt")["input_ids"]
+    ids = torch.cat([narrow, caption_ids(processor, CAPTIONS[:2])], 1)
+    assert processor.post_process_captions(ids, inputs) == CAPTIONS[:2]
+
+
+def test_one_row_that_differs_costs_no_other_row_its_caption():
+    processor = build()
+    inputs = processor(images=pairs(2), text=TEXTS, return_tensors="pt")
+    ids = torch.cat([inputs["input_ids"], caption_ids(processor, CAPTIONS[:2])], 1)
+    ids[0] = ids[0].roll(-1)
+    assert processor.post_process_captions(ids, inputs) == CAPTIONS[:2]
+    with pytest.raises(ValueError, match="row 0 begins with another prompt"):
+        processor.post_process_captions(ids.flip(0), inputs)
+
+
+def test_without_inputs_the_processor_s_own_prompt_is_cut_off():
+    processor = build("<s> $A")
+    prompt = torch.tensor([processor.prompt_ids()] * 3)
+    ids = torch.nn.functional.pad(torch.cat([prompt, caption_ids(processor, CAPTIONS)], 1), (2, 0), value=-100)
+    assert processor.post_process_captions(ids) == CAPTIONS
+
+
 @pytest.mark.parametrize("system", TINY_SYSTEMS)
 def test_generated_captions_are_what_follows_the_prompt(system):
     model, processor = TINY_SYSTEMS[system]()
@@ -263,6 +337,18 @@ def test_generated_captions_are_what_follows_the_prompt(system):
     start = 0 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
     decoded = processor.tokenizer.batch_decode(ids[:, start:], skip_special_tokens=True)
     assert processor.post_process_captions(ids, inputs) == [" ".join(text.split()) for text in decoded]
+
+
+def test_a_tokenizer_that_cannot_pad_is_refused():
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    with pytest.raises(ValueError, match=r"no `pad_token`.*tokenizer\.pad_token = tokenizer\.eos_token"):
+        SSGPAProcessor(tiny_image_processor(), tokenizer)
+    # What the error says helps, and a batch of captions of several lengths is whole.
+    tokenizer.pad_token = tokenizer.eos_token
+    processor = SSGPAProcessor(tiny_image_processor(), tokenizer, image_seq_length=5)
+    batch = processor(images=pairs(3), suffix=CAPTIONS, return_tensors="pt")
+    assert [words(processor, row) for row in batch["labels"]] == [f"{caption} </s>" for caption in CAPTIONS]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

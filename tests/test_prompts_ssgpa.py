@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from ssgpa import SSGPAProcessor
+
 from .processing_cases import LAYOUTS, build, pairs
 
 
@@ -45,3 +47,28 @@ def test_chats_keep_the_order_of_their_blocks():
 
 def test_a_template_of_one_s_own_is_kept():
     assert build(chat_template="mine").chat_template == "mine"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("prompt", ["the scene {0} :", 'now "{0}" \\ what ?'])
+def test_a_prompt_given_when_loading_is_asked_in_chats_too(layout, prompt, tmp_path):
+    placeholder = "<image> <image>" if layout == "pair" else "<image>"
+    build("<s> $A", pair_layout=layout).save_pretrained(tmp_path)
+    loaded = SSGPAProcessor.from_pretrained(tmp_path, prompt=prompt.format(placeholder))
+    before, after = pairs(1)[0]
+    chat = [{"role": "user", "content": [{"type": "image", "image": before}, {"type": "image", "image": after}]}]
+    assert loaded.apply_chat_template(chat) == loaded.prompt == prompt.format(placeholder)
+    loaded.save_pretrained(tmp_path / "again")
+    assert SSGPAProcessor.from_pretrained(tmp_path / "again").chat_template == loaded.chat_template
+
+
+def test_layout_and_prompt_given_when_loading_reach_the_template(tmp_path):
+    build().save_pretrained(tmp_path)
+    loaded = SSGPAProcessor.from_pretrained(tmp_path, pair_layout="vertical", prompt="<image> what ?")
+    assert loaded.chat_template == build(pair_layout="vertical", prompt="<image> what ?").chat_template
+
+
+def test_a_template_of_one_s_own_is_kept_beside_another_prompt(tmp_path):
+    build(chat_template="mine: {{ messages }}").save_pretrained(tmp_path)
+    loaded = SSGPAProcessor.from_pretrained(tmp_path, prompt="<image> <image> :")
+    assert loaded.chat_template == "mine: {{ messages }}"

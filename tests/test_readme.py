@@ -55,6 +55,9 @@ def check_ssgpa(words):
         assert Path(options.pairs).suffix == ".csv"
         assert Path(options.output).suffix == ".jsonl"
         return
+    if options.command == "score":
+        assert Path(options.predictions).suffix == ".json"
+        return
     assert (ROOT / options.before).is_file()
     assert (ROOT / options.after).is_file()
 

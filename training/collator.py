@@ -60,7 +60,8 @@ class PairCollator:
             ValueError: They are other rows, or a `Trainer` has taken out what the model's `forward` does not name.
         """
         self._check_items(items)
-        batch: dict[str, Any] = self._text([item["captions"] for item in items])
+        names = [f"pair {item['pair_id']!r}" for item in items]
+        batch: dict[str, Any] = self._text([item["captions"] for item in items], names)
         if "vision_features" in items[0]:
             batch["vision_features"] = torch.stack([item["vision_features"] for item in items])
         else:
@@ -88,14 +89,12 @@ class PairCollator:
         pixels = torch.from_numpy(pictures.reshape(-1, 2, *pictures.shape[1:]))
         return pixels if self.normalize is None else self.normalize(pixels)
 
-    def _text(self, captions: list[list[str]]) -> dict[str, torch.Tensor | int]:
-        tokenizer = self.processor.tokenizer
+    def _text(self, captions: list[list[str]], names: list[str]) -> dict[str, torch.Tensor | int]:
         packed = max(len(texts) for texts in captions) > 1
         if packed and self.prompt[-1] == self.processor.image_token_id:
             raise ValueError("A prompt that ends with a picture cannot be shared by captions: put a word behind it.")
         targets = [
-            [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-            for texts in captions
+            self.processor.caption_ids(texts, [name] * len(texts)) for texts, name in zip(captions, names, strict=True)
         ]
         width = len(self.prompt) - 1 + max(sum(len(ids) + 1 for ids in row) for row in targets)
         width += -width % self.pad_to_multiple_of

@@ -2,19 +2,37 @@
 # Licensed under the Apache License, Version 2.0.
 """A tokenizer of whole words for models that start without one, and the words that a tokenizer does not know."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+
+from ..metrics.change_captioning.scripts import UNSPACED, UNSPACED_SIGNS, script_counts
 
 
 PLACEHOLDER = "<image>"
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+# In scripts without blanks: what continues a run of characters, and how long and how many its pieces may be.
+CONTINUED = "##"
+PIECE_LENGTH = 4
+PIECES = 2000
+MIN_PIECE_COUNT = 2
+# Longer runs without a blank become the unknown token; the search for pieces is quadratic in them.
+RUN_LENGTH = 1000
+_RUN = f"[{UNSPACED}{UNSPACED_SIGNS}]+"
+_IS_RUN = re.compile(_RUN)
+# Signs that nobody sees, which some keyboards put between words.
+_INVISIBLE = Regex("[\u200b\u2060\ufeff]")
 
 
 def build_word_tokenizer(captions: Iterable[str], prompt: str) -> PreTrainedTokenizerFast:
     """A tokenizer of whole lower-case words: those of the captions and of the prompt.
+
+    In scripts that put no blank between words (Chinese, Japanese, Thai, ...), where a caption would be one word, the
+    tokens are characters and the pieces of up to four characters that byte pair encoding finds in the captions. Words
+    of other scripts among them are whole words, as everywhere.
 
     Args:
         captions (`Iterable[str]`): Training captions.
@@ -23,20 +41,80 @@ def build_word_tokenizer(captions: Iterable[str], prompt: str) -> PreTrainedToke
     Returns:
         `PreTrainedTokenizerFast`: Pads on the left.
     """
-    split = pre_tokenizers.Whitespace()
     texts = [prompt.replace(PLACEHOLDER, " "), *captions]
-    words = {word for text in texts for word, _ in split.pre_tokenize_str(text.lower())}
-    special = [*SPECIAL_TOKENS.values(), PLACEHOLDER]
-    vocabulary = {word: index for index, word in enumerate(special + sorted(words))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS["unk_token"]))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = split
+    scripts = script_counts(texts)
+    tokenizer = _piece_tokenizer(texts) if scripts.total() > scripts[""] else _plain_tokenizer(texts)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         extra_special_tokens={"image_token": PLACEHOLDER},
         padding_side="left",
         **SPECIAL_TOKENS,
     )
+
+
+def _plain_tokenizer(texts: Iterable[str]) -> Tokenizer:
+    split = pre_tokenizers.Whitespace()
+    words = {word for text in texts for word, _ in split.pre_tokenize_str(text.lower())}
+    tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = split
+    return tokenizer
+
+
+def _piece_tokenizer(texts: list[str]) -> Tokenizer:
+    """Words, and pieces of the runs without blanks, of which the longest that fits is taken."""
+    normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Lowercase(), normalizers.Replace(_INVISIBLE, "")]
+    )
+    # A run ends where another script begins, so that the words beside it stay whole.
+    others = rf"[^\W{UNSPACED}{UNSPACED_SIGNS}]+|[^\w\s{UNSPACED_SIGNS}]+"
+    split = pre_tokenizers.Split(Regex(f"{_RUN}|{others}"), behavior="removed", invert=True)
+    words = {word for text in texts for word, _ in split.pre_tokenize_str(normalizer.normalize_str(text))}
+    runs = {word for word in words if _IS_RUN.fullmatch(word)}
+    characters = _both_places({character for word in runs for character in word})
+    every = _piece_model(words - runs | characters | _both_places(_frequent_pieces(texts, normalizer)))
+    # No piece takes a place in the vocabulary that the captions do not use; any character may come anywhere.
+    used = {token.value for word in words if len(word) <= RUN_LENGTH for token in every.tokenize(word)}
+    tokenizer = Tokenizer(_piece_model(words - runs | characters | used - {SPECIAL_TOKENS["unk_token"]}))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, split
+    tokenizer.decoder = decoders.WordPiece(prefix=CONTINUED, cleanup=False)
+    return tokenizer
+
+
+def _both_places(pieces: set[str]) -> set[str]:
+    return pieces | {CONTINUED + piece for piece in pieces}
+
+
+def _piece_model(vocabulary: set[str]) -> models.WordPiece:
+    return models.WordPiece(
+        _numbered(vocabulary),
+        unk_token=SPECIAL_TOKENS["unk_token"],
+        continuing_subword_prefix=CONTINUED,
+        max_input_chars_per_word=RUN_LENGTH,
+    )
+
+
+def _frequent_pieces(texts: list[str], normalizer: normalizers.Normalizer) -> set[str]:
+    """What byte pair encoding makes of the runs without blanks.
+
+    It learns without a sign for what continues a run: with one, the pieces depend on the order of a hash table.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_RUN), behavior="removed", invert=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=PIECES,
+        min_frequency=MIN_PIECE_COUNT,
+        max_token_length=PIECE_LENGTH,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return set(tokenizer.get_vocab())
+
+
+def _numbered(words: Iterable[str]) -> dict[str, int]:
+    special = [*SPECIAL_TOKENS.values(), PLACEHOLDER]
+    return {word: index for index, word in enumerate(special + sorted(words))}
 
 
 def unknown_words(tokenizer: PreTrainedTokenizerFast, captions: Iterable[str]) -> dict[str, int]:

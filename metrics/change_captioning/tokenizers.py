@@ -6,21 +6,23 @@ from collections.abc import Iterable
 
 from .java import NO_JAVA, Java
 from .ptb import tokenize_ptb
-from .text import clean_caption, tokenize_caption
+from .scripts import UNSPACED_LANGUAGES, base_language
+from .text import clean_caption, tokenize_caption, tokenize_characters
 
 
-TOKENIZERS = ("auto", "ptb", "nltk", "none")
+TOKENIZERS = ("auto", "ptb", "nltk", "char", "none")
 
 
-def choose_tokenizer(name: str, java: Java | None) -> str:
-    """Settles "auto": the field's own tokeniser where there is Java, else the one that gives the same strings.
+def choose_tokenizer(name: str, java: Java | None, language: str | None = None) -> str:
+    """Settles "auto": characters for a language without blanks, else the field's own tokeniser where there is Java.
 
     Args:
         name: One of `TOKENIZERS`.
         java: The Java there is.
+        language: A code such as "en" or "zh"; None where it is not told.
 
     Returns:
-        "ptb", "nltk" or "none".
+        "ptb", "nltk", which gives the same strings without Java, "char" or "none".
 
     Raises:
         ValueError: For another name.
@@ -29,7 +31,7 @@ def choose_tokenizer(name: str, java: Java | None) -> str:
     if name not in TOKENIZERS:
         raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, not {name!r}.")
     if name == "auto":
-        return "ptb" if java else "nltk"
+        return "char" if base_language(language) in UNSPACED_LANGUAGES else "ptb" if java else "nltk"
     if name == "ptb" and java is None:
         raise RuntimeError(f"{NO_JAVA} Install one of them, or choose tokenizer='nltk'.")
     return name
@@ -40,7 +42,7 @@ def tokenize_all(texts: Iterable[str], name: str, java: Java | None = None) -> d
 
     Args:
         texts: Raw captions.
-        name: "ptb", "nltk" or "none", which only cleans.
+        name: "ptb", "nltk", "char", or "none", which only cleans.
         java: For "ptb".
 
     Returns:
@@ -53,5 +55,6 @@ def tokenize_all(texts: Iterable[str], name: str, java: Java | None = None) -> d
     if name == "ptb":
         tokens = dict(zip(different, tokenize_ptb(different, java), strict=True))
     else:
-        tokens = {text: tokenize_caption(text) for text in different}
+        tokenize = tokenize_characters if name == "char" else tokenize_caption
+        tokens = {text: tokenize(text) for text in different}
     return {text: tokens[clean] for text, clean in cleaned.items()}

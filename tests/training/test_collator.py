@@ -106,6 +106,18 @@ def test_only_captions_and_end_tokens_are_supervised(make_system, items):
         assert text.replace(" ", "") == "".join(f"{caption}</s>" for caption in item["captions"]).replace(" ", "")
 
 
+@pytest.mark.parametrize("token", ["</s>", "<s>", "<pad>", "<image>"])
+def test_processor_and_collator_refuse_the_same_captions(make_system, items, token):
+    _, processor = make_system()
+    items[1] = {**items[1], "captions": [f"the cube {token} is gone", *items[1]["captions"][1:]]}
+    with pytest.raises(
+        ValueError, match=f"pair '{items[1]['pair_id']}': the caption 'the cube {token} is gone' holds"
+    ):
+        PairCollator(processor)(items)
+    with pytest.raises(ValueError, match=f"'the cube {token} is gone' holds"):
+        processor.caption_ids(items[1]["captions"])
+
+
 def test_loss_counts_every_supervised_token(make_system, items):
     model, processor = make_system()
     batch = PairCollator(processor)(items)

@@ -159,7 +159,8 @@ def make_levir(folder):
         for number in range(count):
             name = f"{split}_{number:06d}.png"
             picture(f"images/{split}/A/{name}"), picture(f"images/{split}/B/{name}")
-            sentences = [{"raw": f" houses were built in {name} .", "tokens": ["houses"]}]
+            text = f" houses were built in {name} ." if number else " The scene is the same as before ."
+            sentences = [{"raw": text, "tokens": ["houses"]}]
             images.append({"filename": name, "split": split, "changeflag": number, "sentences": sentences})
     dump(folder, "LevirCCcaptions.json", {"images": images, "dataset": "made here"})
 

@@ -13,6 +13,7 @@ from huggingface_hub.utils import httpx
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.layout import SETTINGS
 from ssgpa.data.hub import push_prepared
+from ssgpa.data.prepared import language_of
 from ssgpa.data.schema import pair_features
 
 from ...scripts import load_script
@@ -73,6 +74,36 @@ def test_faulty_pairs_on_the_command_line(script, tmp_path, capsys):
     text = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "license: cc0-1.0" in text
     assert str(tmp_path) not in text + (tmp_path / "out" / "prepared.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "language", "noted"),
+    [
+        ([], None, "perhaps 'zh', and no language is told"),
+        (["--language", "zh"], "zh", None),
+        (["--language", "en"], "en", "perhaps 'zh', and --language is 'en'"),
+    ],
+)
+def test_the_language_of_the_captions(script, tmp_path, capsys, options, language, noted):
+    CASES["own"].make(tmp_path / "source")
+    table = tmp_path / "source" / "captions.jsonl"
+    rows = [json.loads(line) for line in table.read_text("utf-8").splitlines()]
+    lines = [json.dumps({**row, "captions": ["红色的立方体消失了"]}, ensure_ascii=False) + "\n" for row in rows]
+    table.write_text("".join(lines), "utf-8")
+    assert script.main(words("own", tmp_path, *options)) == 0
+    printed = capsys.readouterr().out
+    assert noted in printed if noted else "captions are written" not in printed
+    assert language_of(tmp_path / "out") == language
+    assert DatasetCard.load(tmp_path / "out" / "README.md").data.language == (language and [language])
+
+
+def test_languages_of_releases_and_wrong_codes(script, tmp_path, capsys):
+    CASES["levir_cc"].make(tmp_path / "source")
+    assert script.main(words("levir_cc", tmp_path, "--language", "english")) == 2
+    assert "language must be a code such as 'en', 'zh' or 'pt-BR', not 'english'" in capsys.readouterr().err
+    assert script.main(words("levir_cc", tmp_path)) == 0
+    assert "captions are written" not in capsys.readouterr().out
+    assert language_of(tmp_path / "out") == "en"
 
 
 def test_missing_file_tells_the_layout(script, tmp_path, capsys):

@@ -66,7 +66,52 @@ def test_picture_in_two_splits_is_refused(tmp_path):
 def test_levir_knows_unchanged_pairs_only(tmp_path):
     train = load("levir_cc", tmp_path)["train"]
     assert train["change_type"] == ["none", None]
-    assert train["captions"][0] == ["houses were built in train_000000.png ."]
+    assert train["captions"] == [["The scene is the same as before ."], ["houses were built in train_000001.png ."]]
+
+
+def levir(folder, rows):
+    """A folder of LEVIR-CC whose training pairs have these flags and captions."""
+    CASES["levir_cc"].make(folder)
+    path = folder / "LevirCCcaptions.json"
+    table = json.loads(path.read_text("utf-8"))
+    names = {}
+    for number, (flag, captions) in enumerate(rows):
+        name = names[number] = f"train_9{number:05d}.png"
+        for side in "AB":
+            (folder / f"images/train/{side}/{name}").write_bytes(png(100 + 2 * number + (side == "B")))
+        sentences = [{"raw": caption} for caption in captions]
+        table["images"].append({"filename": name, "split": "train", "changeflag": flag, "sentences": sentences})
+    path.write_text(json.dumps(table), "utf-8")
+
+
+def test_levir_flags_that_contradict_the_captions_are_told_and_the_captions_decide(tmp_path, capsys):
+    same = ["there is no difference .", "No change has occurred."]
+    levir(
+        tmp_path,
+        [
+            (0, same),
+            (1, same),
+            (0, ["a road appears .", "some trees disappear ."]),
+            (0, [*same, "a road was built ."]),
+            (1, ["a house appears .", *same]),
+            (0, ["all is as it was ."]),
+            (0, ["All is as it was"]),
+        ],
+    )
+    findings = Findings()
+    train = CASES["levir_cc"].source.load(tmp_path, findings)["train"]
+    assert train["change_type"][2:] == ["none", "none", None, None, None, "none", "none"]
+    assert findings.notes == [
+        "2 pairs have changeflag 0, but captions that tell of a change; type unknown: train, pair 'train_900002', "
+        "train, pair 'train_900003'",
+        '1 pairs have changeflag 1, but every caption says "no change"; type "none": train, pair \'train_900001\'',
+    ]
+
+
+def test_levir_flags_are_zero_or_one(tmp_path):
+    levir(tmp_path, [(2, ["a road appears ."])])
+    with pytest.raises(ValueError, match=r"LevirCCcaptions\.json, image 4: changeflag must be 0 or 1, not 2"):
+        CASES["levir_cc"].source.load(tmp_path)
 
 
 def test_magicbrush_turns_share_a_scene(tmp_path):
