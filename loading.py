@@ -4,14 +4,16 @@
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, StrictDataclassError
+from huggingface_hub.utils import httpx, validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, cached_file, find_adapter_config_file
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, PROCESSOR_NAME, cached_file, find_adapter_config_file
 
 
 # What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
@@ -64,11 +66,12 @@ def load_partial_system(
     """
     source = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
     try:
-        _check_source(path, revision)
+        source |= _check_source(path, revision)
         processor = AutoProcessor.from_pretrained(path, **source)
         if not hasattr(processor, "post_process_captions"):
             raise TypeError(f"a {type(processor).__name__} does not caption changes.")
-        adapter = find_adapter_config_file(path, revision=revision)
+        offline = {"local_files_only": source.get("local_files_only", False)}
+        adapter = find_adapter_config_file(path, revision=revision, **offline)
         if adapter is not None:
             model, missing = _load_over_base(path, revision, Path(adapter), model_class, options)
             return model, processor, missing
@@ -110,8 +113,8 @@ def _missing_loose(path: str, revision: str | None) -> set[str]:
         return set(json.loads(told)) - set(file.keys())
 
 
-def _check_source(path: str, revision: str | None) -> None:
-    """Refuse what is neither the folder of a saved system nor an id on the Hub."""
+def _check_source(path: str, revision: str | None) -> dict[str, bool]:
+    """Refuse what is neither the folder of a saved system nor an id on the Hub; returns how to load it."""
     folder = Path(path)
     if folder.is_dir():
         if revision is not None:
@@ -124,6 +127,44 @@ def _check_source(path: str, revision: str | None) -> None:
         raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")
     else:
         validate_repo_id(path)
+        # A file that is known not to exist counts too: the Hub was asked for it.
+        cached = try_to_load_from_cache(path, PROCESSOR_NAME, revision=revision) is not None
+        if not cached and revision is None:
+            _check_mistyped(folder)
+        return _check_hub(path, revision, cached)
+    return {}
+
+
+def _check_mistyped(folder: Path) -> None:
+    """Refuse what looks like an id but lies in a folder of this machine: more likely, its name is mistyped."""
+    if folder.parent.is_dir():
+        near = get_close_matches(folder.name, [path.name for path in folder.parent.iterdir() if path.is_dir()], n=1)
+        hint = f" (did you mean {folder.parent / near[0]}?)" if near else ""
+        raise NotADirectoryError(
+            f"the folder {folder.parent} has no folder {folder.name}{hint}. If you mean the id on the Hub, name its "
+            "revision, for example main."
+        )
+
+
+def _check_hub(path: str, revision: str | None, cached: bool) -> dict[str, bool]:
+    """Ask the Hub once whether it is there; without it, what is cached is loaded from the cache alone.
+
+    The libraries ask for each file that is not in the cache, six times if there is no answer: minutes in all.
+    """
+    try:
+        get_hf_file_metadata(hf_hub_url(path, PROCESSOR_NAME, revision=revision))
+    except HfHubHTTPError:
+        # It answers; the libraries tell what is missing, or who may read it.
+        return {}
+    except (OfflineModeIsEnabled, httpx.TransportError) as error:
+        if cached:
+            return {"local_files_only": True}
+        told = " ".join(str(error).split())
+        raise ConnectionError(
+            f"there is no such folder, the id is not in the cache ({constants.HF_HUB_CACHE}), and the Hub "
+            f"({constants.ENDPOINT}) cannot be reached: {told}"
+        ) from error
+    return {}
 
 
 def _check_json(path: Path) -> None:

@@ -3,7 +3,10 @@
 """A saved system comes back whole, or one error names it and what is wrong."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -127,3 +130,46 @@ def test_what_cannot_be_an_id_is_refused_without_a_request(path, message):
 def test_a_folder_has_no_revision(saved):
     with pytest.raises(ValueError, match="a revision belongs to an id on the Hub"):
         load_system(str(saved), "abc")
+
+
+def test_a_mistyped_folder_is_told_at_once(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "typo").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ssgpa.loading.get_hf_file_metadata", None)
+    with pytest.raises(ValueError, match=r"^model runs/tpyo: the folder runs has no folder tpyo") as error:
+        load_system("runs/tpyo")
+    assert "did you mean runs/typo?" in str(error.value)
+    with pytest.raises(ValueError, match="the folder runs has no folder other. If you mean the id on the Hub"):
+        load_system("runs/other")
+
+
+OFFLINE = """
+import sys, time
+from ssgpa.loading import load_system
+
+start = time.monotonic()
+try:
+    load_system(sys.argv[1], *sys.argv[2:])
+except ValueError as error:
+    print(time.monotonic() - start, error, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("words", [["runs/tpyo"], ["here/tpyo", "main"]])
+@pytest.mark.parametrize("variables", [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}])
+def test_an_id_fails_within_seconds_without_a_network(tmp_path, words, variables):
+    """The libraries asked for 140 seconds. With a revision, an id is meant, whatever lies here."""
+    (tmp_path / "here").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, *words],
+        env=kept | {"HF_HOME": str(tmp_path / "home")} | variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, message = done.stdout.splitlines()
+    assert float(seconds) < 10
+    assert message.startswith(f"model {words[0]}: there is no such folder, the id is not in the cache (")
+    assert "cannot be reached" in message
