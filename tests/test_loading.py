@@ -139,7 +139,7 @@ def test_a_mistyped_folder_is_told_at_once(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^model runs/tpyo: the folder runs has no folder tpyo") as error:
         load_system("runs/tpyo")
     assert "did you mean runs/typo?" in str(error.value)
-    with pytest.raises(ValueError, match="the folder runs has no folder other. If you mean the id on the Hub"):
+    with pytest.raises(ValueError, match=r"the folder runs has no folder other\. If you mean the id on the Hub"):
         load_system("runs/other")
 
 
