@@ -137,6 +137,6 @@ CHANGECHAT = Source(
   pages   = {541},
   year    = {2026}
 }""",
-    about="Captions of the pairs of LEVIR-CC, told as answers to instructions. The annotations are under CC BY 4.0, the "
-    "images under the terms of LEVIR-CC.",
+    about="Captions of the pairs of LEVIR-CC, told as answers to instructions. The annotations are under CC BY 4.0, "
+    "the images under the terms of LEVIR-CC.",
 )
