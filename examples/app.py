@@ -380,10 +380,11 @@ def connect(demo: Demo, inputs: list[Any], outputs: list[Any], button: gradio.Bu
     before, after, model, beams, _ = inputs
     triggers = [button.click, model.input, beams.release]
     triggers += [event for image in (before, after) for event in (image.upload, image.clear)]
+    # While a model is asked, the caption before is covered: it belongs to another pair.
     shown = {"api_visibility": "private", "show_progress_on": outputs[0]}
     gradio.on(triggers, demo.ask, inputs, outputs, trigger_mode="always_last", **shown)
     # Its images are filled in by `gradio.Examples`.
-    samples.click(demo.ask_sample, [samples, *inputs[2:]], outputs, **shown)
+    samples.click(demo.ask_sample, [samples, *inputs[2:]], outputs, show_progress="minimal", **shown)
     gradio.Button(visible=False).click(demo.caption, inputs, outputs[:4], api_name="caption")
 
 

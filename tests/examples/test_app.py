@@ -10,6 +10,7 @@ import json
 import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,8 @@ def test_in_the_browser(visited, page, own_pair, expected, tmp_path):
     assert same_pixels(shown[0], expected["overlay_before"])
     assert same_pixels(shown[1], expected["overlay"])
     if target := os.environ.get("SSGPA_SCREENSHOT"):
+        visited.wait("!document.querySelector('#caption .progress-text')")
+        time.sleep(1)  # what covered the caption fades
         visited.evaluate("scrollTo(0, 0)")
         visited.screenshot(Path(target))
     assert not visited.evaluate("!!document.querySelector('#beams, #json')")
