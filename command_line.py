@@ -2,14 +2,14 @@
 # Licensed under the Apache License, Version 2.0.
 """What the commands share: a parser and errors of one line, exit code 2, and drawings that replace nothing unasked."""
 
-import argparse
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import NoReturn
 
 from PIL import Image
 from transformers.utils import logging
+
+from ssgpa_command import OneLineParser, positive
 
 from .data.files import write_png
 
@@ -17,21 +17,6 @@ from .data.files import write_png
 MAX_MESSAGE = 400
 # What a user can cause and mend.
 ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End the program with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def positive(text: str) -> int:
-    """Read a whole number from 1 on; argparse reports the error."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def be_quiet() -> None:
@@ -83,3 +68,14 @@ def write_output(path: Path, drawing: Image.Image) -> None:
         write_png(path, drawing)
     except OSError as error:
         raise OSError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+__all__ = [
+    "ERRORS",
+    "OneLineParser",
+    "be_quiet",
+    "check_output",
+    "positive",
+    "report_error",
+    "write_output",
+]
