@@ -8,12 +8,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, StrictDataclassError
-from huggingface_hub.utils import httpx, validate_repo_id
+from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, PROCESSOR_NAME, cached_file, find_adapter_config_file
+
+from .hub_access import can_ask_hub, is_cached
 
 
 # What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
@@ -127,11 +128,10 @@ def _check_source(path: str, revision: str | None) -> dict[str, bool]:
         raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")
     else:
         validate_repo_id(path)
-        # A file that is known not to exist counts too: the Hub was asked for it.
-        cached = try_to_load_from_cache(path, PROCESSOR_NAME, revision=revision) is not None
-        if not cached and revision is None:
+        if revision is None and not is_cached(path, PROCESSOR_NAME):
             _check_mistyped(folder)
-        return _check_hub(path, revision, cached)
+        if not can_ask_hub(path, PROCESSOR_NAME, revision):
+            return {"local_files_only": True}
     return {}
 
 
@@ -144,27 +144,6 @@ def _check_mistyped(folder: Path) -> None:
             f"the folder {folder.parent} has no folder {folder.name}{hint}. If you mean the id on the Hub, name its "
             "revision, for example main."
         )
-
-
-def _check_hub(path: str, revision: str | None, cached: bool) -> dict[str, bool]:
-    """Ask the Hub once whether it is there; without it, what is cached is loaded from the cache alone.
-
-    The libraries ask for each file that is not in the cache, six times if there is no answer: minutes in all.
-    """
-    try:
-        get_hf_file_metadata(hf_hub_url(path, PROCESSOR_NAME, revision=revision))
-    except HfHubHTTPError:
-        # It answers; the libraries tell what is missing, or who may read it.
-        return {}
-    except (OfflineModeIsEnabled, httpx.TransportError) as error:
-        if cached:
-            return {"local_files_only": True}
-        told = " ".join(str(error).split())
-        raise ConnectionError(
-            f"there is no such folder, the id is not in the cache ({constants.HF_HUB_CACHE}), and the Hub "
-            f"({constants.ENDPOINT}) cannot be reached: {told}"
-        ) from error
-    return {}
 
 
 def _check_json(path: Path) -> None:

@@ -391,6 +391,17 @@ def test_what_is_refused(client, own_pair, tmp_path, changes, message):
         ask(client, **{"before": own_pair[0], "after": own_pair[1], **changes})
 
 
+def test_no_file_of_the_server_is_read(client, own_pair, tmp_path):
+    """A program may name any path in place of an upload; only gradio's own folder is open to it."""
+    Image.open(own_pair[0]).save(tmp_path / "secret.png")
+    named = {"path": str(tmp_path / "secret.png"), "meta": {"_type": "gradio.FileData"}}
+    job = {"data": [named, named, NAME, 1, True]}
+    started = httpx.post(f"{client.src}gradio_api/call/caption", json=job).json()["event_id"]
+    told = httpx.get(f"{client.src}gradio_api/call/caption/{started}", timeout=60).text
+    assert "event: error" in told
+    assert "secret" in told
+
+
 @pytest.mark.parametrize(("size", "status"), [(9 << 20, 200), (11 << 20, 413)])
 def test_the_server_takes_no_larger_files(page, size, status):
     assert httpx.post(f"{page.local_url}gradio_api/upload", files={"files": bytes(size)}).status_code == status
