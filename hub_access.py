@@ -34,7 +34,7 @@ def can_ask_hub(repo_id: str, filename: str, revision: str | None = None, repo_t
     except HfHubHTTPError:
         # The libraries tell what is missing, or who may read it.
         return True
-    except (OfflineModeIsEnabled, httpx.TransportError) as error:
+    except (OfflineModeIsEnabled, httpx.RequestError) as error:
         if is_cached(repo_id, filename, revision, repo_type):
             return False
         told = " ".join(str(error).split())
