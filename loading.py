@@ -4,6 +4,7 @@
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, cached_file, find_adapter_config_file
+from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, PROCESSOR_NAME, cached_file, find_adapter_config_file
+
+from .hub_access import can_ask_hub, is_cached
 
 
 # What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
@@ -66,11 +69,12 @@ def load_partial_system(
     """
     source = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
     try:
-        _check_source(path, revision)
+        source |= _check_source(path, revision)
         processor = AutoProcessor.from_pretrained(path, **source)
         if not hasattr(processor, "post_process_captions"):
             raise TypeError(f"a {type(processor).__name__} does not caption changes.")
-        adapter = find_adapter_config_file(path, revision=revision)
+        offline = {"local_files_only": source.get("local_files_only", False)}
+        adapter = find_adapter_config_file(path, revision=revision, **offline)
         if adapter is not None:
             model, missing = _load_over_base(path, revision, Path(adapter), model_class, options)
             return model, processor, missing
@@ -141,8 +145,8 @@ def _holds_system(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
-def _check_source(path: str, revision: str | None) -> None:
-    """Refuse what is neither the folder of a saved system nor an id on the Hub."""
+def _check_source(path: str, revision: str | None) -> dict[str, bool]:
+    """Refuse what is neither the folder of a saved system nor an id on the Hub; returns how to load it."""
     folder = Path(path)
     if folder.is_dir():
         if revision is not None:
@@ -155,6 +159,22 @@ def _check_source(path: str, revision: str | None) -> None:
         raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")
     else:
         validate_repo_id(path)
+        if revision is None and not is_cached(path, PROCESSOR_NAME):
+            _check_mistyped(folder)
+        if not can_ask_hub(path, PROCESSOR_NAME, revision):
+            return {"local_files_only": True}
+    return {}
+
+
+def _check_mistyped(folder: Path) -> None:
+    """Refuse what looks like an id but lies in a folder of this machine: more likely, its name is mistyped."""
+    if folder.parent.is_dir():
+        near = get_close_matches(folder.name, [path.name for path in folder.parent.iterdir() if path.is_dir()], n=1)
+        hint = f" (did you mean {folder.parent / near[0]}?)" if near else ""
+        raise NotADirectoryError(
+            f"the folder {folder.parent} has no folder {folder.name}{hint}. If you mean the id on the Hub, name its "
+            "revision, for example main."
+        )
 
 
 def _check_json(path: Path) -> None:

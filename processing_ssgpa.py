@@ -35,7 +35,7 @@ from .prompts_ssgpa import (
     default_chat_template,
     renew_chat_template,
 )
-from .publishing_ssgpa import with_code
+from .publishing_ssgpa import publish
 
 
 logger = logging.get_logger(__name__)
@@ -310,8 +310,7 @@ class SSGPAProcessor(ProcessorMixin):
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload the processor with its code, by the arguments of every `push_to_hub`; a model's uploads both."""
-        with with_code({type(self): "AutoProcessor"}):
-            return super().push_to_hub(repo_id, **kwargs)
+        return publish(None, repo_id, self, **kwargs)
 
     def post_process_captions(self, generated_ids: Any, inputs: BatchFeature | dict | None = None) -> list[str]:
         """Captions from what `generate` returned, with or without the prompt in front.

@@ -13,16 +13,18 @@
 # limitations under the License.
 """Whole repositories for the Hub: weights, code, processor, pipeline and card, in one commit."""
 
+import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import copyfile
+from sys import modules
 from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi, ModelCard
 from transformers import AutoProcessor
-from transformers.utils import logging
+from transformers.dynamic_module_utils import get_relative_import_files
+from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, logging
 
 from .pipeline_ssgpa import ChangeCaptioningPipeline
 
@@ -42,54 +44,49 @@ BASE_MODEL = {"AutoModel": "modeling_ssgpa.SSGPAModel"}
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 
 
-@contextmanager
-def with_code(auto_classes: Mapping[type, str]) -> Iterator[None]:
-    """Let `save_pretrained` write the code of classes beside their files, and only for a while.
-
-    Args:
-        auto_classes (`dict[type, str]`): The Auto class that each of them answers to.
-
-    Yields:
-        Nothing.
-    """
-    before = {cls: cls._auto_class for cls in auto_classes}
-    try:
-        for cls, auto_class in auto_classes.items():
-            cls._auto_class = auto_class
-        yield
-    finally:
-        for cls, auto_class in before.items():
-            cls._auto_class = auto_class
-
-
-def save_repository(model: Any, processor: Any | None, folder: str | Path, max_shard_size: int | str = "50GB") -> None:
+def save_repository(
+    model: Any | None, processor: Any | None, folder: str | Path, max_shard_size: int | str = "50GB"
+) -> None:
     """Save a system with its code, so that the folder loads where this package is not installed.
 
+    Model and processor are saved as always; what makes a repository of the folder is added to its files. Neither a
+    class nor a configuration is changed, so that other threads may save or publish meanwhile.
+
     Args:
-        model (`SSGPAPreTrainedModel`): The model.
+        model (`SSGPAPreTrainedModel`, *optional*): The model.
         processor (`SSGPAProcessor`, *optional*): Its processor.
-        folder (`str` or `Path`): Where to.
+        folder (`str` or `Path`): Where to; made where it is missing.
         max_shard_size (`int` or `str`): Of one file of weights.
     """
-    classes = {type(model.config): "AutoConfig", type(model): "AutoModelForImageTextToText"}
+    folder = Path(folder)
+    if model is not None:
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        classes = {"AutoConfig": type(model.config), "AutoModelForImageTextToText": type(model)}
+        auto_map = BASE_MODEL | {name: _copy_code(cls, folder) for name, cls in classes.items()}
+        # An adapter is saved without the configuration, which is its base's.
+        if (folder / CONFIG_NAME).is_file():
+            _add_fields(folder / CONFIG_NAME, auto_map=auto_map, custom_pipelines=PIPELINES)
     if processor is not None:
-        classes[type(processor)] = "AutoProcessor"
-    fields = dict(vars(model.config))
-    try:
-        model.config.auto_map = dict(BASE_MODEL)
-        model.config.custom_pipelines = PIPELINES
-        with with_code(classes):
-            model.save_pretrained(folder, max_shard_size=max_shard_size)
-            if processor is not None:
-                processor.save_pretrained(folder)
-    finally:
-        # What is saved to a folder later has no code beside it.
-        vars(model.config).clear()
-        vars(model.config).update(fields)
+        processor.save_pretrained(folder)
+        _add_fields(folder / PROCESSOR_NAME, auto_map={"AutoProcessor": _copy_code(type(processor), folder)})
+
+
+def _copy_code(cls: type, folder: Path) -> str:
+    """Copy the module of a class, and those that it imports from its folder; returns the class's name there."""
+    module = modules[cls.__module__].__file__
+    for path in map(Path, (module, *get_relative_import_files(module))):
+        copyfile(path, folder / path.name)
+    return f"{Path(module).stem}.{cls.__name__}"
+
+
+def _add_fields(path: Path, **fields: Any) -> None:
+    """Set fields of a JSON file that `save_pretrained` wrote, in its layout."""
+    content = json.loads(path.read_text(encoding="utf-8")) | fields
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def publish(
-    model: Any,
+    model: Any | None,
     repo_id: str,
     processor: Any | None = None,
     card: Any | None = None,
@@ -107,7 +104,7 @@ def publish(
     """Upload a system in one commit; an upload that was cut off shows nothing, and the next one goes on from it.
 
     Args:
-        model (`SSGPAPreTrainedModel`): The model.
+        model (`SSGPAPreTrainedModel`, *optional*): The model; without one, the processor goes alone, without a card.
         repo_id (`str`): `owner/name`; made where it is missing.
         processor (`SSGPAProcessor`, *optional*): By default the one where the model was loaded from.
         card (`ModelCard` or `str`, *optional*): By default the one in the repository, or else a plain one.
@@ -125,8 +122,10 @@ def publish(
         `CommitInfo`: The commit.
 
     Raises:
-        ValueError: The Hub finds the card's front matter wrong.
+        ValueError: There is neither model nor processor, or the Hub finds the card's front matter wrong.
     """
+    if model is None and processor is None:
+        raise ValueError("There is nothing to publish: pass a model, a processor or both.")
     api = HfApi(token=token)
     processor = processor if processor is not None else _find_processor(model)
     with tempfile.TemporaryDirectory() as folder:
@@ -138,19 +137,20 @@ def publish(
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        if card is None and not api.file_exists(repo_id, CARD, revision=revision):
+        if card is None and model is not None and not api.file_exists(repo_id, CARD, revision=revision):
             card = _plain_card(model, repo_id, tags)
         if card is not None:
             ModelCard(str(card)).validate(repo_type="model")
             Path(folder, CARD).write_text(str(card), encoding="utf-8")
+        parts = "processor" if model is None else "model, processor, pipeline"
         return api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
             revision=revision,
-            commit_message=commit_message or "Upload model, processor, pipeline and code",
+            commit_message=commit_message or f"Upload {parts} and code",
             commit_description=commit_description,
             create_pr=create_pr,
-            delete_patterns=WEIGHTS,
+            delete_patterns=None if model is None else WEIGHTS,
         )
 
 
@@ -177,4 +177,4 @@ def _plain_card(model: Any, repo_id: str, tags: list[str] | None) -> Any | None:
     return render_card(repo_id, CardFacts(tags=list(tags or []), num_parameters=model.num_parameters()))
 
 
-__all__ = ["publish", "save_repository", "with_code"]
+__all__ = ["publish", "save_repository"]

@@ -83,7 +83,7 @@ def write_card(source: Source, dataset: DatasetDict, findings: Findings, licence
         *about,
         "",
         *_section("Columns", [COLUMN_NOTES]),
-        *_section("Counts", count_table(rows, findings, source.counts)),
+        *_section("Counts", count_table(rows, findings, source.counts, source.total)),
         *_section("What was noticed", [f"- {line}" for line in findings.lines()]),
         *_section("Citation", ["```bibtex", source.citation, "```"] if source.citation else []),
     ]

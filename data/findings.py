@@ -115,18 +115,27 @@ class Findings:
         return lines
 
 
-def count_table(rows: Mapping[str, int], findings: Findings, published: Mapping[str, int] | None) -> list[str]:
+def count_table(
+    rows: Mapping[str, int], findings: Findings, published: Mapping[str, int] | None, total: int | None = None
+) -> list[str]:
     """A Markdown table of the counts, with a note on every split that differs from the published one.
 
     Args:
         rows: Pairs kept in each split.
         findings: What was read.
         published: Pairs of each split as published; None where nothing was.
+        total: Pairs altogether as published, which adds a row; None where that was not, or tells nothing new.
     """
     lines = ["| split | published | found | kept | |", "|---|---|---|---|---|"]
+    found = {split: findings.read.get(split, kept) for split, kept in rows.items()}
     for split, kept in rows.items():
-        found, expected = findings.read.get(split, kept), (published or {}).get(split)
-        remark = "" if expected in (None, found) else f"differs by {found - expected:+,}"
-        told = "-" if expected is None else f"{expected:,}"
-        lines.append(f"| {split} | {told} | {found:,} | {kept:,} | {remark} |")
+        lines.append(_count_row(split, (published or {}).get(split), found[split], kept))
+    if total is not None:
+        lines.append(_count_row("together", total, sum(found.values()), sum(rows.values())))
     return lines
+
+
+def _count_row(name: str, expected: int | None, found: int, kept: int) -> str:
+    remark = "" if expected in (None, found) else f"differs by {found - expected:+,}"
+    told = "-" if expected is None else f"{expected:,}"
+    return f"| {name} | {told} | {found:,} | {kept:,} | {remark} |"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import hf_hub_download
 
+from ..hub_access import can_ask_hub
 from .checks import read_json_object
 from .extras import require_datasets
 from .files import write_json
@@ -161,7 +162,9 @@ def _marker(source: str) -> Path:
     if not source.startswith(HUB_PREFIX):
         return Path(source) / MARKER
     repo_id, _, revision = source.removeprefix(HUB_PREFIX).strip("/").partition("@")
-    return Path(hf_hub_download(repo_id, MARKER, repo_type="dataset", revision=revision or None))
+    online = can_ask_hub(repo_id, MARKER, revision or None, "dataset")
+    options = {"repo_type": "dataset", "revision": revision or None, "local_files_only": not online}
+    return Path(hf_hub_download(repo_id, MARKER, **options))
 
 
 def load_prepared(

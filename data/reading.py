@@ -29,6 +29,7 @@ class Source:
             validation and test with the columns of `schema.pair_features`.
         layout: What the folder must hold, in one line.
         counts: Pairs of each split as published, or as counted in the release; None where there is no release.
+        total: Pairs altogether as published, where the splits' counts were not.
         licence: Identifier as the Hub knows it; "unknown" where the release names none.
         url: Where the release is described.
         citation: BibTeX, or "".
@@ -40,6 +41,7 @@ class Source:
     load: Callable[..., DatasetDict]
     layout: str
     counts: Mapping[str, int] | None = None
+    total: int | None = None
     licence: str = "unknown"
     url: str = ""
     citation: str = ""

@@ -4,7 +4,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[demo]"]
 # ///
-"""The demo as a Space: two pictures in; out come captions with scores, and the evidence between before and after.
+"""The demo as a Space: two images in; out come captions with scores, and the evidence between before and after.
 
     python examples/app.py [--model PATH_OR_ID ...] [--port 7860]
 
@@ -12,13 +12,16 @@ Without `--model`, the checkpoint of the package speaks, and no network is neede
 """
 
 import argparse
+import html
 import inspect
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Any
 
 import torch
@@ -45,13 +48,37 @@ MAX_PIXELS = 16_000_000
 MAX_FILE_SIZE = "10mb"
 MAX_WAITING = 16
 KEEP_SECONDS = 3600
+# Answers to sample pairs that are kept: each takes some MB.
+MAX_ANSWERS = 48
+BEAMS = 3
+SIDES = ("before", "after")
+WARMING = "answers to the sample pairs"
 ABOUT = """# What changed?
 
-Two pictures of one scene in, one sentence about what changed out. The small model of this page knows rendered cubes,
+Two images of one scene in, one sentence about what changed out. The small model of this page knows rendered cubes,
 spheres and cylinders on a plain ground, **and nothing else**: on photographs its sentences mean nothing, and it
-answers all the same. Red is raw evidence, a hint and no segmentation."""
-HEADERS = ["caption", "log probability", "against the first"]
+answers all the same."""
+EMPTY = "Drop an image on each side, or click on a sample pair."
+HEADERS = ["caption", "log p", "ratio"]
 TABLE = {"column_widths": ["60%", "20%", "20%"], "wrap": True, "buttons": ["copy"]}
+# The caption is what people come for. On a narrow screen it stays in view while they scroll to images and samples.
+CSS = """
+#caption textarea { font-size: 1.5rem; line-height: 1.35; font-weight: 600; }
+#caption textarea::placeholder { font-size: 1.1rem; font-weight: 400; color: #525252; }
+.dark #caption textarea::placeholder { color: #d4d4d4; }
+.note [role="alert"] {
+  border-left: 4px solid #dc2626; padding: .4rem .6rem; border-radius: 4px;
+  background: #fef2f2; color: #991b1b; overflow-wrap: anywhere;
+}
+.dark .note [role="alert"] { background: #450a0a; color: #fecaca; }
+@media (max-width: 640px) {
+  .gradio-container { overflow: visible !important; }
+  .gradio-container > .main { padding: 8px 12px !important; }
+  .form:has(> #caption) { position: sticky; top: 0; z-index: 20; box-shadow: 0 2px 8px rgb(0 0 0 / 25%); }
+  #caption textarea { font-size: 1.2rem; }
+  #caption textarea::placeholder { font-size: 1rem; }
+}
+"""
 
 Pair = tuple[Image.Image, Image.Image]
 
@@ -78,24 +105,66 @@ def cached_system(path: str) -> tuple[PreTrainedModel, ProcessorMixin]:
     return load_system(path)
 
 
+class PairError(ValueError):
+    """What is wrong with the images of a pair, by side.
+
+    Args:
+        reasons: Texts by "before" and "after".
+    """
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(" ".join(f"{side}: {reason}" for side, reason in reasons.items()))
+        self.reasons = reasons
+
+
+def take_any_file(image: gradio.Image) -> gradio.Image:
+    """Let a field hand over whatever file lies in it: gradio would decode it, and tell what is wrong far from it.
+
+    The file lies in gradio's own folder, where it has checked that no other place is named.
+    """
+    # A subclass would make gradio write a file of types beside this one.
+    image.preprocess = lambda payload: None if payload is None else payload.path
+    return image
+
+
 def read_picture(path: str | None, name: str) -> Image.Image:
-    """Decode an uploaded picture that is not too large.
+    """Decode an uploaded image that is not too large.
 
     Raises:
-        ValueError: There is none, it is too large, or no picture; the error names the side, never the server's path.
+        ValueError: There is none, it is too large, or no image; the error tells neither side nor the server's path.
     """
     if path is None:
-        raise ValueError(f"{name}: no picture; two are needed.")
+        raise ValueError("no picture; two are needed.")
     content = Path(path).read_bytes()
     # The header tells the size before anything is decoded.
     try:
         with Image.open(path) as picture:
             width, height = picture.size
     except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name}: not a picture, of an unknown kind, or far too large.") from error
+        raise ValueError("cannot identify image: of an unknown kind, or far too large.") from error
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{name}: {width}x{height} pixels are too many; {MAX_PIXELS:,} are allowed.")
-    return load_picture(content, name)
+        raise ValueError(f"{width}x{height} pixels are too many; {MAX_PIXELS:,} are allowed.")
+    try:
+        return load_picture(content, name)
+    except ERRORS as error:
+        raise ValueError(str(error).removeprefix(f"{name}: ")) from error
+
+
+def read_pair(before: str | None, after: str | None) -> Pair:
+    """Decode both images.
+
+    Raises:
+        PairError: One or both cannot be used.
+    """
+    found, reasons = [], {}
+    for side, path in zip(SIDES, (before, after), strict=True):
+        try:
+            found.append(read_picture(path, side))
+        except ValueError as error:
+            reasons[side] = str(error)
+    if reasons:
+        raise PairError(reasons)
+    return found[0], found[1]
 
 
 @torch.inference_mode()
@@ -159,41 +228,119 @@ def as_json(answer: Answer, before: str, after: str, model: str) -> dict[str, An
 
 
 class Demo:
-    """What the page's buttons do.
+    """What the page does.
 
     Args:
         models: Names that the page shows, with the folder or id of each.
+        samples: Files of (before, after) that the page offers.
     """
 
-    def __init__(self, models: dict[str, str]) -> None:
+    def __init__(self, models: dict[str, str], samples: Sequence[Sequence[str]] = ()) -> None:
         self.models = models
+        self.samples = samples
+        self.lock = Lock()
+        self.sample_answer = lru_cache(maxsize=MAX_ANSWERS)(self._answer_sample)
+
+    def answer(self, before: str | None, after: str | None, model: str, beams: float) -> Answer:
+        """Ask a model, one question at a time.
+
+        Raises:
+            ValueError: A picture cannot be used; see `PairError`.
+        """
+        pair = read_pair(before, after)
+        with self.lock:
+            return describe(*cached_system(self.models[model]), pair, round(beams))
+
+    def _answer_sample(self, number: int, model: str, beams: int) -> Answer:
+        return self.answer(*self.samples[number], model, beams)
+
+    def warm(self) -> Thread:
+        """Answer every sample pair beforehand, with what the page offers first; returns the thread that does it."""
+        model = next(iter(self.models))
+
+        def work() -> None:
+            # What fails now fails when somebody clicks, and is told then.
+            with suppress(*ERRORS):
+                for number in range(len(self.samples)):
+                    self.sample_answer(number, model, BEAMS)
+
+        thread = Thread(target=work, name=WARMING, daemon=True)
+        thread.start()
+        return thread
 
     def caption(
         self, before: str | None, after: str | None, model: str, beams: float, evidence: bool
-    ) -> tuple[str, Pair | None, list[list[Any]], dict[str, Any], Answer]:
-        """Caption a pair of files.
+    ) -> tuple[str, Pair | None, list[list[Any]], dict[str, Any]]:
+        """Caption a pair of files, for programs.
 
         Args:
-            before: The first picture.
-            after: The second picture.
+            before: The first image.
+            after: The second image.
             model: One of the page's models.
             beams: Beams of the search, 1 to 8; as many captions come back.
-            evidence: Whether the pictures of the slider show the evidence.
+            evidence: Whether the images of the slider show the evidence.
 
         Returns:
-            The caption, the slider's pictures, the rows of the table, the JSON, and the answer for later drawings.
+            The caption, the slider's images, the rows of the table, and the JSON.
 
         Raises:
-            gradio.Error: Something cannot be used; the page shows why.
+            gradio.Error: Something cannot be used; the message tells what and why.
         """
         try:
-            pair = read_picture(before, "before"), read_picture(after, "after")
-            answer = describe(*cached_system(self.models[model]), pair, round(beams))
+            answer = self.answer(before, after, model, beams)
         except ERRORS as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        best = answer.beams[0][1]
-        rows = [[text, round(score, 3), f"{math.exp(score - best):.1%}"] for text, score in answer.beams]
-        return answer.beams[0][0], draw(answer, evidence), rows, as_json(answer, before, after, model), answer
+        return show(answer, before, after, model, evidence)[:4]
+
+    def ask(self, before: str | None, after: str | None, model: str, beams: float, evidence: bool) -> tuple[Any, ...]:
+        """Caption the pair of the page, if it is complete; what is wrong with an image stands beside its field.
+
+        Args:
+            before: The first image.
+            after: The second image.
+            model: One of the page's models.
+            beams: Beams of the search.
+            evidence: Whether the images of the slider show the evidence.
+
+        Returns:
+            What `show` returns, and the notes below both images.
+
+        Raises:
+            gradio.Error: The model failed.
+        """
+        try:
+            answer = self.answer(before, after, model, beams)
+        except PairError as error:
+            given = dict(zip(SIDES, (before, after), strict=True))
+            # A field that is empty yet is no mistake.
+            return *NOTHING, *(note(error.reasons.get(side) if given[side] else None) for side in SIDES)
+        except ERRORS as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+        return *show(answer, before, after, model, evidence), note(), note()
+
+    def ask_sample(self, sample: tuple[int, Any], model: str, beams: float, evidence: bool) -> tuple[Any, ...]:
+        """Tell what is known of a sample pair, or ask; the arguments but the first are those of `ask`."""
+        number = sample[0]
+        try:
+            answer = self.sample_answer(number, model, round(beams))
+        except ERRORS as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+        return *show(answer, *self.samples[number], model, evidence), note(), note()
+
+
+NOTHING = ("", None, [], None, None)
+
+
+def show(answer: Answer, before: str, after: str, model: str, evidence: bool) -> tuple[Any, ...]:
+    """An answer as the page tells it: caption, slider, rows of the table, JSON, and itself for later drawings."""
+    best = answer.beams[0][1]
+    rows = [[text, round(score, 3), f"{math.exp(score - best):.1%}"] for text, score in answer.beams]
+    return answer.beams[0][0], draw(answer, evidence), rows, as_json(answer, before, after, model), answer
+
+
+def note(text: str | None = None) -> Any:
+    """The place below an image, with what is wrong with it; without a text it is away."""
+    return gradio.HTML(f'<div role="alert">{html.escape(text)}</div>' if text else "", visible=bool(text))
 
 
 def sample_pairs(folder: Path = PAIRS) -> list[list[str]]:
@@ -202,54 +349,91 @@ def sample_pairs(folder: Path = PAIRS) -> list[list[str]]:
     return [[str(path), str(path.with_name(path.name.replace("_before", "_after")))] for path in found]
 
 
-def build_page(models: dict[str, str]) -> gradio.Blocks:
-    """Lay out the page, with its queue: pictures, settings and sample pairs on the left, the answer on the right."""
-    demo = Demo(models)
+def build_page(demo: Demo) -> gradio.Blocks:
+    """Lay out the page, with its queue: the caption on top, images and samples on the left, evidence on the right."""
     with gradio.Blocks(title="What changed?", delete_cache=(KEEP_SECONDS, KEEP_SECONDS)) as page:
         gradio.Markdown(ABOUT)
+        # One line that grows, with room for the longest of captions.
+        size = {"lines": 1, "max_lines": 4}
+        caption = gradio.Textbox(
+            label="Caption", elem_id="caption", interactive=False, placeholder=EMPTY, buttons=["copy"], **size
+        )
         with gradio.Row():
             with gradio.Column():
-                inputs = add_inputs(demo)
-                button = gradio.Button("Say what changed", variant="primary", elem_id="run")
-                gradio.Examples(
-                    sample_pairs(), inputs[:2], label="Sample pairs", elem_id="samples", examples_per_page=4
-                )
+                images, notes = add_images()
+                button = gradio.Button("Say what changed", elem_id="run")
+                samples = add_samples(demo, images)
             with gradio.Column():
-                outputs = add_outputs()
+                slider, evidence = add_evidence()
+                settings = add_settings(demo)
+                details = add_details()
         answer = gradio.State()
-        button.click(demo.caption, inputs, [*outputs, answer], api_name="caption")
+        outputs = [caption, slider, *details, answer, *notes]
+        connect(demo, [*images, *settings, evidence], outputs, button, samples)
         # Drawn anew, not asked anew.
-        inputs[-1].change(draw, [answer, inputs[-1]], outputs[1], api_visibility="private")
+        evidence.change(draw, [answer, evidence], slider, api_visibility="private")
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
 
 
-def add_inputs(demo: Demo) -> list[gradio.components.Component]:
-    """Pictures, model, beams and evidence, in the order of `Demo.caption`."""
+def connect(demo: Demo, inputs: list[Any], outputs: list[Any], button: gradio.Button, samples: gradio.Dataset) -> None:
+    """Let the page answer as soon as it can: a second image, a click on a sample pair, another setting."""
+    before, after, model, beams, _ = inputs
+    triggers = [button.click, model.input, beams.release]
+    triggers += [event for image in (before, after) for event in (image.upload, image.clear)]
+    # While a model is asked, the caption before is covered: it belongs to another pair.
+    shown = {"api_visibility": "private", "show_progress_on": outputs[0]}
+    gradio.on(triggers, demo.ask, inputs, outputs, trigger_mode="always_last", **shown)
+    # Its images are filled in by `gradio.Examples`.
+    samples.click(demo.ask_sample, [samples, *inputs[2:]], outputs, show_progress="minimal", **shown)
+    gradio.Button(visible=False).click(demo.caption, inputs, outputs[:4], api_name="caption")
+
+
+def add_samples(demo: Demo, images: list[gradio.Image]) -> gradio.Dataset:
+    """The sample pairs, of which a click fills in the images."""
+    pairs = [list(pair) for pair in demo.samples]
+    layout = {"label": "Sample pairs", "elem_id": "samples", "examples_per_page": 4}
+    return gradio.Examples(pairs, images, api_visibility="private", **layout).dataset
+
+
+def add_images() -> tuple[list[gradio.Image], list[gradio.HTML]]:
+    """Fields for both images, and a place below each for what is wrong with it."""
+    images, notes = [], []
     with gradio.Row():
-        # By file, so that the library decodes them as everywhere else.
-        pictures = [
-            gradio.Image(label=name, type="filepath", image_mode=None, sources=["upload", "clipboard"], elem_id=name)
-            for name in ("before", "after")
-        ]
+        for side in SIDES:
+            with gradio.Column(min_width=130):
+                # By file, so that the library decodes them as everywhere else.
+                options = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"]}
+                field = gradio.Image(label=side, elem_id=side, min_width=120, height=220, **options)
+                images.append(take_any_file(field))
+                notes.append(gradio.HTML(visible=False, elem_id=f"{side}_note", elem_classes="note"))
+    return images, notes
+
+
+def add_evidence() -> tuple[gradio.ImageSlider, gradio.Checkbox]:
+    """Both images under one slider, and whether the evidence tints them."""
+    options = {"interactive": False, "format": "png", "max_height": 340, "buttons": []}
+    slider = gradio.ImageSlider(label="Before | after", elem_id="slider", **options)
+    label = "Show the evidence in red: a hint, no segmentation"
+    return slider, gradio.Checkbox(True, label=label, elem_id="evidence")
+
+
+def add_settings(demo: Demo) -> list[gradio.components.Component]:
+    """Model and beams, behind a fold."""
     names = list(demo.models)
-    return [
-        *pictures,
-        gradio.Dropdown(names, value=names[0], label="Model", elem_id="model"),
-        gradio.Slider(1, MAX_BEAMS, value=3, step=1, label="Beams", elem_id="num_beams"),
-        gradio.Checkbox(True, label="Show the evidence in red", elem_id="evidence"),
-    ]
+    with gradio.Accordion("Settings", open=False, elem_id="settings"):
+        return [
+            gradio.Dropdown(names, value=names[0], label="Model", elem_id="model"),
+            gradio.Slider(1, MAX_BEAMS, value=BEAMS, step=1, label="Beams", elem_id="num_beams"),
+        ]
 
 
-def add_outputs() -> list[gradio.components.Component]:
-    """Caption, slider, table and JSON, in the order of what `Demo.caption` returns."""
-    return [
-        gradio.Textbox(label="Caption", elem_id="caption", interactive=False, lines=2, buttons=["copy"]),
-        gradio.ImageSlider(
-            label="Before | after", elem_id="slider", interactive=False, format="png", max_height=340, buttons=[]
-        ),
-        gradio.Dataframe(label="Beams", headers=HEADERS, elem_id="beams", interactive=False, **TABLE),
-        gradio.JSON(label="JSON", elem_id="json", max_height=240),
-    ]
+def add_details() -> list[gradio.components.Component]:
+    """Beams and JSON, behind a fold."""
+    with gradio.Accordion("Beams and JSON", open=False, elem_id="details"):
+        return [
+            gradio.Dataframe(label="Beams", headers=HEADERS, elem_id="beams", interactive=False, **TABLE),
+            gradio.JSON(label="JSON", elem_id="json", max_height=240),
+        ]
 
 
 def serve(models: Sequence[str] = (), host: str | None = None, port: int | None = None, wait: bool = True) -> Any:
@@ -268,7 +452,9 @@ def serve(models: Sequence[str] = (), host: str | None = None, port: int | None 
     # A broken one stops the start; the first is the one that is asked first.
     for path in reversed(named.values()):
         cached_system(path)
-    page = build_page(named)
+    demo = Demo(named, sample_pairs())
+    page = build_page(demo)
+    demo.warm()
     page.launch(
         server_name=host,
         server_port=port,
@@ -277,6 +463,8 @@ def serve(models: Sequence[str] = (), host: str | None = None, port: int | None 
         quiet=not wait,
         show_error=True,
         ssr_mode=False,
+        # As `css`, it would reach no more than what lies in the page's own container.
+        head=f"<style>{CSS}</style>",
     )
     return page
 

@@ -42,12 +42,15 @@ from ssgpa.data.findings import Findings, count_table
 from ssgpa.data.hub import push_prepared
 from ssgpa.data.prepared import check_target, write_prepared
 from ssgpa.data.readers import (
+    CHANGECHAT,
     CLEVR_DC,
     EMU_EDIT,
     IMAGE_EDITING_REQUEST,
     LEVIR_CC,
     MAGICBRUSH,
     OWN_PAIRS,
+    RSCC,
+    SECOND_CC,
     SPOT_THE_DIFF_MULTI,
     SPOT_THE_DIFF_SINGLE,
     SYNED,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 READERS: dict[str, Source] = {
+    "changechat": CHANGECHAT,
     "clevr_change": CLEVR_CHANGE,
     "clevr_dc": CLEVR_DC,
     "emu_edit": EMU_EDIT,
@@ -68,6 +72,8 @@ READERS: dict[str, Source] = {
     "levir_cc": LEVIR_CC,
     "magicbrush": MAGICBRUSH,
     "own": OWN_PAIRS,
+    "rscc": RSCC,
+    "second_cc": SECOND_CC,
     "spot_the_diff_multi": SPOT_THE_DIFF_MULTI,
     "spot_the_diff_single": SPOT_THE_DIFF_SINGLE,
     "syned": SYNED,
@@ -103,7 +109,7 @@ def source_of(arguments: argparse.Namespace) -> tuple[Source, dict[str, Any]]:
     if not (folder / SETTINGS).is_file():
         return source, {}
     title = f"Rendered scenes in the layout of {source.title}"
-    return replace(source, title=title, counts=None, url="", citation=""), {
+    return replace(source, title=title, counts=None, total=None, url="", citation=""), {
         "render_settings": read_json_object(inner_file(folder, SETTINGS))
     }
 
@@ -142,7 +148,7 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     card = write_card(source, dataset, findings, arguments.license)
     write_prepared(dataset, output, facts, arguments.overwrite, card)
     rows = {name: len(split) for name, split in dataset.items()}
-    return [*count_table(rows, findings, source.counts), *findings.lines()]
+    return [*count_table(rows, findings, source.counts, source.total), *findings.lines()]
 
 
 def main(argv: list[str] | None = None) -> int:

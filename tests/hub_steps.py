@@ -25,7 +25,10 @@ def push(work: Path) -> dict:
     second = model.push_to_hub(PUBLIC)
     kept = dict(vars(model.config)) == fields
     model.save_pretrained(work / "saved-later")
-    SSGPAProcessor.from_pretrained(work / "model").push_to_hub("org/processor-alone")
+    processor = SSGPAProcessor.from_pretrained(work / "model")
+    processor.push_to_hub("org/processor-alone", private=True)
+    processor.push_to_hub("org/processor-alone")
+    processor.save_pretrained(work / "saved-later")
     return {"first": first.oid, "second": second.oid, "config_is_as_before": kept}
 
 
@@ -35,6 +38,17 @@ def push_shards(work: Path) -> dict:
 
     model = SSGPAForConditionalGeneration.from_pretrained(work / "model")
     return {"sha": model.push_to_hub(SHARDED, max_shard_size="60KB").oid}
+
+
+def load_by_id(work: Path) -> dict:
+    """A system by its id, as the programs load it, and how long that took."""
+    from time import monotonic
+
+    from ssgpa.loading import load_system
+
+    start = monotonic()
+    model, _ = load_system(PUBLIC)
+    return {"seconds": monotonic() - start, "parameters": model.num_parameters()}
 
 
 def load(work: Path) -> dict:
@@ -82,5 +96,5 @@ def refusals(load_from: object) -> dict:
 
 
 if __name__ == "__main__":
-    steps = {"push": push, "push_shards": push_shards, "load": load}
+    steps = {"push": push, "push_shards": push_shards, "load": load, "load_by_id": load_by_id}
     sys.stdout.write(json.dumps(steps[sys.argv[1]](Path(sys.argv[2]))))

@@ -134,6 +134,7 @@ def test_publishing_leaves_the_model_as_it_was(work, pushed):
     assert pushed["config_is_as_before"]
     assert not list((work / "saved-later").glob("*.py"))
     assert "auto_map" not in (work / "saved-later" / "config.json").read_text("utf-8")
+    assert "auto_map" not in (work / "saved-later" / "processor_config.json").read_text("utf-8")
 
 
 def test_a_later_push_keeps_the_card(hub, pushed):
@@ -158,6 +159,20 @@ def test_a_fresh_process_computes_the_same_without_the_package(work, loaded):
 def test_a_pinned_commit_is_not_the_newest(loaded):
     assert loaded["newest"] == pytest.approx([-value for value in loaded["logits"]], abs=1e-6)
     assert max(map(abs, loaded["logits"])) > 0.01
+
+
+def test_a_processor_alone_comes_with_its_code_and_without_a_card(hub, pushed):
+    files = hub.files("org/processor-alone")
+    assert {"processor_config.json", "tokenizer.json", "processing_ssgpa.py", "publishing_ssgpa.py"} <= files.keys()
+    assert not {"README.md", "config.json"} & files.keys()
+    assert "AutoProcessor" in json.loads(files["processor_config.json"].content)["auto_map"]
+
+
+def test_a_cached_system_loads_by_its_id_without_a_network(work, hub, pushed, tmp_path):
+    online = run("load_by_id", work, tmp_path, hub)
+    offline = run("load_by_id", work, tmp_path, hub, HF_ENDPOINT="http://127.0.0.1:9")
+    assert offline["parameters"] == online["parameters"]
+    assert offline["seconds"] < 10
 
 
 def test_private_repositories_and_unknown_commits_are_refused(loaded):

@@ -3,7 +3,10 @@
 """A saved system comes back whole, or one error names it and what is wrong."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -127,3 +130,52 @@ def test_what_cannot_be_an_id_is_refused_without_a_request(path, message):
 def test_a_folder_has_no_revision(saved):
     with pytest.raises(ValueError, match="a revision belongs to an id on the Hub"):
         load_system(str(saved), "abc")
+
+
+def test_a_mistyped_folder_is_told_at_once(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "typo").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ssgpa.loading.can_ask_hub", None)
+    with pytest.raises(ValueError, match=r"^model runs/tpyo: the folder runs has no folder tpyo") as error:
+        load_system("runs/tpyo")
+    assert "did you mean runs/typo?" in str(error.value)
+    with pytest.raises(ValueError, match=r"the folder runs has no folder other\. If you mean the id on the Hub"):
+        load_system("runs/other")
+
+
+OFFLINE = """
+import json, time
+from ssgpa.data import load_prepared
+from ssgpa.loading import load_system
+
+for load, words in ((load_system, ["runs/tpyo"]), (load_system, ["here/tpyo", "main"]), (load_prepared, [DATA])):
+    start = time.monotonic()
+    try:
+        load(*words)
+    except (ValueError, ConnectionError) as error:
+        print(json.dumps([words[0], time.monotonic() - start, str(error)]))
+"""
+DATA = "hf://datasets/org/pairs"
+
+
+@pytest.mark.parametrize("variables", [{"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}])
+def test_an_id_fails_within_seconds_without_a_network(tmp_path, variables):
+    """The libraries asked for 140 seconds, and 25 for data. With a revision, an id is meant, whatever lies here."""
+    (tmp_path / "here").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE.replace("DATA", repr(DATA))],
+        env=kept | {"HF_HOME": str(tmp_path / "home")} | variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [name for name, _, _ in told] == ["runs/tpyo", "here/tpyo", DATA]
+    for name, seconds, message in told:
+        assert seconds < 10
+        assert f"{name.removeprefix('hf://datasets/')} is not in the cache ({tmp_path / 'home'}" in message
+        assert "cannot be reached" in message
+        assert "\n" not in message
+    assert [message.startswith(f"model {name}: ") for name, _, message in told] == [True, True, False]

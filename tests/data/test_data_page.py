@@ -11,6 +11,7 @@ from PIL import Image
 
 from ssgpa.data.findings import Findings, count_table
 from ssgpa.data.readers.own_pairs import FIELDS, load_own_pairs
+from ssgpa.data.schema import SPLITS
 
 from ..scripts import load_script
 
@@ -33,7 +34,12 @@ def cells(first):
 def test_counts_and_layouts_are_the_readers(script):
     for name, source in script.READERS.items():
         told = cells(name)[2]
-        assert told == (" / ".join(f"{count:,}" for count in source.counts.values()) if source.counts else "-")
+        if source.total:
+            assert told == f"{source.total:,} together"
+        elif source.counts and len(source.counts) < len(SPLITS):
+            assert told == " / ".join(f"{source.counts[name]:,}" if name in source.counts else "-" for name in SPLITS)
+        else:
+            assert told == (" / ".join(f"{count:,}" for count in source.counts.values()) if source.counts else "-")
         if name not in ("own", "spot_the_diff_multi"):
             files = re.findall(r"[\w{},]+\.jsonl?|[\w{},/]+/", source.layout)
             assert [part for part in files if part not in cells(name)[1]] == []

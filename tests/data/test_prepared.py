@@ -94,6 +94,7 @@ def test_addresses_on_the_hub(rendered, tmp_path, main, monkeypatch):
         return str(tmp_path / "out" / "prepared.json")
 
     monkeypatch.setattr(prepared, "hf_hub_download", marker)
+    monkeypatch.setattr(prepared, "can_ask_hub", lambda *_: True)
     files = prepared._files("hf://datasets/org/pairs@v1")
     assert files["test"] == ["hf://datasets/org/pairs@v1/data/test-00000-of-00001.parquet"]
     assert render_settings("hf://datasets/org/pairs")["seed"] == 7

@@ -5,8 +5,12 @@
 `SSGPA_SCREENSHOT=docs/space.png pytest tests/examples/test_app.py -k browser` writes the picture of the README.
 """
 
+import base64
 import json
 import os
+import re
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +35,8 @@ ROOT = Path(__file__).parents[2]
 NAME = EMBEDDED.name
 # Names that are no addresses of this machine lead nowhere.
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-MINUTES = 3
+MINUTES = 6
+MAPS = {"before": "change_map_before", "after": "change_map"}
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +116,16 @@ def test_in_the_browser(visited, page, own_pair, expected, tmp_path):
     shown = drawings(visited, tmp_path)
     assert same_pixels(shown[0], expected["overlay_before"])
     assert same_pixels(shown[1], expected["overlay"])
-    assert expected["generated_text"] in visited.text("#beams")
-    assert expected["generated_text"] in visited.text("#json")
     if target := os.environ.get("SSGPA_SCREENSHOT"):
+        visited.wait("!document.querySelector('#caption .progress-text')")
+        time.sleep(1)  # what covered the caption fades
         visited.evaluate("scrollTo(0, 0)")
         visited.screenshot(Path(target))
+    assert not visited.evaluate("!!document.querySelector('#beams, #json')")
+    visited.click("#details button.label-wrap")
+    visited.wait("!!document.querySelector('#beams td') && !!document.querySelector('#json')")
+    assert expected["generated_text"] in visited.text("#beams")
+    assert expected["generated_text"] in visited.text("#json")
 
     # The slider uncovers more of one picture.
     clip = "getComputedStyle(document.querySelector('#slider img.fixed, #slider img:last-of-type')).clipPath"
@@ -147,6 +157,192 @@ def test_sample_pairs_in_the_browser(visited, app):
     assert said == pipe(pair, num_beams=3)[0]["generated_text"]
 
 
+CAPTION = "document.querySelector('#caption textarea').value"
+
+
+@pytest.fixture(scope="module")
+def captions(app):
+    """What the pipeline says about the sample pairs."""
+    pipe = pipeline("change-captioning", model=str(EMBEDDED), device="cpu")
+    return [found[0]["generated_text"] for found in pipe([tuple(pair) for pair in app.sample_pairs()], num_beams=3)]
+
+
+@pytest.fixture
+def silent(app, page, monkeypatch):
+    """A page whose sample pairs are answered, and which asks no model any more."""
+    for thread in threading.enumerate():
+        if thread.name == app.WARMING:
+            thread.join()
+    monkeypatch.setattr(app, "describe", None)
+
+
+@pytest.mark.parametrize("row", [1, 3])
+def test_a_click_on_a_sample_pair_is_answered_from_memory(silent, visited, captions, row):
+    visited.wait("!!document.querySelector('tr.tr-body')")
+    visited.click(f"tr.tr-body:nth-child({row})")
+    visited.wait(f"{CAPTION} !== ''")
+    visited.wait(f"{loaded('#before img')} && {loaded('#after img')} && {loaded('#slider img')}")
+    assert visited.evaluate(CAPTION) == captions[row - 1]
+
+
+def test_an_answer_to_a_sample_pair_is_kept(app, monkeypatch):
+    demo = app.Demo({NAME: str(EMBEDDED)}, app.sample_pairs()[:2])
+    first = demo.ask_sample((1, None), NAME, 2, True)
+    assert len(first[2]) == 2
+    monkeypatch.setattr(app, "describe", None)
+    again = demo.ask_sample((1, None), NAME, 2, True)
+    assert (again[0], again[2], again[3]) == (first[0], first[2], first[3])
+    with pytest.raises(TypeError):
+        demo.ask_sample((0, None), NAME, 2, True)
+
+
+def test_a_broken_model_does_not_stop_the_page(app, monkeypatch, caplog):
+    """What goes wrong beforehand is told by the click."""
+    demo = app.Demo({NAME: str(EMBEDDED)}, app.sample_pairs()[:2])
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(app, "describe", fail)
+    demo.warm().join()
+    with pytest.raises(gradio.Error, match="out of memory"):
+        demo.ask_sample((0, None), NAME, 2, True)
+
+
+DROP = """
+(() => {
+  const bytes = Uint8Array.from(atob(CONTENT), (letter) => letter.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], NAME, { type: TYPE }));
+  document.querySelector(PLACE).dispatchEvent(new EVENT(KIND, { dataTransfer, bubbles: true, cancelable: true }));
+})()
+"""
+
+
+def drop(browser, place, path):
+    """Drops a file on a field."""
+    values = {
+        "CONTENT": base64.b64encode(path.read_bytes()).decode(),
+        "NAME": path.name,
+        "TYPE": "image/jpeg" if path.suffix == ".jpg" else "image/png",
+        "PLACE": f"#{place} button",
+        "KIND": "drop",
+    }
+    code = re.sub("|".join(values), lambda found: json.dumps(values[found[0]]), DROP)
+    browser.evaluate(code.replace("EVENT", "DragEvent"))
+
+
+def test_a_dropped_pair_is_answered_at_once(visited, own_pair, expected):
+    for place, path in zip(("after", "before"), own_pair[::-1], strict=True):
+        assert visited.evaluate(CAPTION) == ""
+        drop(visited, place, path)
+        visited.wait(loaded(f"#{place} img"))
+    visited.wait(f"{CAPTION} !== ''")
+    assert visited.evaluate(CAPTION) == expected["generated_text"]
+    assert visited.evaluate("document.querySelectorAll('.note [role=alert]').length") == 0
+
+
+COPY = """
+(() => {
+  const bytes = Uint8Array.from(atob(CONTENT), (letter) => letter.charCodeAt(0));
+  const item = new ClipboardItem({ 'image/png': new Blob([bytes], { type: 'image/png' }) });
+  const tell = (what) => { window.copied = String(what); };
+  navigator.clipboard.write([item]).then(() => tell(NAME), tell);
+})()
+"""
+
+
+def test_a_pasted_pair_is_answered_at_once(visited, app, captions):
+    visited.send("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    for place, name in zip(("before", "after"), map(Path, app.sample_pairs()[2]), strict=True):
+        content = json.dumps(base64.b64encode(name.read_bytes()).decode())
+        visited.evaluate(COPY.replace("CONTENT", content).replace("NAME", json.dumps(place)))
+        assert visited.wait("window.copied") == place
+        visited.evaluate("delete window.copied")
+        visited.click(f"#{place} button[aria-label='Paste from clipboard']")
+        visited.wait(loaded(f"#{place} img"))
+    visited.wait(f"{CAPTION} !== ''")
+    assert visited.evaluate(CAPTION) == captions[2]
+
+
+def test_a_bad_image_is_told_beside_its_field(visited, own_pair, expected, tmp_path):
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    visited.upload("#before input[type=file]", own_pair[0])
+    visited.wait(loaded("#before img"))
+    visited.upload("#after input[type=file]", tmp_path / "text.png")
+    visited.wait("!!document.querySelector('#after_note [role=alert]')")
+    assert "cannot identify image" in visited.text("#after_note")
+    assert str(tmp_path) not in visited.text("#after_note")
+    assert not visited.evaluate("!!document.querySelector('#before_note [role=alert], .toast-body')")
+    assert visited.evaluate(CAPTION) == ""
+    below = "(place) => document.querySelector(place).getBoundingClientRect()"
+    assert visited.evaluate(f"(({below})('#after_note').left >= ({below})('#after').left)")
+    assert contrast(visited, "#after_note [role=alert]") >= READABLE
+
+    # A good one takes its place, and the note goes.
+    visited.click("#after button[aria-label='Remove Image']")
+    visited.wait(
+        "!!document.querySelector('#after input[type=file]') && !document.querySelector('.note [role=alert]')"
+    )
+    visited.upload("#after input[type=file]", own_pair[1])
+    visited.wait(f"{CAPTION} !== ''")
+    assert visited.evaluate(CAPTION) == expected["generated_text"]
+
+
+READABLE = 4.5
+CONTRAST = """
+(() => {
+  const found = document.querySelector(PLACE), numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => numbers(color).slice(0, 3).map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+  let ground = found;
+  while (ground && (numbers(getComputedStyle(ground).backgroundColor)[3] ?? 1) < 1) ground = ground.parentElement;
+  const below = ground ? getComputedStyle(ground).backgroundColor : 'rgb(255, 255, 255)';
+  const both = [getComputedStyle(found, PART).color, below];
+  const [low, high] = both.map(light).sort((one, other) => one - other);
+  return (high + 0.05) / (low + 0.05);
+})()
+"""
+
+
+def contrast(browser, place, part=None):
+    """The contrast of a text with its ground, after WCAG 2: from 1 to 21."""
+    return browser.evaluate(CONTRAST.replace("PLACE", json.dumps(place)).replace("PART", json.dumps(part)))
+
+
+@pytest.fixture
+def phone(visited):
+    visited.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
+    yield visited
+    visited.send("Emulation.clearDeviceMetricsOverride")
+    visited.send("Emulation.setEmulatedMedia", features=[])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_narrow_screens_and_dark_mode(phone, page, captions, scheme):
+    """Nothing is cut off, both fields stand side by side, and the caption stays in view and can be read."""
+    phone.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    phone.open(page.local_url)
+    phone.wait("!!document.querySelector('tr.tr-body')")
+    assert phone.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
+    assert contrast(phone, "#caption textarea", "::placeholder") >= READABLE
+    phone.click("tr.tr-body:nth-child(4)")
+    phone.wait(f"{CAPTION} !== ''")
+    assert phone.evaluate(CAPTION) == captions[3]
+    box = phone.evaluate(
+        "(({ top, bottom }) => [top, bottom])(document.querySelector('#caption').getBoundingClientRect())"
+    )
+    assert phone.evaluate("scrollY") > 0
+    assert box[0] >= 0
+    assert box[1] <= 844 / 3
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    tops = [phone.evaluate(f"document.querySelector('#{place}').getBoundingClientRect().top") for place in MAPS]
+    assert tops[0] == tops[1]
+    for place in ("#caption textarea", "#evidence label span", "#details button.label-wrap", "#run"):
+        assert contrast(phone, place) >= READABLE
+
+
 @pytest.fixture(scope="module")
 def client(page, tmp_path_factory):
     return gradio_client.Client(page.local_url, verbose=False, download_files=str(tmp_path_factory.mktemp("client")))
@@ -167,9 +363,6 @@ def test_by_the_client(client, own_pair, expected):
     assert (record["before"], record["after"], record["model"]) == ("table.png", "table.jpg", NAME)
     largest = {f"change_{side}": expected[name].getextrema()[1] / 255 for side, name in MAPS.items()}
     assert record["scores"] == largest
-
-
-MAPS = {"before": "change_map_before", "after": "change_map"}
 
 
 def test_pictures_alone_by_the_client(client, own_pair):
@@ -196,6 +389,17 @@ def test_what_is_refused(client, own_pair, tmp_path, changes, message):
     changes = {name: tmp_path / value if name == "after" else value for name, value in changes.items()}
     with pytest.raises(Exception, match=message):
         ask(client, **{"before": own_pair[0], "after": own_pair[1], **changes})
+
+
+def test_no_file_of_the_server_is_read(client, own_pair, tmp_path):
+    """A program may name any path in place of an upload; only gradio's own folder is open to it."""
+    Image.open(own_pair[0]).save(tmp_path / "secret.png")
+    named = {"path": str(tmp_path / "secret.png"), "meta": {"_type": "gradio.FileData"}}
+    job = {"data": [named, named, NAME, 1, True]}
+    started = httpx.post(f"{client.src}gradio_api/call/caption", json=job).json()["event_id"]
+    told = httpx.get(f"{client.src}gradio_api/call/caption/{started}", timeout=60).text
+    assert "event: error" in told
+    assert "secret" in told
 
 
 @pytest.mark.parametrize(("size", "status"), [(9 << 20, 200), (11 << 20, 413)])

@@ -14,12 +14,15 @@ from PIL import Image
 
 from ssgpa.data.clevr_change.reader import CLEVR_CHANGE
 from ssgpa.data.readers import (
+    CHANGECHAT,
     CLEVR_DC,
     EMU_EDIT,
     IMAGE_EDITING_REQUEST,
     LEVIR_CC,
     MAGICBRUSH,
     OWN_PAIRS,
+    RSCC,
+    SECOND_CC,
     SPOT_THE_DIFF_MULTI,
     SPOT_THE_DIFF_SINGLE,
     SYNED,
@@ -233,6 +236,80 @@ def make_own(folder):
     dump(folder, "captions.jsonl", rows)
 
 
+def make_second_cc(folder):
+    picture, images = Pictures(folder), []
+    for name, split, flag in (
+        ("1", "train", 0),
+        ("2", "train", 1),
+        ("3", "restval", 1),
+        ("1", "val", 1),
+        ("1", "test", 1),
+    ):
+        for part in ("rgb", "sem"):
+            picture(f"{split}/{part}/A/{name}.png"), picture(f"{split}/{part}/B/{name}.png")
+        sentences = [{"raw": f"trees gave way to the road of {split} {name} .", "tokens": ["unread"], "sentid": 0}]
+        record = {"filename": f"{name}.png", "split": split, "imgid": 0, "sentences": sentences}
+        images.append(record if split == "val" else record | {"changeflag": flag})
+    images[4]["sentences"].append({"tokens": ["a", "road", "appeared", "."]})
+    dump(folder, "SECOND-CC-AUG.json", {"images": images, "dataset": "SECOND-CC"})
+
+
+def chat(number, name, flag, *turns):
+    """A record of instructions, in the form of the release."""
+    messages = [{"from": ("human", "gpt")[place % 2], "value": text} for place, text in enumerate(turns)]
+    split = name.partition("_")[0]
+    return {
+        "id": number,
+        "image": [f"{split}/A/{name}.png", f"{split}/B/{name}.png"],
+        "changeflag": flag,
+        "conversations": messages,
+    }
+
+
+CAPTION = "<image> <image> Please briefly describe the changes in these two images."
+JUDGE = "<image> <image> Please judge whether these two images have changed. Please answer yes or no."
+
+
+def make_changechat(folder):
+    picture = Pictures(folder)
+    for name in ("train_000001", "train_000002", "val_000001", "test_000001"):
+        for side in "AB":
+            picture(f"images/{name.partition('_')[0]}/{side}/{name}.png")
+    dialog = (JUDGE, "Yes", "Based on the above analysis, please describe the changes in detail.", "A house appears.")
+    records = [
+        chat(0, "train_000001", 0, CAPTION, "There is no difference."),
+        chat(1, "train_000002", 1, JUDGE, "Yes"),
+        chat(2, "train_000002", 1, CAPTION, "Houses were built."),
+        chat(3, "train_000002", 1, *dialog),
+        chat(4, "train_000002", 1, CAPTION, "Some villas appear."),
+        chat(5, "train_000001", 0, JUDGE, "No"),
+    ]
+    dump(folder, "annotations/changechat_105k_train.json", records)
+    for split in ("val", "test"):
+        names = {f"image_{side}": f"{split}/{side}/{split}_000001.png" for side in "AB"}
+        record = names | {"captions": ["a road appears .", "a new road is there ."], "changeflag": 1}
+        dump(folder, f"annotations/changechat_105k_{split}.json", [record])
+
+
+def make_rscc(folder):
+    picture, rows = Pictures(folder), []
+    places = {
+        "EBD/quake/images/quake_1": "",
+        "xbd/images-w512-h512/flood/images/flood_00000001": "_part2",
+        "xbd/images-w512-h512/flood/images/flood_00000002": "_part1",
+        "xbd_subset/fire/images/fire_00000003": "_part4",
+    }
+    for place, part in places.items():
+        names = [picture(f"{place}_{side}_disaster{part}.png") for side in ("pre", "post")]
+        start = "" if place.startswith("EBD") else "/home/datasets/"
+        told = {"pre_image": start + names[0], "post_image": start + names[1]}
+        rows.append(told | {"change_caption": f"The {place} stands under water, several roofs are gone."})
+    rows.append({**rows[1], "change_caption": "Two houses are flooded.", "model_id": "another"})
+    dump(folder, "RSCC_qvq.jsonl", rows)
+    (folder / "val_set.txt").write_text(rows[2]["pre_image"] + "\n", encoding="utf-8")
+    (folder / "test_set.txt").write_text(rows[3]["pre_image"] + "\n\n", encoding="utf-8")
+
+
 def _blank(key):
     return lambda rows: rows[0].update({key: [" "]})
 
@@ -241,6 +318,8 @@ TRAIN = "data/train-00000-of-00001-ab.parquet"
 EMU = "data/validation-00000-of-00001.parquet"
 LEVIR = "LevirCCcaptions.json"
 SPOT = "annotations/train.json"
+SECOND = "SECOND-CC-AUG.json"
+CHAT = "annotations/changechat_105k_train.json"
 CASES = {
     "clevr_change": Case(
         CLEVR_CHANGE,
@@ -329,6 +408,39 @@ CASES = {
         edit("augmented_dataset.json", lambda rows: rows[0].update(instruction="")),
         edit("augmented_dataset.json", lambda rows: rows[0].update(image="/etc/hostname")),
         "train, pair '0-1'",
+    ),
+    "second_cc": Case(
+        SECOND_CC,
+        make_second_cc,
+        (3, 1, 1),
+        SECOND,
+        "train/rgb/A/1.png",
+        edit(SECOND, lambda table: [to_cc(table["images"][0]["sentences"][0], key) for key in ("raw", "tokens")]),
+        edit(SECOND, lambda table: table["images"][0]["sentences"][0].update(raw=" .")),
+        edit(SECOND, lambda table: table["images"][0].update(filename="../../../../outside.png")),
+        "train, pair 'train/1'",
+    ),
+    "changechat": Case(
+        CHANGECHAT,
+        make_changechat,
+        (2, 1, 1),
+        CHAT,
+        "images/train/A/train_000001.png",
+        edit(CHAT, lambda rows: to_cc(rows[0]["conversations"][1], "value")),
+        edit(CHAT, lambda rows: rows[0]["conversations"][1].update(value=" .")),
+        edit(CHAT, lambda rows: rows[0]["image"].__setitem__(0, "../../outside.png")),
+        "train, pair 'train_000001'",
+    ),
+    "rscc": Case(
+        RSCC,
+        make_rscc,
+        (2, 1, 1),
+        "RSCC_qvq.jsonl",
+        "EBD/quake/images/quake_1_pre_disaster.png",
+        edit("RSCC_qvq.jsonl", lambda rows: to_cc(rows[0], "change_caption")),
+        edit("RSCC_qvq.jsonl", lambda rows: rows[0].update(change_caption="...")),
+        edit("RSCC_qvq.jsonl", lambda rows: rows[0].update(pre_image="../outside.png")),
+        "train, pair 'EBD/quake/images/quake_1_pre_disaster'",
     ),
     "own": Case(
         OWN_PAIRS,

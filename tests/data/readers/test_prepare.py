@@ -55,9 +55,12 @@ def test_prepared_with_card(script, name, tmp_path, capsys):
     assert {split: len(rows) for split, rows in read.items()} == told
     assert read["train"].features == pair_features()
     printed = capsys.readouterr().out
-    if source.counts:
+    if "train" in (source.counts or {}):
         found = json.loads((tmp_path / "out" / "prepared.json").read_text("utf-8"))["findings"]["read"]["train"]
         assert f"differs by {found - source.counts['train']:+,}" in printed
+    if source.total:
+        assert f"| together | {source.total:,} |" in printed
+        assert f"| together | {source.total:,} |" in card.text
     assert str(tmp_path) not in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 

@@ -4,18 +4,25 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ssgpa.data.findings import Findings, count_table
+from ssgpa.data.readers import SECOND_CC
 from ssgpa.data.readers.own_pairs import load_own_pairs
 from ssgpa.data.readers.syned_files import read_instructions, read_split_numbers, read_variations
 
-from .reader_cases import CASES, EMU, dump, edit, edit_rows, make_own, png
+from .reader_cases import CASES, CHAT, EMU, dump, edit, edit_rows, make_own, png
 
 
 def load(name, folder, findings=None):
     CASES[name].make(folder)
     return CASES[name].source.load(folder, findings)
+
+
+def pixels(path):
+    return np.asarray(Image.open(path)).tolist()
 
 
 def test_clevr_dc_takes_numbers_as_ids_and_types_from_blocks(tmp_path):
@@ -114,6 +121,115 @@ def test_levir_flags_are_zero_or_one(tmp_path):
         CASES["levir_cc"].source.load(tmp_path)
 
 
+def test_second_cc_reads_tokens_where_a_sentence_has_no_text(tmp_path):
+    findings = Findings()
+    dataset = load("second_cc", tmp_path, findings)
+    assert dataset["train"]["pair_id"] == ["train/1", "train/2", "restval/3"]
+    assert dataset["train"]["change_type"] == ["none", None, None]
+    assert dataset["validation"]["change_type"] == [None]
+    assert dataset["test"]["captions"] == [["trees gave way to the road of test 1 .", "a road appeared ."]]
+    assert np.asarray(dataset["test"][0]["before"]).tolist() == pixels(tmp_path / "test/rgb/A/1.png")
+    table = count_table({name: len(split) for name, split in dataset.items()}, findings, None, SECOND_CC.total)
+    assert table[-1] == "| together | 6,041 | 5 | 5 | differs by -6,036 |"
+
+
+def test_changechat_takes_requests_for_a_caption_only(tmp_path):
+    findings = Findings()
+    dataset = load("changechat", tmp_path, findings)
+    assert dataset["train"]["captions"] == [["There is no difference."], ["Houses were built.", "Some villas appear."]]
+    assert dataset["train"]["change_type"] == ["none", None]
+    assert dataset["test"]["captions"] == [["a road appears .", "a new road is there ."]]
+    assert findings.notes == [
+        "train: 3 records left out, which ask for no caption; most often (2): Please judge whether these two images "
+        "have changed. Please answer yes or no."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "taken"),
+    [
+        ("<image>\n<image>\nDescribe the change between these two scenes.", True),
+        ("Please briefly describe the changes in these two images", True),
+        ("Please describe the changes of the roads in these two images.", False),
+        ("Please briefly describe the changes in these two images. Answer in one word.", False),
+    ],
+)
+def test_what_asks_for_a_caption(tmp_path, question, taken):
+    CASES["changechat"].make(tmp_path)
+    edit(CHAT, lambda rows: rows[0]["conversations"][0].update(value=question))(tmp_path)
+    dataset = CASES["changechat"].source.load(tmp_path)
+    assert ("train_000001" in dataset["train"]["pair_id"]) == taken
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row["conversations"].pop(), r"train\.json, record 0: the messages must be from human and gpt"),
+        (lambda row: row.update(image=["a.png"]), r"record 0: expected the names of two images"),
+        (lambda row: row.pop("changeflag"), r"record 0: the field 'changeflag' is missing"),
+        (lambda row: row["image"].__setitem__(0, "val/A/train_000002.png"), "occurs with other images too"),
+    ],
+)
+def test_malformed_instructions_are_told(tmp_path, change, message):
+    CASES["changechat"].make(tmp_path)
+    edit(CHAT, lambda rows: change(rows[0]))(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        CASES["changechat"].source.load(tmp_path)
+
+
+def test_changechat_flags_that_disagree_are_a_fault(tmp_path):
+    CASES["changechat"].make(tmp_path)
+    edit(CHAT, lambda rows: rows[4].update(changeflag=0))(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"train, pair 'train_000002': changechat_105k_train\.json: changeflag is both"
+    ):
+        CASES["changechat"].source.load(tmp_path)
+
+
+def test_changechat_without_a_file_of_validation(tmp_path):
+    CASES["changechat"].make(tmp_path)
+    (tmp_path / "annotations/changechat_105k_val.json").unlink()
+    findings = Findings()
+    assert len(CASES["changechat"].source.load(tmp_path, findings)["validation"]) == 0
+    assert "no annotations/changechat_105k_val.json in the folder, so that validation is empty" in findings.notes
+
+
+def test_rscc_takes_paths_from_the_folder_of_a_part_on_and_merges_captions(tmp_path):
+    dataset = load("rscc", tmp_path)
+    flood = "xbd/images-w512-h512/flood/images/flood_00000001_pre_disaster_part2"
+    assert dataset["train"]["pair_id"] == ["EBD/quake/images/quake_1_pre_disaster", flood]
+    assert [len(captions) for captions in dataset["train"]["captions"]] == [1, 2]
+    assert dataset["test"]["pair_id"] == ["xbd_subset/fire/images/fire_00000003_pre_disaster_part4"]
+    assert np.asarray(dataset["train"][1]["after"]).tolist() == pixels(
+        tmp_path / f"{flood.replace('_pre_', '_post_')}.png"
+    )
+
+
+def test_rscc_without_lists_is_for_training(tmp_path):
+    CASES["rscc"].make(tmp_path)
+    for name in ("val_set.txt", "test_set.txt"):
+        (tmp_path / name).unlink()
+    findings = Findings()
+    dataset = CASES["rscc"].source.load(tmp_path, findings)
+    assert [len(split) for split in dataset.values()] == [4, 0, 0]
+    assert findings.notes == ["no val_set.txt or test_set.txt in the folder, so that all pairs are for training"]
+
+
+@pytest.mark.parametrize("line", ["EBD/quake/images/quake_2_pre_disaster.png", "\xff"])
+def test_rscc_lists_name_pairs_of_the_set(tmp_path, line):
+    CASES["rscc"].make(tmp_path)
+    (tmp_path / "test_set.txt").write_bytes(line.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"test_set\.txt, line 1: .* is no pre_image of RSCC_qvq\.jsonl"):
+        CASES["rscc"].source.load(tmp_path)
+
+
+def test_rscc_pairs_have_one_second_image(tmp_path):
+    CASES["rscc"].make(tmp_path)
+    edit("RSCC_qvq.jsonl", lambda rows: rows[4].update(post_image=rows[0]["post_image"]))(tmp_path)
+    with pytest.raises(ValueError, match=r"line 5: .*flood_00000001.* occurs with another post_image too"):
+        CASES["rscc"].source.load(tmp_path)
+
+
 def test_magicbrush_turns_share_a_scene(tmp_path):
     dataset = load("magicbrush", tmp_path)
     assert dataset["train"]["pair_id"] == ["7-1", "7-2"]
@@ -200,6 +316,11 @@ CROSSING = {
     "spot_the_diff_multi": edit("annotations/val.json", lambda rows: rows[0].update(img_id="1")),
     "image_editing_request": edit("valid.json", lambda rows: rows[0].update(uid="a")),
     "levir_cc": edit("LevirCCcaptions.json", lambda table: table["images"][2].update(filename="train_000000.png")),
+    "second_cc": edit("SECOND-CC-AUG.json", lambda table: table["images"][3].update(split="train")),
+    "changechat": edit(
+        "annotations/changechat_105k_val.json", lambda rows: rows[0].update(image_A="train/A/train_000001.png")
+    ),
+    "rscc": lambda folder: (folder / "val_set.txt").write_bytes((folder / "test_set.txt").read_bytes()),
     "magicbrush": edit_rows("data/dev-00000-of-00001-ab.parquet", lambda rows: rows[0].update(img_id="7")),
     "emu_edit": edit("splits.json", lambda table: table.update(validation=[0])),
     "syned": edit("splits.json", lambda table: table.update(validation=[0, 1])),
