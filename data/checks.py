@@ -49,12 +49,17 @@ def parse_json(content: bytes, where: str) -> Any:
         ValueError: If it is not UTF-8 or not JSON, naming `where`.
     """
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
+        return json.loads(content.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not valid JSON: {error}") from error
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object of JSON, as `object_pairs_hook`.
+
+    Raises:
+        ValueError: If a key occurs twice.
+    """
     result = dict(pairs)
     if len(result) < len(pairs):
         seen: set[str] = set()
@@ -85,9 +90,14 @@ def inner_file(folder: Path, name: str) -> Path:
         FileNotFoundError: If there is no such file.
     """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside, there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, ValueError):
+        # No file system takes the name.
+        inside, there = True, False
+    if not inside:
         raise ValueError(f"{path} leads out of {folder}; copy the file into the folder")
-    if not path.is_file():
+    if not there:
         raise FileNotFoundError(f"{path} is missing")
     return path
 
