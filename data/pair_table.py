@@ -140,7 +140,8 @@ def read_table(path: Path, required: Sequence[str] = ()) -> Iterator[TableRow]:
     """Read a table row by row. Nothing but a JSON list is held in memory as a whole.
 
     Args:
-        path: CSV or JSON; its suffix tells, and otherwise what it begins with. UTF-8, or what its byte order mark says.
+        path: CSV or JSON, as its suffix tells, and otherwise its first character; UTF-8, or what its byte order mark
+            says.
         required: Columns, by the keys of `NAMES`, that a CSV file must have and that each JSON record should have.
 
     Yields:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, parse_json
 from ..findings import Findings
-from ..pair_table import CSV_SUFFIXES, FIELDS, NAMES, SIDES, FileFinder, TableRow, is_inline, is_url
-from ..pair_table import read_table
+from ..pair_table import CSV_SUFFIXES, FIELDS, NAMES, SIDES, FileFinder, TableRow, is_inline, is_url, read_table
 from ..reading import Pair, Source, build_splits, clean_captions, place_of
 
 
