@@ -14,11 +14,12 @@ from PIL import Image
 from . import __version__
 from .batch_captioning import BatchCaptioner, BatchResult, read_pairs
 from .caption_log import CaptionLog
-from .command_line import ERRORS, OneLineParser, be_quiet, check_output, positive, report_error, write_output
+from .command_line import ERRORS, OneLineParser, be_quiet, check_output, grid, positive, report_error, write_output
 from .loading import load_system
 from .metrics.files import folder_state
 from .pictures_ssgpa import load_picture
 from .pipeline_ssgpa import ChangeCaptioningPipeline
+from .process_group import FirstProcessError, ProcessGroup
 
 
 DRAWINGS = ("change_map", "change_map_before", "overlay", "overlay_before")
@@ -55,6 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--json", action="store_true", help="print one JSON object")
     caption.add_argument("--num-beams", type=positive, metavar="N", help="beams, default: the model's own")
     caption.add_argument("--max-new-tokens", type=positive, metavar="N", help="length limit, default: the model's own")
+    caption.add_argument(
+        "--tiles",
+        type=grid,
+        metavar="ROWSxCOLUMNS",
+        help="caption large images tile by tile, one line a changed tile; auto: no tile is shrunk by more than 2",
+    )
     add_batch_options(caption.add_argument_group("many pairs"))
     caption.set_defaults(parser=caption)
     return parser
@@ -66,7 +73,8 @@ def add_batch_options(group: Any) -> None:
         "--pairs",
         metavar="PAIRS.csv",
         type=Path,
-        help="a table with the columns before and after, and pair_id if wanted; paths start from its folder",
+        help="a table, CSV or JSON, with the columns before and after, and pair_id if wanted; paths start from its "
+        "folder",
     )
     group.add_argument(
         "--output", metavar="OUT.jsonl", type=Path, help="one JSON line a pair; a run that stopped goes on"
@@ -140,15 +148,15 @@ def largest_value(change_map: Image.Image | None) -> float | None:
     return None if change_map is None else change_map.getextrema()[1] / 255
 
 
-def load_pipeline(options: argparse.Namespace) -> ChangeCaptioningPipeline:
+def load_pipeline(options: argparse.Namespace, device: str | None = None) -> ChangeCaptioningPipeline:
     """The pipeline of the chosen system."""
     system, processor = load_system(options.model or str(EMBEDDED), options.revision)
-    return ChangeCaptioningPipeline(system, processor=processor, task="change-captioning")
+    return ChangeCaptioningPipeline(system, processor=processor, task="change-captioning", device=device)
 
 
-def decoding_of(options: argparse.Namespace) -> dict[str, int]:
-    """The arguments of `generate` that were given."""
-    asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens")}
+def decoding_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `generate` that were given, and the tiles."""
+    asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens", "tiles")}
     return {name: value for name, value in asked.items() if value is not None}
 
 
@@ -169,8 +177,10 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
     for name, path in options.outputs.items():
         write_output(path, result[name])
     maps = {"change_before": result.get("change_map_before"), "change_after": result.get("change_map")}
+    tiles = {"tiles": result["tiles"]} if options.tiles else {}
     return {
         "caption": result["generated_text"],
+        **tiles,
         "before": options.before,
         "after": options.after,
         "model": options.model or EMBEDDED.name,
@@ -211,18 +221,28 @@ def caption_table(options: argparse.Namespace) -> BatchResult:
     Returns:
         What became of the rows.
     """
-    total = check_table(options)
-    pipe, decoding = load_pipeline(options), decoding_of(options)
+    with ProcessGroup() as group:
+        total = group.first(lambda: check_table(options))
+        pipe, decoding = load_pipeline(options, group.device), decoding_of(options)
+        stop = options.on_error == "stop"
+        captioner = BatchCaptioner(pipe, options.pairs.parent, options.batch_size, stop, decoding, group)
+        log = group.first(lambda: open_log(options, total))
+        if log is None:
+            captioner.serve()
+            return BatchResult()
+        with log:
+            return captioner.run(read_pairs(options.pairs), total, log, progress=not options.quiet)
+
+
+def open_log(options: argparse.Namespace, rows: int) -> CaptionLog:
+    """The output, with what it holds of an earlier run."""
     settings = {
         "model": options.model or EMBEDDED.name,
         "revision": options.revision,
         "model_files": folder_state(options.model or EMBEDDED),
-        "decoding": decoding,
+        "decoding": decoding_of(options),
     }
-    log = CaptionLog(options.output, settings, options.overwrite)
-    stop = options.on_error == "stop"
-    captioner = BatchCaptioner(pipe, log, options.pairs.parent, options.batch_size, stop, decoding)
-    return captioner.run(read_pairs(options.pairs), total, progress=not options.quiet)
+    return CaptionLog(options.output, settings, rows, options.overwrite)
 
 
 def report_table(options: argparse.Namespace, result: BatchResult) -> int:
@@ -234,7 +254,7 @@ def report_table(options: argparse.Namespace, result: BatchResult) -> int:
         known = f", {result.known} were there already" if result.known else ""
         print(f"{options.output}: {result.captioned} pairs captioned{known}, {result.failed} failed.")
     more = result.failed - len(result.errors)
-    lines = result.errors + ([f"{more} more; each is told in {options.output}"] if more else [])
+    lines = result.notes + result.errors + ([f"{more} more; each is told in {options.output}"] if more else [])
     sys.stderr.write("".join(f"ssgpa: {line}\n" for line in lines))
     return int(bool(result.failed) and options.on_error == "report")
 
@@ -253,8 +273,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     be_quiet()
     try:
         if options.pairs is not None:
-            return report_table(options, caption_table(options))
+            result = caption_table(options)
+            return report_table(options, result) if ProcessGroup().is_first else 0
         result = caption(options)
+    except FirstProcessError:
+        return 2
     except ERRORS as error:
         return report_error("ssgpa", error)
     except KeyboardInterrupt:

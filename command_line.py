@@ -34,6 +34,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def grid(text: str) -> tuple[int, int] | str:
+    """Read rows and columns as `3x4`, or `auto`; argparse reports the error."""
+    if text == "auto":
+        return text
+    rows, mark, columns = text.lower().partition("x")
+    if not mark:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither ROWSxCOLUMNS, as 3x4, nor auto")
+    return positive(rows), positive(columns)
+
+
 def be_quiet() -> None:
     """Keep notes and progress bars of Transformers off stderr, so that an error stands alone."""
     logging.set_verbosity_error()
