@@ -220,6 +220,7 @@ def _delimited(file: TextIO, path: Path, required: Sequence[str]) -> Iterator[Ta
     while header and (not header.strip("\ufeff \t\r\n") or (told := re.fullmatch(r"\ufeff?sep=(.)\s*", header))):
         delimiter = told[1] if header.strip("\ufeff \t\r\n") else delimiter
         header, skipped = next(lines, ""), skipped + 1
+    header = header.lstrip("\ufeff")
     rows = _csv_rows(chain([header], lines), delimiter or _delimiter_of(header), skipped, path)
     columns = [column_name(cell) for _, cells in [next(rows, (0, []))] for cell in cells]
     _check_columns(columns, path, skipped + 1, required)
