@@ -146,8 +146,7 @@ def test_a_process_that_is_killed_costs_a_batch_and_nothing_twice(rank, table, m
     os.kill(processes[rank], signal.SIGKILL)
     code, _, err = finish(launcher)
     assert code != 0
-    if rank:
-        assert "ssgpa: error: another process has ended" in err
+    assert "SIGKILL" in err
     written = [json.loads(line)["row"] for line in output.read_text("utf-8").splitlines()]
     assert 0 < len(written) < ROWS
     assert written == sorted(set(written))
