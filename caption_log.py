@@ -2,44 +2,66 @@
 # Licensed under the Apache License, Version 2.0.
 """The output of batch captioning: one JSON line a pair, that an interrupted run leaves fit to go on from."""
 
+import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from filelock import FileLock, Timeout
+
 from .data.files import replacing, write_json
+from .data.pair_table import told
 
 
 class CaptionLog:
     """Captions and errors as JSON lines, in the order of the rows once a run has ended.
 
-    Each line holds `row` (from 1), `pair_id` where the table has one, `before` and `after` as the table tells them,
-    and `caption` or `error`. What the captions depend on lies beside it, in `NAME.settings.json`.
+    Each line holds `row` (from 1), `pair_id` where the table has one, `before` and `after` as the table tells them
+    (of an image within the table, the SHA-256 digest of its text), and `caption` or `error`. What the captions depend
+    on lies beside it, in `NAME.settings.json`. One run at a time writes to it: `.NAME.lock` is locked until `close`.
 
     Args:
         path: The file; its folder exists.
         settings: What the captions depend on, as JSON.
+        rows: How many rows the table has.
         overwrite: Begin anew where the file exists.
 
     Raises:
-        FileExistsError: The file was not written by such a run, or by one with other settings.
+        FileExistsError: The file was not written by such a run, by one with other settings, or is being written to.
         ValueError: A line of the file cannot be read.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], overwrite: bool = False) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], rows: int, overwrite: bool = False) -> None:
         self.path = path
         self.settings_path = path.with_suffix(".settings.json")
-        # Row to a hash of its two pictures' names: enough to notice that the table has changed.
-        self.done: dict[int, int] = {}
-        settings = json.loads(json.dumps(settings))
-        if path.exists() and not overwrite:
-            self._check_settings(settings)
-            self._take_up()
-        else:
-            path.unlink(missing_ok=True)
-            write_json(self.settings_path, settings, indent=2)
-            path.touch()
+        # By row, a digest of its two pictures' names, 0 where it has no caption: enough to notice that the table has
+        # changed, in 8 bytes a row.
+        self._done = array("Q", bytes(8 * (rows + 1)))
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise FileExistsError(
+                f"{path}: another run is writing to it; wait until it has ended, or choose another name."
+            ) from None
+        try:
+            self._begin(json.loads(json.dumps(settings)), overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "CaptionLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other runs write to the file."""
+        self._lock.release()
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append lines and hand them to the operating system."""
@@ -53,9 +75,9 @@ class CaptionLog:
         Raises:
             FileExistsError: It has, and the table names other pictures there now.
         """
-        if row not in self.done:
+        if not self._done[row]:
             return False
-        if self.done[row] != hash((before, after)):
+        if self._done[row] != _digest(before, after):
             raise FileExistsError(
                 f"{self.path}: row {row} was captioned for other pictures; the table has changed. Pass --overwrite to "
                 "begin anew, or choose another name."
@@ -64,9 +86,24 @@ class CaptionLog:
 
     def sort(self) -> None:
         """Put the lines into the order of their rows, where an earlier run's errors were tried again."""
-        rows = (record["row"] for record, _, _ in self._records())
-        if any(after < before for before, after in pairwise(rows)):
-            self._keep(sorted((record["row"], start, size) for record, start, size in self._records()))
+        rows, starts, sizes = array("Q"), array("Q"), array("Q")
+        for record, start, size in self._records():
+            rows.append(record["row"])
+            starts.append(start)
+            sizes.append(size)
+        numbers = np.frombuffer(rows, dtype=np.uint64) if rows else np.empty(0, dtype=np.uint64)
+        if (numbers[1:] < numbers[:-1]).any():
+            order = np.argsort(numbers, kind="stable")
+            self._keep((starts[index], sizes[index]) for index in order.tolist())
+
+    def _begin(self, settings: Mapping[str, Any], overwrite: bool) -> None:
+        if self.path.exists() and not overwrite:
+            self._check_settings(settings)
+            self._take_up()
+        else:
+            self.path.unlink(missing_ok=True)
+            write_json(self.settings_path, settings, indent=2)
+            self.path.touch()
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         try:
@@ -82,18 +119,27 @@ class CaptionLog:
 
     def _take_up(self) -> None:
         """Note the captions and drop the errors, which are tried again, and a last line that was cut off."""
-        kept = []
-        for record, start, size in self._records():
-            if "caption" in record:
-                kept.append((record["row"], start, size))
-                self.done[record["row"]] = hash((record["before"], record["after"]))
-        if sum(size for _, _, size in kept) < self.path.stat().st_size:
-            self._keep(kept)
+        kept = sum(size for record, _, size in self._records() if self._note(record))
+        if kept < self.path.stat().st_size:
+            self._done = array("Q", bytes(8 * len(self._done)))
+            self._keep((start, size) for record, start, size in self._records() if self._note(record))
 
-    def _keep(self, lines: Iterable[tuple[int, int, int]]) -> None:
-        """Rewrite the file with these lines, each told as (row, first byte, bytes)."""
+    def _note(self, record: Mapping[str, Any]) -> bool:
+        """Note a caption; False for an error, and for a second caption of a row."""
+        row = record["row"]
+        if "caption" not in record:
+            return False
+        # Rows that the table has no longer stay as they are.
+        if row < len(self._done):
+            if self._done[row]:
+                return False
+            self._done[row] = _digest(record["before"], record["after"])
+        return True
+
+    def _keep(self, lines: Iterable[tuple[int, int]]) -> None:
+        """Rewrite the file with these lines, each told as (first byte, bytes)."""
         with replacing(self.path) as temporary, temporary.open("wb") as target, self.path.open("rb") as source:
-            for _, start, size in lines:
+            for start, size in lines:
                 source.seek(start)
                 target.write(source.read(size))
 
@@ -109,8 +155,16 @@ class CaptionLog:
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict) or not {"row", "before", "after"} <= record.keys():
+            kinds = [type(record[name]) for name in ("row", "before", "after")]
+            known = kinds == [int, str, str] and 0 < record["row"] < 2**63
+        except (ValueError, TypeError, KeyError, RecursionError):
+            known = False
+        if not known:
             raise ValueError(f"{self.path}: line {number} is not one of batch captioning; pass --overwrite.")
         return record
+
+
+def _digest(before: str, after: str) -> int:
+    """A number from 1 on that two other names hardly have."""
+    names = json.dumps([told(before), told(after)]).encode()
+    return int.from_bytes(hashlib.blake2b(names, digest_size=8).digest(), "little") or 1

@@ -20,6 +20,7 @@ from .loading import load_system
 from .metrics.files import folder_state
 from .pictures_ssgpa import load_picture
 from .pipeline_ssgpa import ChangeCaptioningPipeline
+from .process_group import FirstProcessError, ProcessGroup
 from .score_command import run as score
 
 
@@ -44,15 +45,15 @@ def largest_value(change_map: Image.Image | None) -> float | None:
     return None if change_map is None else change_map.getextrema()[1] / 255
 
 
-def load_pipeline(options: argparse.Namespace) -> ChangeCaptioningPipeline:
+def load_pipeline(options: argparse.Namespace, device: str | None = None) -> ChangeCaptioningPipeline:
     """The pipeline of the chosen system."""
     system, processor = load_system(options.model or str(EMBEDDED), options.revision)
-    return ChangeCaptioningPipeline(system, processor=processor, task="change-captioning")
+    return ChangeCaptioningPipeline(system, processor=processor, task="change-captioning", device=device)
 
 
-def decoding_of(options: argparse.Namespace) -> dict[str, int]:
-    """The arguments of `generate` that were given."""
-    asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens")}
+def decoding_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `generate` that were given, and the tiles."""
+    asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens", "tiles")}
     return {name: value for name, value in asked.items() if value is not None}
 
 
@@ -73,8 +74,10 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
     for name, path in options.outputs.items():
         write_output(path, result[name])
     maps = {"change_before": result.get("change_map_before"), "change_after": result.get("change_map")}
+    tiles = {"tiles": result["tiles"]} if options.tiles else {}
     return {
         "caption": result["generated_text"],
+        **tiles,
         "before": options.before,
         "after": options.after,
         "model": options.model or EMBEDDED.name,
@@ -115,18 +118,28 @@ def caption_table(options: argparse.Namespace) -> BatchResult:
     Returns:
         What became of the rows.
     """
-    total = check_table(options)
-    pipe, decoding = load_pipeline(options), decoding_of(options)
+    with ProcessGroup() as group:
+        total = group.first(lambda: check_table(options))
+        pipe, decoding = load_pipeline(options, group.device), decoding_of(options)
+        stop = options.on_error == "stop"
+        captioner = BatchCaptioner(pipe, options.pairs.parent, options.batch_size, stop, decoding, group)
+        log = group.first(lambda: open_log(options, total))
+        if log is None:
+            captioner.serve()
+            return BatchResult()
+        with log:
+            return captioner.run(read_pairs(options.pairs), total, log, progress=not options.quiet)
+
+
+def open_log(options: argparse.Namespace, rows: int) -> CaptionLog:
+    """The output, with what it holds of an earlier run."""
     settings = {
         "model": options.model or EMBEDDED.name,
         "revision": options.revision,
         "model_files": folder_state(options.model or EMBEDDED),
-        "decoding": decoding,
+        "decoding": decoding_of(options),
     }
-    log = CaptionLog(options.output, settings, options.overwrite)
-    stop = options.on_error == "stop"
-    captioner = BatchCaptioner(pipe, log, options.pairs.parent, options.batch_size, stop, decoding)
-    return captioner.run(read_pairs(options.pairs), total, progress=not options.quiet)
+    return CaptionLog(options.output, settings, rows, options.overwrite)
 
 
 def report_table(options: argparse.Namespace, result: BatchResult) -> int:
@@ -138,7 +151,7 @@ def report_table(options: argparse.Namespace, result: BatchResult) -> int:
         known = f", {result.known} were there already" if result.known else ""
         print(f"{options.output}: {result.captioned} pairs captioned{known}, {result.failed} failed.")
     more = result.failed - len(result.errors)
-    lines = result.errors + ([f"{more} more; each is told in {options.output}"] if more else [])
+    lines = result.notes + result.errors + ([f"{more} more; each is told in {options.output}"] if more else [])
     sys.stderr.write("".join(f"ssgpa: {line}\n" for line in lines))
     return int(bool(result.failed) and options.on_error == "report")
 
@@ -158,8 +171,11 @@ def run(options: argparse.Namespace) -> int:
         if options.command == "score":
             return score(options)
         if options.pairs is not None:
-            return report_table(options, caption_table(options))
+            result = caption_table(options)
+            return report_table(options, result) if ProcessGroup().is_first else 0
         result = caption(options)
+    except FirstProcessError:
+        return 2
     except ERRORS as error:
         return report_error("ssgpa", error)
     except KeyboardInterrupt:

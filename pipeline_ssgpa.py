@@ -14,8 +14,10 @@
 """The pipeline "change-captioning": two pictures of one scene in, a sentence and a map of the change out."""
 
 import copy
+import gc
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from types import GeneratorType
@@ -28,10 +30,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.pipelines import Pipeline
+from transformers.utils import logging
 
 from .pictures_ssgpa import is_picture, load_picture
+from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, model_size, place_in_grid, tile_boxes, tile_grid
 
 
+logger = logging.get_logger(__name__)
+
+ON_ERROR = ("raise", "return")
 # Where neither the call nor the model's own settings say otherwise.
 DECODING = {"max_new_tokens": 40, "num_beams": 5}
 OVERLAY_COLOR = (255, 0, 0)
@@ -101,6 +108,16 @@ def _is_row(item: Any) -> bool:
     return isinstance(item, Mapping) and ("before" in item or "after" in item)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory, on a GPU or a CPU."""
+    # On a CPU, torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _message(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class FiniteLogitsCheck(LogitsProcessor):
     """Stops a generation whose scores are not numbers, at the step where it happens.
 
@@ -157,43 +174,62 @@ class ChangeCaptioningPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Pairs that go through the model at once, where a batch was once too large for memory.
+        self.fitting_batch_size: int | None = None
+
     @property
     def has_change_map(self) -> bool:
         """Whether the model tells where its evidence lies, so that `return_change_map` can be asked for."""
         return "output_evidence" in inspect.signature(self.model.forward).parameters
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, *, tiles: Any = None, tile_overlap: float = OVERLAP, **kwargs: Any) -> Any:
         """Caption one pair or many.
 
         Args:
             inputs: One pair: `(before, after)`, `[before, after]` or `{"before": ..., "after": ...}`; or a list of
                 such pairs; or a generator or a data set of them. A picture is a path, a URL, the bytes of a file, a
                 PIL picture, an array or a tensor.
-            **kwargs: `return_change_map` (`bool`, defaults to `False`) also returns where the evidence lies; only
-                systems that have such evidence can. `batch_size` (`int`, defaults to 1) pairs go through the model
-                together. `generate_kwargs` (`dict`) are arguments of `generate`, which may also be given directly,
-                as `max_new_tokens=20`; what neither they nor the model's own generation settings say is 5 beams and at
-                most 40 new tokens.
+            tiles: Rows and columns of tiles into which each image is cut, or `"auto"`, for large images: each tile is
+                captioned on its own, at the same place of both images. By default an image is one.
+            tile_overlap: How far a tile reaches into its neighbors, as a share of its own side.
+            **kwargs: `on_error` (`"raise"` by default, or `"return"`) says what becomes of a pair that cannot be
+                read: `"return"` gives `[{"error": "..."}]` in its place. `return_change_map` (`bool`, defaults to
+                `False`) also returns where the evidence lies; only systems that have such evidence can. `batch_size`
+                (`int`, defaults to 1) pairs go through the model together; where that is too much for the memory, the
+                batch is halved with a warning, and it goes on with so many. `generate_kwargs` (`dict`) are arguments
+                of `generate`, which may also be given directly, as `max_new_tokens=20`; what neither they nor the
+                model's own generation settings say is 5 beams and at most 40 new tokens.
 
         Returns:
             `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
             them for a generator or a data set. Keys: `generated_text`; with `return_change_map` also `change_map`
             and `change_map_before` (mode L, of the size of the picture after and before, raw evidence, 255 is 1),
             `overlay` and `overlay_before` (the pictures, tinted). What has been added shows on the picture after,
-            what has gone on the picture before.
+            what has gone on the picture before. With `tiles`, `generated_text` has one line a changed tile, the maps
+            are stitched, and `tiles` lists every tile: `row`, `column`, `box_before`, `box_after` (pixels),
+            `generated_text`, `change_score` and `changed`, see `change_scores`.
 
         Raises:
             FileNotFoundError: A picture does not exist.
             ValueError: A picture cannot be read, a pair is not two pictures, or `generate` does not know an argument.
             FloatingPointError: The model's scores are not finite.
+            torch.OutOfMemoryError: A single pair is too large for the memory.
         """
+        if tiles is not None:
+            return self._call_tiled(inputs, tiles, tile_overlap, **kwargs)
         if is_pair(inputs):
-            return super().__call__(split_pair(inputs), **kwargs)
+            return super().__call__(inputs if self._returns_errors(kwargs) else split_pair(inputs), **kwargs)
         if isinstance(inputs, list):
-            return super().__call__([split_pair(item) for item in inputs], **kwargs) if inputs else []
+            pairs = inputs if self._returns_errors(kwargs) else [split_pair(item) for item in inputs]
+            return super().__call__(pairs, **kwargs) if inputs else []
         if not isinstance(inputs, GeneratorType | Dataset):
             inputs = self._stream(inputs)
         return super().__call__(inputs, **kwargs)
+
+    def _returns_errors(self, kwargs: Mapping[str, Any]) -> bool:
+        return kwargs.get("on_error", self._preprocess_params.get("on_error")) == "return"
 
     @staticmethod
     def _stream(inputs: Any) -> GeneratorType:
@@ -205,6 +241,7 @@ class ChangeCaptioningPipeline(Pipeline):
         self,
         return_change_map: bool | None = None,
         generate_kwargs: Mapping[str, Any] | None = None,
+        on_error: str | None = None,
         **direct: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
@@ -215,22 +252,77 @@ class ChangeCaptioningPipeline(Pipeline):
             forward_params["return_change_map"] = return_change_map
         if direct or generate_kwargs:
             forward_params["generate_kwargs"] = {**(generate_kwargs or {}), **direct}
-        return {}, forward_params, {}
+        if on_error is not None and on_error not in ON_ERROR:
+            raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}; got {on_error!r}.")
+        return {} if on_error is None else {"on_error": on_error}, forward_params, {}
 
-    def preprocess(self, input_: Any) -> dict[str, Any]:
-        """Decode one pair and prepare it for the model."""
-        before, after = split_pair(input_)
-        pictures = load_picture(before, "before"), load_picture(after, "after")
-        inputs = self.processor(images=[list(pictures)], return_tensors="pt").to(dtype=self.dtype)
-        return {**inputs, "pictures": [pictures]}
+    def preprocess(self, input_: Any, on_error: str = "raise") -> dict[str, Any]:
+        """Decode one pair and prepare it for the model; with `on_error="return"`, its error stands in `errors`."""
+        try:
+            return {**self._prepare(*self._decode(input_)), "errors": [None]}
+        # A decoder may raise anything over a broken file.
+        except Exception as error:
+            if on_error == "raise":
+                raise
+            # A blank pair stands in for it, so that batches stay whole; what the model says of it is thrown away.
+            blank = Image.new("RGB", (32, 32))
+            return {**self._prepare(blank, blank), "errors": [_message(error)]}
 
-    def _forward(
+    @staticmethod
+    def _decode(item: Any) -> tuple[Image.Image, Image.Image]:
+        before, after = split_pair(item)
+        return load_picture(before, "before"), load_picture(after, "after")
+
+    def _prepare(self, before: Image.Image, after: Image.Image) -> dict[str, Any]:
+        inputs = self.processor(images=[[before, after]], return_tensors="pt").to(dtype=self.dtype)
+        return {**inputs, "pictures": [(before, after)]}
+
+    def _forward(self, input_tensors: dict[str, Any], **params: Any) -> dict[str, Any]:
+        """Run a batch, in parts where the whole is too large for memory."""
+        inputs = dict(input_tensors)
+        errors = inputs.pop("errors")
+        parts, start, size = [], 0, len(errors)
+        while start < size:
+            count = min(self.fitting_batch_size or size, size - start)
+            try:
+                parts.append(
+                    self._run({name: value[start : start + count] for name, value in inputs.items()}, **params)
+                )
+                start += count
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if count == 1 or not is_out_of_memory(error):
+                    raise
+            # Only here, behind the handler, is what the failed run held free.
+            self.fitting_batch_size = count // 2
+            logger.warning(
+                f"A batch of {count} pairs is too large for the memory; going on with {count // 2} at a time."
+            )
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return {**self._join(parts), "errors": errors}
+
+    def _join(self, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        if len(parts) == 1:
+            return parts[0]
+        ids = [part["generated_ids"] for part in parts]
+        length = max(part.shape[-1] for part in ids)
+        padding = self.processor.tokenizer.pad_token_id or 0
+        ids = [F.pad(part, (0, length - part.shape[-1]), value=padding) for part in ids]
+        tensors = {name: [part[name] for part in parts] for name in ("input_ids", "change_map")}
+        return {
+            "generated_ids": torch.cat(ids),
+            **{name: None if values[0] is None else torch.cat(values) for name, values in tensors.items()},
+            "pictures": [pair for part in parts for pair in part["pictures"]],
+        }
+
+    def _run(
         self,
-        input_tensors: dict[str, Any],
+        inputs: dict[str, Any],
         return_change_map: bool = False,
         generate_kwargs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        inputs = dict(input_tensors)
         pictures = inputs.pop("pictures")
         change_map = self._encode(inputs) if return_change_map else None
         options = self.decoding_options(generate_kwargs or {})
@@ -275,7 +367,9 @@ class ChangeCaptioningPipeline(Pipeline):
         return features.evidence.change_map
 
     def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
-        """Decode the captions of one pair and draw its maps."""
+        """Decode the captions of one pair and draw its maps, or tell its error."""
+        if model_outputs["errors"][0] is not None:
+            return [{"error": model_outputs["errors"][0]}]
         ids = model_outputs["generated_ids"].flatten(0, 1)
         captions = self.processor.post_process_captions(ids, {"input_ids": model_outputs["input_ids"]})
         drawings: dict[str, Image.Image] = {}
@@ -286,6 +380,91 @@ class ChangeCaptioningPipeline(Pipeline):
                 drawings[f"change_map{suffix}"] = draw_change_map(cells, picture.size)
                 drawings[f"overlay{suffix}"] = draw_overlay(picture, drawings[f"change_map{suffix}"])
         return [{"generated_text": caption, **drawings} for caption in captions]
+
+    def _call_tiled(self, inputs: Any, tiles: Any, overlap: float, **kwargs: Any) -> Any:
+        generation = {**(kwargs.get("generate_kwargs") or {}), **kwargs}
+        if generation.get("num_return_sequences", 1) != 1:
+            raise ValueError("With `tiles` there is one caption a tile; leave `num_return_sequences` out.")
+        if is_pair(inputs):
+            return self._caption_tiles(inputs, tiles, overlap, **kwargs)
+        results = (self._caption_tiles(item, tiles, overlap, **kwargs) for item in self._stream(inputs))
+        return list(results) if isinstance(inputs, list) else results
+
+    def _caption_tiles(
+        self, item: Any, tiles: Any, overlap: float, return_change_map: bool = False, **kwargs: Any
+    ) -> list[dict[str, Any]]:
+        """Caption one pair tile by tile, and stitch the maps."""
+        try:
+            pictures = self._decode(item)
+        except Exception as error:
+            if not self._returns_errors(kwargs):
+                raise
+            return [{"error": _message(error)}]
+        larger = tuple(max(sides) for sides in zip(*(picture.size for picture in pictures), strict=True))
+        grid = tile_grid(tiles, larger, model_size(self.processor))
+        boxes = list(zip(*(tile_boxes(picture.size, grid, overlap) for picture in pictures), strict=True))
+        # Tiles are cut when their turn comes; cut all at once they would be a second copy of the images.
+        pairs = ([p.crop(box) for p, box in zip(pictures, place, strict=True)] for place in boxes)
+        maps = [Image.new("L", picture.size) for picture in pictures] if return_change_map else []
+        captions = []
+        for place, result in zip(boxes, self(pairs, return_change_map=return_change_map, **kwargs), strict=True):
+            captions.append(result[0]["generated_text"])
+            for canvas, box, name in zip(maps, place, ("change_map_before", "change_map"), strict=False):
+                lay_in(canvas, result[0][name], box)
+        pairs = ([p.crop(box) for p, box in zip(pictures, place, strict=True)] for place in boxes)
+        scores = self.change_scores(pairs, captions, kwargs.get("batch_size") or 1)
+        found = [
+            {
+                **dict(zip(("row", "column"), place_in_grid(index, grid), strict=True)),
+                "box_before": place[0],
+                "box_after": place[1],
+                "generated_text": caption,
+                "change_score": score,
+                "changed": score >= CHANGED_FROM,
+            }
+            for index, (place, caption, score) in enumerate(zip(boxes, captions, scores, strict=True))
+        ]
+        drawings: dict[str, Image.Image] = {}
+        for suffix, picture, drawn in zip(("_before", ""), pictures, maps, strict=False):
+            drawings[f"change_map{suffix}"], drawings[f"overlay{suffix}"] = drawn, draw_overlay(picture, drawn)
+        return [{"generated_text": join_captions(found), "tiles": found, **drawings}]
+
+    def change_scores(self, pairs: Iterable[Any], captions: Sequence[str], batch_size: int = 1) -> list[float]:
+        """Say how strongly a pair, and not the picture before alone, speaks for its caption.
+
+        A caption that says "nothing changed", in whatever words this model learned for it, is about as likely for the
+        picture before beside itself, where nothing can have changed. A caption that tells a change is far less likely
+        there. So no list of sentences is needed, and it holds for any system.
+
+        Args:
+            pairs (`Iterable`): The pairs.
+            captions (`Sequence[str]`): Their captions.
+            batch_size (`int`, *optional*, defaults to 1): Pairs that go through the model together.
+
+        Returns:
+            `list[float]`: The logarithm of how many times likelier the model finds each caption for the pair than for
+            the picture before beside itself. From log 20 = 3.0 on, which is usually called strong evidence, `tiles`
+            counts a tile as changed.
+        """
+        scores, rest = [], zip(pairs, captions, strict=True)
+        size = min(batch_size, self.fitting_batch_size or batch_size)
+        while batch := list(islice(rest, size)):
+            decoded = [self._decode(pair) for pair, _ in batch]
+            texts = [caption for _, caption in batch]
+            there = self._log_likelihood(decoded, texts)
+            alone = self._log_likelihood([(before, before) for before, _ in decoded], texts)
+            scores += (there - alone).tolist()
+        return scores
+
+    @torch.no_grad()
+    def _log_likelihood(self, pairs: Sequence[tuple[Any, Any]], captions: list[str]) -> Tensor:
+        """Log probabilities of captions with their end tokens, (batch,), float32."""
+        inputs = self.processor(images=[list(pair) for pair in pairs], suffix=captions, return_tensors="pt")
+        inputs = self._ensure_tensor_on_device(dict(inputs.to(dtype=self.dtype)), self.device)
+        labels = inputs.pop("labels")[:, 1:]
+        logits = self.model(**inputs).logits[:, -labels.shape[1] - 1 : -1].float()
+        steps = logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        return (steps * (labels != -100)).sum(-1).cpu()
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
         """Save model and processor, so that the folder can be loaded again.
@@ -314,4 +493,4 @@ class ChangeCaptioningPipeline(Pipeline):
         return self.model.push_to_hub(repo_id, processor=self.processor, **kwargs)
 
 
-__all__ = ["ChangeCaptioningPipeline", "FiniteLogitsCheck", "draw_change_map", "draw_overlay"]
+__all__ = ["ChangeCaptioningPipeline", "FiniteLogitsCheck", "draw_change_map", "draw_overlay", "is_out_of_memory"]

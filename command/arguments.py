@@ -31,6 +31,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def grid(text: str) -> tuple[int, int] | str:
+    """Read rows and columns as `3x4`, or `auto`; argparse reports the error."""
+    if text == "auto":
+        return text
+    rows, mark, columns = text.lower().partition("x")
+    if not mark:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither ROWSxCOLUMNS, as 3x4, nor auto")
+    return positive(rows), positive(columns)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = OneLineParser(prog="ssgpa", description="Describes what changed between two pictures of one scene.")
@@ -59,6 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--json", action="store_true", help="print one JSON object")
     caption.add_argument("--num-beams", type=positive, metavar="N", help="beams, default: the model's own")
     caption.add_argument("--max-new-tokens", type=positive, metavar="N", help="length limit, default: the model's own")
+    caption.add_argument(
+        "--tiles",
+        type=grid,
+        metavar="ROWSxCOLUMNS",
+        help="caption large images tile by tile, one line a changed tile; auto: no tile is shrunk by more than 2",
+    )
     add_batch_options(caption.add_argument_group("many pairs"))
     caption.set_defaults(parser=caption)
     add_score_command(commands)
@@ -71,7 +87,8 @@ def add_batch_options(group: Any) -> None:
         "--pairs",
         metavar="PAIRS.csv",
         type=Path,
-        help="a table with the columns before and after, and pair_id if wanted; paths start from its folder",
+        help="a table, CSV or JSON, with the columns before and after, and pair_id if wanted; paths start from its "
+        "folder",
     )
     group.add_argument(
         "--output", metavar="OUT.jsonl", type=Path, help="one JSON line a pair; a run that stopped goes on"

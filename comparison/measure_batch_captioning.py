@@ -4,6 +4,11 @@
 
 python comparison/measure_batch_captioning.py --output comparison/results/batch_captioning.json
 
+With `--before REVISION`, that commit captions the same pairs too, before this one, so that one run tells what a change
+costs:
+
+python comparison/measure_batch_captioning.py --pairs 2000 --before b2fb33e --num_beams 1 --output RESULTS.json
+
 The pairs are the sample pictures of `examples/pairs`, each "before" with each "after" in turn. Every hundredth pair
 has a picture that is missing, cut off or no picture at all. The command runs in a process of its own.
 """
@@ -11,6 +16,8 @@ has a picture that is missing, cut off or no picture at all. The command runs in
 import argparse
 import csv
 import json
+import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -22,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ssgpa.command_line import OneLineParser, positive, report_error
+from ssgpa.comparison.compare_revisions import commit_of, lay_out
 from ssgpa.metrics.files import library_versions, write_results
 
 
@@ -42,6 +50,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=positive, default=1000)
     parser.add_argument("--broken_every", type=positive, default=100, metavar="N", help="every Nth pair is broken")
     parser.add_argument("--batch_size", type=positive, default=8)
+    parser.add_argument("--num_beams", type=positive, help="by default the pipeline's")
+    parser.add_argument("--before", metavar="REVISION", help="a commit that captions the same pairs first")
     return parser.parse_args(arguments)
 
 
@@ -76,12 +86,15 @@ def write_pairs(folder: Path, pairs: int, broken_every: int) -> list[int]:
     return broken
 
 
-def watch(command: list[str], output: Path) -> tuple[int, float, list[tuple[float, float, int]]]:
+def watch(
+    command: list[str], output: Path, environment: dict[str, str] | None = None
+) -> tuple[int, float, list[tuple[float, float, int]]]:
     """Run the command and sample the memory of its process.
 
     Args:
         command: The words.
         output: The file that it fills.
+        environment: Its environment; this process's by default.
 
     Returns:
         Its exit code, its seconds, and samples of (seconds since the start, MiB resident, bytes of the output).
@@ -95,7 +108,7 @@ def watch(command: list[str], output: Path) -> tuple[int, float, list[tuple[floa
         raise ImportError('psutil is missing: pip install "ssgpa[train]".') from error
     samples = []
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     resident = psutil.Process(process.pid)
     while process.poll() is None:
         written = output.stat().st_size if output.exists() else 0
@@ -134,12 +147,16 @@ def describe_memory(samples: list[tuple[float, float, int]]) -> dict[str, Any]:
     }
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Make the pairs, run the command and count.
+def caption(
+    options: argparse.Namespace, folder: Path, broken: list[int], environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run the command over the pairs of a folder, and count.
 
     Args:
         options: The command line.
-        folder: An empty folder.
+        folder: What `write_pairs` filled.
+        broken: The rows with a broken picture.
+        environment: The command's environment; this process's by default.
 
     Returns:
         The figures.
@@ -148,10 +165,15 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         RuntimeError: The command ended in another way than with the exit code for pairs that failed.
         ValueError: A good row was not captioned, or a broken one not told.
     """
-    broken = write_pairs(folder, options.pairs, options.broken_every)
     output = folder / "captions.jsonl"
+    # The samples of memory begin to count with its first line.
+    output.unlink(missing_ok=True)
     words = ["--pairs", str(folder / "pairs.csv"), "--output", str(output), "--batch-size", str(options.batch_size)]
-    code, seconds, samples = watch([*COMMAND, *words], output)
+    words += ["--num-beams", str(options.num_beams)] if options.num_beams else []
+    output.with_suffix(".settings.json").unlink(missing_ok=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code, seconds, samples = watch([*COMMAND, *words], output, environment)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     if code != int(bool(broken)):
         raise RuntimeError(f"ssgpa caption ended with exit code {code}.")
     records = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
@@ -167,9 +189,35 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "exit_code": code,
         "batch_size": options.batch_size,
         "seconds": round(seconds, 1),
+        # Other programs on the machine stretch the seconds, and these hardly.
+        "cpu_seconds": round(spent.ru_utime + spent.ru_stime - used.ru_utime - used.ru_stime, 1),
         "memory": describe_memory(samples),
-        "versions": library_versions(),
     }
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Make the pairs and caption them, by an older commit first where one is named.
+
+    Args:
+        options: The command line.
+        folder: An empty folder.
+
+    Returns:
+        The figures; those of the older commit under `before`.
+
+    Raises:
+        RuntimeError: The command ended in another way than with the exit code for pairs that failed.
+        ValueError: A good row was not captioned, or a broken one not told, or there is no such commit.
+    """
+    pairs = folder / "pairs"
+    pairs.mkdir()
+    broken, before = write_pairs(pairs, options.pairs, options.broken_every), {}
+    if options.before:
+        commit = commit_of(options.before)
+        # Ahead of an installed package of the same name.
+        environment = os.environ | {"PYTHONPATH": str(lay_out(commit, folder / "before"))}
+        before = {"before": {"commit": commit, **caption(options, pairs, broken, environment)}}
+    return {**caption(options, pairs, broken), **before, "versions": library_versions()}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -49,12 +49,17 @@ def parse_json(content: bytes, where: str) -> Any:
         ValueError: If it is not UTF-8 or not JSON, naming `where`.
     """
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys)
+        return json.loads(content.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not valid JSON: {error}") from error
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object of JSON, as `object_pairs_hook`.
+
+    Raises:
+        ValueError: If a key occurs twice.
+    """
     result = dict(pairs)
     if len(result) < len(pairs):
         seen: set[str] = set()
@@ -87,12 +92,12 @@ def inner_file(folder: Path, name: str) -> Path:
     path = folder / name
     if "\0" in name:
         raise ValueError(f"{folder}: {name!r:.80} is no name of a file: it holds a zero byte")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{path} leads out of {folder}; copy the file into the folder")
     try:
-        found = path.is_file()
+        inside, found = path.resolve().is_relative_to(folder.resolve()), path.is_file()
     except OSError as error:
         raise FileNotFoundError(f"{folder}: {name!r:.80} is no name of a file ({error.strerror})") from error
+    if not inside:
+        raise ValueError(f"{path} leads out of {folder}; copy the file into the folder")
     if not found:
         raise FileNotFoundError(f"{path} is missing")
     return path

@@ -1,6 +1,8 @@
 """`ssgpa caption --pairs`: every good row is captioned, every bad one told, and a run that stopped goes on."""
 
+import base64
 import csv
+import hashlib
 import json
 import re
 import shlex
@@ -8,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
-from ssgpa import batch_captioning, cli
+from ssgpa import SSGPAForConditionalGeneration, batch_captioning, cli
 from ssgpa.batch_captioning import read_pairs
 
 from .tiny_systems import TINY_SYSTEMS
@@ -194,6 +197,158 @@ def test_broken_weights_end_the_run(table, model, tmp_path, capsys):
     code, _, err = batch(capsys, table, tmp_path / "broken", "--quiet")
     assert code == 2
     assert err.startswith("ssgpa: error: rows 1: The model's scores are not finite")
+
+
+def test_two_runs_do_not_write_to_one_output(table, model, capsys, monkeypatch):
+    """The second run begins while the first is amid its rows."""
+    met, load = [], batch_captioning.load_row
+
+    def meet(row, find):
+        if row.row == 3:
+            command = ["caption", "--pairs", str(table), "--output", "out.jsonl", "--model", str(model), *FAST]
+            met.extend(cli.main([*command, "--quiet", *words]) for words in ((), ("--overwrite",)))
+        return load(row, find)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_captioning, "load_row", meet)
+        code, out, err = batch(capsys, table, model, "--quiet")
+    assert met == [2, 2]
+    assert err.count("out.jsonl: another run is writing to it; wait until it has ended, or choose another name.") == 2
+    assert (code, out) == (1, "out.jsonl: 5 pairs captioned, 2 failed.\n")
+    assert [record["row"] for record in read_output()] == list(range(1, 8))
+    # The lock ends with its run.
+    assert batch(capsys, table, model, "--quiet")[:2] == (
+        1,
+        "out.jsonl: 0 pairs captioned, 5 were there already, 2 failed.\n",
+    )
+
+
+def test_a_run_that_failed_leaves_no_lock(table, model, capsys):
+    for _ in range(2):
+        assert "row 2" in batch(capsys, table, model, "--on-error", "stop", "--quiet")[2]
+    assert batch(capsys, table, model, "--quiet")[0] == 1
+
+
+def test_rows_that_were_written_twice_are_kept_once(table, model, capsys):
+    batch(capsys, table, model, "--quiet")
+    lines = Path("out.jsonl").read_bytes().splitlines(keepends=True)
+    Path("out.jsonl").write_bytes(b"".join([*lines, *lines]))
+    batch(capsys, table, model, "--quiet")
+    assert Path("out.jsonl").read_bytes().splitlines(keepends=True) == lines
+
+
+def test_pictures_within_the_table_are_captioned_and_not_copied(table, model, capsys):
+    rng = np.random.default_rng(1)
+    Image.fromarray(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(table.parent / "large.png")
+    raw = base64.b64encode((table.parent / "large.png").read_bytes()).decode()
+    assert len(raw) > 131_072
+    uri = f"data:image/png;base64,{raw}"
+    rows = [("p1", "large.png", "1.png"), ("p2", uri, "1.png"), ("p3", raw, "1.png"), ("p4", uri[:-40], "1.png")]
+    write_table(table, [(*row[:2], row[2]) for row in rows])
+    code, out, err = batch(capsys, table, model, "--quiet")
+    assert (code, out) == (1, "out.jsonl: 3 pairs captioned, 1 failed.\n")
+    records = read_output()
+    assert len({record["caption"] for record in records[:3]}) == 1
+    digests = [f"sha256:{hashlib.sha256(row[1].encode()).hexdigest()}" for row in rows[1:]]
+    assert [record["before"] for record in records] == ["large.png", *digests]
+    assert raw[:100] not in Path("out.jsonl").read_text("utf-8") + err
+    assert "before" in records[3]["error"]
+    # The digests suffice to go on, and to see that the table has changed.
+    assert "3 were there already" in batch(capsys, table, model, "--quiet")[1]
+    write_table(table, [rows[0], ("p2", raw, "1.png"), *rows[2:]])
+    assert "row 2 was captioned for other pictures" in batch(capsys, table, model, "--quiet")[2]
+
+
+def test_names_of_another_system_are_told(table, model, capsys):
+    write_table(table, [("a", ".\\1.PNG", "2.png"), ("b", "3.png", "1.Png")])
+    Image.open(table.parent / "1.png").save(table.parent / "2.png")
+    code, out, err = batch(capsys, table, model, "--quiet")
+    assert (code, out) == (0, "out.jsonl: 2 pairs captioned, 0 failed.\n")
+    assert err == ("ssgpa: 2 files are spelled otherwise in the table, the first in row 1: .\\1.PNG is 1.png\n")
+    assert read_output()[0]["before"] == ".\\1.PNG"
+
+
+def test_a_json_table_costs_a_row_for_a_bad_row(table, model, capsys):
+    good = {"id": 3, "image": ["1.png", "3.png"], "conversations": []}
+    rows = [
+        good,
+        {"before": "1.png"},
+        {"before": 1, "after": "1.png"},
+        5,
+        {"id": "x", "before": "1.png", "after": "4.png"},
+    ]
+    (table.parent / "t.json").write_text("\ufeff" + json.dumps(rows), encoding="utf-8")
+    code, out, _ = batch(capsys, table.parent / "t.json", model, "--quiet")
+    assert (code, out) == (1, "out.jsonl: 2 pairs captioned, 3 failed.\n")
+    records = read_output()
+    assert ["caption" in record for record in records] == [True, False, False, False, True]
+    assert records[0]["pair_id"] == "3"
+    assert "'after' is missing" in records[1]["error"]
+
+
+def test_a_picture_that_its_decoder_chokes_on_costs_one_row(table, model, capsys, monkeypatch):
+    def choke(source, name):
+        if str(source).endswith("3.png"):
+            raise NotImplementedError("an unknown pixel format")
+        return decode(source, name)
+
+    decode = batch_captioning.load_picture
+    monkeypatch.setattr(batch_captioning, "load_picture", choke)
+    code, out, _ = batch(capsys, table, model, "--quiet")
+    assert (code, out) == (1, "out.jsonl: 4 pairs captioned, 3 failed.\n")
+    assert read_output()[2]["error"] == "an unknown pixel format"
+
+
+class LittleMemory:
+    """`generate` of a model whose memory takes so many pairs; a dark picture takes all of it."""
+
+    def __init__(self, monkeypatch, pairs):
+        self.sizes, self.pairs, self.generate = [], pairs, SSGPAForConditionalGeneration.generate
+        generate = self
+        monkeypatch.setattr(
+            SSGPAForConditionalGeneration, "generate", lambda *args, **options: generate(*args, **options)
+        )
+
+    def __call__(self, model, *args, **options):
+        pixels = options["pixel_values"]
+        self.sizes.append(len(pixels))
+        if len(pixels) > self.pairs or (pixels.flatten(1).amax(1) < 0).any():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self.generate(model, *args, **options)
+
+
+def test_a_batch_too_large_for_memory_is_halved(table, model, capsys, monkeypatch):
+    batch(capsys, table, model, "--quiet", "--batch-size", "8")
+    whole = Path("out.jsonl").read_bytes()
+    memory = LittleMemory(monkeypatch, 2)
+    code, out, err = batch(capsys, table, model, "--quiet", "--batch-size", "4", "--overwrite")
+    assert (code, out) == (1, "out.jsonl: 5 pairs captioned, 2 failed.\n")
+    assert memory.sizes == [3, 1, 1, 1, 1, 1]
+    assert err.count("ssgpa: a batch was too large for the memory; going on with 1 pairs at a time.\n") == 1
+    assert Path("out.jsonl").read_bytes() == whole
+
+
+def test_a_pair_too_large_for_memory_costs_one_row(table, model, capsys, monkeypatch):
+    Image.new("RGB", (60, 40), "black").save(table.parent / "3.png")
+    write_table(table, [(f"p{row}", f"{row}.png", f"{row}.png") for row in (1, 3, 4)])
+    LittleMemory(monkeypatch, 8)
+    code, out, err = batch(capsys, table, model, "--quiet", "--batch-size", "3")
+    assert (code, out) == (1, "out.jsonl: 2 pairs captioned, 1 failed.\n")
+    assert read_output()[1]["error"] == "too large for the memory."
+    assert "ssgpa: row 2: too large for the memory." in err
+
+
+def test_tiles_of_a_table(table, model, capsys):
+    code, out, _ = batch(capsys, table, model, "--quiet", "--tiles", "1x2")
+    assert (code, out) == (1, "out.jsonl: 5 pairs captioned, 2 failed.\n")
+    pipe = pipeline("change-captioning", model=str(model), device="cpu")
+    pair = (table.parent / "3.png", table.parent / "1.png")
+    expected = pipe(pair, tiles=(1, 2), num_beams=1, max_new_tokens=5)[0]
+    record = read_output()[2]
+    assert record["caption"] == expected["generated_text"]
+    assert len(record["tiles"]) == sum(tile["changed"] for tile in expected["tiles"])
+    code, _, err = batch(capsys, table, model, "--quiet")
+    assert (code, "different: decoding" in err) == (2, True)
 
 
 TABLES = {

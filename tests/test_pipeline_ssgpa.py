@@ -244,6 +244,87 @@ def test_errors_name_the_file(ssgpa_pipe, tmp_path):
         ssgpa_pipe((tmp_path / "there.png", tmp_path / "gone.png"))
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_a_broken_pair_costs_its_own_place(ssgpa_pipe, tmp_path, batch_size):
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    broken = [(tmp_path / "gone.png", noise(0)), (noise(0),), {"before": noise(1)}, (noise(0), tmp_path / "text.png")]
+    pairs = [broken[0], PAIRS[0], broken[1], broken[2], PAIRS[1], broken[3]]
+    good = [ssgpa_pipe(pair, **SHORT) for pair in PAIRS[:2]]
+    results = ssgpa_pipe(pairs, on_error="return", batch_size=batch_size, **SHORT)
+    assert [results[1], results[4]] == good
+    errors = [results[index] for index in (0, 2, 3, 5)]
+    assert all(len(result) == 1 and list(result[0]) == ["error"] for result in errors)
+    messages = ("gone.png: no such file", "got 1 of type", "needs the keys", "text.png: not a p")
+    for result, message in zip(errors, messages, strict=True):
+        assert message in result[0]["error"]
+    rows = (pair for pair in pairs)
+    assert list(ssgpa_pipe(rows, on_error="return", batch_size=batch_size, **SHORT)) == results
+    assert ssgpa_pipe(broken[0], on_error="return") == results[0]
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        ssgpa_pipe(pairs[:2], batch_size=batch_size)
+    with pytest.raises(ValueError, match="`on_error` must be one of raise, return; got 'skip'"):
+        ssgpa_pipe(PAIRS, on_error="skip")
+
+
+def test_a_pipeline_that_returns_errors_is_one_for_good(ssgpa_pipe):
+    own = ChangeCaptioningPipeline(
+        ssgpa_pipe.model, processor=ssgpa_pipe.processor, task="change-captioning", on_error="return"
+    )
+    assert "error" in own([PAIRS[0], ("gone.png", "gone.png")], **SHORT)[1][0]
+    with pytest.raises(FileNotFoundError):
+        own([("gone.png", "gone.png")], on_error="raise")
+
+
+def test_broken_weights_are_no_error_of_a_pair():
+    model, processor = TINY_SYSTEMS["ssgpa"]()
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = float("nan")
+    broken = pipeline("change-captioning", model=model, processor=processor, device="cpu")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        broken([PAIRS[0]], on_error="return")
+
+
+def raise_error(error):
+    raise error
+
+
+FULL = {
+    "GPU": lambda: raise_error(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+    "CPU": lambda: torch.empty(2**60),
+    "Python": lambda: bytearray(2**60),
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_batch_too_large_for_memory_is_halved(scaled_pipe, monkeypatch, kind):
+    pairs = [*PAIRS, *PAIRS[:2]]
+    expected = scaled_pipe(pairs, batch_size=5, return_change_map=True, **SHORT)
+    sizes, generate = [], scaled_pipe.model.generate
+
+    def little(**options):
+        sizes.append(len(options["input_ids"]))
+        if sizes[-1] > 2:
+            FULL[kind]()
+        return generate(**options)
+
+    monkeypatch.setattr(scaled_pipe.model, "generate", little)
+    assert scaled_pipe(pairs, batch_size=5, return_change_map=True, **SHORT) == expected
+    assert sizes == [5, 2, 2, 1]
+    assert scaled_pipe.fitting_batch_size == 2
+    # It does not try what failed again.
+    assert scaled_pipe(pairs, batch_size=5, return_change_map=True, **SHORT) == expected
+    assert sizes[4:] == [2, 2, 1]
+
+
+def test_other_errors_of_a_batch_are_told(ssgpa_pipe, monkeypatch):
+    def fail(**_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(ssgpa_pipe.model, "generate", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        ssgpa_pipe(PAIRS, batch_size=3)
+
+
 def test_a_saved_pipeline_loads_with_its_processor(pipe, tmp_path):
     pipe.save_pretrained(tmp_path)
     again = pipeline("change-captioning", model=str(tmp_path), device="cpu")

@@ -4,58 +4,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, parse_json
 from ..findings import Findings
-from ..reading import Pair, Source, build_splits, clean_captions, place_of, take
+from ..pair_table import CSV_SUFFIXES, FIELDS, NAMES, SIDES, FileFinder, TableRow, is_inline, is_url, read_table
+from ..reading import Pair, Source, build_splits, clean_captions, place_of
 
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
-TABLES = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
+TABLES = tuple(f"{name}.{kind}" for name in ("captions", "metadata") for kind in ("jsonl", "csv", "json", "tsv"))
 SPLIT_NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": "test"}
-SIDES = ("before", "after")
-CAPTION_FIELDS = ("captions", "caption")
-FIELDS = {"pair_id", "split", "change_type", "scene_id", "before_file_name", "after_file_name", *CAPTION_FIELDS}
-
-
-def _csv_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    try:
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise ValueError(f"{where}: another number of fields than in the first line")
-            # A blank cell is a field that was left out, but for a caption, which is then empty.
-            yield where, {name: value for name, value in row.items() if value or name in CAPTION_FIELDS}
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num} is not valid CSV: {error}") from error
-
-
-def _json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            record = parse_json(line, where)
-            if not isinstance(record, dict):
-                raise ValueError(f"{where}: expected an object, found {record!r:.80}")
-            yield where, {name: value for name, value in record.items() if value is not None}
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and content of each row of a JSON Lines or CSV file, without fields that are null or blank."""
-    return _json_records(path) if path.suffix == ".jsonl" else _csv_records(path)
 
 
 def _tables(folder: Path) -> list[tuple[Path, str]]:
@@ -70,22 +33,21 @@ def _tables(folder: Path) -> list[tuple[Path, str]]:
     return [(inner_file(folder, str(path.relative_to(folder))), split) for tables in found for path, split in tables]
 
 
-def _captions(record: dict[str, Any], where: str) -> Any:
-    given = [name for name in CAPTION_FIELDS if name in record]
-    if len(given) != 1:
-        raise ValueError(f"{where}: give `captions`, a list, or `caption`; found {', '.join(map(repr, record))}")
-    value = record[given[0]]
+def _captions(row: TableRow) -> Any:
+    answer = row.answer()
+    given = [name for name in NAMES["captions"] if name in row.cells]
+    if len(given) + (answer is not None) != 1:
+        found = ", ".join(map(repr, row.cells))
+        raise ValueError(f"{row.where}: give `captions`, a list, or `caption`; found {found}")
+    value = answer if answer is not None else row.cells[given[0]]
     # A list has no place in a CSV file but as JSON.
-    if given[0] == "captions" and isinstance(value, str) and value.lstrip().startswith("["):
-        return parse_json(value.encode(), where)
-    return [value] if isinstance(value, str) else value
-
-
-def _text(record: dict[str, Any], name: str, where: str) -> str | None:
-    """A field that may be left out; a number counts as text."""
-    if name not in record:
-        return None
-    return str(take(record, name, (str, int), where))
+    if given and given[0] != "caption" and isinstance(value, str) and value.lstrip().startswith("["):
+        value = parse_json(value.encode(), row.where)
+    value = [value] if isinstance(value, str) else value
+    # `sentences` of other sets hold each text beside its tokens.
+    if isinstance(value, list) and all(isinstance(item, dict) and "raw" in item for item in value):
+        return [item["raw"] for item in value]
+    return value
 
 
 class _Names:
@@ -98,6 +60,7 @@ class _Names:
 
     def __init__(self, folder: Path, part: PurePath) -> None:
         self.part = part
+        self.find = FileFinder(folder / part)
         self.listed = {side: self._listed(folder / part / side) for side in SIDES}
 
     @staticmethod
@@ -108,47 +71,69 @@ class _Names:
                 listed.setdefault(key, []).append(name)
         return listed
 
-    def __call__(self, side: str, pair_id: str, where: str) -> str:
+    def of_pair(self, side: str, pair_id: str, where: str) -> str:
+        """The name in the source folder of a picture that is called like its pair."""
         found = self.listed[side].get(pair_id, [pair_id])
         if len(found) > 1:
             raise ValueError(f"{where}: {' and '.join(found)} in {side}/ fit; name one in `{side}_file_name`")
         return (self.part / side / found[0]).as_posix()
 
+    def of_file(self, name: str, where: str) -> str:
+        """The name in the source folder of a picture that the table names."""
+        if is_inline(name) or is_url(name):
+            raise ValueError(f"{where}: {name[:40]!r} is no file of the folder; write the image to one")
+        # What leads out of the folder is not looked for, but refused later.
+        if PurePath(name).is_absolute() or ".." in name.replace("\\", "/").split("/"):
+            return (self.part / name).as_posix()
+        try:
+            return (self.part / self.find(name).relative_to(self.find.folder)).as_posix()
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
-def _split_of(record: dict[str, Any], split: str, where: str) -> str:
-    told = _text(record, "split", where) or split
-    if told not in SPLIT_NAMES:
-        raise ValueError(f"{where}: the split must be one of {', '.join(SPLIT_NAMES)}, not {told!r}")
-    return SPLIT_NAMES[told]
+
+def _split_of(row: TableRow, split: str) -> str:
+    told = row.text("split") or split
+    if told.lower() not in SPLIT_NAMES:
+        raise ValueError(f"{row.where}: the split must be one of {', '.join(SPLIT_NAMES)}, not {told!r}")
+    return SPLIT_NAMES[told.lower()]
 
 
-def _pair(record: dict[str, Any], split: str, where: str, names: _Names, findings: Findings) -> Pair:
-    unknown = sorted(set(record) - FIELDS)
+def _check_row(row: TableRow) -> None:
+    if row.problem:
+        raise ValueError(row.problem)
+    if row.short:
+        raise ValueError(f"{row.where}: another number of fields than in the first line")
+    unknown = sorted(set(row.cells) - FIELDS)
     if unknown:
-        raise ValueError(f"{where}: unknown {unknown!r:.80}; the fields are {', '.join(sorted(FIELDS))}")
-    files = {side: _text(record, f"{side}_file_name", where) for side in SIDES}
-    pair_id = _text(record, "pair_id", where)
+        raise ValueError(f"{row.where}: unknown {unknown!r:.80}; the fields are {', '.join(sorted(FIELDS))}")
+
+
+def _pair(row: TableRow, split: str, names: _Names, findings: Findings) -> Pair:
+    files, pair_id = {side: row.text(side) for side in SIDES}, row.text("pair_id")
+    if pair_id is None and files["before"] is None:
+        found = ", ".join(map(repr, row.cells))
+        raise ValueError(f"{row.where}: give `pair_id`, or `before_file_name` and `after_file_name`; found {found}")
     if pair_id is None:
-        pair_id = PurePath(take(record, "before_file_name", str, where)).stem
+        pair_id = PurePath(files["before"].replace("\\", "/")).stem
     before, after = (
-        names(side, pair_id, where) if given is None else (names.part / given).as_posix()
+        names.of_pair(side, pair_id, row.where) if given is None else names.of_file(given, row.where)
         for side, given in files.items()
     )
-    captions = clean_captions(_captions(record, where), where, findings, place_of(split, pair_id))
-    scene_id = _text(record, "scene_id", where) or pair_id
-    return Pair(pair_id, scene_id, before, after, captions, _text(record, "change_type", where))
+    captions = clean_captions(_captions(row), row.where, findings, place_of(split, pair_id))
+    return Pair(pair_id, row.text("scene_id") or pair_id, before, after, captions, row.text("change_type"))
 
 
 def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
     """Read pairs of your own.
 
     Args:
-        folder: Holds a table, `captions.jsonl` or `captions.csv`, with a row a pair: `pair_id`, `captions` (a list; in
-            CSV a list in JSON) or `caption`, and if wanted `split` (train by default), `change_type`, `scene_id`. The
-            pictures are `before/PAIR_ID.*` and `after/PAIR_ID.*`, or the files that `before_file_name` and
-            `after_file_name` name. `metadata.jsonl` and `metadata.csv`, also in folders `train`, `validation` and
-            `test`, are read alike, so that a folder for `imagefolder` of `datasets` fits. Rows of a CSV file with the
-            same `pair_id` are one pair.
+        folder: Holds a table, `captions` or `metadata` with the suffix `.jsonl`, `.json`, `.csv` or `.tsv`, that
+            `pair_table.read_table` reads, with a row a pair: `pair_id`, `captions` (a list; in CSV a list in JSON) or
+            `caption`, and if wanted `split` (train by default), `change_type`, `scene_id`. The pictures are
+            `before/PAIR_ID.*` and `after/PAIR_ID.*`, or the files that `before_file_name` and `after_file_name`, or
+            `before` and `after`, name. LLaVA's records are read too, with a list of two files in `image` and one
+            answer in `conversations`. `metadata.*`, also in folders `train`, `validation` and `test`, fits folders
+            for `imagefolder` of `datasets`. Rows of a CSV file with the same `pair_id` are one pair.
         findings: Gets what is noticed; by default faults are errors.
         verify_pictures: Whether every picture is read and decoded once.
 
@@ -163,12 +148,16 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
     pairs: dict[str, dict[str, Pair]] = {}
     for path, default in _tables(folder):
         names = _Names(folder, path.parent.relative_to(folder))
-        for where, record in _records(path):
-            split = _split_of(record, default, where)
-            pair = _pair(record, split, where, names, findings)
+        for row in read_table(path):
+            _check_row(row)
+            split = _split_of(row, default)
+            pair = _pair(row, split, names, findings)
             known = pairs.setdefault(split, {}).setdefault(pair.pair_id, pair)
             if known is not pair:
-                _merge(known, pair, path, where)
+                _merge(known, pair, path, row.where)
+        if names.find.otherwise:
+            spelled = (f"{name!r} is {found}" for name, found in names.find.otherwise.items())
+            findings.note("files found by another spelling than the table's", spelled)
     return build_splits(
         folder, {split: list(found.values()) for split, found in pairs.items()}, findings, verify_pictures
     )
@@ -176,7 +165,7 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
 
 def _merge(known: Pair, pair: Pair, path: Path, where: str) -> None:
     """Add the captions of a further CSV row to its pair."""
-    if path.suffix != ".csv" or {**vars(pair), "captions": known.captions} != vars(known):
+    if path.suffix.lower() not in CSV_SUFFIXES or {**vars(pair), "captions": known.captions} != vars(known):
         raise ValueError(f"{where}: the pair {pair.pair_id!r} occurs twice")
     known.captions.extend(pair.captions)
 

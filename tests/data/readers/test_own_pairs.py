@@ -36,7 +36,7 @@ def test_own_pairs_from_csv(tmp_path):
         ("pair_id,captions\none,[1\n", "line 2 is not valid JSON"),
         ('pair_id,caption\none,"two\nlines"\ntwo\n', "line 4: another number of fields"),
         ("pair_id,caption\none,\n", "line 2: 1 of 1 captions empty"),
-        (f"pair_id,caption\none,{'x' * 200_000}\n", "line 1 is not valid CSV"),
+        (f"pair_id,caption\none,{'x' * 200_000}\n", "line 2 is not valid CSV: the field .caption. is larger"),
     ],
 )
 def test_errors_in_csv_name_the_line(tmp_path, text, message):
