@@ -20,6 +20,7 @@ from pathlib import Path
 from types import GeneratorType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -28,7 +29,7 @@ from torch.utils.data import Dataset
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.pipelines import Pipeline
 
-from .pictures_ssgpa import is_picture, load_picture
+from .pictures_ssgpa import is_pair_row, is_picture, load_picture
 
 
 OVERLAY_COLOR = (255, 0, 0)
@@ -80,6 +81,7 @@ def split_pair(item: Any) -> tuple[Any, Any]:
     if isinstance(item, Mapping) and not {"before", "after"} <= item.keys():
         raise ValueError(f'A pair as a dict needs the keys "before" and "after", got {sorted(map(str, item))}.')
     pair = (item["before"], item["after"]) if isinstance(item, Mapping) else item
+    pair = tuple(pair) if _is_stack(pair) else pair
     if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(is_picture(picture) for picture in pair):
         items = pair if isinstance(pair, tuple | list) else [pair]
         found = ", ".join(type(item).__name__ for item in items) or "nothing"
@@ -90,12 +92,13 @@ def split_pair(item: Any) -> tuple[Any, Any]:
 def is_pair(inputs: Any) -> bool:
     """Whether `inputs` are one pair, and not a collection of pairs."""
     if isinstance(inputs, list):
-        return len(inputs) == 2 and all(is_picture(item) and not _is_row(item) for item in inputs)
-    return isinstance(inputs, tuple | Mapping) or is_picture(inputs)
+        return len(inputs) == 2 and all(is_picture(item) and not is_pair_row(item) for item in inputs)
+    return isinstance(inputs, tuple | Mapping) or is_picture(inputs) or _is_stack(inputs)
 
 
-def _is_row(item: Any) -> bool:
-    return isinstance(item, Mapping) and ("before" in item or "after" in item)
+def _is_stack(inputs: Any) -> bool:
+    """Whether `inputs` are pictures of one size in one array, as `np.stack(pair)` makes them."""
+    return isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 4
 
 
 class FiniteLogitsCheck(LogitsProcessor):
@@ -169,14 +172,15 @@ class ChangeCaptioningPipeline(Pipeline):
         """Caption one pair or many.
 
         Args:
-            inputs: One pair: `(before, after)`, `[before, after]` or `{"before": ..., "after": ...}`; or a list of
-                such pairs; or a generator or a data set of them. A picture is a path, a URL, the bytes of a file, a
-                PIL picture, an array or a tensor.
+            inputs: One pair: `(before, after)`, `[before, after]`, `{"before": ..., "after": ...}` or one array or
+                tensor of both; or a list of such pairs; or a generator or a data set of them. A picture is a path, a
+                URL, the bytes of a file, a PIL picture, an array or a tensor.
             **kwargs: `return_change_map` (`bool`, defaults to `False`) also returns where the evidence lies; only
                 systems that have such evidence can. `batch_size` (`int`, defaults to 1) pairs go through the model
                 together. `generate_kwargs` (`dict`) are arguments of `generate`, which may also be given directly,
                 as `max_new_tokens=20`; what neither they nor the model's own generation settings say is 5 beams and at
-                most 40 new tokens.
+                most 40 new tokens. `value_range`, `nodata` and `bands` say how values of sensor data become colors, as
+                in a call of the processor. Without change maps, pictures are decoded at the size that is needed.
 
         Returns:
             `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
@@ -192,6 +196,8 @@ class ChangeCaptioningPipeline(Pipeline):
         """
         if is_pair(inputs):
             return super().__call__(split_pair(inputs), **kwargs)
+        if isinstance(inputs, np.ndarray | Tensor):
+            inputs = list(inputs)
         if isinstance(inputs, list):
             return super().__call__([split_pair(item) for item in inputs], **kwargs) if inputs else []
         if not isinstance(inputs, GeneratorType | Dataset):
@@ -208,24 +214,33 @@ class ChangeCaptioningPipeline(Pipeline):
         self,
         return_change_map: bool | None = None,
         generate_kwargs: Mapping[str, Any] | None = None,
+        value_range: Any = None,
+        nodata: Any = None,
+        bands: Any = None,
         **direct: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
         if twice:
             raise ValueError(f"`{twice[0]}` is given twice, directly and in `generate_kwargs`.")
         forward_params: dict[str, Any] = {}
+        reading = {"value_range": value_range, "nodata": nodata, "bands": bands}
+        preprocess_params = {name: value for name, value in reading.items() if value is not None}
         if return_change_map is not None:
-            forward_params["return_change_map"] = return_change_map
+            preprocess_params["return_change_map"] = forward_params["return_change_map"] = return_change_map
         if direct or generate_kwargs:
             forward_params["generate_kwargs"] = {**(generate_kwargs or {}), **direct}
-        return {}, forward_params, {}
+        return preprocess_params, forward_params, {}
 
-    def preprocess(self, input_: Any) -> dict[str, Any]:
-        """Decode one pair and prepare it for the model."""
-        before, after = split_pair(input_)
-        pictures = load_picture(before, "before"), load_picture(after, "after")
-        inputs = self.processor(images=[list(pictures)], return_tensors="pt").to(dtype=self.dtype)
-        return {**inputs, "pictures": [pictures]}
+    def preprocess(self, input_: Any, return_change_map: bool = False, **reading: Any) -> dict[str, Any]:
+        """Decode one pair and prepare it for the model; the whole pictures are kept only where maps are drawn."""
+        sources = zip(split_pair(input_), ("before", "after"), strict=True)
+        if return_change_map:
+            options = self.processor.reading(**reading)
+            pictures = [load_picture(source, name, **options) for source, name in sources]
+        else:
+            pictures = [self.processor.load_image(source, name, **reading) for source, name in sources]
+        inputs = self.processor(images=[pictures], return_tensors="pt").to(dtype=self.dtype)
+        return {**inputs, "pictures": [tuple(pictures) if return_change_map else None]}
 
     def _forward(
         self,
