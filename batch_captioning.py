@@ -4,8 +4,9 @@
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,15 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
             raise ValueError(f"{path}: line {reader.line_num}: {error}") from error
 
 
-def load_row(row: PairRow, folder: Path) -> tuple[Image.Image, Image.Image]:
+def load_row(
+    row: PairRow, folder: Path, load: Callable[[str | Path, str], Image.Image] = load_picture
+) -> tuple[Image.Image, Image.Image]:
     """Decode the pictures of a row.
 
     Args:
         row: The row.
         folder: What its relative paths start from.
+        load: Decodes a picture, whose column is its second argument.
 
     Returns:
         Before and after.
@@ -112,7 +116,7 @@ def load_row(row: PairRow, folder: Path) -> tuple[Image.Image, Image.Image]:
         source = getattr(row, name).strip()
         if not source:
             raise ValueError(f"the column {name} is empty.")
-        pictures.append(load_picture(source if source.startswith(URLS) else folder / source, name))
+        pictures.append(load(source if source.startswith(URLS) else folder / source, name))
     return tuple(pictures)
 
 
@@ -126,6 +130,7 @@ class BatchCaptioner:
         batch_size: Pairs that go through the model together.
         stop: Raise the first row's error.
         decoding: Arguments of `generate`.
+        reading: How values become colors: `value_range`, `nodata`, `bands`.
     """
 
     def __init__(
@@ -136,9 +141,12 @@ class BatchCaptioner:
         batch_size: int,
         stop: bool,
         decoding: Mapping[str, Any],
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         self.pipe, self.log, self.folder = pipe, log, folder
         self.batch_size, self.stop, self.decoding = batch_size, stop, dict(decoding)
+        # At the size that is needed: whole pictures of a batch could fill the memory.
+        self.load = partial(pipe.processor.load_image, **(reading or {}))
         self.result = BatchResult(0, 0, 0, [])
 
     def run(self, rows: Iterable[PairRow], total: int, progress: bool = True) -> BatchResult:
@@ -174,7 +182,7 @@ class BatchCaptioner:
         pairs, errors = {}, {}
         for row in rows:
             try:
-                pairs[row] = load_row(row, self.folder)
+                pairs[row] = load_row(row, self.folder, self.load)
             except (OSError, ValueError) as error:
                 if self.stop:
                     raise ValueError(f"row {row.row}: {error}") from error

@@ -14,10 +14,19 @@ from PIL import Image
 from . import __version__
 from .batch_captioning import BatchCaptioner, BatchResult, read_pairs
 from .caption_log import CaptionLog
-from .command_line import ERRORS, OneLineParser, be_quiet, check_output, positive, report_error, write_output
+from .command_line import (
+    ERRORS,
+    OneLineParser,
+    add_reading_options,
+    be_quiet,
+    check_output,
+    positive,
+    reading_options,
+    report_error,
+    write_output,
+)
 from .loading import load_system
 from .metrics.files import folder_state
-from .pictures_ssgpa import load_picture
 from .pipeline_ssgpa import ChangeCaptioningPipeline
 
 
@@ -55,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--json", action="store_true", help="print one JSON object")
     caption.add_argument("--num-beams", type=positive, metavar="N", help="beams, default: the model's own")
     caption.add_argument("--max-new-tokens", type=positive, metavar="N", help="length limit, default: the model's own")
+    add_reading_options(caption.add_argument_group("sensor data"))
     add_batch_options(caption.add_argument_group("many pairs"))
     caption.set_defaults(parser=caption)
     return parser
@@ -162,10 +172,10 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
         What `--json` prints. `scores` holds the largest values of the two change maps, null where the system has none.
     """
     check_outputs(options)
-    pair = load_picture(options.before), load_picture(options.after)
-    pipe = load_pipeline(options)
+    pipe, reading = load_pipeline(options), reading_options(options)
     wants_maps = bool(options.outputs) or (options.json and pipe.has_change_map)
-    result = pipe(pair, return_change_map=wants_maps, **decoding_of(options))[0]
+    pair = (options.before, options.after)
+    result = pipe(pair, return_change_map=wants_maps, **decoding_of(options), **reading)[0]
     for name, path in options.outputs.items():
         write_output(path, result[name])
     maps = {"change_before": result.get("change_map_before"), "change_after": result.get("change_map")}
@@ -212,16 +222,17 @@ def caption_table(options: argparse.Namespace) -> BatchResult:
         What became of the rows.
     """
     total = check_table(options)
-    pipe, decoding = load_pipeline(options), decoding_of(options)
+    pipe, decoding, reading = load_pipeline(options), decoding_of(options), reading_options(options)
     settings = {
         "model": options.model or EMBEDDED.name,
         "revision": options.revision,
         "model_files": folder_state(options.model or EMBEDDED),
         "decoding": decoding,
+        "reading": reading or None,
     }
     log = CaptionLog(options.output, settings, options.overwrite)
     stop = options.on_error == "stop"
-    captioner = BatchCaptioner(pipe, log, options.pairs.parent, options.batch_size, stop, decoding)
+    captioner = BatchCaptioner(pipe, log, options.pairs.parent, options.batch_size, stop, decoding, reading)
     return captioner.run(read_pairs(options.pairs), total, progress=not options.quiet)
 
 

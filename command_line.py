@@ -4,14 +4,16 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from PIL import Image
 from transformers.utils import logging
 
 from .data.files import write_png
+from .scaling_ssgpa import PERCENTILE, check_bands, check_value_range
 
 
 MAX_MESSAGE = 400
@@ -34,10 +36,56 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def value_range(text: str) -> tuple[float, float] | str:
+    """Read "LOW,HIGH" or "percentile"; argparse reports the error."""
+    if text == PERCENTILE:
+        return text
+    try:
+        return check_value_range(tuple(float(part) for part in text.split(",")))
+    except ValueError:
+        message = f"{text!r} is neither LOW,HIGH, two numbers of which the first is smaller, nor {PERCENTILE}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def band_numbers(text: str) -> tuple[int, ...]:
+    """Read "3,2,1" or "4"; argparse reports the error."""
+    try:
+        return check_bands(tuple(int(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one nor three whole numbers from 1 on") from None
+
+
+def add_reading_options(parser: Any, dash: str = "-") -> None:
+    """Describe how values of sensor data become colors; `reading_options` takes what was given.
+
+    Args:
+        parser: A parser or a group of one.
+        dash: What joins the words of an option.
+    """
+    parser.add_argument(
+        f"--value{dash}range",
+        metavar="LOW,HIGH",
+        type=value_range,
+        help="the values that become black and white, or percentile; default: what the dtype says",
+    )
+    parser.add_argument("--nodata", metavar="VALUE", type=float, help="the value that stands for no data")
+    parser.add_argument(
+        "--bands", metavar="R,G,B", type=band_numbers, help="numbers of the bands to show, from 1 on; or one"
+    )
+
+
+def reading_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was given of `add_reading_options`, by name."""
+    given = {name: getattr(options, name) for name in ("value_range", "nodata", "bands")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def be_quiet() -> None:
     """Keep notes and progress bars of Transformers off stderr, so that an error stands alone."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    # A large picture is no attack yet; at twice that size Pillow refuses it.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def report_error(program: str, error: Exception) -> int:

@@ -32,7 +32,7 @@ from typing import Any
 
 from huggingface_hub.utils import validate_repo_id
 
-from ssgpa.command_line import OneLineParser, report_error
+from ssgpa.command_line import OneLineParser, add_reading_options, reading_options, report_error
 from ssgpa.data.card import write_card
 from ssgpa.data.checks import inner_file, read_json_object
 from ssgpa.data.clevr_change.hints import add_cell_hints
@@ -53,6 +53,7 @@ from ssgpa.data.readers import (
     SYNED,
 )
 from ssgpa.data.reading import Source
+from ssgpa.pictures_ssgpa import Reading
 
 
 READERS: dict[str, Source] = {
@@ -82,6 +83,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--hint_grid", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="add hints about the cells of a grid"
     )
+    add_reading_options(parser, dash="_")
     parser.add_argument("--license", metavar="ID", help="licence in the card, by default the release's")
     parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the prepared folder as a data set")
     parser.add_argument("--private", action="store_true", help="make a new data set on the Hub private")
@@ -101,7 +103,8 @@ def source_of(arguments: argparse.Namespace) -> tuple[Source, dict[str, Any]]:
 
 def prepare(arguments: argparse.Namespace) -> list[str]:
     """Read, check and write the data set, and return lines about what was found."""
-    output, findings = Path(arguments.output_dir), Findings(skip_faulty=arguments.skip_faulty)
+    output, reading = Path(arguments.output_dir), reading_options(arguments)
+    findings = Findings(skip_faulty=arguments.skip_faulty, reading=Reading(**reading))
     check_target(output, arguments.overwrite)
     if arguments.push_to_hub:
         validate_repo_id(arguments.push_to_hub)
@@ -112,6 +115,7 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
         raise FileNotFoundError(f"{error}; --source must hold {source.layout}") from error
     if arguments.hint_grid:
         dataset = add_cell_hints(dataset, arguments.source, tuple(arguments.hint_grid))
+    facts |= {"reading": reading} if reading else {}
     facts |= {"dataset": arguments.dataset, "hint_grid": arguments.hint_grid, "findings": findings.as_dict()}
     card = write_card(source, dataset, findings, arguments.license)
     write_prepared(dataset, output, facts, arguments.overwrite, card)

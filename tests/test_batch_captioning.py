@@ -123,11 +123,11 @@ def test_an_interrupted_run_goes_on(table, model, capsys, monkeypatch):
     whole = Path("out.jsonl").read_bytes()
     seen = []
 
-    def interrupt(row, folder):
+    def interrupt(row, *rest):
         seen.append(row.row)
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return load(row, folder)
+        return load(row, *rest)
 
     load = batch_captioning.load_row
     with monkeypatch.context() as patch:
