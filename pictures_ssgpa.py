@@ -51,7 +51,6 @@ ORIENTATION = 0x0112
 # resizing then averages hides that the decoder averaged before.
 DRAFT_PIXELS = 4_000_000
 DRAFT_MARGIN = 4
-STRETCH = 'if it should show more, say which values are black and white: value_range=(low, high) or "percentile"'
 
 
 @dataclass(frozen=True)

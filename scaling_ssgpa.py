@@ -136,7 +136,7 @@ def to_8_bit(
     | uint8 | 255 |
     | uint16 | 65535 |
     | other whole numbers | 255 if none is larger, else 65535 |
-    | floats | 1 if none is larger than 1.25, else 255; a quarter of the range beyond either end is clipped |
+    | floats | 1 if none is larger than 1.25, else 255; up to a quarter beyond either end is clipped |
 
     Args:
         values (`np.ndarray` of shape `(height, width)` or `(height, width, channels)`): Any real dtype.
@@ -197,7 +197,8 @@ def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _white_of_floats(lowest: float, highest: float) -> int:
     white = 1 if highest <= 1 + OVERSHOOT else WHITE_8
-    if highest < 0 or lowest < -OVERSHOOT * white:
+    # What overshoots does so by a share of the contrast; normalised values reach as far down as up.
+    if highest < 0 or lowest < -OVERSHOOT * min(white, highest):
         raise ValueError(f"values from {lowest:g} to {highest:g} must be finite and not negative; {ADVICE}")
     if highest > white * (1 + OVERSHOOT):
         raise ValueError(f"values up to {highest:g} are neither 8 nor 16 bits, nor floats up to 1 or 255; {ADVICE}")
