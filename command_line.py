@@ -3,6 +3,7 @@
 """What the commands share: a parser and errors of one line, exit code 2, and drawings that replace nothing unasked."""
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Collection
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from PIL import Image
-from transformers.utils import logging
+from transformers.utils import logging as library_logging
 
 from .data.files import write_png
 from .scaling_ssgpa import PERCENTILE, check_bands, check_value_range
@@ -80,10 +81,21 @@ def reading_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+class WarningLines(logging.Handler):
+    """Writes the package's own warnings to stderr, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one warning."""
+        sys.stderr.write(f"ssgpa: warning: {' '.join(record.getMessage().split())}\n")
+
+
 def be_quiet() -> None:
-    """Keep notes and progress bars of Transformers off stderr, so that an error stands alone."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    """Keep notes and progress bars of Transformers off stderr; the package's own warnings take one line each."""
+    ours = logging.getLogger(__package__)
+    if not any(isinstance(handler, WarningLines) for handler in ours.handlers):
+        ours.addHandler(WarningLines(logging.WARNING))
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
     # A large picture is no attack yet; at twice that size Pillow refuses it.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
