@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ssgpa.comparison import measure_large_images
+from ssgpa.comparison.large_images_table import format_large_images
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,3 +60,18 @@ def test_the_stored_figures_are_those_of_the_documented_command():
     large = stored["figures"]["caption"]
     assert large["after"]["seconds"] < large["before"]["seconds"] / 4
     assert large["after"]["peak_mib"] - large["after"]["idle_mib"] < 200
+
+
+def test_the_table_shows_both_sides():
+    report = {
+        "figures": {
+            case: {"before": turn(12.34, 3400.0, "a"), "after": turn(0.52, 500.4, "a")}
+            for case in ("caption", "caption and maps", "table")
+        },
+        "settings": {"width": 12000, "height": 9000, "rows": 2000, "turns": 3},
+        "commits": {"before": "a" * 40, "after": "b" * 40},
+        "cpu": "A CPU",
+    }
+    block = format_large_images(report, "x.json")
+    assert "| one pair of 12,000 x 9,000 JPEG, caption | 12.3 | 0.5 | 3,400 | 500 |" in block
+    assert "Commit `aaaaaaa` and commit `bbbbbbb`, medians of 3 turns" in block
