@@ -14,6 +14,7 @@
 """Images that Pillow does not read in full: many bands, 16-bit color (rasterio), and HEIC (pillow-heif)."""
 
 import importlib
+import re
 import warnings
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,8 @@ DRIVERS = {
 }
 # Brands of the boxes that HEIC files begin with.
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# What a file of a driver is called while its bytes are in memory.
+MEMORY_NAME = re.compile(r"\S*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*")
 # GDAL's tag of a TIFF that tells which value stands for no data.
 NODATA_TAG = 42113
 
@@ -102,24 +105,41 @@ def read_raster(
         ValueError: The file is broken, holds other bands than asked for, or more than can be told apart unasked.
     """
     rasterio = _require("rasterio", "rasterio", "geo", "an image of several bands or of 16-bit color")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.MemoryFile(content) as memory, memory.open(driver=driver_of(content)) as dataset:
-            chosen = _choose_bands(dataset, bands)
-            full = (dataset.width, dataset.height)
-            step = 1 if size is None else max(1, min(full[0] // (margin * size[0]), full[1] // (margin * size[1])))
-            width, height = (-(-side // step) for side in full)
-            if width * height > largest:
-                raise ValueError(f"{full[0]}x{full[1]} pixels are too many; at most {largest:,} are read")
-            values = dataset.read(
-                list(chosen),
-                masked=True,
-                out_shape=(len(chosen), height, width),
-                resampling=rasterio.enums.Resampling.average if step > 1 else rasterio.enums.Resampling.nearest,
-            )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.MemoryFile(content) as memory, memory.open(driver=driver_of(content)) as dataset:
+                values, full = _read_dataset(dataset, rasterio.enums.Resampling, bands, size, margin, largest)
+    except rasterio.errors.RasterioError as error:
+        # The cause tells more, behind the name that the bytes had in memory.
+        raise ValueError(MEMORY_NAME.sub("", str(error.__cause__ or error)).strip(" :")) from error
     missing = np.ma.getmaskarray(values)
-    array, missing = (part[0] if len(chosen) == 1 else np.moveaxis(part, 0, -1) for part in (values.data, missing))
+    single = len(values) == 1
+    array, missing = (part[0] if single else np.moveaxis(part, 0, -1) for part in (values.data, missing))
     return array, missing, full
+
+
+def _read_dataset(
+    dataset: Any,
+    resampling: Any,
+    bands: tuple[int, ...] | None,
+    size: tuple[int, int] | None,
+    margin: int,
+    largest: int,
+) -> tuple[np.ma.MaskedArray, tuple[int, int]]:
+    chosen = _choose_bands(dataset, bands)
+    full = (dataset.width, dataset.height)
+    step = 1 if size is None else max(1, min(full[0] // (margin * size[0]), full[1] // (margin * size[1])))
+    width, height = (-(-side // step) for side in full)
+    if width * height > largest:
+        raise ValueError(f"{full[0]}x{full[1]} pixels are too many; at most {largest:,} are read")
+    values = dataset.read(
+        list(chosen),
+        masked=True,
+        out_shape=(len(chosen), height, width),
+        resampling=resampling.average if step > 1 else resampling.nearest,
+    )
+    return values, full
 
 
 def _choose_bands(dataset: Any, bands: tuple[int, ...] | None) -> tuple[int, ...]:
