@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: quality style test test-slow test-peer card
+.PHONY: quality style test test-slow test-peer card lock
 
 quality:
 	$(PYTHON) -m ruff check .
@@ -25,3 +25,7 @@ test-peer:
 card:
 	$(PYTHON) comparison/readme_table.py
 	$(PYTHON) comparison/renderer_tables.py
+
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" --upgrade --output-file constraints.txt

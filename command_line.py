@@ -2,83 +2,23 @@
 # Licensed under the Apache License, Version 2.0.
 """What the commands share: a parser and errors of one line, exit code 2, and drawings that replace nothing unasked."""
 
-import argparse
 import logging
 import sys
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NoReturn
 
 from PIL import Image
 from transformers.utils import logging as library_logging
 
+from ssgpa_command import OneLineParser, positive
+
 from .data.files import write_png
-from .scaling_ssgpa import PERCENTILE, check_bands, check_value_range
 
 
 MAX_MESSAGE = 400
 # What a user can cause and mend.
 ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors take one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End the program with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-def positive(text: str) -> int:
-    """Read a whole number from 1 on; argparse reports the error."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def value_range(text: str) -> tuple[float, float] | str:
-    """Read "LOW,HIGH" or "percentile"; argparse reports the error."""
-    if text == PERCENTILE:
-        return text
-    try:
-        return check_value_range(tuple(float(part) for part in text.split(",")))
-    except ValueError:
-        message = f"{text!r} is neither LOW,HIGH, two numbers of which the first is smaller, nor {PERCENTILE}"
-        raise argparse.ArgumentTypeError(message) from None
-
-
-def band_numbers(text: str) -> tuple[int, ...]:
-    """Read "3,2,1" or "4"; argparse reports the error."""
-    try:
-        return check_bands(tuple(int(part) for part in text.split(",")))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither one nor three whole numbers from 1 on") from None
-
-
-def add_reading_options(parser: Any, dash: str = "-") -> None:
-    """Describe how values of sensor data become colors; `reading_options` takes what was given.
-
-    Args:
-        parser: A parser or a group of one.
-        dash: What joins the words of an option.
-    """
-    parser.add_argument(
-        f"--value{dash}range",
-        metavar="LOW,HIGH",
-        type=value_range,
-        help="the values that become black and white, or percentile; default: what the dtype says",
-    )
-    parser.add_argument("--nodata", metavar="VALUE", type=float, help="the value that stands for no data")
-    parser.add_argument(
-        "--bands", metavar="R,G,B", type=band_numbers, help="numbers of the bands to show, from 1 on; or one"
-    )
-
-
-def reading_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What was given of `add_reading_options`, by name."""
-    given = {name: getattr(options, name) for name in ("value_range", "nodata", "bands")}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 class WarningLines(logging.Handler):
@@ -143,3 +83,14 @@ def write_output(path: Path, drawing: Image.Image) -> None:
         write_png(path, drawing)
     except OSError as error:
         raise OSError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+__all__ = [
+    "ERRORS",
+    "OneLineParser",
+    "be_quiet",
+    "check_output",
+    "positive",
+    "report_error",
+    "write_output",
+]

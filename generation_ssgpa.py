@@ -11,66 +11,77 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Beams that share the reading of their prompt (ours)."""
+"""Beams that share the reading of their prompt (ours).
+
+`generate` repeats each prompt for its beams before the language model reads it: with images in front of a short
+caption, that is most of what five beams cost. But it leaves the encoded images as they are, all but their tokens, so
+that the model can tell copies from prompts, read one of each, and repeat what comes out.
+"""
 
 from typing import Any
 
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-from transformers.generation import GenerationConfig, GenerationMixin
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import ModelOutput
 
 from .compatibility_ssgpa import CACHE
 
 
-# Transformers lets a class generate whose bases have `GenerationMixin` in their names.
-class SharedPromptGenerationMixin(GenerationMixin):
-    """`generate` reads each prompt once, however many beams or returned sequences continue it.
+def count_copies(pairs: int, tokens: Tensor, cache: Cache | None, *inputs: Tensor | None) -> int:
+    """How often every prompt of a batch stands there, one copy behind the other.
 
-    The stock one repeats prompts before it reads them: with pictures in front of a short caption, that is most of what
-    five beams cost. All other caches than a fresh dynamic one of keys and values, and runs that return hidden states
-    or attentions, go the stock way. Batches that mix PEFT's adapters (`adapter_names`) cannot have beams.
+    Args:
+        pairs (`int`): Pairs of images that were encoded.
+        tokens (`torch.Tensor` of shape `(rows, visual_tokens, text_hidden_size)`): Visual tokens of every row.
+        cache (`Cache`, *optional*): Where keys and values are kept. Only those of a fresh dynamic cache can be
+            repeated; recurrent layers keep states that cannot.
+        *inputs (`torch.Tensor` of shape `(rows, ...)`, *optional*): What else the language model reads.
+
+    Returns:
+        `int`: The copies; 1 where rows differ or the cache is another one, so that each row must be read.
     """
-
-    def _prefill(
-        self,
-        input_ids: Tensor,
-        generation_config: GenerationConfig,
-        model_kwargs: dict[str, Any],
-        *args: Any,
-        **kwargs: Any,
-    ) -> ModelOutput:
-        copies = max(generation_config.num_beams, generation_config.num_return_sequences)
-        if copies == 1 or not _can_share(generation_config, model_kwargs):
-            return super()._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)
-        # The copies of a row lie side by side.
-        first_copies = {name: _first_copies(value, copies) for name, value in model_kwargs.items()}
-        outputs = super()._prefill(input_ids[::copies], generation_config, first_copies, *args, **kwargs)
-        outputs[CACHE].batch_repeat_interleave(copies)
-        outputs.logits = outputs.logits.repeat_interleave(copies, 0)
-        return outputs
+    rows = len(tokens)
+    if not pairs or rows == pairs or rows % pairs or not _can_repeat(cache):
+        return 1
+    copies = rows // pairs
+    given = [value for value in (tokens, *inputs) if value is not None]
+    return copies if all(_repeats(value, rows, copies) for value in given) else 1
 
 
-def _can_share(generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
-    states = generation_config.output_hidden_states or generation_config.output_attentions
-    cache = model_kwargs.get(CACHE)
-    if states or generation_config.prefill_chunk_size is not None:
-        return False
+def _can_repeat(cache: Cache | None) -> bool:
     if type(cache) is not DynamicCache or cache.offloading or cache.get_seq_length():
         return False
-    # Recurrent layers keep states that cannot be repeated.
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
-def _first_copies(value: Any, copies: int) -> Any:
-    """The first copy of every row of a tensor, or of the features of encoded pictures."""
-    if isinstance(value, Tensor):
-        return value[::copies]
-    if isinstance(value, ModelOutput):
-        return type(value)(**{**value, "pooler_output": value.pooler_output[::copies]})
-    if isinstance(value, dict):
-        return {name: _first_copies(item, copies) for name, item in value.items()}
-    return value
+def _repeats(value: Any, rows: int, copies: int) -> bool:
+    if not isinstance(value, Tensor) or len(value) != rows:
+        return False
+    groups = value.unflatten(0, (-1, copies))
+    return bool((groups == groups[:, :1]).all())
 
 
-__all__ = ["SharedPromptGenerationMixin"]
+def repeat_outputs(outputs: ModelOutput, copies: int) -> ModelOutput:
+    """Repeat every row of what a language model gave, keys and values among it.
+
+    Args:
+        outputs (`ModelOutput`): Of one copy of each prompt.
+        copies (`int`): How many there are.
+
+    Returns:
+        `ModelOutput`: As if all copies had been read.
+    """
+    cache = outputs.get(CACHE)
+    if cache is not None:
+        cache.batch_repeat_interleave(copies)
+    repeated = {name: _repeat(value, copies) for name, value in outputs.items() if name != CACHE}
+    return type(outputs)(**repeated, **{CACHE: cache})
+
+
+def _repeat(value: Any, copies: int) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_repeat(item, copies) for item in value)
+    return value.repeat_interleave(copies, 0) if isinstance(value, Tensor) else value
+
+
+__all__ = ["count_copies", "repeat_outputs"]

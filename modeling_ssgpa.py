@@ -29,6 +29,7 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.cache_utils import Cache
+from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import (
     BaseModelOutput,
     BaseModelOutputWithPast,
@@ -58,7 +59,7 @@ from .alignment_ssgpa import (
 from .compatibility_ssgpa import CACHE, renamed_cache, warn_if_untested
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
-from .generation_ssgpa import SharedPromptGenerationMixin
+from .generation_ssgpa import count_copies, repeat_outputs
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .publishing_ssgpa import publish
 from .transport_ssgpa import log_sinkhorn
@@ -439,14 +440,28 @@ class SSGPAModel(SSGPAPreTrainedModel):
         else:
             mask = input_ids == self.config.image_token_id
         if mask.device.type != "meta":  # where numbers are counted and none is known
+            # The tokens of a chunk come in one row, whatever prompts they belong to.
+            by_row = mask.shape[0] == image_tokens.shape[0]
+            found = mask.sum(-1) if by_row else mask.sum()
+            wanted = image_tokens.shape[1] if by_row else image_tokens.shape[0] * image_tokens.shape[1]
             torch_compilable_check(
-                (mask.sum(-1) == image_tokens.shape[1]).all() & (mask.shape[0] == image_tokens.shape[0]),
+                (found == wanted).all(),
                 lambda: (
                     f"The prompts hold {mask.sum(-1).tolist()} image tokens, the {len(image_tokens)} pairs give "
                     f"{image_tokens.shape[1]} visual tokens each: check the processor's `image_seq_length`."
                 ),
             )
         return mask.unsqueeze(-1).to(inputs_embeds.device)
+
+    def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, image_tokens: Tensor | None) -> Tensor:
+        """The prompts as the language model reads them, with the image tokens in their places."""
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if image_tokens is None:
+            return inputs_embeds
+        image_tokens = image_tokens.to(inputs_embeds.device, inputs_embeds.dtype)
+        mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_tokens)
+        return inputs_embeds.masked_scatter(mask, image_tokens)
 
     @renamed_cache
     @can_return_tuple
@@ -497,15 +512,20 @@ class SSGPAModel(SSGPAPreTrainedModel):
             image_features = self.get_image_features(
                 pixel_values, vision_features, warped_pixel_values, return_dict=True
             )
-        if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+        copies, tokens = 1, None
         if image_features is not None:
             tokens = image_features.pooler_output
             # Beam search hands the pairs' tokens back as a list.
             tokens = tokens if isinstance(tokens, Tensor) else torch.stack(list(tokens))
-            tokens = tokens.to(inputs_embeds.device, inputs_embeds.dtype)
-            mask = self.get_placeholder_mask(input_ids, inputs_embeds, tokens)
-            inputs_embeds = inputs_embeds.masked_scatter(mask, tokens)
+            prompts = (input_ids, inputs_embeds, attention_mask, position_ids)
+            # A prompt that is read in chunks comes with the tokens of each chunk alone.
+            encoded = image_features.last_hidden_state
+            copies = 1 if encoded is None else count_copies(len(encoded), tokens, cache, *prompts)
+        if copies > 1:
+            input_ids, inputs_embeds, attention_mask, position_ids, tokens = (
+                value if value is None else value[::copies] for value in (*prompts, tokens)
+            )
+        inputs_embeds = self._embed(input_ids, inputs_embeds, tokens)
         if attention_mask is not None and attention_mask.is_floating_point():
             # What is added to the scores; beside a language model in bfloat16 a float32 mask is refused.
             attention_mask = attention_mask.to(inputs_embeds.dtype)
@@ -516,6 +536,8 @@ class SSGPAModel(SSGPAPreTrainedModel):
             **{CACHE: cache},
             **kwargs,
         )
+        if copies > 1:
+            outputs = repeat_outputs(outputs, copies)
         return SSGPAModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
             hidden_states=outputs.hidden_states,
@@ -526,7 +548,7 @@ class SSGPAModel(SSGPAPreTrainedModel):
 
 
 @auto_docstring(custom_intro="SSGPA with a language modelling head: two pictures in, a sentence about the change out.")
-class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, SharedPromptGenerationMixin):
+class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
     """SSGPA with a language modelling head and its losses."""
 
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.language_model.embed_tokens.weight"}

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The pipeline "change-captioning": two pictures of one scene in, a sentence and a map of the change out."""
 
+import copy
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
@@ -26,12 +27,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.pipelines import Pipeline
 
 from .pictures_ssgpa import is_pair_row, is_picture, load_picture
 
 
+# Where neither the call nor the model's own settings say otherwise.
+DECODING = {"max_new_tokens": 40, "num_beams": 5}
 OVERLAY_COLOR = (255, 0, 0)
 # At full evidence the picture still shines through.
 OVERLAY_OPACITY = 0.7
@@ -156,8 +159,6 @@ class ChangeCaptioningPipeline(Pipeline):
     _load_tokenizer = False
     _load_image_processor = False
     _load_feature_extractor = False
-    _pipeline_calls_generate = True
-    _default_generation_config = GenerationConfig(max_new_tokens=40, num_beams=5)
 
     def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
         _refuse_missing_weights(model)
@@ -251,7 +252,7 @@ class ChangeCaptioningPipeline(Pipeline):
         inputs = dict(input_tensors)
         pictures = inputs.pop("pictures")
         change_map = self._encode(inputs) if return_change_map else None
-        options = self._prepare_generate_kwargs(dict(generate_kwargs or {}), return_dict_in_generate=False)
+        options = self.decoding_options(generate_kwargs or {})
         checks = LogitsProcessorList([*(options.pop("logits_processor", None) or []), FiniteLogitsCheck()])
         ids = self.model.generate(**inputs, **options, logits_processor=checks)
         return {
@@ -260,6 +261,29 @@ class ChangeCaptioningPipeline(Pipeline):
             "change_map": change_map,
             "pictures": pictures,
         }
+
+    def decoding_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What `generate` is called with.
+
+        Args:
+            given (`dict`): Arguments of `generate`, `generation_config` among them. They go first, then the settings
+                of that configuration or else of the model, then 5 beams and 40 new tokens.
+
+        Returns:
+            `dict`: With a `generation_config` that holds them all, if one is given: `generate` takes no arguments
+            beside it.
+        """
+        rest = dict(given)
+        config = rest.pop("generation_config", None)
+        settings = self.model.generation_config if config is None else config
+        wanted = {name: value for name, value in DECODING.items() if getattr(settings, name) is None}
+        if rest.get("max_length") is not None or settings.max_length is not None:
+            wanted.pop("max_new_tokens", None)
+        options = {**wanted, **rest, "return_dict_in_generate": False}
+        if config is None:
+            return options
+        config = copy.deepcopy(config)
+        return {**config.update(**options), "generation_config": config}
 
     def _encode(self, inputs: dict[str, Any]) -> Tensor:
         """Run the vision side once, for the change map (batch, 2, rows, columns) and, in `inputs`, for `generate`."""

@@ -32,7 +32,7 @@ from typing import Any
 
 from huggingface_hub.utils import validate_repo_id
 
-from ssgpa.command_line import OneLineParser, add_reading_options, reading_options, report_error
+from ssgpa.command_line import OneLineParser, report_error
 from ssgpa.data.card import write_card
 from ssgpa.data.checks import inner_file, read_json_object
 from ssgpa.data.clevr_change.hints import add_cell_hints
@@ -54,6 +54,7 @@ from ssgpa.data.readers import (
 )
 from ssgpa.data.reading import Source
 from ssgpa.pictures_ssgpa import Reading
+from ssgpa_command import add_reading_options, reading_options
 
 
 READERS: dict[str, Source] = {

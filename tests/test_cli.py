@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 import ssgpa
+import ssgpa_command
 from ssgpa import cli
 
 from .tiny_systems import TINY_SYSTEMS
@@ -265,3 +267,26 @@ def test_without_a_model_the_embedded_one_speaks(pair, capsys):
     code, out, _ = run(capsys, "caption", *pair, "--json")
     assert code == 0
     assert json.loads(out)["model"] == "ssgpa-clevr-tiny"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["--help"], 0), (["caption", "--help"], 0), (["--version"], 0), (["caption"], 2), (["caption", "--colour"], 2)],
+)
+def test_what_needs_no_model_is_answered_without_torch(words, code):
+    """The command starts in a module of its own, since `import ssgpa` registers every system with Transformers."""
+    script = (
+        'import atexit, sys; atexit.register(lambda: sys.stderr.write(f"{sys.modules.keys() & '
+        "{'torch', 'transformers', 'ssgpa', 'numpy', 'PIL'}}\"))\n"
+        "from ssgpa_command import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.endswith("set()")) == (code, True), done.stderr
+
+
+def test_both_ways_into_the_command_are_one(capsys, pair, model):
+    assert cli.main(["caption", *pair, "--model", str(model), *FAST]) == 0
+    said = capsys.readouterr().out
+    assert ssgpa_command.main(["caption", *pair, "--model", str(model), *FAST]) == 0
+    assert capsys.readouterr().out == said
+    assert entry_points(group="console_scripts", name="ssgpa")["ssgpa"].value == "ssgpa_command:main"

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from transformers import DynamicCache, GenerationMixin
+from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
 
-from ssgpa import SSGPAForConditionalGeneration, generation_ssgpa
+from ssgpa import SSGPAForConditionalGeneration, modeling_ssgpa
 from ssgpa.compatibility_ssgpa import CACHE
+from ssgpa.generation_ssgpa import count_copies
 
 from .ssgpa_cases import inputs_for, row, tiny_model
 
@@ -120,20 +121,27 @@ def test_copies_of_a_prompt_are_read_once_and_change_nothing(variant, options, m
         assert rows == [(read, length), *[(3 * copies, 1)] * 5]
         rows.clear()
         # The second time as the library does it.
-        monkeypatch.setattr(SSGPAForConditionalGeneration, "_prefill", GenerationMixin._prefill)
+        monkeypatch.setattr(modeling_ssgpa, "count_copies", lambda *_: 1)
     assert torch.equal(found[0].sequences, found[1].sequences)
     for own, stock in zip(found[0].scores, found[1].scores, strict=True):
         torch.testing.assert_close(own, stock, atol=1e-4, rtol=1e-4)
 
 
-def test_copies_of_a_prompt_are_read_where_their_states_are_wanted():
-    model, processor = sharp_model()
+def test_states_of_copies_are_those_of_reading_each(monkeypatch):
+    model, processor = sharp_model("instructblip")
+    model.set_attn_implementation("eager")
     inputs = inputs_for(processor)
-    output = model.generate(**inputs, **GREEDY, num_beams=3, return_dict_in_generate=True, output_hidden_states=True)
-    assert len(output.hidden_states[0][0]) == 9
+    wanted = {"return_dict_in_generate": True, "output_hidden_states": True, "output_attentions": True}
+    own = model.generate(**inputs, **GREEDY, num_beams=3, **wanted)
+    monkeypatch.setattr(modeling_ssgpa, "count_copies", lambda *_: 1)
+    stock = model.generate(**inputs, **GREEDY, num_beams=3, **wanted)
+    for name in ("hidden_states", "attentions"):
+        for got, expected in zip(own[name][0], stock[name][0], strict=True):
+            assert len(got) == 9
+            torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("way", ["given", "offloading", "recurrent", "started"])
+@pytest.mark.parametrize("way", ["given", "offloading", "recurrent", "started", "none", "subclass"])
 def test_only_fresh_keys_and_values_are_shared(way):
     model, _ = sharp_model()
     cache = DynamicCache(config=model.config.get_text_config())
@@ -144,8 +152,34 @@ def test_only_fresh_keys_and_values_are_shared(way):
     if way == "started":
         states = torch.zeros(1, 4, 2, 8)
         cache.update(states, states, 0)
-    assert generation_ssgpa._can_share(model.generation_config, {CACHE: cache}) == (way == "given")
-    assert generation_ssgpa._can_share(model.generation_config, {CACHE: DynamicCache()})
+    if way == "subclass":
+        cache = type("OtherCache", (DynamicCache,), {})()
+    tokens = torch.zeros(6, 5, 8)
+    assert count_copies(2, tokens, None if way == "none" else cache) == (3 if way == "given" else 1)
+    assert count_copies(2, tokens, DynamicCache()) == 3
+
+
+def test_rows_that_differ_are_read_each():
+    """Two pairs, three rows each: copies in every input, or not shared."""
+    tokens, ids, mask = torch.arange(2.0).repeat_interleave(3)[:, None, None].expand(6, 5, 8), torch.ones(6, 7), None
+    assert count_copies(2, tokens, DynamicCache(), ids, mask) == 3
+    assert count_copies(6, tokens, DynamicCache(), ids) == count_copies(4, tokens, DynamicCache(), ids) == 1
+    assert count_copies(3, tokens, DynamicCache(), ids) == 1  # rows 2 and 3 are of two pairs
+    other = ids.clone()
+    other[4, 6] = 0
+    assert count_copies(2, tokens, DynamicCache(), ids, other) == 1
+    assert count_copies(2, tokens, DynamicCache(), ids, torch.ones(1, 7)) == 1
+    assert count_copies(2, tokens, DynamicCache(), ids, {"full_attention": mask}) == 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("beams", [1, 3])
+def test_prompts_read_in_chunks_generate_the_same(variant, beams):
+    model, processor = sharp_model(variant)
+    inputs = inputs_for(processor)
+    options = GREEDY | {"num_beams": beams}
+    ids = model.generate(**inputs, **options, prefill_chunk_size=7)
+    assert torch.equal(ids, model.generate(**inputs, **options))
 
 
 def test_a_cache_of_the_callers_is_filled_for_every_beam():

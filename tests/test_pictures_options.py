@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor
 
-from ssgpa import ChangeCaptioningPipeline, SSGPAProcessor, cli
+import ssgpa_command
+from ssgpa import ChangeCaptioningPipeline, SSGPAProcessor
 from ssgpa.pictures_ssgpa import load_picture
 
 from .picture_cases import scene, tiff
@@ -169,9 +170,9 @@ def test_a_scene_in_a_larger_canvas_is_told_by_the_command(tmp_path, monkeypatch
             canvas = Image.new("RGB", (1024, 683), (110, 110, 110))
             canvas.paste(picture, (300, 200))
             canvas.save(f"{side}_large.png")
-    assert cli.main(["caption", "before.png", "after.png"]) == 0
+    assert ssgpa_command.main(["caption", "before.png", "after.png"]) == 0
     assert capfd.readouterr().err == ""
-    assert cli.main(["caption", "before_large.png", "after_large.png"]) == 0
+    assert ssgpa_command.main(["caption", "before_large.png", "after_large.png"]) == 0
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("ssgpa: warning: before_large.png: 1024x683 pixels are shrunk 5.3 times")
 
@@ -188,7 +189,7 @@ def sensor_table(tmp_path, monkeypatch, pipe):
 
 
 def command(capfd, *words):
-    code = cli.main(["caption", *words, "--model", "./model"])
+    code = ssgpa_command.main(["caption", *words, "--model", "./model"])
     out, err = capfd.readouterr()
     return code, out, err
 
@@ -238,7 +239,7 @@ def test_a_nearly_black_image_is_told_by_the_command(sensor_table, capfd, restor
 )
 def test_options_of_another_form_take_one_line(words, message, capfd):
     with pytest.raises(SystemExit):
-        cli.main(["caption", "a.tif", "b.tif", *words])
+        ssgpa_command.main(["caption", "a.tif", "b.tif", *words])
     err = capfd.readouterr().err
     assert message in err
     assert err.count("\n") == 1

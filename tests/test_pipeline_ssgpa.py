@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import pipeline
+from transformers import GenerationConfig, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from ssgpa import ChangeCaptioningPipeline, SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
@@ -91,6 +91,25 @@ def test_the_models_own_generation_settings_win_over_the_default(ssgpa_pipe):
     own = ChangeCaptioningPipeline(model, processor=ssgpa_pipe.processor, task="change-captioning")
     expected = by_hand(ssgpa_pipe, PAIRS[0], num_beams=1, max_new_tokens=7)
     assert [item["generated_text"] for item in own(PAIRS[0])] == expected
+
+
+def test_a_generation_config_holds_what_generate_is_called_with(ssgpa_pipe, recwarn):
+    """At the pipeline, at the call, and with arguments beside it, which `generate` itself deprecates."""
+    config = GenerationConfig(num_beams=2, return_dict_in_generate=True)
+    before = copy.deepcopy(config)
+    expected = by_hand(ssgpa_pipe, PAIRS[0], num_beams=2, max_new_tokens=6)
+    assert [item["generated_text"] for item in ssgpa_pipe(PAIRS[0], generation_config=config, max_new_tokens=6)] == (
+        expected
+    )
+    assert config == before
+    for options in (SHORT, {"generation_config": GenerationConfig(**SHORT)}):
+        own = pipeline(
+            "change-captioning", model=ssgpa_pipe.model, processor=ssgpa_pipe.processor, device="cpu", **options
+        )
+        assert [item["generated_text"] for item in own(PAIRS[0])] == expected
+    long = ssgpa_pipe.decoding_options({"generation_config": GenerationConfig(max_length=90)})["generation_config"]
+    assert (long.num_beams, long.max_new_tokens, long.max_length) == (5, None, 90)
+    assert not [warning for warning in recwarn if "generation" in str(warning.message)]
 
 
 def test_a_pair_may_come_in_many_ways(ssgpa_pipe, tmp_path):
@@ -232,7 +251,7 @@ def test_a_saved_pipeline_loads_with_its_processor(pipe, tmp_path):
 REMOTE = """
 import json, sys
 sys.modules["ssgpa"] = None
-from transformers import pipeline
+from transformers import GenerationConfig, pipeline
 pipe = pipeline("change-captioning", model=sys.argv[1], trust_remote_code=True, device="cpu")
 print(json.dumps(pipe((sys.argv[2], sys.argv[3]), max_new_tokens=6, num_beams=2)))
 """

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from ssgpa.cli import EMBEDDED, parse_arguments
+from ssgpa.cli import EMBEDDED
+from ssgpa_command import parse_arguments
 
 
 ROOT = Path(__file__).resolve().parents[1]
