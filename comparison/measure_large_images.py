@@ -42,7 +42,10 @@ PROGRAM = """
 import json, resource, sys, time
 from pathlib import Path
 import ssgpa
-from ssgpa import cli
+try:
+    from ssgpa_command import main
+except ImportError:
+    from ssgpa.cli import main
 from ssgpa.loading import load_system
 case, *files = sys.argv[1:]
 model, processor = load_system(str(Path(ssgpa.__file__).parent / "checkpoints" / "ssgpa-clevr-tiny"))
@@ -52,7 +55,7 @@ pipe((small, small))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 idle, start, caption = peak(), time.perf_counter(), None
 if case == "table":
-    code = cli.main(["caption", "--pairs", files[0], "--output", files[1], "--quiet", "--overwrite"])
+    code = main(["caption", "--pairs", files[0], "--output", files[1], "--quiet", "--overwrite"])
     if code:
         sys.exit(code)
 else:
@@ -154,6 +157,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         places = {side: lay_out(commit, folder / side) for side, commit in commits.items()}
+        for place in places.values():
+            # The command's own package, which lies in a folder of another name; older revisions have none.
+            (place / "ssgpa_command").symlink_to(place / "ssgpa" / "command")
         pair = write_pair(folder, options.width, options.height)
         table = [write_table(folder / "pairs.csv", options.rows), folder / "captions.jsonl"]
         cases = {"caption": pair, "caption and maps": pair, "table": table}
