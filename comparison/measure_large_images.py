@@ -42,9 +42,9 @@ PROGRAM = """
 import json, resource, sys, time
 from pathlib import Path
 import ssgpa
-try:
+if (Path(ssgpa.__file__).parent / "command").is_dir():
     from ssgpa_command import main
-except ImportError:
+else:
     from ssgpa.cli import main
 from ssgpa.loading import load_system
 case, *files = sys.argv[1:]
@@ -159,7 +159,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         places = {side: lay_out(commit, folder / side) for side, commit in commits.items()}
         for place in places.values():
             # The command's own package, which lies in a folder of another name; older revisions have none.
-            (place / "ssgpa_command").symlink_to(place / "ssgpa" / "command")
+            if (place / "ssgpa" / "command").is_dir():
+                (place / "ssgpa_command").symlink_to(place / "ssgpa" / "command")
         pair = write_pair(folder, options.width, options.height)
         table = [write_table(folder / "pairs.csv", options.rows), folder / "captions.jsonl"]
         cases = {"caption": pair, "caption and maps": pair, "table": table}
