@@ -3,8 +3,9 @@
 """Captions of a table of pairs: as many at a time as fit in a batch, and no broken picture stops the rest."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,15 @@ def _pair_row(row: TableRow) -> PairRow:
     return PairRow(row.number, cells.get("before") or "", cells.get("after") or "", cells.get("pair_id"), problem)
 
 
-def load_row(row: PairRow, find: FileFinder) -> tuple[Image.Image, Image.Image]:
+def load_row(
+    row: PairRow, find: FileFinder, load: Callable[[str | Path, str], Image.Image] = load_picture
+) -> tuple[Image.Image, Image.Image]:
     """Decode the pictures of a row.
 
     Args:
         row: The row.
         find: Finds the files that it names.
+        load: Decodes a picture, whose column is its second argument.
 
     Returns:
         Before and after.
@@ -137,7 +141,7 @@ def load_row(row: PairRow, find: FileFinder) -> tuple[Image.Image, Image.Image]:
         source = getattr(row, name)
         if not source:
             raise ValueError(f"the column {name} is empty.")
-        pictures.append(load_picture(source if is_inline(source) or is_url(source) else find(source), name))
+        pictures.append(load(source if is_inline(source) or is_url(source) else find(source), name))
     return tuple(pictures)
 
 
@@ -153,6 +157,7 @@ class BatchCaptioner:
         stop: Raise the first row's error.
         decoding: Arguments of the pipeline.
         group: The processes; one alone by default.
+        reading: How values become colors: `value_range`, `nodata`, `bands`.
     """
 
     def __init__(
@@ -163,6 +168,7 @@ class BatchCaptioner:
         stop: bool,
         decoding: Mapping[str, Any],
         group: ProcessGroup | None = None,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         self.pipe, self.find = pipe, FileFinder(folder)
         self.batch_size, self.stop, self.decoding = batch_size, stop, dict(decoding)
@@ -170,6 +176,9 @@ class BatchCaptioner:
         self.result = BatchResult()
         self._fitting = batch_size
         self._first_otherwise: tuple[int, str, str] | None = None
+        # At the size that is needed: whole pictures of a batch could fill the memory. Tiles are cut from whole ones.
+        load = partial(load_picture, **pipe.processor.reading(**(reading or {})))
+        self.load = load if "tiles" in decoding else partial(pipe.processor.load_image, **(reading or {}))
 
     def run(self, rows: Iterable[PairRow], total: int, log: CaptionLog, progress: bool = True) -> BatchResult:
         """Caption the rows that have no caption yet, in the first process.
@@ -256,7 +265,7 @@ class BatchCaptioner:
         pairs, outcomes = {}, {}
         for row in rows:
             try:
-                pairs[row] = load_row(row, self.find)
+                pairs[row] = load_row(row, self.find, self.load)
             # A decoder may raise anything over a broken file, and a picture may be too large for memory.
             except Exception as error:
                 outcomes[row] = self._blame(row, error)

@@ -11,14 +11,13 @@ from typing import Any
 
 from PIL import Image
 
-from ssgpa_command import parse_arguments
+from ssgpa_command import parse_arguments, reading_options
 
 from .batch_captioning import BatchCaptioner, BatchResult, read_pairs
 from .caption_log import CaptionLog
 from .command_line import ERRORS, be_quiet, check_output, report_error, write_output
 from .loading import load_system
 from .metrics.files import folder_state
-from .pictures_ssgpa import load_picture
 from .pipeline_ssgpa import ChangeCaptioningPipeline
 from .process_group import FirstProcessError, ProcessGroup
 from .score_command import run as score
@@ -67,10 +66,10 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
         What `--json` prints. `scores` holds the largest values of the two change maps, null where the system has none.
     """
     check_outputs(options)
-    pair = load_picture(options.before), load_picture(options.after)
-    pipe = load_pipeline(options)
+    pipe, reading = load_pipeline(options), reading_options(options)
     wants_maps = bool(options.outputs) or (options.json and pipe.has_change_map)
-    result = pipe(pair, return_change_map=wants_maps, **decoding_of(options))[0]
+    pair = (options.before, options.after)
+    result = pipe(pair, return_change_map=wants_maps, **decoding_of(options), **reading)[0]
     for name, path in options.outputs.items():
         write_output(path, result[name])
     maps = {"change_before": result.get("change_map_before"), "change_after": result.get("change_map")}
@@ -121,8 +120,9 @@ def caption_table(options: argparse.Namespace) -> BatchResult:
     with ProcessGroup() as group:
         total = group.first(lambda: check_table(options))
         pipe, decoding = load_pipeline(options, group.device), decoding_of(options)
+        reading = reading_options(options)
         stop = options.on_error == "stop"
-        captioner = BatchCaptioner(pipe, options.pairs.parent, options.batch_size, stop, decoding, group)
+        captioner = BatchCaptioner(pipe, options.pairs.parent, options.batch_size, stop, decoding, group, reading)
         log = group.first(lambda: open_log(options, total))
         if log is None:
             captioner.serve()
@@ -138,6 +138,7 @@ def open_log(options: argparse.Namespace, rows: int) -> CaptionLog:
         "revision": options.revision,
         "model_files": folder_state(options.model or EMBEDDED),
         "decoding": decoding_of(options),
+        "reading": reading_options(options) or None,
     }
     return CaptionLog(options.output, settings, rows, options.overwrite)
 

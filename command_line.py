@@ -2,13 +2,15 @@
 # Licensed under the Apache License, Version 2.0.
 """What the commands share: a parser and errors of one line, exit code 2, and drawings that replace nothing unasked."""
 
+import logging
 import sys
+import warnings
 from collections.abc import Collection
 from logging import ERROR, getLogger
 from pathlib import Path
 
 from PIL import Image
-from transformers.utils import logging
+from transformers.utils import logging as library_logging
 
 from ssgpa_command import OneLineParser, positive
 
@@ -23,10 +25,23 @@ MAX_MESSAGE = 400
 ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)
 
 
+class WarningLines(logging.Handler):
+    """Writes the package's own warnings to stderr, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one warning."""
+        sys.stderr.write(f"ssgpa: warning: {' '.join(record.getMessage().split())}\n")
+
+
 def be_quiet() -> None:
-    """Keep notes and progress bars of Transformers off stderr, so that an error stands alone."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    """Keep notes and progress bars of Transformers off stderr; the package's own warnings take one line each."""
+    ours = logging.getLogger(__package__)
+    if not any(isinstance(handler, WarningLines) for handler in ours.handlers):
+        ours.addHandler(WarningLines(logging.WARNING))
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
+    # A large picture is no attack yet; at twice that size Pillow refuses it.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def report_error(program: str, error: Exception) -> int:

@@ -16,8 +16,8 @@
 
 import base64
 import io
-import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,78 +26,258 @@ import torch
 from huggingface_hub.utils import httpx
 from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.image_utils import ChannelDimension, infer_channel_dimension_format
+from transformers.utils import logging
 
+from .rasters_ssgpa import (
+    check_count,
+    driver_of,
+    is_heic,
+    loses_depth,
+    nodata_of,
+    read_raster,
+    register_heic,
+    tell_bands,
+)
+from .scaling_ssgpa import check_bands, check_nodata, check_value_range, is_nearly_one_color, to_8_bit
+
+
+logger = logging.get_logger(__name__)
 
 # Below this a picture shows nothing that could be described.
 MIN_SIDE = 8
 DOWNLOAD_SECONDS = 30
-# What decoders raise on bytes that are no picture, or a broken one.
-BROKEN = (
-    OSError,
-    ValueError,
-    TypeError,
-    SyntaxError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    Image.DecompressionBombError,
-)
+ORIENTATION = 0x0112
+# Of JPEG files with more pixels, no more is decoded than a picture of so many times the size that is needed: what
+# resizing then averages hides that the decoder averaged before.
+DRAFT_PIXELS = 4_000_000
+DRAFT_MARGIN = 4
+
+
+# The options of reading, by name.
+READING = ("value_range", "nodata", "bands")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How values of pictures become colors.
+
+    Args:
+        value_range (`tuple[float, float]` or `str`, *optional*): What becomes black and white, or `"percentile"`.
+        nodata (`float`, *optional*): The value that stands for no data; by default what a TIFF's own tag says.
+        bands (`tuple[int, ...]`, *optional*): Numbers of the bands to show, from 1 on: one, or red, green and blue.
+
+    Raises:
+        ValueError: One of them is of another form; the error names it.
+    """
+
+    value_range: tuple[float, float] | str | None = None
+    nodata: float | None = None
+    bands: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in (("value_range", check_value_range), ("nodata", check_nodata), ("bands", check_bands)):
+            object.__setattr__(self, name, check(getattr(self, name)))
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is told."""
+        return self == Reading()
+
+
+DEFAULT = Reading()
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a decoded picture no longer tells of its source.
+
+    Args:
+        name (`str`): What errors and warnings call it.
+        size (`tuple[int, int]`): Width and height of the upright picture before anything made it smaller.
+        reading (`Reading`): How its values became colors.
+    """
+
+    name: str
+    size: tuple[int, int]
+    reading: Reading = DEFAULT
 
 
 def is_picture(source: Any) -> bool:
     """Whether `source` is one picture, and not a collection of them."""
     if isinstance(source, np.ndarray | torch.Tensor):
         return source.ndim in (2, 3)
-    return isinstance(source, str | Path | bytes | Image.Image | Mapping)
+    if isinstance(source, Mapping):
+        return "bytes" in source or "path" in source
+    return isinstance(source, str | Path | bytes | Image.Image)
 
 
-def load_picture(source: Any, name: str = "picture") -> Image.Image:
+def load_picture(
+    source: Any,
+    name: str = "picture",
+    size: tuple[int, int] | None = None,
+    value_range: tuple[float, float] | str | None = None,
+    nodata: float | None = None,
+    bands: tuple[int, ...] | None = None,
+) -> Image.Image:
     """Decode one picture to upright 8-bit RGB; the same picture gives the same pixels whatever carries it.
 
-    EXIF orientation is applied, transparency is laid on white, 16 bits are scaled to 8, the first frame counts.
+    EXIF orientation is applied, transparency is laid on white, the first frame counts. Values that are not 8 bits are
+    scaled by one rule. Without `value_range` their dtype says which value is white, and black is 0: 65535 for uint16
+    (low bits are dropped); 255 for other whole numbers if none is larger, else 65535; 1 for floats if none is larger
+    than 1.25, else 255, and a quarter of that range beyond either end is clipped. What fits neither is refused. With
+    `value_range`, these two values become black and white whatever the dtype, 8 bits included, and values beyond are
+    clipped. What is no data is left out of the scale and drawn black: NaN, infinity, `nodata`, and what a TIFF's tag
+    or mask says. A picture of nearly one color is told in a warning that names it.
 
     Args:
         source (`str`, `Path`, `bytes`, `PIL.Image.Image`, `np.ndarray`, `torch.Tensor` or `dict`): A path, a URL or
-            the base64 text of a file, the bytes of a file, a decoded picture, an array (channels first or last;
-            integers, or floats in [0, 1] or [0, 255]), or a row of an undecoded `datasets.Image` column.
+            the base64 text of a file, the bytes of a file, a decoded picture, an array (channels first or last; whole
+            numbers or floats), or a row of an undecoded `datasets.Image` column.
         name (`str`): What errors call the picture where it has no path.
+        size (`tuple[int, int]`, *optional*): Width and height that are needed, in pixels. A JPEG of more than 4
+            million pixels is then decoded at a half, a quarter or an eighth of its size, at least four times as large
+            as needed, and files of several bands at a whole fraction. By default, the whole.
+        value_range (`tuple[float, float]` or `str`, *optional*): The values that become black and white, or
+            `"percentile"` for the 2nd and the 98th percentile of this picture, all channels together.
+        nodata (`float`, *optional*): The value that stands for no data. In color, a pixel is no data where all
+            channels hold it.
+        bands (`tuple[int, ...]`, *optional*): Numbers of the bands to show, from 1 on: three for red, green and blue,
+            or one. Of an array, bands are the shorter of the first and the last axis.
 
     Returns:
         `PIL.Image.Image`: Mode RGB.
 
     Raises:
         FileNotFoundError: The path does not exist.
-        ValueError: It is no picture, is broken, or is smaller than 8 pixels a side.
+        ValueError: It is no picture, is broken, is smaller than 8 pixels a side, or its values fit no range; the error
+            names it. An option has another form, or a package that is needed for the file is missing.
     """
+    reading = Reading(value_range, nodata, bands) if (value_range, nodata, bands) != (None,) * 3 else DEFAULT
+    picture, facts = read_picture(source, name, size, reading)
+    return mark(picture, source, facts)
+
+
+def mark(picture: Image.Image, source: Any, facts: PictureFacts) -> Image.Image:
+    """Note on a decoded picture what it no longer tells; on a copy where it is `source`, the user's own."""
+    if getattr(picture, "ssgpa_facts", None) == facts:
+        return picture
+    picture = picture.copy() if picture is source else picture
+    # Not in `info`, which crops carry along.
+    picture.ssgpa_facts = facts
+    return picture
+
+
+def cut_out(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Cut a part out of a decoded picture; it is a picture of its own, whose values are colors already.
+
+    Args:
+        picture (`PIL.Image.Image`): What `load_picture` returned.
+        box (`tuple[int, int, int, int]`): Left, top, right and bottom edge, in pixels.
+
+    Returns:
+        `PIL.Image.Image`: The part.
+    """
+    part = picture.crop(box)
+    return mark(part, None, replace(picture.ssgpa_facts, size=part.size))
+
+
+def read_picture(
+    source: Any, name: str, size: tuple[int, int] | None = None, reading: Reading = DEFAULT
+) -> tuple[Image.Image, PictureFacts]:
+    """Decode as `load_picture`, which marks what it returns; a picture so marked is not read a second time.
+
+    Args:
+        source (`Any`): As for `load_picture`.
+        name (`str`): What errors call the picture where it has no path.
+        size (`tuple[int, int]`, *optional*): As for `load_picture`.
+        reading (`Reading`): The options of `load_picture`.
+
+    Returns:
+        `tuple[PIL.Image.Image, PictureFacts]`: The picture, which may be `source` itself, and what it no longer tells.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+        ValueError: As for `load_picture`.
+    """
+    known = getattr(source, "ssgpa_facts", None)
+    if known is not None and reading in (DEFAULT, known.reading):
+        return source, known
     if isinstance(source, Mapping):
         name = source.get("path") or name
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
     if isinstance(source, str | Path) and not str(source).startswith("data:") and len(str(source)) < 500:
         name = str(source)
     try:
-        picture = _to_rgb(_open(source))
+        picture, full, found = _decode(source, size, reading)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file.") from None
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not a picture, or of an unknown kind.") from None
-    except BROKEN as error:
-        raise ValueError(f"{name}: cannot be read as a picture ({error}).") from error
-    if min(picture.size) < MIN_SIDE:
-        width, height = picture.size
-        raise ValueError(f"{name}: a picture of {width}x{height} pixels is too small; {MIN_SIDE} a side are needed.")
-    return picture
+    # Pillow's plugins raise whatever comes to them: RuntimeError, NotImplementedError, struct.error, ...
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{name}: cannot be read as a picture ({reason}).") from error
+    if min(full) < MIN_SIDE:
+        raise ValueError(
+            f"{name}: a picture of {full[0]}x{full[1]} pixels is too small; {MIN_SIDE} a side are needed."
+        )
+    if is_nearly_one_color(picture):
+        tell_one_color(name, found, reading)
+    return picture, PictureFacts(name, full, reading)
 
 
-def _open(source: Any) -> Image.Image:
+def tell_one_color(name: str, found: str, reading: Reading) -> None:
+    """Warn, once a picture, that it shows next to nothing; `found` tells of its values."""
+    known = f"; {found}" if found else ""
+    advice = (
+        ""
+        if not found or reading.value_range
+        else '. If it should show more, pass value_range=(low, high) or "percentile"'
+    )
+    logger.warning_once(f"{name}: is nearly one color{known}{advice}.")
+
+
+Decoded = tuple[Image.Image, tuple[int, int], str]
+
+
+def _decode(source: Any, size: tuple[int, int] | None, reading: Reading) -> Decoded:
+    """The RGB picture, its full width and height, and what is to be told of its values."""
     if isinstance(source, Image.Image):
-        return source
+        return _from_open(source, None, None, reading)
     if isinstance(source, np.ndarray | torch.Tensor):
-        return _from_array(np.asarray(source.detach().cpu() if isinstance(source, torch.Tensor) else source))
+        return _from_array(_to_numpy(source), reading)
     if not isinstance(source, str | Path | bytes):
         raise TypeError(f"a {type(source).__name__} is no picture")
-    return Image.open(io.BytesIO(source if isinstance(source, bytes) else _read(source)))
+    content = source if isinstance(source, bytes) else _read(source)
+    driver = driver_of(content)
+    if reading.bands is not None and driver == "GTiff":
+        return _from_raster(content, size, reading)
+    try:
+        picture = _open(content)
+    except UnidentifiedImageError:
+        # Several bands, or compressed in a way that Pillow does not know.
+        if driver == "GTiff":
+            return _from_raster(content, size, reading)
+        raise
+    with picture:
+        if driver is not None and not reading.is_default and loses_depth(picture):
+            return _from_raster(content, size, reading)
+        return _from_open(picture, content, size, reading)
+
+
+def _open(content: bytes) -> Image.Image:
+    if is_heic(content):
+        register_heic()
+    return Image.open(io.BytesIO(content))
+
+
+def _to_numpy(source: np.ndarray | torch.Tensor) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        return source
+    source = source.detach().cpu()
+    # NumPy has neither bfloat16 nor the floats of 8 bits.
+    known = not source.is_floating_point() or source.dtype in (torch.float16, torch.float32, torch.float64)
+    return (source if known else source.float()).numpy()
 
 
 def _read(source: str | Path) -> bytes:
@@ -113,43 +293,97 @@ def _read(source: str | Path) -> bytes:
     return Path(source).read_bytes()
 
 
-def _to_8_bit(array: np.ndarray) -> np.ndarray:
+def _from_raster(content: bytes, size: tuple[int, int] | None, reading: Reading) -> Decoded:
+    # Where Pillow refuses a decompression bomb.
+    largest = 2 * (Image.MAX_IMAGE_PIXELS or 2**62)
+    values, missing, full = read_raster(content, reading.bands, size, DRAFT_MARGIN, largest)
+    levels, found = to_8_bit(values, reading.value_range, reading.nodata, missing)
+    return Image.fromarray(np.ascontiguousarray(levels)).convert("RGB"), full, found
+
+
+def _scale(values: np.ndarray, reading: Reading) -> tuple[np.ndarray, str]:
+    return to_8_bit(values, reading.value_range, reading.nodata)
+
+
+def _from_array(array: np.ndarray, reading: Reading) -> Decoded:
     if array.size == 0:
         raise ValueError(f"an array of shape {array.shape} has no pixels")
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == bool:
-        return array.astype(np.uint8) * 255
-    if not np.isfinite(array).all() or array.min() < 0:
-        raise ValueError("values must be finite and not negative; undo any normalisation")
-    if array.dtype.kind in "iu":
-        is_16_bit = array.max() > 255 or (array.dtype.kind == "u" and array.dtype.itemsize == 2)
-        scaled = array // 256 if is_16_bit else array
-    else:
-        scaled = np.rint(array.astype(np.float64) * (255 if array.max() <= 1 else 1))
-    if scaled.max() > 255:
-        raise ValueError(f"values up to {array.max()} are neither 8 nor 16 bits")
-    return scaled.astype(np.uint8)
+    array, alpha = _split_alpha(array, reading.bands)
+    levels, found = _scale(array, reading)
+    if alpha is not None:
+        levels = np.dstack([levels, to_8_bit(alpha)[0]])
+    picture = Image.fromarray(np.ascontiguousarray(levels))
+    return _flatten(picture), picture.size, "" if array.dtype == np.uint8 else found
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
-    array = _to_8_bit(array)
-    if array.ndim == 3:
-        layout = infer_channel_dimension_format(array, num_channels=(1, 2, 3, 4))
-        array = np.moveaxis(array, 0, -1) if layout == ChannelDimension.FIRST else array
-        array = array[:, :, 0] if array.shape[2] == 1 else array
-    return Image.fromarray(np.ascontiguousarray(array))
+def _split_alpha(array: np.ndarray, bands: tuple[int, ...] | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Gray values (height, width) or colors (height, width, 3), and the opacity where there is one."""
+    if array.ndim == 2:
+        check_count(bands or (1,), 1)
+        return (array if bands is None or len(bands) == 1 else np.dstack([array] * 3)), None
+    if array.ndim != 3:
+        raise ValueError(f"an array of shape {array.shape} is no picture")
+    if bands is not None:
+        array = array if array.shape[-1] <= array.shape[0] else np.moveaxis(array, 0, -1)
+        check_count(bands, array.shape[-1])
+        array = array[:, :, [band - 1 for band in bands]]
+        return (array[:, :, 0] if len(bands) == 1 else array), None
+    if not {array.shape[0], array.shape[2]} & {1, 2, 3, 4}:
+        raise ValueError(f"an array of shape {array.shape}: {tell_bands(min(array.shape[0], array.shape[2]))}")
+    layout = infer_channel_dimension_format(array, num_channels=(1, 2, 3, 4))
+    array = np.moveaxis(array, 0, -1) if layout == ChannelDimension.FIRST else array
+    channels = array.shape[2]
+    colors = array[:, :, 0] if channels < 3 else array[:, :, :3]
+    return colors, array[:, :, -1] if channels in (2, 4) else None
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    picture = ImageOps.exif_transpose(picture)
-    picture.load()
+def _from_open(picture: Image.Image, content: bytes | None, size: tuple[int, int] | None, reading: Reading) -> Decoded:
+    """Decode what Pillow has opened; a picture that is a user's own, without `content`, is left as it was."""
+    frame = picture.tell()
+    try:
+        if frame:
+            picture.seek(0)
+        turned = picture.getexif().get(ORIENTATION, 1) != 1
+        full = picture.size[::-1] if turned and picture.getexif().get(ORIENTATION) in (5, 6, 7, 8) else picture.size
+        if content is not None and size is not None and full[0] * full[1] > DRAFT_PIXELS:
+            _draft(picture, size if full == picture.size else size[::-1])
+        upright = ImageOps.exif_transpose(picture) if turned else picture
+        upright.load()
+        nodata = nodata_of(picture) if reading.nodata is None else reading.nodata
+        colored, found = _to_rgb(upright, Reading(reading.value_range, nodata, reading.bands))
+        # A user's picture goes back to its frame.
+        return (colored.copy() if frame and colored is picture else colored), full, found
+    finally:
+        if frame:
+            picture.seek(frame)
+
+
+def _draft(picture: Image.Image, size: tuple[int, int]) -> None:
+    """Let a JPEG be decoded at a fraction of its size; of other formats, nothing comes of it."""
+    if picture.format in ("JPEG", "MPO"):
+        picture.draft(None, tuple(DRAFT_MARGIN * side for side in size))
+
+
+def _to_rgb(picture: Image.Image, reading: Reading) -> tuple[Image.Image, str]:
+    if reading.bands is not None:
+        array, _ = _split_alpha(np.asarray(picture), reading.bands)
+        levels, found = _scale(array, reading)
+        return Image.fromarray(np.ascontiguousarray(levels)).convert("RGB"), found
     if picture.mode.startswith("I") or picture.mode == "F":
-        picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
+        levels, found = _scale(np.asarray(picture), reading)
+        return Image.fromarray(levels).convert("RGB"), found
+    colored = _flatten(picture)
+    if reading.value_range is None and reading.nodata is None:
+        return colored, ""
+    levels, found = _scale(np.asarray(colored), reading)
+    return Image.fromarray(levels), found
+
+
+def _flatten(picture: Image.Image) -> Image.Image:
     if picture.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    # A copy by now: a second one would cost loaders two per cent.
+    # A further copy would cost loaders two per cent.
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
@@ -157,8 +391,9 @@ def pair_up(images: Any) -> list[tuple[Any, Any]]:
     """Sort what a user passes as images into (before, after) pairs.
 
     Args:
-        images (`Sequence`): A lone pair, a list of pairs, or a flat list of 2n pictures, pair after pair. Chats nest
-            one level more: a list of pairs for every conversation.
+        images (`Sequence`): A lone pair, a list of pairs, or a flat list of 2n pictures, pair after pair. A pair may
+            be a dict with the keys `"before"` and `"after"`. Chats nest one level more: a list of pairs for every
+            conversation.
 
     Returns:
         `list[tuple]`: The pairs, undecoded.
@@ -166,6 +401,8 @@ def pair_up(images: Any) -> list[tuple[Any, Any]]:
     Raises:
         ValueError: A pair does not have two pictures; names which.
     """
+    if is_pair_row(images):
+        return [_check_pair(images, 0)]
     if is_picture(images) or not isinstance(images, Iterable):
         raise ValueError("One picture was given; a change needs two: images=[before, after].")
     items = list(images)
@@ -179,15 +416,29 @@ def pair_up(images: Any) -> list[tuple[Any, Any]]:
     return [_check_pair(item, index) for index, item in enumerate(items)]
 
 
+def is_pair_row(item: Any) -> bool:
+    """Whether `item` is a dict that names a pair's pictures, others of its keys are not looked at."""
+    return isinstance(item, Mapping) and ("before" in item or "after" in item)
+
+
 def _is_collection(item: Any) -> bool:
     return isinstance(item, list | tuple) or (isinstance(item, np.ndarray | torch.Tensor) and item.ndim > 3)
 
 
 def _holds_pairs(item: Any) -> bool:
-    return _is_collection(item) and len(item) > 0 and all(_is_collection(element) for element in item)
+    return (
+        _is_collection(item)
+        and len(item) > 0
+        and all(_is_collection(element) or is_pair_row(element) for element in item)
+    )
 
 
 def _check_pair(item: Any, index: int) -> tuple[Any, Any]:
+    if is_pair_row(item):
+        missing = {"before", "after"} - item.keys()
+        if missing:
+            raise ValueError(f"Pair {index} has no {missing.pop()!r}; a pair as a dict needs both, before and after.")
+        return item["before"], item["after"]
     count = len(item) if _is_collection(item) else 1
     if count != 2:
         raise ValueError(f"Pair {index} has {count} picture(s); every pair needs two: before and after.")
@@ -214,4 +465,16 @@ def concatenate(before: Image.Image, after: Image.Image, layout: str) -> Image.I
     return canvas
 
 
-__all__ = ["concatenate", "is_picture", "load_picture", "pair_up"]
+__all__ = [
+    "READING",
+    "PictureFacts",
+    "Reading",
+    "concatenate",
+    "cut_out",
+    "is_pair_row",
+    "is_picture",
+    "load_picture",
+    "mark",
+    "pair_up",
+    "read_picture",
+]

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import GeneratorType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -32,13 +33,14 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.pipelines import Pipeline
 from transformers.utils import logging
 
-from .pictures_ssgpa import is_picture, load_picture
+from .pictures_ssgpa import READING, PictureFacts, cut_out, is_pair_row, is_picture, load_picture, mark
 from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, model_size, place_in_grid, tile_boxes, tile_grid
 
 
 logger = logging.get_logger(__name__)
 
 ON_ERROR = ("raise", "return")
+NO_ERROR = {"errors": [None]}
 # Where neither the call nor the model's own settings say otherwise.
 DECODING = {"max_new_tokens": 40, "num_beams": 5}
 OVERLAY_COLOR = (255, 0, 0)
@@ -90,6 +92,7 @@ def split_pair(item: Any) -> tuple[Any, Any]:
     if isinstance(item, Mapping) and not {"before", "after"} <= item.keys():
         raise ValueError(f'A pair as a dict needs the keys "before" and "after", got {sorted(map(str, item))}.')
     pair = (item["before"], item["after"]) if isinstance(item, Mapping) else item
+    pair = tuple(pair) if _is_stack(pair) else pair
     if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(is_picture(picture) for picture in pair):
         items = pair if isinstance(pair, tuple | list) else [pair]
         found = ", ".join(type(item).__name__ for item in items) or "nothing"
@@ -100,12 +103,13 @@ def split_pair(item: Any) -> tuple[Any, Any]:
 def is_pair(inputs: Any) -> bool:
     """Whether `inputs` are one pair, and not a collection of pairs."""
     if isinstance(inputs, list):
-        return len(inputs) == 2 and all(is_picture(item) and not _is_row(item) for item in inputs)
-    return isinstance(inputs, tuple | Mapping) or is_picture(inputs)
+        return len(inputs) == 2 and all(is_picture(item) and not is_pair_row(item) for item in inputs)
+    return isinstance(inputs, tuple | Mapping) or is_picture(inputs) or _is_stack(inputs)
 
 
-def _is_row(item: Any) -> bool:
-    return isinstance(item, Mapping) and ("before" in item or "after" in item)
+def _is_stack(inputs: Any) -> bool:
+    """Whether `inputs` are pictures of one size in one array, as `np.stack(pair)` makes them."""
+    return isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 4
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -188,9 +192,9 @@ class ChangeCaptioningPipeline(Pipeline):
         """Caption one pair or many.
 
         Args:
-            inputs: One pair: `(before, after)`, `[before, after]` or `{"before": ..., "after": ...}`; or a list of
-                such pairs; or a generator or a data set of them. A picture is a path, a URL, the bytes of a file, a
-                PIL picture, an array or a tensor.
+            inputs: One pair: `(before, after)`, `[before, after]`, `{"before": ..., "after": ...}` or one array or
+                tensor of both; or a list of such pairs; or a generator or a data set of them. A picture is a path, a
+                URL, the bytes of a file, a PIL picture, an array or a tensor.
             tiles: Rows and columns of tiles into which each image is cut, or `"auto"`, for large images: each tile is
                 captioned on its own, at the same place of both images. By default an image is one.
             tile_overlap: How far a tile reaches into its neighbors, as a share of its own side.
@@ -200,7 +204,9 @@ class ChangeCaptioningPipeline(Pipeline):
                 (`int`, defaults to 1) pairs go through the model together; where that is too much for the memory, the
                 batch is halved with a warning, and it goes on with so many. `generate_kwargs` (`dict`) are arguments
                 of `generate`, which may also be given directly, as `max_new_tokens=20`; what neither they nor the
-                model's own generation settings say is 5 beams and at most 40 new tokens.
+                model's own generation settings say is 5 beams and at most 40 new tokens. `value_range`, `nodata` and
+                `bands` say how values of sensor data become colors, as in a call of the processor. Without change maps
+                and tiles, pictures are decoded at the size that is needed.
 
         Returns:
             `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
@@ -221,6 +227,8 @@ class ChangeCaptioningPipeline(Pipeline):
             return self._call_tiled(inputs, tiles, tile_overlap, **kwargs)
         if is_pair(inputs):
             return super().__call__(inputs if self._returns_errors(kwargs) else split_pair(inputs), **kwargs)
+        if isinstance(inputs, np.ndarray | Tensor):
+            inputs = list(inputs)
         if isinstance(inputs, list):
             pairs = inputs if self._returns_errors(kwargs) else [split_pair(item) for item in inputs]
             return super().__call__(pairs, **kwargs) if inputs else []
@@ -242,40 +250,55 @@ class ChangeCaptioningPipeline(Pipeline):
         return_change_map: bool | None = None,
         generate_kwargs: Mapping[str, Any] | None = None,
         on_error: str | None = None,
+        value_range: Any = None,
+        nodata: Any = None,
+        bands: Any = None,
         **direct: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
         if twice:
             raise ValueError(f"`{twice[0]}` is given twice, directly and in `generate_kwargs`.")
         forward_params: dict[str, Any] = {}
+        reading = {"value_range": value_range, "nodata": nodata, "bands": bands}
+        preprocess_params = {name: value for name, value in reading.items() if value is not None}
         if return_change_map is not None:
-            forward_params["return_change_map"] = return_change_map
+            preprocess_params["return_change_map"] = forward_params["return_change_map"] = return_change_map
         if direct or generate_kwargs:
             forward_params["generate_kwargs"] = {**(generate_kwargs or {}), **direct}
-        if on_error is not None and on_error not in ON_ERROR:
-            raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}; got {on_error!r}.")
-        return {} if on_error is None else {"on_error": on_error}, forward_params, {}
+        if on_error is not None:
+            if on_error not in ON_ERROR:
+                raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}; got {on_error!r}.")
+            preprocess_params["on_error"] = on_error
+        return preprocess_params, forward_params, {}
 
-    def preprocess(self, input_: Any, on_error: str = "raise") -> dict[str, Any]:
-        """Decode one pair and prepare it for the model; with `on_error="return"`, its error stands in `errors`."""
+    def preprocess(
+        self, input_: Any, return_change_map: bool = False, on_error: str = "raise", **reading: Any
+    ) -> dict[str, Any]:
+        """Decode one pair and prepare it for the model; the whole pictures are kept only where maps are drawn.
+
+        With `on_error="return"`, the pair's error stands in `errors`.
+        """
         try:
-            return {**self._prepare(*self._decode(input_)), "errors": [None]}
+            return {**self._prepare(self._decode(input_, return_change_map, **reading), return_change_map), **NO_ERROR}
         # A decoder may raise anything over a broken file.
         except Exception as error:
             if on_error == "raise":
                 raise
             # A blank pair stands in for it, so that batches stay whole; what the model says of it is thrown away.
-            blank = Image.new("RGB", (32, 32))
-            return {**self._prepare(blank, blank), "errors": [_message(error)]}
+            blank = mark(Image.new("RGB", (32, 32)), None, PictureFacts("blank", (32, 32)))
+            return {**self._prepare([blank, blank], return_change_map), "errors": [_message(error)]}
 
-    @staticmethod
-    def _decode(item: Any) -> tuple[Image.Image, Image.Image]:
-        before, after = split_pair(item)
-        return load_picture(before, "before"), load_picture(after, "after")
+    def _decode(self, item: Any, whole: bool, **reading: Any) -> list[Image.Image]:
+        """Both pictures of a pair, whole or at the size that the model needs."""
+        sources = zip(split_pair(item), ("before", "after"), strict=True)
+        if whole:
+            options = self.processor.reading(**reading)
+            return [load_picture(source, name, **options) for source, name in sources]
+        return [self.processor.load_image(source, name, **reading) for source, name in sources]
 
-    def _prepare(self, before: Image.Image, after: Image.Image) -> dict[str, Any]:
-        inputs = self.processor(images=[[before, after]], return_tensors="pt").to(dtype=self.dtype)
-        return {**inputs, "pictures": [(before, after)]}
+    def _prepare(self, pictures: list[Image.Image], keep: bool) -> dict[str, Any]:
+        inputs = self.processor(images=[pictures], return_tensors="pt").to(dtype=self.dtype)
+        return {**inputs, "pictures": [tuple(pictures) if keep else None]}
 
     def _forward(self, input_tensors: dict[str, Any], **params: Any) -> dict[str, Any]:
         """Run a batch, in parts where the whole is too large for memory."""
@@ -394,8 +417,9 @@ class ChangeCaptioningPipeline(Pipeline):
         self, item: Any, tiles: Any, overlap: float, return_change_map: bool = False, **kwargs: Any
     ) -> list[dict[str, Any]]:
         """Caption one pair tile by tile, and stitch the maps."""
+        reading = {name: kwargs.pop(name) for name in READING if name in kwargs}
         try:
-            pictures = self._decode(item)
+            pictures = self._decode(item, True, **reading)
         except Exception as error:
             if not self._returns_errors(kwargs):
                 raise
@@ -404,14 +428,14 @@ class ChangeCaptioningPipeline(Pipeline):
         grid = tile_grid(tiles, larger, model_size(self.processor))
         boxes = list(zip(*(tile_boxes(picture.size, grid, overlap) for picture in pictures), strict=True))
         # Tiles are cut when their turn comes; cut all at once they would be a second copy of the images.
-        pairs = ([p.crop(box) for p, box in zip(pictures, place, strict=True)] for place in boxes)
+        pairs = ([cut_out(picture, box) for picture, box in zip(pictures, place, strict=True)] for place in boxes)
         maps = [Image.new("L", picture.size) for picture in pictures] if return_change_map else []
         captions = []
         for place, result in zip(boxes, self(pairs, return_change_map=return_change_map, **kwargs), strict=True):
             captions.append(result[0]["generated_text"])
             for canvas, box, name in zip(maps, place, ("change_map_before", "change_map"), strict=False):
                 lay_in(canvas, result[0][name], box)
-        pairs = ([p.crop(box) for p, box in zip(pictures, place, strict=True)] for place in boxes)
+        pairs = ([cut_out(picture, box) for picture, box in zip(pictures, place, strict=True)] for place in boxes)
         scores = self.change_scores(pairs, captions, kwargs.get("batch_size") or 1)
         found = [
             {
@@ -449,7 +473,7 @@ class ChangeCaptioningPipeline(Pipeline):
         scores, rest = [], zip(pairs, captions, strict=True)
         size = min(batch_size, self.fitting_batch_size or batch_size)
         while batch := list(islice(rest, size)):
-            decoded = [self._decode(pair) for pair, _ in batch]
+            decoded = [self._decode(pair, False) for pair, _ in batch]
             texts = [caption for _, caption in batch]
             there = self._log_likelihood(decoded, texts)
             alone = self._log_likelihood([(before, before) for before, _ in decoded], texts)

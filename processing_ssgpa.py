@@ -25,7 +25,7 @@ from transformers.processing_utils import MultiModalData, ProcessingKwargs, Proc
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import auto_docstring, logging
 
-from .pictures_ssgpa import concatenate, load_picture, pair_up
+from .pictures_ssgpa import READING, PictureFacts, Reading, concatenate, mark, pair_up, read_picture
 from .prompts_ssgpa import (
     PLACEHOLDERS,
     PROMPTS,
@@ -48,6 +48,38 @@ UNDECIDED = {
     "pad_to_multiple_of": None,
     "return_tensors": None,
 }
+# Options of one call that change how an image processor resizes.
+RESIZING = {"do_resize", "size", "resample", "do_center_crop", "crop_size", "do_pad", "pad_size"}
+# Images a little larger than those of the training are no news.
+SHRUNK_TOLERANCE = 1.1
+
+
+def fixed_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
+    """Width and height that an image processor brings every picture to, by Pillow and without crop or border.
+
+    Args:
+        image_processor (`BaseImageProcessor`): Any.
+
+    Returns:
+        `tuple[int, int]`: None where it does otherwise.
+    """
+    options = {
+        name: getattr(image_processor, name, None) for name in ("do_resize", "do_center_crop", "do_pad", "size")
+    }
+    size = options.pop("size")
+    if not options.pop("do_resize") or any(options.values()) or getattr(image_processor, "backend", "pil") != "pil":
+        return None
+    return (size.width, size.height) if size.width and size.height else None
+
+
+def needed_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
+    """Width and height of which an image processor uses no more; None where that depends on more than its size."""
+    size = getattr(image_processor, "size", None)
+    if not getattr(image_processor, "do_resize", False) or size is None:
+        return None
+    edge = size.shortest_edge or 0
+    width, height = size.width or edge, size.height or edge
+    return (width, height) if width and height else None
 
 
 @auto_docstring
@@ -66,6 +98,10 @@ class SSGPAProcessor(ProcessorMixin):
         pair_layout: Literal["pair", "vertical", "horizontal"] = "pair",
         prompt: str | None = None,
         image_token: str | None = None,
+        value_range: tuple[float, float] | Literal["percentile"] | None = None,
+        nodata: float | None = None,
+        bands: tuple[int, ...] | None = None,
+        trained_size: dict[str, int] | None = None,
     ) -> None:
         r"""Check that layout, prompt and tokenizer agree.
 
@@ -89,6 +125,15 @@ class SSGPAProcessor(ProcessorMixin):
             image_token (`str`, *optional*):
                 The placeholder, by default the tokenizer's `image_token`. Without either, images take no place in the
                 text, as in systems that attend to them from the decoder.
+            value_range (`tuple[float, float]` or `"percentile"`, *optional*):
+                The values that become black and white, for checkpoints of sensor data; by default the dtype says.
+            nodata (`float`, *optional*):
+                The value that stands for no data.
+            bands (`tuple[int, ...]`, *optional*):
+                Numbers of the bands to show, from 1 on: one, or red, green and blue.
+            trained_size (`dict[str, int]`, *optional*):
+                `{"height": ..., "width": ...}` of the images that the checkpoint was trained on, before they were
+                resized. An image that is shrunk more than these is told in a warning.
         """
         if pair_layout not in PLACEHOLDERS:
             raise ValueError(f"`pair_layout` must be one of {', '.join(PLACEHOLDERS)}; got {pair_layout!r}.")
@@ -97,6 +142,12 @@ class SSGPAProcessor(ProcessorMixin):
                 "The tokenizer has no `pad_token`, which fills up the rows of a batch. Give it one first, a token it "
                 "knows: `tokenizer.pad_token = tokenizer.eos_token`."
             )
+        self.value_range, self.nodata, self.bands = (
+            getattr(Reading(value_range, nodata, bands), name) for name in READING
+        )
+        self.trained_size = _check_trained_size(trained_size)
+        # Sizes of which a warning has told already.
+        self._told: set[tuple[int, int]] = set()
         self.image_seq_length = image_seq_length
         self.pair_layout = pair_layout
         self.image_token = image_token or getattr(tokenizer, "image_token", None)
@@ -133,28 +184,129 @@ class SSGPAProcessor(ProcessorMixin):
         images: Any = None,
         text: str | list[str] | None = None,
         suffix: str | list[str] | None = None,
+        value_range: tuple[float, float] | Literal["percentile"] | None = None,
+        nodata: float | None = None,
+        bands: tuple[int, ...] | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
         r"""Prepare pairs for a model, with their captions where it is to learn them.
 
         Args:
             images (`Sequence`):
-                A pair of pictures, a list of pairs, or a flat list of pictures, pair after pair. A picture is a path,
-                a URL, the bytes of a file, a PIL picture, an array or a tensor.
+                A pair of pictures, a list of pairs, or a flat list of pictures, pair after pair; a pair may be a dict
+                with the keys `"before"` and `"after"`. A picture is a path, a URL, the bytes of a file, a PIL
+                picture, an array or a tensor. How values that are not 8 bits become colors is told by `load_picture`.
             text (`str` or `list[str]`, *optional*):
                 Prompts with their placeholders, one a pair; the processor's own prompt by default.
             suffix (`str` or `list[str]`, *optional*):
                 Captions to learn, one a pair. Adds `labels`: the caption and the end token only, -100 elsewhere.
+            value_range (`tuple[float, float]` or `"percentile"`, *optional*):
+                The values that become black and white, by default the processor's own; without either, the dtype says.
+            nodata (`float`, *optional*):
+                The value that stands for no data and is drawn black, by default the processor's own or that of a
+                TIFF's tag.
+            bands (`tuple[int, ...]`, *optional*):
+                Numbers of the bands to show, from 1 on: one, or red, green and blue; by default the processor's own.
             **kwargs (`ProcessingKwargs`, *optional*):
                 Options of image processor and tokenizer.
         """
-        if images is not None and text is None:
-            images = pair_up(images)
-            text = [self.prompt] * len(images)
+        if images is not None:
+            asked = dict(zip(READING, (value_range, nodata, bands), strict=True))
+            images, text = self._load_pairs(images, text, self._is_resized_otherwise(kwargs), asked)
         if suffix is None and (images is None or not self._closing_tokens()):
             return super().__call__(images=images, text=text, **kwargs)
         captions = [suffix] if isinstance(suffix, str) else suffix
         return self._encode(images, text, captions, **kwargs)
+
+    def load_image(
+        self, source: Any, name: str = "picture", value_range: Any = None, nodata: Any = None, bands: Any = None
+    ) -> Image.Image:
+        """Decode one picture as a call of the processor does, which takes what comes back without a further look.
+
+        Args:
+            source (`Any`): As for `load_picture`.
+            name (`str`): What errors and warnings call it where it has no path.
+            value_range (`tuple[float, float]` or `str`, *optional*): By default the processor's own.
+            nodata (`float`, *optional*): By default the processor's own.
+            bands (`tuple[int, ...]`, *optional*): By default the processor's own.
+
+        Returns:
+            `PIL.Image.Image`: Mode RGB; of the size that the model reads where that is the same for all pictures.
+
+        Raises:
+            FileNotFoundError: The path does not exist.
+            ValueError: As for `load_picture`.
+        """
+        return self._load(source, name, False, {"value_range": value_range, "nodata": nodata, "bands": bands})
+
+    def reading(self, value_range: Any = None, nodata: Any = None, bands: Any = None) -> dict[str, Any]:
+        """Arguments of `load_picture`: those that are given, and the processor's own for the others.
+
+        Args:
+            value_range (`tuple[float, float]` or `str`, *optional*): As for `load_picture`.
+            nodata (`float`, *optional*): As for `load_picture`.
+            bands (`tuple[int, ...]`, *optional*): As for `load_picture`.
+
+        Returns:
+            `dict[str, Any]`: All three, by name.
+        """
+        given = dict(zip(READING, (value_range, nodata, bands), strict=True))
+        return {name: getattr(self, name) if value is None else value for name, value in given.items()}
+
+    def _load(self, source: Any, name: str, otherwise: bool, asked: dict[str, Any]) -> Image.Image:
+        """Decode a picture; `otherwise` says that the call at hand resizes in another way than the image processor."""
+        size = None if otherwise else needed_size(self.image_processor)
+        known, told = getattr(source, "ssgpa_facts", None), any(value is not None for value in asked.values())
+        # What was read in a way of its own is not scaled a second time in the processor's.
+        keep = known is not None and not told and not known.reading.is_default
+        picture, facts = read_picture(source, name, size, known.reading if keep else Reading(**self.reading(**asked)))
+        fixed = None if otherwise or self.pair_layout != "pair" else fixed_size(self.image_processor)
+        if not otherwise:
+            self._tell_shrunk(facts)
+        if fixed is not None and picture.size != fixed:
+            # The very pixels that the image processor makes, without its copies of a large picture.
+            resample = self.image_processor.resample
+            picture = picture.resize(fixed, Image.Resampling.BILINEAR if resample is None else resample)
+        return mark(picture, source, facts)
+
+    def _load_pairs(
+        self, images: Any, text: Any, otherwise: bool, asked: dict[str, Any]
+    ) -> tuple[list[tuple[Image.Image, Image.Image]] | None, Any]:
+        """Sort the pictures into pairs and decode them; each asks the processor's prompt where there is no text."""
+        pairs = _without_empty(images) if text is not None else images
+        if pairs is None:
+            return None, text
+        pairs = pair_up(pairs)
+        loaded = [
+            tuple(
+                self._load(picture, f"pair {index}, {side}", otherwise, asked)
+                for side, picture in zip(("before", "after"), pair, strict=True)
+            )
+            for index, pair in enumerate(pairs)
+        ]
+        return loaded, [self.prompt] * len(pairs) if text is None else text
+
+    @staticmethod
+    def _is_resized_otherwise(kwargs: dict[str, Any]) -> bool:
+        nested = [kwargs.get(name) or {} for name in ("images_kwargs", "common_kwargs")]
+        return any(RESIZING & options.keys() for options in (kwargs, *nested))
+
+    def _tell_shrunk(self, facts: PictureFacts) -> None:
+        """Warn, once a size, of a picture that is shrunk more than those of the training were."""
+        target = needed_size(self.image_processor)
+        if self.trained_size is None or target is None or facts.size in self._told:
+            return
+        trained = (self.trained_size["width"], self.trained_size["height"])
+        # A long edge is cut off or kept in proportion where one number stands for both sides.
+        pick = min if self.image_processor.size.shortest_edge else max
+        now, then = (pick(side / to for side, to in zip(size, target, strict=True)) for size in (facts.size, trained))
+        if now > then * SHRUNK_TOLERANCE:
+            self._told.add(facts.size)
+            logger.warning(
+                f"{facts.name}: {facts.size[0]}x{facts.size[1]} pixels are shrunk {now:.1f} times, and the checkpoint "
+                f"was trained on {trained[0]}x{trained[1]}, shrunk {then:.1f} times; small changes may be lost: "
+                'caption it tile by tile (`tiles="auto"`, on the command line `--tiles auto`).'
+            )
 
     def prompt_ids(self, text: str | None = None) -> list[int]:
         """Token ids of one prompt as `generate` and training see it.
@@ -270,14 +422,11 @@ class SSGPAProcessor(ProcessorMixin):
         """Decode the pictures and, for the concatenated layouts, join each pair to one; texts may come without any."""
         text = [text] if isinstance(text, str) else text
         _, text, videos, audio = super().prepare_inputs_layout(text=text, **kwargs)
-        if isinstance(images, list | tuple):
-            images = [item for item in images if not isinstance(item, list | tuple) or len(item)] or None
+        images = _without_empty(images)
         if images is None:
             return None, text, videos, audio
-        pairs = [
-            (load_picture(before, f"pair {index}, before"), load_picture(after, f"pair {index}, after"))
-            for index, (before, after) in enumerate(pair_up(images))
-        ]
+        # A call of the processor has decoded them.
+        pairs, _ = self._load_pairs(images, text or [], self._is_resized_otherwise(kwargs), {})
         if self.pair_layout == "pair":
             return [picture for pair in pairs for picture in pair], text, videos, audio
         return [concatenate(before, after, self.pair_layout) for before, after in pairs], text, videos, audio
@@ -307,6 +456,11 @@ class SSGPAProcessor(ProcessorMixin):
             return MultiModalData()
         count = len(image_sizes)
         return MultiModalData(num_image_tokens=[self.image_seq_length] * count, num_image_patches=[1] * count)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The processor's settings; of how images are read, those that are told."""
+        optional = (*READING, "trained_size")
+        return {key: value for key, value in super().to_dict().items() if key not in optional or value is not None}
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload the processor with its code, by the arguments of every `push_to_hub`; a model's uploads both."""
@@ -372,4 +526,23 @@ def _strip(row: list[int], padding: set[int]) -> list[int]:
     return row[places[0] : places[-1] + 1] if places else []
 
 
-__all__ = ["SSGPAProcessor"]
+def _without_empty(images: Any) -> Any:
+    """Conversations without pictures leave empty lists among them; None where nothing is left."""
+    if isinstance(images, list | tuple):
+        return [item for item in images if not isinstance(item, list | tuple) or len(item)] or None
+    return images
+
+
+def _check_trained_size(size: Any) -> dict[str, int] | None:
+    if size is None:
+        return None
+    if (
+        not isinstance(size, dict)
+        or sorted(size) != ["height", "width"]
+        or not all(isinstance(side, int) and side > 0 for side in size.values())
+    ):
+        raise ValueError(f'`trained_size` must be {{"height": ..., "width": ...}} in pixels, got {size!r}.')
+    return size
+
+
+__all__ = ["SSGPAProcessor", "fixed_size", "needed_size"]

@@ -8,7 +8,7 @@ the version and a wrong argument need none of that.
 
 from collections.abc import Sequence
 
-from .arguments import OneLineParser, parse_arguments, positive
+from .arguments import OneLineParser, add_reading_options, parse_arguments, positive, reading_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,4 +26,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(options)
 
 
-__all__ = ["OneLineParser", "main", "parse_arguments", "positive"]
+__all__ = ["OneLineParser", "add_reading_options", "main", "parse_arguments", "positive", "reading_options"]

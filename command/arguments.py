@@ -3,6 +3,7 @@
 """The command line of `ssgpa`: what it accepts, and what it refuses in one line."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from .score_arguments import add_score_command
 
 DRAWINGS = ("change_map", "change_map_before", "overlay", "overlay_before")
 ON_ERROR = ("report", "ignore", "stop")
+PERCENTILE = "percentile"
 BATCH_DEFAULTS = {"output": None, "batch_size": 8, "on_error": "report", "quiet": False}
 
 
@@ -39,6 +41,54 @@ def grid(text: str) -> tuple[int, int] | str:
     if not mark:
         raise argparse.ArgumentTypeError(f"{text!r} is neither ROWSxCOLUMNS, as 3x4, nor auto")
     return positive(rows), positive(columns)
+
+
+def value_range(text: str) -> tuple[float, float] | str:
+    """Read "LOW,HIGH" or "percentile"; argparse reports the error."""
+    if text == PERCENTILE:
+        return text
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not (low < high and math.isfinite(high - low)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither LOW,HIGH, two numbers of which the first is smaller, nor {PERCENTILE}"
+        )
+    return low, high
+
+
+def band_numbers(text: str) -> tuple[int, ...]:
+    """Read "3,2,1" or "4"; argparse reports the error."""
+    bands = text.split(",")
+    if len(bands) not in (1, 3) or not all(band.isdecimal() and int(band) for band in bands):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one nor three whole numbers from 1 on")
+    return tuple(map(int, bands))
+
+
+def add_reading_options(parser: Any, dash: str = "-") -> None:
+    """Describe how values of sensor data become colors; `reading_options` takes what was given.
+
+    Args:
+        parser: A parser or a group of one.
+        dash: What joins the words of an option.
+    """
+    parser.add_argument(
+        f"--value{dash}range",
+        metavar="LOW,HIGH",
+        type=value_range,
+        help="the values that become black and white, or percentile; default: what the dtype says",
+    )
+    parser.add_argument("--nodata", metavar="VALUE", type=float, help="the value that stands for no data")
+    parser.add_argument(
+        "--bands", metavar="R,G,B", type=band_numbers, help="numbers of the bands to show, from 1 on; or one"
+    )
+
+
+def reading_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was given of `add_reading_options`, by name."""
+    given = {name: getattr(options, name) for name in ("value_range", "nodata", "bands")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="ROWSxCOLUMNS",
         help="caption large images tile by tile, one line a changed tile; auto: no tile is shrunk by more than 2",
     )
+    add_reading_options(caption.add_argument_group("sensor data"))
     add_batch_options(caption.add_argument_group("many pairs"))
     caption.set_defaults(parser=caption)
     add_score_command(commands)
@@ -146,4 +197,4 @@ def check_batch(options: argparse.Namespace, pictures: Sequence[str]) -> None:
         setattr(options, name, default if getattr(options, name) is None else getattr(options, name))
 
 
-__all__ = ["OneLineParser", "build_parser", "parse_arguments", "positive"]
+__all__ = ["OneLineParser", "add_reading_options", "build_parser", "parse_arguments", "positive", "reading_options"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssgpa.comparison.evidence_tables import read_evidence
+from ssgpa.comparison.large_images_table import read_large_images
 from ssgpa.comparison.loader_table import read_loader
 from ssgpa.comparison.memory_table import read_memory
 from ssgpa.comparison.parameter_table import format_parameters
@@ -22,7 +23,10 @@ from ssgpa.data.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("evidence", "data", "memory", "speed"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("evidence", "data", "images", "memory", "speed")),
+]
 RESULTS, PARAMETERS = "results", "parameters"
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 EMPTY = "No results are stored yet."
@@ -196,6 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
     blocks |= read_evidence(options.results.parent) | read_loader(options.results.parent)
     blocks |= read_memory(options.results.parent) | read_speed(options.results.parent)
+    blocks |= read_large_images(options.results.parent)
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run comparison/readme_table.py.")

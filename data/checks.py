@@ -7,9 +7,16 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+
+if TYPE_CHECKING:
+    from ..pictures_ssgpa import Reading
+
+
+PNG = b"\x89PNG"
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -113,19 +120,26 @@ def check_picture(path: Path) -> Path:
     return path
 
 
-def check_picture_bytes(content: bytes, name: str) -> None:
-    """Check that a picture is whole: checksums of a PNG, a full decoding of anything else.
+def check_picture_bytes(content: bytes, name: str, reading: Reading | None = None) -> None:
+    """Check that a picture is whole and can be trained on: what training decodes it with, and checksums of a PNG.
+
+    Args:
+        content: The file.
+        name: What the error calls it.
+        reading: How values become colors, by default as their dtype says.
 
     Raises:
-        ValueError: If it is truncated, damaged or not a picture.
+        ValueError: If it is truncated, damaged, too small, not a picture, or its values fit no range of colors.
     """
+    # The renderer's workers import this module, and wait for no torch.
+    from ..pictures_ssgpa import DEFAULT, read_picture
+
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.format == "PNG":
+        read_picture(content, name, reading=reading or DEFAULT)
+        if content.startswith(PNG):
+            # Decoding passes over checksums.
+            with Image.open(io.BytesIO(content)) as picture:
                 picture.verify()
-            else:
-                picture.load()
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{name} is not a readable picture: its kind is unknown") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} is not a readable picture: {error}") from error
+    # A broken checksum is a SyntaxError.
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{name} is not a readable picture: {str(error).removeprefix(f'{name}: ')}") from error

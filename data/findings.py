@@ -7,9 +7,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .schema import NO_CHANGE
+
+
+if TYPE_CHECKING:
+    from ..pictures_ssgpa import Reading
 
 
 NAMED = 5
@@ -28,6 +32,7 @@ class Findings:
 
     Args:
         skip_faulty: Leave out pairs with missing or damaged pictures or without captions; otherwise they are an error.
+        reading: How values of pictures become colors, with which they are checked; by default as their dtype says.
         notes: Known faults of a release, and what was done about them.
         faulty: Pairs that cannot be used, and why.
         omitted: Pairs that are left out as a known fault of the release.
@@ -38,6 +43,7 @@ class Findings:
     """
 
     skip_faulty: bool = False
+    reading: Reading | None = None
     notes: list[str] = field(default_factory=list)
     faulty: dict[str, str] = field(default_factory=dict)
     omitted: set[str] = field(default_factory=set)

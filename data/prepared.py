@@ -223,6 +223,9 @@ def language_of(folder: str | Path) -> str | None:
     Args:
         folder: As for `load_prepared`.
 
+    Returns:
+        Such a code.
+
     Raises:
         FileNotFoundError: If the folder was not prepared.
         ValueError: If `prepared.json` is damaged.
@@ -231,3 +234,25 @@ def language_of(folder: str | Path) -> str | None:
     if language is not None and not isinstance(language, str):
         raise ValueError(f"{folder}/{MARKER}: `language` is no text: {language!r:.80}; prepare the data again")
     return language
+
+
+def reading_of(folder: str | Path) -> dict[str, Any]:
+    """How values of a prepared folder's pictures become colors.
+
+    Args:
+        folder: As for `load_prepared`.
+
+    Returns:
+        Those of `value_range`, `nodata` and `bands` that the folder was prepared with.
+
+    Raises:
+        FileNotFoundError: If the folder was not prepared.
+        ValueError: If `prepared.json` is damaged, or tells them in another form.
+    """
+    from ..pictures_ssgpa import Reading
+
+    told = read_json_object(_marker(str(folder))).get("reading") or {}
+    try:
+        return {name: value for name, value in vars(Reading(**told)).items() if value is not None}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder}/{MARKER}: `reading` is damaged ({error}); prepare the data again") from error

@@ -186,7 +186,7 @@ class PictureCheck:
         content = path.read_bytes()
         self.digests[name] = self.findings.see(content, name, scene_id, split)
         try:
-            check_picture_bytes(content, name)
+            check_picture_bytes(content, name, self.findings.reading)
         except ValueError as error:
             return str(error)
         return None

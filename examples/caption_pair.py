@@ -25,8 +25,8 @@ from ssgpa.pipeline_ssgpa import FiniteLogitsCheck, draw_change_map, draw_overla
 def caption(options: argparse.Namespace) -> str:
     """Writes both pictures side by side with the evidence in red; returns the sentence."""
     check_output(options.output)
-    pictures = [load_picture(options.before), load_picture(options.after)]
     model, processor = load_system(options.model)
+    pictures = [load_picture(path, **processor.reading()) for path in (options.before, options.after)]
     inputs = processor(images=pictures, return_tensors="pt")
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))

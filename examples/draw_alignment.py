@@ -174,8 +174,8 @@ def draw(options: argparse.Namespace) -> str:
     """Caption the pair and write the figure; return a line about it."""
     check_output(options.output, overwrite=options.overwrite)
     require_matplotlib()
-    pictures = [load_picture(options.before), load_picture(options.after)]
     model, processor = load_system(options.model)
+    pictures = [load_picture(path, **processor.reading()) for path in (options.before, options.after)]
     inputs = processor(images=pictures, return_tensors="pt")
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))

@@ -39,6 +39,7 @@ from ssgpa.metrics.report import build_report, collapse_alarm, format_table, lig
 from ssgpa.metrics.scenes import add_scenes
 from ssgpa.metrics.score_files import language_for, load_captions
 from ssgpa.training.generation import caption_rows, change_maps
+from ssgpa.training.pairs import load_pair, undecoded
 from ssgpa.training.systems import model_class_of
 
 
@@ -114,9 +115,10 @@ def write_report(
     scorer = CaptionScorer(results["tokenizer"], meteor=False, language=results["language"])
     cards = describe_pairs(table, captions, scorer)
     shown = choose_pairs(table, options.report_pairs, options.seed)
-    pairs = rows.select(shown)
-    maps = change_maps(*system, ((row["before"], row["after"]) for row in pairs), options.batch_size)
-    add_pictures([cards[index] for index in shown], pairs, maps)
+    pairs = [load_pair(row, system[1], whole=True) for row in undecoded(rows.select(shown))]
+    maps = change_maps(*system, pairs, options.batch_size)
+    records = [dict(zip(("before", "after"), pair, strict=True)) for pair in pairs]
+    add_pictures([cards[index] for index in shown], records, maps)
     return write_page(options.report, results, cards)
 
 

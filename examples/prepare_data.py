@@ -58,6 +58,8 @@ from ssgpa.data.readers import (
 from ssgpa.data.reading import Source
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer
+from ssgpa.pictures_ssgpa import Reading
+from ssgpa_command import add_reading_options, reading_options
 
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--hint_grid", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="add hints about the cells of a grid"
     )
     parser.add_argument("--language", metavar="CODE", help="of the captions, as in en or zh; by default the release's")
+    add_reading_options(parser, dash="_")
     parser.add_argument("--license", metavar="ID", help="licence in the card, by default the release's")
     parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the prepared folder as a data set")
     parser.add_argument("--private", action="store_true", help="make a new data set on the Hub private")
@@ -127,7 +130,8 @@ def note_language(source: Source, dataset: DatasetDict, findings: Findings) -> N
 
 def prepare(arguments: argparse.Namespace) -> list[str]:
     """Read, check and write the data set, and return lines about what was found."""
-    output, findings = Path(arguments.output_dir), Findings(skip_faulty=arguments.skip_faulty)
+    output, reading = Path(arguments.output_dir), reading_options(arguments)
+    findings = Findings(skip_faulty=arguments.skip_faulty, reading=Reading(**reading))
     check_target(output, arguments.overwrite)
     if arguments.push_to_hub:
         validate_repo_id(arguments.push_to_hub)
@@ -139,6 +143,7 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     note_language(source, dataset, findings)
     if arguments.hint_grid:
         dataset = add_cell_hints(dataset, arguments.source, tuple(arguments.hint_grid))
+    facts |= {"reading": reading} if reading else {}
     facts |= {
         "dataset": arguments.dataset,
         "language": source.language,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from ssgpa.command_line import report_error
@@ -28,7 +28,7 @@ from ssgpa.data import load_prepared
 from ssgpa.data.augment import PairAugmentation
 from ssgpa.data.clevr_change.captions import change_type_of
 from ssgpa.data.files import write_json
-from ssgpa.data.prepared import HUB_PREFIX, is_prepared
+from ssgpa.data.prepared import HUB_PREFIX, is_prepared, reading_of
 from ssgpa.loading import LIBRARY_ERRORS
 from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
@@ -36,7 +36,7 @@ from ssgpa.training.collator import PairCollator
 from ssgpa.training.features import FeatureCache, fill_cache, open_cache
 from ssgpa.training.hints import CellHints, hints_of
 from ssgpa.training.lora import add_lora
-from ssgpa.training.pairs import PairDataset, PictureStore
+from ssgpa.training.pairs import PairDataset, PictureStore, describe_sources
 from ssgpa.training.positions import check_captions_fit, check_generation_fits, positions_of
 from ssgpa.training.preparation import prepare_training
 from ssgpa.training.publishing import publish_run
@@ -115,10 +115,17 @@ def training_pairs(
             augmentation=augmentation,
             features=features,
         )
-    stream = load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
+    stream = source_rows(arguments, rows)
     return PairStream(
         stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed, augmentation=augmentation
     )
+
+
+def source_rows(arguments: DataArguments, rows: Dataset) -> Dataset | IterableDataset:
+    """The training rows with their pictures; of a streamed split, `rows` are the texts alone."""
+    if not arguments.streaming:
+        return rows
+    return load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
 
 
 def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
@@ -193,6 +200,7 @@ def run(
     positions = positions_of(model.config)
     check_captions_fit(processor, train_rows.select_columns(["pair_id", "captions"]), positions)
     check_generation_fits(processor, arguments.generation_max_new_tokens, positions)
+    describe_sources(processor, source_rows(data_arguments, train_rows), reading_of(data_arguments.data_dir))
     trainable = prepare_training(model, model_arguments, missing, arguments.device)
     record = parameter_report(model, trainable)
     hints = hints_of(model, arguments, splits["validation"].column_names)

@@ -126,11 +126,11 @@ def test_an_interrupted_run_goes_on(table, model, capsys, monkeypatch):
     whole = Path("out.jsonl").read_bytes()
     seen = []
 
-    def interrupt(row, folder):
+    def interrupt(row, *rest):
         seen.append(row.row)
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return load(row, folder)
+        return load(row, *rest)
 
     load = batch_captioning.load_row
     with monkeypatch.context() as patch:
@@ -142,7 +142,7 @@ def test_an_interrupted_run_goes_on(table, model, capsys, monkeypatch):
     with Path("out.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"row": 3, "bef')  # what a process that was killed may leave
     seen.clear()
-    monkeypatch.setattr(batch_captioning, "load_row", lambda row, folder: (seen.append(row.row), load(row, folder))[1])
+    monkeypatch.setattr(batch_captioning, "load_row", lambda row, *rest: (seen.append(row.row), load(row, *rest))[1])
     code, out, _ = batch(capsys, table, model, "--quiet")
     assert (code, out) == (1, "out.jsonl: 4 pairs captioned, 1 were there already, 2 failed.\n")
     assert seen == [2, 3, 4, 5, 6, 7]

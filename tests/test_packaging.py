@@ -152,7 +152,10 @@ def test_the_command_needs_no_extra(tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     for name, shade in (("before.png", 40), ("after.png", 200)):
-        Image.new("RGB", (48, 32), (shade, 90, 120)).save(tmp_path / name)
+        picture = Image.new("RGB", (48, 32), (shade, 90, 120))
+        # A picture of one color is told on stderr.
+        picture.paste((90, shade, 20), (8, 8, 24, 24))
+        picture.save(tmp_path / name)
     words = ["caption", "before.png", "after.png", "--model", "./model", "--overlay", "overlay.png", "--json"]
     done = run(sys.executable, "-c", BASE_ONLY, *words, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -80,6 +80,8 @@ def _hash_tensor(tensor: Tensor) -> str:
 def key_of(tower: nn.Module, processor: SSGPAProcessor, precision: str) -> str:
     """A name that changes with the tower's weights, the preparation of pictures and the precision."""
     parts = [precision, processor.image_processor.to_json_string()]
+    # Only what is told: caches of ordinary pictures keep their names.
+    parts += [f"{name} {value}" for name, value in processor.reading().items() if value is not None]
     parts += [f"{name} {tuple(value.shape)} {_hash_tensor(value)}" for name, value in tower.state_dict().items()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 

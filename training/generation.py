@@ -14,6 +14,7 @@ from transformers import LogitsProcessorList
 
 from ..metrics import by_id
 from ..pipeline_ssgpa import FiniteLogitsCheck
+from .pairs import load_pair, undecoded
 
 
 @contextmanager
@@ -122,20 +123,23 @@ def caption_rows(
         One caption a row, by pair id, in the order of the rows.
 
     Raises:
-        ValueError: If a pair id comes twice, or as for `caption_pairs`.
+        ValueError: If a pair id comes twice, a picture cannot be decoded, or as for `caption_pairs`.
         FloatingPointError: If scores are not finite; the error names the pairs.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     names = dataset["pair_id"][:]
+    # The decoder of `datasets` knows nothing of value ranges, and its errors name no pair.
+    decodes = hasattr(processor, "load_image")
+    files = undecoded(dataset) if decodes else dataset
     by_id(zip(names, names, strict=True), "rows")
     captions = {name: done[name] for name in names if name in done} if done else {}
     open_rows = [index for index, name in enumerate(names) if name not in captions]
     with tqdm(total=len(names), initial=len(captions), disable=not progress, unit="pair") as bar:
         for start in range(0, len(open_rows), batch_size):
-            rows = dataset.select(open_rows[start : start + batch_size])
+            rows = files.select(open_rows[start : start + batch_size])
             ids = rows["pair_id"][:]
-            pairs = ((row["before"], row["after"]) for row in rows)
+            pairs = (load_pair(row, processor) if decodes else (row["before"], row["after"]) for row in rows)
             texts = caption_pairs(model, processor, pairs, batch_size, pair_ids=ids, **generate_kwargs)
             batch = dict(zip(ids, texts, strict=True))
             captions |= batch

@@ -3,14 +3,16 @@
 """Pairs of pictures as a torch data set: pictures decoded once, captions drawn anew every epoch."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset, IterableDataset
+from datasets import Image as ImageFeature
+from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -18,13 +20,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.augment import PairAugmentation
 from ..data.schema import HINT_COLUMNS, NO_CHANGE
 from ..pictures_ssgpa import load_picture
-from ..processing_ssgpa import SSGPAProcessor
+from ..processing_ssgpa import SSGPAProcessor, fixed_size
 from .features import FeatureCache, digest_of
 
 
 # Bit of a cell that says: whether the changed object is here is not known.
 CHANGE_UNKNOWN = 1 << 16
 SWAP_PROBABILITY = 0.5
+# So many pairs tell how large the pictures of a set are.
+SAMPLED_PAIRS = 64
 # Keeps alterations of pictures apart from the draws of captions and swaps.
 AUGMENT_STREAM = 0xA06
 
@@ -36,23 +40,85 @@ Place = tuple[int, str]
 def resize_picture(source: dict[str, Any], name: str, processor: SSGPAProcessor) -> np.ndarray:
     """Decode an undecoded cell of an image column, and resize it as the processor does.
 
+    Args:
+        source (`dict`): `bytes` and `path`.
+        name (`str`): The pair and its side, for errors.
+        processor (`SSGPAProcessor`): Decodes and resizes.
+
     Returns:
         `np.ndarray`: (channels, height, width), uint8.
+
+    Raises:
+        ValueError: It cannot be decoded; the error names the pair and the file.
     """
-    image_processor, picture = processor.image_processor, load_picture(source, name)
-    if _only_resizes(image_processor):
-        # What the processor would do, without its copies.
-        size = (image_processor.size.width, image_processor.size.height)
-        return np.asarray(picture.resize(size, image_processor.resample)).transpose(2, 0, 1)
+    image_processor, picture = processor.image_processor, _named(processor.load_image, source, name)
+    if picture.size == fixed_size(image_processor):
+        return np.asarray(picture).transpose(2, 0, 1)
     resized = image_processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
     return resized["pixel_values"][0].astype(np.uint8)
 
 
-def _only_resizes(image_processor: Any) -> bool:
-    """Whether a processor brings every picture to one size, without crop or border."""
-    fixed = image_processor.do_resize and image_processor.size.height and image_processor.size.width
-    others = (getattr(image_processor, name, None) for name in ("do_center_crop", "do_pad"))
-    return bool(fixed) and not any(others)
+def undecoded(rows: Dataset) -> Dataset:
+    """A prepared split whose pictures come as their files' bytes, for the decoder of this package."""
+    for side in SIDES:
+        if isinstance(rows.features.get(side), ImageFeature):
+            rows = rows.cast_column(side, ImageFeature(decode=False))
+    return rows
+
+
+def load_pair(row: dict[str, Any], processor: Any, whole: bool = False) -> tuple[Image.Image, Image.Image]:
+    """Decode the two pictures of a row of `undecoded` as the processor does.
+
+    Args:
+        row (`dict`): With `pair_id`, `before` and `after`.
+        processor (`SSGPAProcessor`): Says how values become colors, and which size is needed.
+        whole (`bool`): Leave the pictures at their own size.
+
+    Returns:
+        `tuple[PIL.Image.Image, PIL.Image.Image]`: Before and after, mode RGB.
+
+    Raises:
+        ValueError: One cannot be decoded; the error names the pair and the file.
+    """
+    # Any processor may show its pairs; only ours says how to read them.
+    reading = processor.reading() if hasattr(processor, "reading") else {}
+    load = partial(load_picture, **reading) if whole else processor.load_image
+    return tuple(_named(load, row[side], f"pair {row['pair_id']!r}, {side}") for side in SIDES)
+
+
+def _named(load: Callable[..., Image.Image], source: Any, name: str) -> Image.Image:
+    try:
+        return load(source, name)
+    except (OSError, ValueError) as error:
+        raise ValueError(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
+
+
+def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset, reading: Mapping[str, Any]) -> None:
+    """Note in a processor how the training pictures are read and how large they are; it is saved with it.
+
+    Args:
+        processor (`SSGPAProcessor`): Gets `value_range`, `nodata` and `bands` as the data was prepared with, and
+            `trained_size`: of some pictures in the order of their pixels, the size of the one nine tenths up.
+        rows (`datasets.Dataset` or `datasets.IterableDataset`): The prepared training split.
+        reading (`dict`): What `data.prepared.reading_of` gives.
+
+    Raises:
+        ValueError: A picture cannot be decoded; the error names the pair.
+    """
+    for name, value in reading.items():
+        setattr(processor, name, value)
+    processor.trained_size = None
+    if isinstance(rows, Dataset):
+        files = undecoded(rows).select(range(0, len(rows), max(1, len(rows) // SAMPLED_PAIRS)))
+    else:
+        files = rows.decode(False).take(SAMPLED_PAIRS)
+    sizes = sorted(
+        (picture.ssgpa_facts.size for row in files for picture in load_pair(row, processor)),
+        key=lambda size: (size[0] * size[1], size),
+    )
+    if sizes:
+        width, height = sizes[len(sizes) * 9 // 10]
+        processor.trained_size = {"height": height, "width": width}
 
 
 def draw_captions(captions: list[str], number: int, rng: np.random.Generator) -> list[str]:
@@ -84,7 +150,10 @@ class PictureStore:
     """
 
     def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool) -> None:
-        self.columns = {side: rows.select_columns([side]).cast_column(side, Image(decode=False)) for side in SIDES}
+        self.columns = {
+            side: rows.select_columns([side]).cast_column(side, ImageFeature(decode=False)) for side in SIDES
+        }
+        self.pair_ids = rows.select_columns(["pair_id"])
         self.processor = processor
         self.pictures: list[np.ndarray] = []
         # Which picture a row shows before and after, one after the other; no Python objects, see `PairDataset`.
@@ -103,7 +172,7 @@ class PictureStore:
                 self.places[2 * index + number] = known[digest]
 
     def _decode(self, source: dict[str, Any], index: int, side: str) -> np.ndarray:
-        return resize_picture(source, f"row {index}, {side}", self.processor)
+        return resize_picture(source, f"pair {self.pair_ids[index]['pair_id']!r}, {side}", self.processor)
 
     def digests(self) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
         """The digest of every picture, and what decodes it."""

@@ -15,9 +15,10 @@ from transformers.integrations import TensorBoardCallback
 
 from ..metrics.gallery import choose_pairs
 from ..metrics.report import light_rows
-from ..pictures_ssgpa import concatenate, load_picture
+from ..pictures_ssgpa import concatenate
 from ..pipeline_ssgpa import draw_change_map, draw_overlay
 from .generation import change_maps
+from .pairs import load_pair, undecoded
 
 
 PLACES = ("tensorboard", "trackio", "wandb")
@@ -60,8 +61,9 @@ def make_samples(model: Any, processor: Any, rows: Any, captions: dict[str, str]
     Returns:
         `list[Sample]`: `count` of them, or one a row where there are fewer.
     """
-    chosen = [rows[index] for index in choose_pairs(light_rows(rows), count)]
-    pairs = [tuple(load_picture(row[side], row["pair_id"]) for side in ("before", "after")) for row in chosen]
+    files = undecoded(rows)
+    chosen = [files[index] for index in choose_pairs(light_rows(rows), count)]
+    pairs = [load_pair(row, processor, whole=True) for row in chosen]
     maps = change_maps(model, processor, pairs) or [None] * len(pairs)
     return [
         Sample(row["pair_id"], captions[row["pair_id"]], list(row["captions"]), _side_by_side(pair, cells))

@@ -75,7 +75,8 @@ class PairStream(TorchStream):
         pair, scene = (_stable_number(row[name]) for name in ("pair_id", "scene_id"))
         rng = np.random.default_rng([self.seed, epoch, pair])
         pictures = tuple(
-            resize_picture(row[side], f"pair {row['pair_id']}, {side}", self.processor) for side in ("before", "after")
+            resize_picture(row[side], f"pair {row['pair_id']!r}, {side}", self.processor)
+            for side in ("before", "after")
         )
         if self.augmentation is not None:
             self.augmentation.check_captions([(row["pair_id"], row["captions"])])

@@ -18,6 +18,8 @@ from ..schema import COLUMNS, SPLITS, check_pairs
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+    from ...pictures_ssgpa import Reading
+
 
 TEXT_COLUMNS = [name for name in COLUMNS if name not in ("before", "after")]
 
@@ -51,13 +53,13 @@ def load_table(folder: Path, prefix: str, columns: Sequence[str]) -> Dataset:
         raise ValueError(f"{folder / 'data' / prefix}-*.parquet cannot be read: {cause}") from error
 
 
-def _fault(cell: dict[str, Any] | None, name: str, verify: bool) -> str | None:
+def _fault(cell: dict[str, Any] | None, name: str, verify: bool, reading: Reading | None) -> str | None:
     # A path in the file is never followed.
     if not cell or not cell.get("bytes"):
         return f"{name} is missing"
     try:
         if verify:
-            check_picture_bytes(cell["bytes"], name)
+            check_picture_bytes(cell["bytes"], name, reading)
     except ValueError as error:
         return str(error)
     return None
@@ -68,7 +70,7 @@ def _look(row: dict[str, Any], pair: Pair, split: str, number: int, findings: Fi
     place, digests = place_of(split, pair.pair_id), []
     for column, cell in row.items():
         name = f"{split}, row {number}, {column}"
-        fault = _fault(cell, name, verify)
+        fault = _fault(cell, name, verify, findings.reading)
         if fault:
             findings.blame(place, fault)
         elif verify:

@@ -1,0 +1,97 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Several bands, 16-bit color and large rasters, which rasterio reads."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssgpa.pictures_ssgpa import load_picture
+
+from .picture_cases import geotiff, scene
+
+
+pytest.importorskip("rasterio")
+GRAY = scene()[..., 0]
+BANDS = np.stack([GRAY.astype(np.uint16) * (4 + band) for band in range(5)])
+NO_RASTERIO = 'needs rasterio: pip install "ssgpa\\[geo\\]"'
+
+
+@pytest.mark.parametrize("profile", [{}, {"compress": "lzw"}, {"compress": "deflate", "predictor": 2, "tiled": True}])
+def test_bands_of_a_geotiff_are_chosen(profile):
+    if profile.get("tiled"):
+        profile = profile | {"blockxsize": 16, "blockysize": 16}
+    content = geotiff(BANDS, **profile)
+    found = np.asarray(load_picture(content, bands=(3, 2, 1), value_range=(0, 2000)))
+    expected = np.rint(np.clip(BANDS[[2, 1, 0]] / 2000, 0, 1) * 255).transpose(1, 2, 0)
+    np.testing.assert_array_equal(found, expected)
+    single = np.asarray(load_picture(content, bands=5, value_range=(0, 2000)))
+    np.testing.assert_array_equal(single[..., 0], np.rint(np.clip(BANDS[4] / 2000, 0, 1) * 255))
+    for layout in (BANDS, BANDS.transpose(1, 2, 0)):
+        array = np.asarray(load_picture(layout, bands=(3, 2, 1), value_range=(0, 2000)))
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_many_bands_are_not_guessed():
+    with pytest.raises(ValueError, match=r"^picture: .*5 bands; say which to show, as bands=\(3, 2, 1\)"):
+        load_picture(geotiff(BANDS))
+    with pytest.raises(ValueError, match=r"5 bands; say which"):
+        load_picture(BANDS)
+    for source in (geotiff(BANDS), BANDS):
+        with pytest.raises(ValueError, match=r"it has 5 band\(s\), and bands=\(6, 2, 1\) asks for band 6"):
+            load_picture(source, bands=(6, 2, 1))
+    with pytest.raises(ValueError, match=r"it has 3 band\(s\)"):
+        load_picture(Image.fromarray(scene()), bands=(4,))
+
+
+def test_no_data_of_a_geotiff_is_left_out():
+    values = BANDS.astype(np.float32)
+    values[:, :8, :8] = -9999
+    content = geotiff(values, nodata=-9999)
+    found = np.asarray(load_picture(content, bands=(1, 2, 3), value_range=(0, 2000)))
+    assert (found[:8, :8] == 0).all()
+    np.testing.assert_array_equal(found[8:], np.rint(values[:3, 8:] * (255 / 2000)).transpose(1, 2, 0))
+    stretched = np.asarray(load_picture(content, bands=(1, 2, 3), value_range="percentile"))
+    assert stretched[8:].std() > 40
+
+
+def test_16_bit_color_keeps_its_depth_where_a_range_is_told():
+    """Pillow gives the high bytes alone, of which sensor data has next to none."""
+    colors = scene().astype(np.uint16) * 12
+    files = [geotiff(colors.transpose(2, 0, 1), photometric="RGB"), geotiff(colors.transpose(2, 0, 1), driver="PNG")]
+    for content in files:
+        assert Image.open(io.BytesIO(content)).mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(load_picture(content, value_range=(0, 3060))), scene())
+        np.testing.assert_array_equal(np.asarray(load_picture(content)), colors // 256)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(ValueError, match=f"^field: .*{NO_RASTERIO}"):
+        load_picture(geotiff_bytes, "field", bands=(1, 2, 3))
+    with pytest.raises(ValueError, match=f"^field: .*{NO_RASTERIO}"):
+        load_picture(geotiff_bytes, "field")
+
+
+geotiff_bytes = geotiff(BANDS)
+
+
+def test_a_cut_off_geotiff_is_refused():
+    with pytest.raises(ValueError, match=r"^field\.tif: cannot be read as a picture \(.+") as error:
+        load_picture(geotiff_bytes[: len(geotiff_bytes) // 2], "field.tif", bands=(1, 2, 3))
+    # Neither the name in memory nor "see previous exception".
+    assert "vsimem" not in str(error.value)
+    assert "previous" not in str(error.value)
+
+
+def test_large_rasters_are_read_at_the_size_that_is_needed():
+    smooth = np.linspace(0, 3000, 600, dtype=np.uint16)
+    content = geotiff(np.stack([np.repeat(smooth[None], 400, 0)] * 4))
+    picture = load_picture(content, size=(30, 20), bands=(1, 2, 3), value_range=(0, 3000))
+    assert picture.size == (120, 80)
+    assert picture.ssgpa_facts.size == (600, 400)
+    whole = load_picture(content, bands=(1, 2, 3), value_range=(0, 3000)).resize((120, 80), Image.Resampling.BOX)
+    assert np.abs(np.asarray(picture).astype(int) - np.asarray(whole)).max() <= 1
