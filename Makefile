@@ -26,6 +26,9 @@ card:
 	$(PYTHON) comparison/readme_table.py
 	$(PYTHON) comparison/renderer_tables.py
 
+# Everything moves but torch, with which README's commands begin.
 lock:
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate \
-		--custom-compile-command "make lock" --upgrade --output-file constraints.txt
+	grep '^torch==' constraints.txt > .torch.txt
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --upgrade --quiet \
+		--constraints .torch.txt --custom-compile-command "make lock" --output-file constraints.txt
+	rm .torch.txt

@@ -29,7 +29,7 @@ TESTED_TRANSFORMERS = ("5.23", "5.24")
 # "cache" and delete `renamed_cache` with its uses.
 CACHE = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
-# The old name is accepted as long as Transformers accepts it; 5.23, which passes it itself, gets no warning.
+# The old name is accepted, with a warning until Transformers 5.40; 5.23, which passes it itself, gets none.
 renamed_cache = deprecate_kwarg("past_key_values", "5.40.0" if CACHE == "cache" else "5.0.0", new_name="cache")
 
 

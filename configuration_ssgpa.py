@@ -22,6 +22,8 @@ from transformers import AutoConfig, GenerationConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring, logging
 
+from .compatibility_ssgpa import warn_if_untested
+
 
 logger = logging.get_logger(__name__)
 
@@ -188,6 +190,8 @@ class SSGPAConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
+        # The configuration is loaded first, before code that another version of Transformers could break.
+        warn_if_untested()
         self._tell_unknown(kwargs)
         super().__post_init__(**kwargs)
         # Only what is left out is derived; a size of 0 is one that is wrong.
@@ -202,7 +206,7 @@ class SSGPAConfig(PreTrainedConfig):
 
     def _tell_unknown(self, names: dict[str, Any]) -> None:
         """Warn of fields that nothing reads: misspelled ones, or those of another version, which still loads."""
-        shared = _SHARED_FIELDS | set(GenerationConfig._get_default_generation_params()) | set(dir(PreTrainedConfig))
+        shared = _SHARED_FIELDS | set(vars(GenerationConfig())) | set(dir(PreTrainedConfig))
         own = [name for name in self.__dataclass_fields__ if name not in PreTrainedConfig.__dataclass_fields__]
         for name in sorted(set(names) - shared):
             if name.startswith("_"):

@@ -20,7 +20,7 @@ that the model can tell copies from prompts, read one of each, and repeat what c
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import ModelOutput
 
@@ -46,6 +46,21 @@ def count_copies(pairs: int, tokens: Tensor, cache: Cache | None, *inputs: Tenso
     copies = rows // pairs
     given = [value for value in (tokens, *inputs) if value is not None]
     return copies if all(_repeats(value, rows, copies) for value in given) else 1
+
+
+def can_share_rows(language_model: nn.Module) -> bool:
+    """Whether a language model may be given fewer rows than `generate` has.
+
+    Not while hooks of PEFT choose an adapter for each of those rows (`adapter_names`); other hooks that run in front
+    of a layer may count them as well.
+
+    Args:
+        language_model (`nn.Module`): Its layers are looked at.
+
+    Returns:
+        `bool`: Whether no layer has such a hook.
+    """
+    return not any(module._forward_pre_hooks for module in language_model.modules())
 
 
 def _can_repeat(cache: Cache | None) -> bool:
@@ -84,4 +99,4 @@ def _repeat(value: Any, copies: int) -> Any:
     return value.repeat_interleave(copies, 0) if isinstance(value, Tensor) else value
 
 
-__all__ = ["count_copies", "repeat_outputs"]
+__all__ = ["can_share_rows", "count_copies", "repeat_outputs"]

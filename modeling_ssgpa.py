@@ -56,10 +56,10 @@ from .alignment_ssgpa import (
     PartMatching,
     in_dtype_of,
 )
-from .compatibility_ssgpa import CACHE, renamed_cache, warn_if_untested
+from .compatibility_ssgpa import CACHE, renamed_cache
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
-from .generation_ssgpa import count_copies, repeat_outputs
+from .generation_ssgpa import can_share_rows, count_copies, repeat_outputs
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .publishing_ssgpa import publish
 from .transport_ssgpa import log_sinkhorn
@@ -94,15 +94,6 @@ class SSGPAImageFeatures(BaseModelOutputWithPooling):
     matching: PartMatching | None = None
     warped_matching: PartMatching | None = None
     fusion_gate: torch.FloatTensor | None = None
-
-    def without_evidence(self) -> BaseModelOutputWithPooling:
-        """What Transformers' own models with images give as `image_outputs`."""
-        return BaseModelOutputWithPooling(
-            last_hidden_state=self.last_hidden_state,
-            pooler_output=self.pooler_output,
-            hidden_states=self.hidden_states,
-            attentions=self.attentions,
-        )
 
 
 @auto_docstring
@@ -270,6 +261,12 @@ class SSGPAQFormerConnector(nn.Module):
         return tokens.unflatten(0, (-1, 2)).flatten(1, 2)
 
 
+def image_outputs_of(features: ModelOutput) -> BaseModelOutputWithPooling:
+    """What Transformers' own models with images give as `image_outputs`."""
+    names = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
+    return BaseModelOutputWithPooling(**{name: features.get(name) for name in names})
+
+
 def rows(output: ModelOutput, kept: slice) -> ModelOutput:
     """The same output of some of the batch's rows."""
     return type(output)(**{name: value[kept] for name, value in output.items()})
@@ -294,11 +291,6 @@ class SSGPAPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-
-    def post_init(self) -> None:
-        """As in every model; also tells where the installed Transformers is not a tested one."""
-        super().post_init()
-        warn_if_untested()
 
     def set_attn_implementation(self, attn_implementation: str | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Set the attention of all parts that have one.
@@ -432,20 +424,23 @@ class SSGPAModel(SSGPAPreTrainedModel):
                 f'{tuple(pixel_values.shape)}: set `pair_layout="pair"` in the processor.'
             )
 
-    def get_placeholder_mask(self, input_ids: Tensor | None, inputs_embeds: Tensor, image_tokens: Tensor) -> Tensor:
-        """Where the image tokens go (batch, sequence, 1); every prompt must hold as many as its pair has tokens."""
+    def get_placeholder_mask(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor, image_tokens: Tensor, chunk: bool = False
+    ) -> Tensor:
+        """Where the image tokens go (batch, sequence, 1); every prompt must hold as many as its pair has tokens.
+
+        Of a `chunk` of the prompts, only their number is known: its tokens come in one row.
+        """
         if input_ids is None:
             token = torch.full((), self.config.image_token_id, dtype=torch.long, device=inputs_embeds.device)
             mask = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
         else:
             mask = input_ids == self.config.image_token_id
         if mask.device.type != "meta":  # where numbers are counted and none is known
-            # The tokens of a chunk come in one row, whatever prompts they belong to.
-            by_row = mask.shape[0] == image_tokens.shape[0]
-            found = mask.sum(-1) if by_row else mask.sum()
-            wanted = image_tokens.shape[1] if by_row else image_tokens.shape[0] * image_tokens.shape[1]
+            found = mask.sum() if chunk else mask.sum(-1)
+            wanted = image_tokens.shape[0] * image_tokens.shape[1] if chunk else image_tokens.shape[1]
             torch_compilable_check(
-                (found == wanted).all(),
+                (found == wanted).all() & (chunk or mask.shape[0] == image_tokens.shape[0]),
                 lambda: (
                     f"The prompts hold {mask.sum(-1).tolist()} image tokens, the {len(image_tokens)} pairs give "
                     f"{image_tokens.shape[1]} visual tokens each: check the processor's `image_seq_length`."
@@ -453,14 +448,16 @@ class SSGPAModel(SSGPAPreTrainedModel):
             )
         return mask.unsqueeze(-1).to(inputs_embeds.device)
 
-    def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, image_tokens: Tensor | None) -> Tensor:
+    def _embed(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, image_tokens: Tensor | None, chunk: bool
+    ) -> Tensor:
         """The prompts as the language model reads them, with the image tokens in their places."""
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if image_tokens is None:
             return inputs_embeds
         image_tokens = image_tokens.to(inputs_embeds.device, inputs_embeds.dtype)
-        mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_tokens)
+        mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_tokens, chunk)
         return inputs_embeds.masked_scatter(mask, image_tokens)
 
     @renamed_cache
@@ -512,20 +509,21 @@ class SSGPAModel(SSGPAPreTrainedModel):
             image_features = self.get_image_features(
                 pixel_values, vision_features, warped_pixel_values, return_dict=True
             )
-        copies, tokens = 1, None
+        copies, tokens, chunk = 1, None, False
         if image_features is not None:
             tokens = image_features.pooler_output
             # Beam search hands the pairs' tokens back as a list.
             tokens = tokens if isinstance(tokens, Tensor) else torch.stack(list(tokens))
             prompts = (input_ids, inputs_embeds, attention_mask, position_ids)
             # A prompt that is read in chunks comes with the tokens of each chunk alone.
-            encoded = image_features.last_hidden_state
-            copies = 1 if encoded is None else count_copies(len(encoded), tokens, cache, *prompts)
+            chunk = image_features.last_hidden_state is None
+            if not chunk and can_share_rows(self.language_model):
+                copies = count_copies(len(image_features.last_hidden_state), tokens, cache, *prompts)
         if copies > 1:
             input_ids, inputs_embeds, attention_mask, position_ids, tokens = (
                 value if value is None else value[::copies] for value in (*prompts, tokens)
             )
-        inputs_embeds = self._embed(input_ids, inputs_embeds, tokens)
+        inputs_embeds = self._embed(input_ids, inputs_embeds, tokens, chunk)
         if attention_mask is not None and attention_mask.is_floating_point():
             # What is added to the scores; beside a language model in bfloat16 a float32 mask is refused.
             attention_mask = attention_mask.to(inputs_embeds.dtype)
@@ -793,9 +791,9 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=features.pooler_output if features is not None else None,
-            image_outputs=features.without_evidence() if features is not None else None,
-            evidence=features.evidence if features is not None and output_evidence else None,
-            fusion_gate=features.fusion_gate if features is not None else None,
+            image_outputs=image_outputs_of(features) if features is not None else None,
+            evidence=features.get("evidence") if features is not None and output_evidence else None,
+            fusion_gate=features.get("fusion_gate") if features is not None else None,
             **{CACHE: outputs.get(CACHE)},
         )
 
@@ -841,7 +839,11 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
     def _auxiliary_losses(
         self, features: SSGPAImageFeatures, scene_ids: Tensor | None, warp_targets: Tensor | None
     ) -> dict[str, Tensor]:
-        matching, parts = features.matching, {}
+        matching, parts = features.get("matching"), {}
+        if matching is None:
+            raise ValueError(
+                "`mm_encoder_outputs` hold no evidence, which the losses read: give what `get_image_features` returns."
+            )
         if self.contrast.weight:
             parts["contrast"] = self.contrast(matching.features, self.model.alignment.plan, scene_ids)
         if warp_targets is not None:

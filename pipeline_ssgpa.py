@@ -178,6 +178,10 @@ class ChangeCaptioningPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
 
+    # Arguments of `generate`, and what becomes of broken pairs, where a call says nothing.
+    generate_kwargs: Mapping[str, Any] | None = None
+    on_error = "raise"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Pairs that go through the model at once, where a batch was once too large for memory.
@@ -237,7 +241,7 @@ class ChangeCaptioningPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def _returns_errors(self, kwargs: Mapping[str, Any]) -> bool:
-        return kwargs.get("on_error", self._preprocess_params.get("on_error")) == "return"
+        return kwargs.get("on_error", self.on_error) == "return"
 
     @staticmethod
     def _stream(inputs: Any) -> GeneratorType:
@@ -263,8 +267,14 @@ class ChangeCaptioningPipeline(Pipeline):
         preprocess_params = {name: value for name, value in reading.items() if value is not None}
         if return_change_map is not None:
             preprocess_params["return_change_map"] = forward_params["return_change_map"] = return_change_map
-        if direct or generate_kwargs:
-            forward_params["generate_kwargs"] = {**(generate_kwargs or {}), **direct}
+        given = {**(generate_kwargs or {}), **direct}
+        if self.generate_kwargs is None:
+            # At construction, before any call.
+            self.generate_kwargs, self.on_error = given, on_error or self.on_error
+        # As in all pipelines, a call's `generation_config` replaces what was given at construction.
+        forward_params["generate_kwargs"] = (
+            given if "generation_config" in given else {**self.generate_kwargs, **given}
+        )
         if on_error is not None:
             if on_error not in ON_ERROR:
                 raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}; got {on_error!r}.")
@@ -363,17 +373,24 @@ class ChangeCaptioningPipeline(Pipeline):
 
         Args:
             given (`dict`): Arguments of `generate`, `generation_config` among them. They go first, then the settings
-                of that configuration or else of the model, then 5 beams and 40 new tokens.
+                of that configuration, then the model's, then 5 beams and 40 new tokens.
 
         Returns:
             `dict`: With a `generation_config` that holds them all, if one is given: `generate` takes no arguments
             beside it.
+
+        Raises:
+            ValueError: The assistant model is a name.
         """
         rest = dict(given)
         config = rest.pop("generation_config", None)
-        settings = self.model.generation_config if config is None else config
-        wanted = {name: value for name, value in DECODING.items() if getattr(settings, name) is None}
-        if rest.get("max_length") is not None or settings.max_length is not None:
+        if isinstance(rest.get("assistant_model"), str):
+            raise ValueError("`assistant_model` must be a loaded model, not its name.")
+        settings = [self.model.generation_config] if config is None else [config, self.model.generation_config]
+        said = {name for name in (*DECODING, "max_length") if any(getattr(one, name) is not None for one in settings)}
+        said |= {name for name, value in rest.items() if value is not None}
+        wanted = {name: value for name, value in DECODING.items() if name not in said}
+        if "max_length" in said:
             wanted.pop("max_new_tokens", None)
         options = {**wanted, **rest, "return_dict_in_generate": False}
         if config is None:
@@ -484,7 +501,7 @@ class ChangeCaptioningPipeline(Pipeline):
     def _log_likelihood(self, pairs: Sequence[tuple[Any, Any]], captions: list[str]) -> Tensor:
         """Log probabilities of captions with their end tokens, (batch,), float32."""
         inputs = self.processor(images=[list(pair) for pair in pairs], suffix=captions, return_tensors="pt")
-        inputs = self._ensure_tensor_on_device(dict(inputs.to(dtype=self.dtype)), self.device)
+        inputs = inputs.to(self.device, dtype=self.dtype)
         labels = inputs.pop("labels")[:, 1:]
         logits = self.model(**inputs).logits[:, -labels.shape[1] - 1 : -1].float()
         steps = logits.log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)

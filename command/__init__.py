@@ -6,6 +6,7 @@ A package of its own beside `ssgpa`, which imports torch and Transformers and re
 the version and a wrong argument need none of that.
 """
 
+import sys
 from collections.abc import Sequence
 
 from .arguments import OneLineParser, add_reading_options, parse_arguments, positive, reading_options
@@ -21,8 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code; see `ssgpa.cli.run`.
     """
     options = parse_arguments(arguments)
-    from ssgpa.cli import run
-
+    try:
+        from ssgpa.cli import run
+    except KeyboardInterrupt:
+        sys.stderr.write("ssgpa: interrupted.\n")
+        return 130
     return run(options)
 
 

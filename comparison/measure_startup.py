@@ -93,7 +93,7 @@ def measure(turns: int) -> dict[str, list[float]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line; return the exit code, 1 where something is slower than it may be."""
     parser = OneLineParser(
         prog="measure_startup.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -120,7 +120,12 @@ def main(argv: list[str] | None = None) -> int:
             "ratios": ratios,
         },
     )
-    return 0
+    slow = [item for item in ratios if item["ratio"] > item["at_most"]]
+    for item in slow:
+        sys.stderr.write(
+            "{of} takes {ratio:.2f} times as long as {to}; at most {at_most} is asked for.\n".format(**item)
+        )
+    return int(bool(slow))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
 
@@ -170,6 +171,43 @@ def test_rows_that_differ_are_read_each():
     assert count_copies(2, tokens, DynamicCache(), ids, other) == 1
     assert count_copies(2, tokens, DynamicCache(), ids, torch.ones(1, 7)) == 1
     assert count_copies(2, tokens, DynamicCache(), ids, {"full_attention": mask}) == 1
+
+
+def test_rows_with_adapters_of_their_own_are_read_each():
+    """PEFT chooses one for each row that `generate` has, copies among them."""
+    model, processor = sharp_model()
+    adapters = LoraConfig(r=2, target_modules=r".*language_model.*q_proj", init_lora_weights=False)
+    torch.manual_seed(0)
+    tuned = get_peft_model(model, adapters, adapter_name="one")
+    tuned.add_adapter("other", adapters)
+    tuned.eval()
+    inputs = {name: value[:2] for name, value in inputs_for(processor).items()}
+    options = GREEDY | {"num_beams": 3}
+    together = new_tokens(tuned.generate(**inputs, **options, adapter_names=["one", "other"]), inputs)
+    for index, name in enumerate(("one", "other")):
+        tuned.set_adapter(name)
+        alone = row(inputs, index)
+        assert torch.equal(new_tokens(tuned.generate(**alone, **options), alone)[0], together[index])
+
+
+def test_what_a_forward_encoded_is_taken_again():
+    model, processor = sharp_model(warp_weight=0.0)
+    inputs = inputs_for(processor)
+    expected = model.generate(**inputs, **GREEDY)
+    encoded = model(**inputs).image_outputs
+    inputs.pop("pixel_values")
+    assert torch.equal(model.generate(**inputs, **GREEDY, mm_encoder_outputs={"image": encoded}), expected)
+    with pytest.raises(ValueError, match="hold no evidence, which the losses read"):
+        model.train()(**inputs, labels=inputs["input_ids"], mm_encoder_outputs={"image": encoded})
+
+
+def test_a_prompt_for_two_pairs_is_refused():
+    model, processor = sharp_model()
+    inputs = {name: value[:2] for name, value in inputs_for(processor).items()}
+    inputs["input_ids"] = inputs["input_ids"].reshape(1, -1)
+    inputs["attention_mask"] = inputs["attention_mask"].reshape(1, -1)
+    with pytest.raises(ValueError, match="image tokens, the 2 pairs give"):
+        model(**inputs)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -111,9 +111,31 @@ def test_a_generation_config_holds_what_generate_is_called_with(ssgpa_pipe, recw
             "change-captioning", model=ssgpa_pipe.model, processor=ssgpa_pipe.processor, device="cpu", **options
         )
         assert [item["generated_text"] for item in own(PAIRS[0])] == expected
+    both = pipeline(
+        "change-captioning", model=ssgpa_pipe.model, processor=ssgpa_pipe.processor, device="cpu", num_beams=2
+    )
+    assert [item["generated_text"] for item in both(PAIRS[0], max_new_tokens=6)] == expected
+    assert [item["generated_text"] for item in both(PAIRS[0], num_beams=1, max_new_tokens=6)] == by_hand(
+        ssgpa_pipe, PAIRS[0], num_beams=1, max_new_tokens=6
+    )
     long = ssgpa_pipe.decoding_options({"generation_config": GenerationConfig(max_length=90)})["generation_config"]
     assert (long.num_beams, long.max_new_tokens, long.max_length) == (5, None, 90)
     assert not [warning for warning in recwarn if "generation" in str(warning.message)]
+
+
+def test_a_generation_config_leaves_the_models_own_settings(ssgpa_pipe):
+    """`generate` lays it over them; only what neither says is the default."""
+    model = copy.deepcopy(ssgpa_pipe.model)
+    model.generation_config.update(num_beams=3)
+    own = ChangeCaptioningPipeline(model, processor=ssgpa_pipe.processor, task="change-captioning")
+    expected = by_hand(ssgpa_pipe, PAIRS[0], num_beams=3, max_new_tokens=6)
+    config = GenerationConfig(max_new_tokens=6)
+    assert [item["generated_text"] for item in own(PAIRS[0], generation_config=config)] == expected
+
+
+def test_the_name_of_an_assistant_is_refused(ssgpa_pipe):
+    with pytest.raises(ValueError, match="`assistant_model` must be a loaded model"):
+        ssgpa_pipe(PAIRS[0], assistant_model="runs/small")
 
 
 def test_a_pair_may_come_in_many_ways(ssgpa_pipe, tmp_path):
@@ -336,7 +358,7 @@ def test_a_saved_pipeline_loads_with_its_processor(pipe, tmp_path):
 REMOTE = """
 import json, sys
 sys.modules["ssgpa"] = None
-from transformers import GenerationConfig, pipeline
+from transformers import pipeline
 pipe = pipeline("change-captioning", model=sys.argv[1], trust_remote_code=True, device="cpu")
 print(json.dumps(pipe((sys.argv[2], sys.argv[3]), max_new_tokens=6, num_beams=2)))
 """

@@ -10,7 +10,7 @@ from ssgpa.comparison import measure_startup
 @pytest.fixture
 def commands(monkeypatch):
     """Commands of known length, in place of the real ones."""
-    lengths = dict.fromkeys(measure_startup.RUNS, 1.0) | {"libraries": 2.0, "help": 0.1, "ssgpa caption": 1.25}
+    lengths = dict.fromkeys(measure_startup.RUNS, 1.0) | {"libraries": 20.0, "help": 0.1, "ssgpa caption": 1.25}
     ran = []
 
     def run_once(name):
@@ -28,9 +28,23 @@ def test_commands_take_turns_and_medians_are_compared(commands, tmp_path):
     result = json.loads(output.read_text("utf-8"))
     assert result["seconds"]["help"] == [0.1] * 3
     compared = {(item["of"], item["to"]): item["ratio"] for item in result["ratios"]}
-    assert compared["help", "libraries"] == pytest.approx(0.05)
+    assert compared["help", "libraries"] == pytest.approx(0.005)
     assert compared["ssgpa caption", "bare script"] == pytest.approx(1.25)
     assert {item["at_most"] for item in result["ratios"]} == {0.1, 1.1, 1.3}
+
+
+def test_what_is_slower_than_it_may_be_fails(monkeypatch, tmp_path, capsys):
+    said = {"bare script": "a sentence", "ssgpa caption": "a sentence"}
+    monkeypatch.setattr(measure_startup, "run_once", lambda name: (1 + (name[0] == "s"), said.get(name, "")))
+    assert measure_startup.main(["--output", str(tmp_path / "startup.json"), "--turns", "1"]) == 1
+    assert (
+        "ssgpa caption takes 2.00 times as long as bare script; at most 1.3 is asked for." in capsys.readouterr().err
+    )
+
+
+@pytest.mark.slow
+def test_the_command_starts_in_time(tmp_path):
+    assert measure_startup.main(["--output", str(tmp_path / "startup.json"), "--turns", "3"]) == 0
 
 
 def test_different_captions_stop_the_measurement(monkeypatch, tmp_path, capsys):
