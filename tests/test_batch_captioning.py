@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
-from ssgpa import SSGPAForConditionalGeneration, batch_captioning, cli
+from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor, batch_captioning, cli
 from ssgpa.batch_captioning import read_pairs
 
 from .tiny_systems import TINY_SYSTEMS
@@ -203,11 +203,11 @@ def test_two_runs_do_not_write_to_one_output(table, model, capsys, monkeypatch):
     """The second run begins while the first is amid its rows."""
     met, load = [], batch_captioning.load_row
 
-    def meet(row, find):
+    def meet(row, *rest):
         if row.row == 3:
             command = ["caption", "--pairs", str(table), "--output", "out.jsonl", "--model", str(model), *FAST]
             met.extend(cli.main([*command, "--quiet", *words]) for words in ((), ("--overwrite",)))
-        return load(row, find)
+        return load(row, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(batch_captioning, "load_row", meet)
@@ -287,13 +287,13 @@ def test_a_json_table_costs_a_row_for_a_bad_row(table, model, capsys):
 
 
 def test_a_picture_that_its_decoder_chokes_on_costs_one_row(table, model, capsys, monkeypatch):
-    def choke(source, name):
+    def choke(processor, source, name, **reading):
         if str(source).endswith("3.png"):
             raise NotImplementedError("an unknown pixel format")
-        return decode(source, name)
+        return decode(processor, source, name, **reading)
 
-    decode = batch_captioning.load_picture
-    monkeypatch.setattr(batch_captioning, "load_picture", choke)
+    decode = SSGPAProcessor.load_image
+    monkeypatch.setattr(SSGPAProcessor, "load_image", choke)
     code, out, _ = batch(capsys, table, model, "--quiet")
     assert (code, out) == (1, "out.jsonl: 4 pairs captioned, 3 failed.\n")
     assert read_output()[2]["error"] == "an unknown pixel format"
