@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, read_json_list
 from ..findings import Findings
 from ..reading import Pair, Source, build_splits, clean_captions, place_of, take
-from ..schema import NO_CHANGE
+from .change_flags import settle_types, take_flag
 
 
 if TYPE_CHECKING:
@@ -62,28 +61,28 @@ def _images(record: dict[str, Any], where: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _read(path: Path, split: str, findings: Findings) -> Iterator[Pair]:
-    """The pairs of one file; the records of one pair are merged, since each holds one answer."""
+def _read(path: Path, split: str, findings: Findings) -> list[tuple[str, Pair, int]]:
+    """Split, pairs and flags of one file; the records of one pair are merged, since each holds one answer."""
     pairs: dict[str, Pair] = {}
-    flags: dict[str, bool] = {}
+    flags: dict[str, int] = {}
     others: Counter[str] = Counter()
     for number, record in enumerate(read_json_list(path)):
         where = f"{path}, record {number}"
-        unchanged = take(record, "changeflag", int, where) == 0
+        flag = take_flag(record, where)
         captions = _captions(record, where, others)
         if captions is None:
             continue
         before, after = _images(record, where)
         name = PurePosixPath(before).stem
         kept = clean_captions(captions, where, findings, place_of(split, name))
-        made = Pair(name, name, f"images/{before}", f"images/{after}", [], NO_CHANGE if unchanged else None)
+        made = Pair(name, name, f"images/{before}", f"images/{after}", [])
         pair = pairs.setdefault(name, made)
         if (pair.before, pair.after) != (made.before, made.after):
             raise ValueError(
                 f"{where}: the pair {name!r} occurs with other images too, {pair.before} and {pair.after}"
             )
-        if flags.setdefault(name, unchanged) != unchanged:
-            findings.blame(place_of(split, name), f"{path.name}: changeflag is both 0 and not")
+        if flags.setdefault(name, flag) != flag:
+            findings.blame(place_of(split, name), f"{path.name}: changeflag is both 0 and 1")
         pair.captions.extend(kept)
     if others:
         question, count = others.most_common(1)[0]
@@ -91,7 +90,7 @@ def _read(path: Path, split: str, findings: Findings) -> Iterator[Pair]:
             f"{split}: {others.total():,} records left out, which ask for no caption; most often ({count:,}): "
             f"{question:.80}"
         )
-    return iter(pairs.values())
+    return [(split, pair, flags[name]) for name, pair in pairs.items()]
 
 
 def load_changechat(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
@@ -105,20 +104,23 @@ def load_changechat(folder: str | Path, findings: Findings | None = None, verify
         verify_pictures: Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the change type is "none" or unknown.
+        Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.
         ValueError: If one is malformed, naming the record.
     """
     folder, findings = Path(folder), Findings() if findings is None else findings
-    pairs = {}
+    records, read = [], []
     for split, name in FILES.items():
         file = f"annotations/changechat_105k_{name}.json"
         if split == "validation" and not (folder / file).exists():
             findings.note(f"no {file} in the folder, so that validation is empty")
             continue
-        pairs[split] = list(_read(inner_file(folder, file), split, findings))
+        records += _read(inner_file(folder, file), split, findings)
+        read.append(split)
+    settle_types(records, findings)
+    pairs = {split: [pair for place, pair, _ in records if place == split] for split in read}
     return build_splits(folder, pairs, findings, verify_pictures)
 
 

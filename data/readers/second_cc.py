@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..checks import inner_file, read_json_object
 from ..findings import Findings
 from ..reading import Pair, Source, build_splits, clean_captions, place_of, take
-from ..schema import NO_CHANGE
+from .change_flags import settle_types, take_flag
 
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def _caption(sentence: Any, where: str) -> str:
     return take(sentence, "raw", str, where)
 
 
-def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair]:
-    """The split of a record, and its pair."""
+def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair, int | None]:
+    """The split of a record, its pair and its flag."""
     name, folder = take(record, "filename", str, where), take(record, "split", str, where)
     if folder not in SPLIT_OF:
         raise ValueError(f"{where}: the split must be one of {', '.join(SPLIT_OF)}, not {folder!r}")
@@ -40,9 +40,9 @@ def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair]:
     raw = [_caption(sentence, where) for sentence in take(record, "sentences", list, where)]
     images = (f"{folder}/rgb/{side}/{name}" for side in "AB")
     captions = clean_captions(raw, where, findings, place_of(split, pair_id))
-    # Not every copy of the annotations has the flag; 1 says that something changed, not what.
-    unchanged = "changeflag" in record and take(record, "changeflag", int, where) == 0
-    return split, Pair(pair_id, pair_id, *images, captions, NO_CHANGE if unchanged else None)
+    # Not every copy of the annotations has the flag.
+    flag = take_flag(record, where) if "changeflag" in record else None
+    return split, Pair(pair_id, pair_id, *images, captions), flag
 
 
 def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
@@ -55,7 +55,7 @@ def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_
         verify_pictures: Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the change type is "none" or unknown.
+        Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
 
     Raises:
         FileNotFoundError: If the annotation file is missing.
@@ -63,9 +63,11 @@ def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_
     """
     folder, findings = Path(folder), Findings() if findings is None else findings
     path = inner_file(folder, ANNOTATIONS)
+    images = take(read_json_object(path), "images", list, str(path))
+    records = [_pair(record, f"{path}, image {number}", findings) for number, record in enumerate(images)]
+    settle_types(records, findings)
     pairs: dict[str, list[Pair]] = {}
-    for number, record in enumerate(take(read_json_object(path), "images", list, str(path))):
-        split, pair = _pair(record, f"{path}, image {number}", findings)
+    for split, pair, _ in records:
         pairs.setdefault(split, []).append(pair)
     return build_splits(folder, pairs, findings, verify_pictures)
 

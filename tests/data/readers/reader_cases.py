@@ -247,7 +247,8 @@ def make_second_cc(folder):
     ):
         for part in ("rgb", "sem"):
             picture(f"{split}/{part}/A/{name}.png"), picture(f"{split}/{part}/B/{name}.png")
-        sentences = [{"raw": f"trees gave way to the road of {split} {name} .", "tokens": ["unread"], "sentid": 0}]
+        told = f"trees gave way to the road of {split} {name} ." if flag else "there is no difference ."
+        sentences = [{"raw": told, "tokens": ["unread"], "sentid": 0}]
         record = {"filename": f"{name}.png", "split": split, "imgid": 0, "sentences": sentences}
         images.append(record if split == "val" else record | {"changeflag": flag})
     images[4]["sentences"].append({"tokens": ["a", "road", "appeared", "."]})

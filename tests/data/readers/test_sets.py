@@ -121,6 +121,20 @@ def test_levir_flags_are_zero_or_one(tmp_path):
         CASES["levir_cc"].source.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["second_cc", "changechat"])
+def test_the_flag_does_not_win_over_the_captions_in_other_sets(name, tmp_path):
+    CASES[name].make(tmp_path)
+    path = next(path for path in tmp_path.rglob("*.json") if '"changeflag": 0' in path.read_text("utf-8"))
+    path.write_text(path.read_text("utf-8").replace('"changeflag": 1', '"changeflag": 0'), encoding="utf-8")
+    findings = Findings()
+    train = CASES[name].source.load(tmp_path, findings)["train"]
+    assert train["change_type"][:2] == ["none", None]
+    assert "captions that tell of a change; type unknown" in " ".join(findings.notes)
+    path.write_text(path.read_text("utf-8").replace('"changeflag": 0', '"changeflag": 3'), encoding="utf-8")
+    with pytest.raises(ValueError, match="changeflag must be 0 or 1, not 3"):
+        CASES[name].source.load(tmp_path)
+
+
 def test_second_cc_reads_tokens_where_a_sentence_has_no_text(tmp_path):
     findings = Findings()
     dataset = load("second_cc", tmp_path, findings)

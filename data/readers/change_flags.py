@@ -1,0 +1,70 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""`changeflag` of LEVIR-CC and the sets in its manner, and what becomes of one that contradicts the captions."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ..findings import Findings
+from ..reading import Pair, place_of, take
+from ..schema import NO_CHANGE
+
+
+# What the release says of its unchanged pairs, without signs.
+SAME = frozenset(
+    (
+        "the scene is the same as before",
+        "there is no difference",
+        "the two scenes seem identical",
+        "no change has occurred",
+        "almost nothing has changed",
+    )
+)
+
+
+def take_flag(record: Any, where: str) -> int:
+    """Return the record's `changeflag`.
+
+    Raises:
+        ValueError: If it is missing, or neither 0 nor 1.
+    """
+    flag = take(record, "changeflag", int, where)
+    if flag not in (0, 1):
+        raise ValueError(f"{where}: changeflag must be 0 or 1, not {flag}")
+    return flag
+
+
+def _plain(caption: str) -> str:
+    return " ".join(re.findall(r"\w+", caption.lower()))
+
+
+def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Findings) -> None:
+    """Give each pair its type: the captions decide, since they are what is learned and scored.
+
+    A pair is unchanged where every caption says so, whatever its flag. A caption says so if it is one of the release's
+    five sentences, or if it is said of several pairs, all of them with flag 0. Where flag 0 stands beside another
+    caption, the type is unknown. 1 says that something changed, not what. Where there is no flag, nothing is known.
+
+    Args:
+        records: Split, pair and flag of every record.
+        findings: Gets the number of contradictions, and the pairs.
+    """
+    records = [record for record in records if record[2] is not None]
+    said = [{_plain(caption) for caption in pair.captions} for _, pair, _ in records]
+    counts = Counter(caption for captions in said for caption in captions)
+    changed = {caption for captions, (_, _, flag) in zip(said, records, strict=True) if flag for caption in captions}
+    same = SAME | {caption for caption, count in counts.items() if count > 1 and caption not in changed}
+    contradictions: dict[int, list[str]] = {0: [], 1: []}
+    for captions, (split, pair, flag) in zip(said, records, strict=True):
+        if captions and captions <= same:
+            pair.change_type = NO_CHANGE
+        if captions and bool(flag) == (captions <= same):
+            contradictions[flag].append(place_of(split, pair.pair_id))
+    if contradictions[0]:
+        told = f"{len(contradictions[0]):,} pairs have changeflag 0, but captions that tell of a change; type unknown"
+        findings.note(told, contradictions[0])
+    if contradictions[1]:
+        told = f'{len(contradictions[1]):,} pairs have changeflag 1, but every caption says "no change"; type "none"'
+        findings.note(told, contradictions[1])
