@@ -24,7 +24,7 @@ from typing import Any
 from huggingface_hub import CommitInfo, HfApi, ModelCard
 from transformers import AutoProcessor
 from transformers.dynamic_module_utils import get_relative_import_files
-from transformers.utils import CONFIG_NAME, PROCESSOR_NAME, logging
+from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, PROCESSOR_NAME, logging
 
 from .pipeline_ssgpa import ChangeCaptioningPipeline
 
@@ -57,6 +57,9 @@ def save_repository(
         processor (`SSGPAProcessor`, *optional*): Its processor.
         folder (`str` or `Path`): Where to; made where it is missing.
         max_shard_size (`int` or `str`): Of one file of weights.
+
+    Raises:
+        ValueError: The model is an adapter over a folder of this machine, which nobody else has.
     """
     folder = Path(folder)
     if model is not None:
@@ -64,11 +67,23 @@ def save_repository(
         classes = {"AutoConfig": type(model.config), "AutoModelForImageTextToText": type(model)}
         auto_map = BASE_MODEL | {name: _copy_code(cls, folder) for name, cls in classes.items()}
         # An adapter is saved without the configuration, which is its base's.
+        _check_base(folder / ADAPTER_CONFIG_NAME)
         if (folder / CONFIG_NAME).is_file():
             _add_fields(folder / CONFIG_NAME, auto_map=auto_map, custom_pipelines=PIPELINES)
     if processor is not None:
         processor.save_pretrained(folder)
         _add_fields(folder / PROCESSOR_NAME, auto_map={"AutoProcessor": _copy_code(type(processor), folder)})
+
+
+def _check_base(adapter: Path) -> None:
+    """Refuse an adapter whose base lies on this machine alone: its path would be published, and lead nowhere."""
+    told = json.loads(adapter.read_text(encoding="utf-8")) if adapter.is_file() else {}
+    base = told.get("base_model_name_or_path")
+    if base and Path(base).is_dir():
+        raise ValueError(
+            f"This is an adapter over the folder {base}, which nobody else has: publish that base first, and load the "
+            "adapter over its id on the Hub."
+        )
 
 
 def _copy_code(cls: type, folder: Path) -> str:

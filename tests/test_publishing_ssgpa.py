@@ -121,6 +121,15 @@ def test_what_has_no_configuration_of_its_own(system, tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
+def test_an_adapter_over_a_folder_is_not_published(system, tmp_path):
+    """Its base would be a path of this machine."""
+    model, processor = system
+    told = json.dumps({"base_model_name_or_path": str(tmp_path)})
+    model.save_pretrained = lambda folder, **_: (folder / "adapter_config.json").write_text(told, encoding="utf-8")
+    with pytest.raises(ValueError, match="publish that base first"):
+        save_repository(model, processor, tmp_path)
+
+
 def test_nothing_to_publish_is_refused():
     with pytest.raises(ValueError, match="pass a model, a processor or both"):
         publish(None, "org/name")
