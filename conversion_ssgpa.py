@@ -108,19 +108,18 @@ def convert_config(source: PreTrainedConfig, **fields: Any) -> SSGPAConfig:
         raise ValueError(
             "The checkpoint does not tell its placeholder's id: give `image_token_id`, the tokenizer's id of <image>."
         )
+    _check_instruction(values.get("qformer_input_ids"), source.qformer_config)
     config = SSGPAConfig(**values)
     if not 0 <= config.image_token_id < config.text_config.vocab_size:
         raise ValueError(
             f"`image_token_id` {config.image_token_id} is none of the language model's "
             f"{config.text_config.vocab_size} tokens."
         )
-    _check_instruction(config)
     return config
 
 
-def _check_instruction(config: SSGPAConfig) -> None:
-    ids, qformer = config.qformer_input_ids, config.qformer_config
-    if ids is None or qformer is None:
+def _check_instruction(ids: list[int] | None, qformer: PreTrainedConfig) -> None:
+    if ids is None:
         return
     room = qformer.max_position_embeddings
     if not 0 < len(ids) <= room or not all(0 <= number < qformer.vocab_size for number in ids):

@@ -840,7 +840,8 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         self, features: SSGPAImageFeatures, scene_ids: Tensor | None, warp_targets: Tensor | None
     ) -> dict[str, Tensor]:
         matching, parts = features.get("matching"), {}
-        if matching is None:
+        weights = self.loss_weights | {"contrast": self.contrast.weight}
+        if matching is None and any(weights.values()):
             raise ValueError(
                 "`mm_encoder_outputs` hold no evidence, which the losses read: give what `get_image_features` returns."
             )
@@ -853,7 +854,6 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             parts["cycle"] = cycle_loss(matching.returned, 1 - features.evidence.changed)
         if self.loss_weights["global"]:
             parts["global"] = global_loss(matching.projected, 1 - features.evidence.changed)
-        weights = self.loss_weights | {"contrast": self.contrast.weight}
         return {name: weights[name] * value for name, value in parts.items()}
 
     @staticmethod

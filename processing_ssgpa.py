@@ -219,7 +219,13 @@ class SSGPAProcessor(ProcessorMixin):
         return self._encode(images, text, captions, **kwargs)
 
     def load_image(
-        self, source: Any, name: str = "picture", value_range: Any = None, nodata: Any = None, bands: Any = None
+        self,
+        source: Any,
+        name: str = "picture",
+        value_range: Any = None,
+        nodata: Any = None,
+        bands: Any = None,
+        whole: bool = False,
     ) -> Image.Image:
         """Decode one picture as a call of the processor does, which takes what comes back without a further look.
 
@@ -229,15 +235,17 @@ class SSGPAProcessor(ProcessorMixin):
             value_range (`tuple[float, float]` or `str`, *optional*): By default the processor's own.
             nodata (`float`, *optional*): By default the processor's own.
             bands (`tuple[int, ...]`, *optional*): By default the processor's own.
+            whole (`bool`, *optional*, defaults to `False`): Keep the picture's own size.
 
         Returns:
             `PIL.Image.Image`: Mode RGB; of the size that the model reads where that is the same for all pictures.
+            Values of a picture that such a call returned are colors, and are not scaled a second time.
 
         Raises:
             FileNotFoundError: The path does not exist.
             ValueError: As for `load_picture`.
         """
-        return self._load(source, name, False, {"value_range": value_range, "nodata": nodata, "bands": bands})
+        return self._load(source, name, whole, {"value_range": value_range, "nodata": nodata, "bands": bands})
 
     def reading(self, value_range: Any = None, nodata: Any = None, bands: Any = None) -> dict[str, Any]:
         """Arguments of `load_picture`: those that are given, and the processor's own for the others.

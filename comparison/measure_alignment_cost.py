@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, set_seed
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, positive, report_error
 from ssgpa.comparison.measure_throughput import cpu_name, settings_of
 from ssgpa.configuration_ssgpa import SSGPAConfig
 from ssgpa.metrics.files import library_versions, write_results
 from ssgpa.modeling_ssgpa import SSGPAModel
+from ssgpa.training.resuming import set_seed
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

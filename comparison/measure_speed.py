@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import set_seed
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
 from ssgpa.comparison.measure_throughput import cpu_name, ratios, settings_of
 from ssgpa.comparison.speed_ways import WAYS, Bench, Run
 from ssgpa.data.checks import read_json_object
 from ssgpa.metrics.files import library_versions, write_results
+from ssgpa.training.resuming import set_seed
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel
 
 from ssgpa.command_line import OneLineParser, be_quiet, positive, report_error
 from ssgpa.comparison.ablations import SSGPAWithoutMechanism
@@ -33,6 +33,7 @@ from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.generation import evaluation_mode
+from ssgpa.training.resuming import set_seed
 from ssgpa.training.systems import create_system
 
 

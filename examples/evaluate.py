@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
-from transformers import set_seed
 from transformers.utils import logging
 
 from ssgpa.command_line import OneLineParser
@@ -40,6 +39,7 @@ from ssgpa.metrics.scenes import add_scenes
 from ssgpa.metrics.score_files import language_for, load_captions
 from ssgpa.training.generation import caption_rows, change_maps
 from ssgpa.training.pairs import load_pair, undecoded
+from ssgpa.training.resuming import set_seed
 from ssgpa.training.systems import model_class_of
 
 

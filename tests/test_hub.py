@@ -34,6 +34,9 @@ CODE = {
     "processing",
     "prompts",
     "publishing",
+    "rasters",
+    "scaling",
+    "tiles",
     "transport",
     "warp",
 }

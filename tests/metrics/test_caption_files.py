@@ -53,7 +53,7 @@ def test_ids_may_be_numbers(tmp_path):
 def test_the_files_of_this_package(tmp_path):
     PredictionLog(tmp_path / "x.predictions.jsonl", {"model": "m"}).add(SAID)
     assert read_captions(tmp_path / "x.predictions.jsonl") == SAID
-    log = CaptionLog(tmp_path / "y.jsonl", {})
+    log = CaptionLog(tmp_path / "y.jsonl", {}, rows=2)
     row = {"row": 1, "before": "a.png", "after": "b.png"}
     log.add([{**row, "pair_id": "1", "caption": "it moved"}, {**row, "row": 2, "pair_id": "2", "error": "broken"}])
     assert read_captions(tmp_path / "y.jsonl") == {"1": "it moved", "2": None}

@@ -245,6 +245,7 @@ def test_the_best_constant_is_the_best_of_all(seed):
     assert corpus.best_constant([""]) is None
 
 
+@pytest.mark.slow
 def test_speed():
     references, predictions = random_captions(2000, references=11)
     score_captions({"a": ["b"]}, {"a": "b"}, **PLAIN)
