@@ -177,8 +177,8 @@ class BatchCaptioner:
         self._fitting = batch_size
         self._first_otherwise: tuple[int, str, str] | None = None
         # At the size that is needed: whole pictures of a batch could fill the memory. Tiles are cut from whole ones.
-        load = partial(load_picture, **pipe.processor.reading(**(reading or {})))
-        self.load = load if "tiles" in decoding else partial(pipe.processor.load_image, **(reading or {}))
+        self.tiled = "tiles" in decoding
+        self.load = partial(pipe.processor.load_image, whole=self.tiled, **(reading or {}))
 
     def run(self, rows: Iterable[PairRow], total: int, log: CaptionLog, progress: bool = True) -> BatchResult:
         """Caption the rows that have no caption yet, in the first process.
@@ -262,6 +262,16 @@ class BatchCaptioner:
         return share
 
     def _caption_into(self, share: Share, rows: list[PairRow]) -> None:
+        # Whole pictures are large; a batch is then one of tiles.
+        groups = [[row] for row in rows] if self.tiled else [rows]
+        outcomes = {}
+        for group in groups:
+            outcomes |= self._caption_rows(share, group)
+        share.records = [row.record(**outcomes[row]) for row in rows]
+        share.errors = [f"row {row.row}: {outcomes[row]['error']}" for row in rows if "error" in outcomes[row]]
+        share.batch_size = self.pipe.fitting_batch_size
+
+    def _caption_rows(self, share: Share, rows: list[PairRow]) -> dict[PairRow, dict[str, Any]]:
         pairs, outcomes = {}, {}
         for row in rows:
             try:
@@ -271,15 +281,14 @@ class BatchCaptioner:
                 outcomes[row] = self._blame(row, error)
             share.otherwise += [(row.row, *found) for found in self.find.otherwise.items()]
             self.find.otherwise.clear()
-        outcomes |= self._caption_pairs(pairs)
-        share.records = [row.record(**outcomes[row]) for row in rows]
-        share.errors = [f"row {row.row}: {outcomes[row]['error']}" for row in rows if "error" in outcomes[row]]
-        share.batch_size = self.pipe.fitting_batch_size
+        return outcomes | self._caption_pairs(pairs)
 
     def _caption_pairs(self, pairs: Mapping[PairRow, Any]) -> dict[PairRow, dict[str, Any]]:
         """Caption pairs together, or one by one where one of them alone is too large for memory."""
         try:
-            outputs = self.pipe(list(pairs.values()), batch_size=self.batch_size, **self.decoding)
+            # What is too small for its tiles costs its row.
+            on_error = "return" if self.tiled and not self.stop else "raise"
+            outputs = self.pipe(list(pairs.values()), batch_size=self.batch_size, on_error=on_error, **self.decoding)
         except FloatingPointError as error:
             raise FloatingPointError(f"rows {', '.join(str(row.row) for row in pairs)}: {error}") from error
         except (RuntimeError, MemoryError) as error:
@@ -314,6 +323,8 @@ class BatchCaptioner:
 
 def _outcome(output: Mapping[str, Any]) -> dict[str, Any]:
     """What is written of a captioned pair; of tiles, those that have changed."""
+    if "error" in output:
+        return {"error": output["error"]}
     outcome = {"caption": output["generated_text"]}
     if "tiles" in output:
         kept = ("row", "column", "box_before", "box_after")

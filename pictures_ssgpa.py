@@ -167,6 +167,16 @@ def mark(picture: Image.Image, source: Any, facts: PictureFacts) -> Image.Image:
     return picture
 
 
+def needed_size(image_processor: Any) -> tuple[int, int] | None:
+    """Width and height of which an image processor uses no more; None where that depends on more than its size."""
+    size = getattr(image_processor, "size", None)
+    if not getattr(image_processor, "do_resize", False) or size is None:
+        return None
+    edge = size.shortest_edge or 0
+    width, height = size.width or edge, size.height or edge
+    return (width, height) if width and height else None
+
+
 def cut_out(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     """Cut a part out of a decoded picture; it is a picture of its own, whose values are colors already.
 
@@ -475,6 +485,7 @@ __all__ = [
     "is_picture",
     "load_picture",
     "mark",
+    "needed_size",
     "pair_up",
     "read_picture",
 ]

@@ -16,7 +16,8 @@
 import copy
 import gc
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -33,8 +34,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.pipelines import Pipeline
 from transformers.utils import logging
 
-from .pictures_ssgpa import READING, PictureFacts, cut_out, is_pair_row, is_picture, load_picture, mark
-from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, model_size, place_in_grid, tile_boxes, tile_grid
+from .pictures_ssgpa import READING, PictureFacts, Reading, cut_out, is_pair_row, is_picture, mark, needed_size
+from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, place_in_grid, tile_boxes, tile_grid
 
 
 logger = logging.get_logger(__name__)
@@ -178,9 +179,9 @@ class ChangeCaptioningPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
 
-    # Arguments of `generate`, and what becomes of broken pairs, where a call says nothing.
+    # What was given at construction, for calls that say nothing: arguments of `generate`, and the pipeline's own.
     generate_kwargs: Mapping[str, Any] | None = None
-    on_error = "raise"
+    settings: Mapping[str, Any] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -192,7 +193,7 @@ class ChangeCaptioningPipeline(Pipeline):
         """Whether the model tells where its evidence lies, so that `return_change_map` can be asked for."""
         return "output_evidence" in inspect.signature(self.model.forward).parameters
 
-    def __call__(self, inputs: Any, *, tiles: Any = None, tile_overlap: float = OVERLAP, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, *, tiles: Any = None, tile_overlap: float | None = None, **kwargs: Any) -> Any:
         """Caption one pair or many.
 
         Args:
@@ -201,7 +202,7 @@ class ChangeCaptioningPipeline(Pipeline):
                 URL, the bytes of a file, a PIL picture, an array or a tensor.
             tiles: Rows and columns of tiles into which each image is cut, or `"auto"`, for large images: each tile is
                 captioned on its own, at the same place of both images. By default an image is one.
-            tile_overlap: How far a tile reaches into its neighbors, as a share of its own side.
+            tile_overlap: How far a tile reaches into its neighbors, as a share of its own side; 0.125 by default.
             **kwargs: `on_error` (`"raise"` by default, or `"return"`) says what becomes of a pair that cannot be
                 read: `"return"` gives `[{"error": "..."}]` in its place. `return_change_map` (`bool`, defaults to
                 `False`) also returns where the evidence lies; only systems that have such evidence can. `batch_size`
@@ -227,8 +228,13 @@ class ChangeCaptioningPipeline(Pipeline):
             FloatingPointError: The model's scores are not finite.
             torch.OutOfMemoryError: A single pair is too large for the memory.
         """
+        tiles = self.settings.get("tiles") if tiles is None else tiles
         if tiles is not None:
-            return self._call_tiled(inputs, tiles, tile_overlap, **kwargs)
+            overlap = self.settings.get("tile_overlap", OVERLAP) if tile_overlap is None else tile_overlap
+            return self._call_tiled(inputs, tiles, overlap, **kwargs)
+        return self._call_whole(inputs, **kwargs)
+
+    def _call_whole(self, inputs: Any, **kwargs: Any) -> Any:
         if is_pair(inputs):
             return super().__call__(inputs if self._returns_errors(kwargs) else split_pair(inputs), **kwargs)
         if isinstance(inputs, np.ndarray | Tensor):
@@ -241,10 +247,12 @@ class ChangeCaptioningPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def _returns_errors(self, kwargs: Mapping[str, Any]) -> bool:
-        return kwargs.get("on_error", self.on_error) == "return"
+        return kwargs.get("on_error", self.settings.get("on_error")) == "return"
 
     @staticmethod
     def _stream(inputs: Any) -> GeneratorType:
+        if isinstance(inputs, Dataset) and not isinstance(inputs, Iterable):
+            return (inputs[index] for index in range(len(inputs)))
         if not isinstance(inputs, Iterable):
             raise ValueError(f"A pair of pictures or a collection of pairs is needed, got a {type(inputs).__name__}.")
         return (item for item in inputs)
@@ -257,28 +265,31 @@ class ChangeCaptioningPipeline(Pipeline):
         value_range: Any = None,
         nodata: Any = None,
         bands: Any = None,
+        tiles: Any = None,
+        tile_overlap: float | None = None,
         **direct: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
         if twice:
             raise ValueError(f"`{twice[0]}` is given twice, directly and in `generate_kwargs`.")
         forward_params: dict[str, Any] = {}
-        reading = {"value_range": value_range, "nodata": nodata, "bands": bands}
-        preprocess_params = {name: value for name, value in reading.items() if value is not None}
+        if on_error is not None and on_error not in ON_ERROR:
+            raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}; got {on_error!r}.")
+        options = {"value_range": value_range, "nodata": nodata, "bands": bands, "on_error": on_error}
+        options["return_change_map"] = return_change_map
+        preprocess_params = {name: value for name, value in options.items() if value is not None}
         if return_change_map is not None:
-            preprocess_params["return_change_map"] = forward_params["return_change_map"] = return_change_map
+            forward_params["return_change_map"] = return_change_map
         given = {**(generate_kwargs or {}), **direct}
-        if self.generate_kwargs is None:
+        if self.settings is None:
             # At construction, before any call.
-            self.generate_kwargs, self.on_error = given, on_error or self.on_error
+            asked = {"tiles": tiles, "tile_overlap": tile_overlap}
+            asked = {name: value for name, value in asked.items() if value is not None}
+            self.generate_kwargs, self.settings = given, {**preprocess_params, **asked}
         # As in all pipelines, a call's `generation_config` replaces what was given at construction.
         forward_params["generate_kwargs"] = (
             given if "generation_config" in given else {**self.generate_kwargs, **given}
         )
-        if on_error is not None:
-            if on_error not in ON_ERROR:
-                raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}; got {on_error!r}.")
-            preprocess_params["on_error"] = on_error
         return preprocess_params, forward_params, {}
 
     def preprocess(
@@ -295,16 +306,14 @@ class ChangeCaptioningPipeline(Pipeline):
             if on_error == "raise":
                 raise
             # A blank pair stands in for it, so that batches stay whole; what the model says of it is thrown away.
-            blank = mark(Image.new("RGB", (32, 32)), None, PictureFacts("blank", (32, 32)))
+            facts = PictureFacts("blank", (32, 32), Reading(**self.processor.reading(**reading)))
+            blank = mark(Image.new("RGB", (32, 32)), None, facts)
             return {**self._prepare([blank, blank], return_change_map), "errors": [_message(error)]}
 
     def _decode(self, item: Any, whole: bool, **reading: Any) -> list[Image.Image]:
         """Both pictures of a pair, whole or at the size that the model needs."""
         sources = zip(split_pair(item), ("before", "after"), strict=True)
-        if whole:
-            options = self.processor.reading(**reading)
-            return [load_picture(source, name, **options) for source, name in sources]
-        return [self.processor.load_image(source, name, **reading) for source, name in sources]
+        return [self.processor.load_image(source, name, whole=whole, **reading) for source, name in sources]
 
     def _prepare(self, pictures: list[Image.Image], keep: bool) -> dict[str, Any]:
         inputs = self.processor(images=[pictures], return_tensors="pt").to(dtype=self.dtype)
@@ -314,13 +323,19 @@ class ChangeCaptioningPipeline(Pipeline):
         """Run a batch, in parts where the whole is too large for memory."""
         inputs = dict(input_tensors)
         errors = inputs.pop("errors")
-        parts, start, size = [], 0, len(errors)
+        parts = self._in_parts(
+            len(errors),
+            lambda start, stop: self._run({name: value[start:stop] for name, value in inputs.items()}, **params),
+        )
+        return {**self._join(parts), "errors": errors}
+
+    def _in_parts(self, size: int, run: Callable[[int, int], Any]) -> list[Any]:
+        """What `run(start, stop)` gives for `size` pairs: at once, or for fewer of them where that is too many."""
+        parts, start = [], 0
         while start < size:
             count = min(self.fitting_batch_size or size, size - start)
             try:
-                parts.append(
-                    self._run({name: value[start : start + count] for name, value in inputs.items()}, **params)
-                )
+                parts.append(run(start, start + count))
                 start += count
                 continue
             except (RuntimeError, MemoryError) as error:
@@ -334,7 +349,7 @@ class ChangeCaptioningPipeline(Pipeline):
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        return {**self._join(parts), "errors": errors}
+        return parts
 
     def _join(self, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if len(parts) == 1:
@@ -422,33 +437,38 @@ class ChangeCaptioningPipeline(Pipeline):
         return [{"generated_text": caption, **drawings} for caption in captions]
 
     def _call_tiled(self, inputs: Any, tiles: Any, overlap: float, **kwargs: Any) -> Any:
-        generation = {**(kwargs.get("generate_kwargs") or {}), **kwargs}
-        if generation.get("num_return_sequences", 1) != 1:
+        asked = {**self.generate_kwargs, **(kwargs.get("generate_kwargs") or {}), **kwargs}
+        if (asked.get("num_return_sequences") or 1) != 1:
             raise ValueError("With `tiles` there is one caption a tile; leave `num_return_sequences` out.")
+        kept = ("return_change_map", "on_error", *READING)
+        kwargs = {**{name: self.settings[name] for name in kept if name in self.settings}, **kwargs}
         if is_pair(inputs):
             return self._caption_tiles(inputs, tiles, overlap, **kwargs)
         results = (self._caption_tiles(item, tiles, overlap, **kwargs) for item in self._stream(inputs))
-        return list(results) if isinstance(inputs, list) else results
+        return list(results) if isinstance(inputs, list | np.ndarray | Tensor) else results
 
     def _caption_tiles(
         self, item: Any, tiles: Any, overlap: float, return_change_map: bool = False, **kwargs: Any
     ) -> list[dict[str, Any]]:
         """Caption one pair tile by tile, and stitch the maps."""
         reading = {name: kwargs.pop(name) for name in READING if name in kwargs}
+        on_error = kwargs.pop("on_error", None)
         try:
             pictures = self._decode(item, True, **reading)
+            larger = tuple(max(sides) for sides in zip(*(picture.size for picture in pictures), strict=True))
+            grid = tile_grid(tiles, larger, needed_size(self.processor.image_processor), self.processor, overlap)
+            boxes = list(zip(*(tile_boxes(picture.size, grid, overlap) for picture in pictures), strict=True))
         except Exception as error:
-            if not self._returns_errors(kwargs):
+            if on_error != "return":
                 raise
             return [{"error": _message(error)}]
-        larger = tuple(max(sides) for sides in zip(*(picture.size for picture in pictures), strict=True))
-        grid = tile_grid(tiles, larger, model_size(self.processor))
-        boxes = list(zip(*(tile_boxes(picture.size, grid, overlap) for picture in pictures), strict=True))
         # Tiles are cut when their turn comes; cut all at once they would be a second copy of the images.
         pairs = ([cut_out(picture, box) for picture, box in zip(pictures, place, strict=True)] for place in boxes)
         maps = [Image.new("L", picture.size) for picture in pictures] if return_change_map else []
         captions = []
-        for place, result in zip(boxes, self(pairs, return_change_map=return_change_map, **kwargs), strict=True):
+        # The tiles of one pair stand and fall together.
+        results = self._call_whole(pairs, return_change_map=return_change_map, on_error="raise", **kwargs)
+        for place, result in zip(boxes, results, strict=True):
             captions.append(result[0]["generated_text"])
             for canvas, box, name in zip(maps, place, ("change_map_before", "change_map"), strict=False):
                 lay_in(canvas, result[0][name], box)
@@ -488,14 +508,17 @@ class ChangeCaptioningPipeline(Pipeline):
             counts a tile as changed.
         """
         scores, rest = [], zip(pairs, captions, strict=True)
-        size = min(batch_size, self.fitting_batch_size or batch_size)
-        while batch := list(islice(rest, size)):
+        while batch := list(islice(rest, batch_size)):
             decoded = [self._decode(pair, False) for pair, _ in batch]
             texts = [caption for _, caption in batch]
-            there = self._log_likelihood(decoded, texts)
-            alone = self._log_likelihood([(before, before) for before, _ in decoded], texts)
-            scores += (there - alone).tolist()
+            for part in self._in_parts(len(batch), partial(self._gain, decoded, texts)):
+                scores += part.tolist()
         return scores
+
+    def _gain(self, pairs: Sequence[Sequence[Any]], captions: Sequence[str], start: int, stop: int) -> Tensor:
+        there, texts = [tuple(pair) for pair in pairs[start:stop]], list(captions[start:stop])
+        alone = [(before, before) for before, _ in there]
+        return self._log_likelihood(there, texts) - self._log_likelihood(alone, texts)
 
     @torch.no_grad()
     def _log_likelihood(self, pairs: Sequence[tuple[Any, Any]], captions: list[str]) -> Tensor:

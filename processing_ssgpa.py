@@ -25,7 +25,7 @@ from transformers.processing_utils import MultiModalData, ProcessingKwargs, Proc
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import auto_docstring, logging
 
-from .pictures_ssgpa import READING, PictureFacts, Reading, concatenate, mark, pair_up, read_picture
+from .pictures_ssgpa import READING, PictureFacts, Reading, concatenate, mark, needed_size, pair_up, read_picture
 from .prompts_ssgpa import (
     PLACEHOLDERS,
     PROMPTS,
@@ -70,16 +70,6 @@ def fixed_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
     if not options.pop("do_resize") or any(options.values()) or getattr(image_processor, "backend", "pil") != "pil":
         return None
     return (size.width, size.height) if size.width and size.height else None
-
-
-def needed_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
-    """Width and height of which an image processor uses no more; None where that depends on more than its size."""
-    size = getattr(image_processor, "size", None)
-    if not getattr(image_processor, "do_resize", False) or size is None:
-        return None
-    edge = size.shortest_edge or 0
-    width, height = size.width or edge, size.height or edge
-    return (width, height) if width and height else None
 
 
 @auto_docstring

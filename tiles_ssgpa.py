@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image, ImageChops
 
 
-# A tile is shrunk to the model's size by no more than this, which is what training on usual data sets shrinks by.
+# Where the training's images are not known: what training on usual data sets shrinks by.
 AUTO_SHRINK = 2
 # The share of a tile that it reaches into each neighbor, so that what lies on a border is seen whole once.
 OVERLAP = 0.125
@@ -29,22 +29,18 @@ CHANGED_FROM = math.log(20)
 Box = tuple[int, int, int, int]
 
 
-def model_size(processor: Any) -> tuple[int, int] | None:
-    """Width and height, in pixels, to which a processor resizes an image; None where it tells none."""
-    size = getattr(getattr(processor, "image_processor", None), "size", None) or {}
-    side = size.get("shortest_edge")
-    width, height = size.get("width", side), size.get("height", side)
-    return (width, height) if width and height else None
-
-
-def tile_grid(tiles: Any, size: tuple[int, int], model: tuple[int, int] | None) -> tuple[int, int]:
+def tile_grid(
+    tiles: Any, size: tuple[int, int], model: tuple[int, int] | None, processor: Any = None, overlap: float = OVERLAP
+) -> tuple[int, int]:
     """Rows and columns of tiles.
 
     Args:
-        tiles (`tuple[int, int]` or `str`): Rows and columns, or `"auto"` for as many that the model sees each pixel of
-            a tile at half its size or larger.
+        tiles (`tuple[int, int]` or `str`): Rows and columns, or `"auto"` for as many that no tile is shrunk more than
+            the images of the training were, or by more than 2 where the processor does not tell their size.
         size (`tuple[int, int]`): Width and height of the larger image, in pixels.
         model (`tuple[int, int]`, *optional*): Width and height of what the model sees; `"auto"` needs it.
+        processor (`SSGPAProcessor`, *optional*): Tells the size of the training's images.
+        overlap (`float`): How far a tile reaches into its neighbors, as a share of its own side.
 
     Returns:
         `tuple[int, int]`: Rows and columns.
@@ -55,12 +51,19 @@ def tile_grid(tiles: Any, size: tuple[int, int], model: tuple[int, int] | None) 
     if isinstance(tiles, str) and tiles == "auto":
         if model is None:
             raise ValueError('The processor does not tell its size; give `tiles` as (rows, columns), not "auto".')
-        columns, rows = (math.ceil(side / (AUTO_SHRINK * seen)) for side, seen in zip(size, model, strict=True))
+        trained = getattr(processor, "trained_size", None)
+        shrink = max(trained["width"] / model[0], trained["height"] / model[1], 1) if trained else AUTO_SHRINK
+        columns, rows = (_count(side, shrink * seen, overlap) for side, seen in zip(size, model, strict=True))
         return rows, columns
     grid = tuple(tiles) if isinstance(tiles, tuple | list) else ()
     if len(grid) != 2 or not all(isinstance(count, int) and count > 0 for count in grid):
         raise ValueError(f'`tiles` must be (rows, columns), from 1 on, or "auto"; got {tiles!r}.')
     return grid
+
+
+def _count(side: int, most: float, overlap: float) -> int:
+    """Tiles along a side, none of which is longer than `most` with what it takes of its neighbors."""
+    return 1 if side <= most else math.ceil(side * (1 + 2 * overlap) / most)
 
 
 def tile_boxes(size: tuple[int, int], grid: tuple[int, int], overlap: float = OVERLAP) -> list[Box]:
@@ -123,4 +126,4 @@ def join_captions(tiles: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines) if lines else max(dict.fromkeys(captions), key=captions.count)
 
 
-__all__ = ["join_captions", "lay_in", "model_size", "place_in_grid", "tile_boxes", "tile_grid"]
+__all__ = ["join_captions", "lay_in", "place_in_grid", "tile_boxes", "tile_grid"]

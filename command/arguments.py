@@ -123,7 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--tiles",
         type=grid,
         metavar="ROWSxCOLUMNS",
-        help="caption large images tile by tile, one line a changed tile; auto: no tile is shrunk by more than 2",
+        help="caption large images tile by tile, one line a changed tile; auto: no tile is shrunk more than the "
+        "images that the model was trained on",
     )
     add_reading_options(caption.add_argument_group("sensor data"))
     add_batch_options(caption.add_argument_group("many pairs"))

@@ -2,17 +2,21 @@
 # Licensed under the Apache License, Version 2.0.
 """Large pairs tile by tile: where tiles lie, which have changed, how maps join."""
 
+import copy
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 from transformers import pipeline
 
 from ssgpa import cli
 from ssgpa.cli import EMBEDDED
-from ssgpa.tiles_ssgpa import join_captions, lay_in, model_size, tile_boxes, tile_grid
+from ssgpa.pictures_ssgpa import needed_size
+from ssgpa.tiles_ssgpa import join_captions, lay_in, tile_boxes, tile_grid
 
 from .tiny_systems import TINY_SYSTEMS
 
@@ -24,6 +28,19 @@ needs_checkpoint = pytest.mark.skipif(not EMBEDDED.is_dir(), reason="this copy h
 
 def noise(seed, width, height):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+class Rows(Dataset):
+    """A data set that is read by index alone."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +72,94 @@ def test_tiles_lie_at_the_same_place_of_images_of_other_sizes():
     assert [tuple(4 * edge for edge in box) for box in small] == large
 
 
-def test_the_automatic_grid_shrinks_no_tile_by_more_than_two(pipe):
-    model = model_size(pipe.processor)
+@pytest.mark.parametrize("trained", [None, {"width": 40, "height": 80}])
+def test_the_automatic_grid_shrinks_no_tile_by_more_than_the_training(pipe, trained):
+    """Or by two, where the processor does not tell; what a tile takes of its neighbors counts."""
+    model = needed_size(pipe.processor.image_processor)
     assert model == (32, 32)
-    for size in ((64, 64), (65, 64), (1000, 700), (12_000, 9_000)):
-        rows, columns = tile_grid("auto", size, model)
-        assert size[0] / columns <= 2 * model[0] >= size[0] / max(1, columns - 1) - 2 * model[0]
-        assert size[1] / rows <= 2 * model[1]
-        assert rows == columns == 1 or max(rows, columns) > 1
-    assert tile_grid("auto", (64, 64), model) == (1, 1)
-    assert tile_grid("auto", (65, 64), model) == (1, 2)
+    most = 64 if trained is None else 80
+    processor = SimpleNamespace(trained_size=trained)
+    for size in ((64, 64), (65, 64), (81, 300), (1000, 700), (12_000, 9_000)):
+        grid = tile_grid("auto", size, model, processor)
+        for left, top, right, bottom in tile_boxes(size, grid):
+            assert max(right - left, bottom - top) <= most + 1  # edges are whole pixels
+        # And no more tiles than that takes: with one less in a row, a tile between two others is larger.
+        if grid[1] > 3:
+            assert size[0] * 1.25 / (grid[1] - 1) > most
+    assert tile_grid("auto", (64, 64), model, processor) == (1, 1)
     with pytest.raises(ValueError, match="does not tell its size"):
         tile_grid("auto", (64, 64), None)
+
+
+def test_what_was_given_at_construction_holds_for_tiles(pipe):
+    pair = (noise(0, 64, 64), noise(1, 64, 64))
+    parts = {"model": pipe.model, "processor": pipe.processor, "device": "cpu"}
+    own = pipeline("change-captioning", **parts, return_change_map=True, tiles=(1, 2), **SHORT)
+    assert own(pair) == pipe(pair, return_change_map=True, tiles=(1, 2), **SHORT)
+    two = pipeline("change-captioning", **parts, num_return_sequences=2, **SHORT)
+    with pytest.raises(ValueError, match="one caption a tile"):
+        two(pair, tiles=(1, 2))
+
+
+def test_values_become_colors_once(pipe, monkeypatch):
+    """Wherever the range is told: at construction, at the call, by the processor, or where the table was read."""
+    counts = np.random.default_rng(0).integers(0, 3060, (2, 64, 64, 1), dtype=np.uint16)
+    pair = [np.repeat(side, 3, -1) for side in counts]
+    seen, prepare = [], type(pipe)._prepare
+
+    def look(self, pictures, keep):
+        seen.append(self.processor.load_image(pictures[0]))
+        return prepare(self, pictures, keep)
+
+    monkeypatch.setattr(type(pipe), "_prepare", look)
+    told = {"value_range": (0, 3060)}
+    parts = {"model": pipe.model, "processor": pipe.processor, "device": "cpu"}
+    sensor = copy.deepcopy(pipe.processor)
+    sensor.value_range = (0, 3060)
+    ways = [
+        lambda: pipe(pair, tiles=(1, 1), **told, **SHORT),
+        lambda: pipeline("change-captioning", **parts, **told)(pair, tiles=(1, 1), **SHORT),
+        lambda: pipeline("change-captioning", **parts | {"processor": sensor})(pair, tiles=(1, 1), **SHORT),
+        lambda: pipe([pipe.processor.load_image(side, whole=True, **told) for side in pair], tiles=(1, 1), **SHORT),
+        lambda: pipeline("change-captioning", **parts | {"processor": sensor})(
+            [sensor.load_image(side, whole=True, value_range=(0, 3060)) for side in pair], tiles=(1, 1), **SHORT
+        ),
+    ]
+    for way in ways:
+        seen.clear()
+        way()
+        assert 100 < np.asarray(seen[0]).mean() < 150
+
+
+def test_a_pair_too_small_for_its_tiles_costs_its_own_place(pipe):
+    small, large = [(noise(seed, side, side), noise(seed + 1, side, side)) for seed, side in ((0, 8), (2, 64))]
+    results = pipe([small, large], tiles=(9, 9), on_error="return", **SHORT)
+    assert results[0] == [{"error": "An image of 8x8 pixels has no 9 rows and 9 columns of tiles."}]
+    assert len(results[1][0]["tiles"]) == 81
+
+
+def test_scoring_of_tiles_is_halved_too(pipe, monkeypatch):
+    pair = (noise(0, 64, 64), noise(1, 64, 64))
+    expected = pipe(pair, tiles=(2, 2), batch_size=4, **SHORT)
+    score = type(pipe)._log_likelihood
+
+    def short(self, pairs, captions):
+        if len(pairs) > 1:
+            raise torch.OutOfMemoryError("no room")
+        return score(self, pairs, captions)
+
+    monkeypatch.setattr(type(pipe), "_log_likelihood", short)
+    found = pipe(pair, tiles=(2, 2), batch_size=4, **SHORT)
+    pipe.fitting_batch_size = None
+    for one, other in zip(found[0]["tiles"], expected[0]["tiles"], strict=True):
+        assert one["change_score"] == pytest.approx(other["change_score"], abs=1e-3)
+
+
+def test_tiles_of_any_collection(pipe):
+    pairs = np.random.default_rng(0).integers(0, 256, (2, 2, 64, 64, 3), dtype=np.uint8)
+    expected = [pipe(list(pair), tiles=(1, 2), **SHORT) for pair in pairs]
+    assert pipe(pairs, tiles=(1, 2), **SHORT) == expected
+    assert list(pipe(Rows(list(map(list, pairs))), tiles=(1, 2), **SHORT)) == expected
 
 
 @pytest.mark.parametrize("tiles", [3, (2,), (0, 1), (1.5, 2), "all", (1, 2, 3), ("1", "2")])
