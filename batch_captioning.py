@@ -327,7 +327,7 @@ def _outcome(output: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": output["error"]}
     outcome = {"caption": output["generated_text"]}
     if "tiles" in output:
-        kept = ("row", "column", "box_before", "box_after")
+        kept = ("row", "column", "box_before", "box_after", "change_score")
         outcome["tiles"] = [
             {name: tile[name] for name in kept} | {"caption": tile["generated_text"]}
             for tile in output["tiles"]

@@ -47,6 +47,9 @@ def be_quiet() -> None:
 def report_error(program: str, error: Exception) -> int:
     """Write an error as one line on stderr, cut to 400 characters; return the exit code 2."""
     message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        # Python's own words begin with a number.
+        message = f"{error.filename}: {error.strerror.lower()}."
     message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 4] + " ..."
     sys.stderr.write(f"{program}: error: {message}\n")
     return 2

@@ -221,6 +221,8 @@ def read_picture(
         picture, full, found = _decode(source, size, reading)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file.") from None
+    except IsADirectoryError:
+        raise ValueError(f"{name}: is a folder, not a picture.") from None
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not a picture, or of an unknown kind.") from None
     # Pillow's plugins raise whatever comes to them: RuntimeError, NotImplementedError, struct.error, ...

@@ -112,7 +112,7 @@ def lay_in(canvas: Image.Image, drawn: Image.Image, box: Box) -> None:
 
 
 def join_captions(tiles: Iterable[Mapping[str, Any]]) -> str:
-    """One line a changed tile; where none has changed, the caption that most tiles have.
+    """One line a changed tile; where none has changed, the caption that most tiles have; of a lone tile, its caption.
 
     Args:
         tiles (`Iterable[Mapping]`): Tiles with `row`, `column`, `generated_text` and `changed`.
@@ -123,7 +123,7 @@ def join_captions(tiles: Iterable[Mapping[str, Any]]) -> str:
     tiles = list(tiles)
     lines = [f"row {t['row']}, column {t['column']}: {t['generated_text']}" for t in tiles if t["changed"]]
     captions = [tile["generated_text"] for tile in tiles]
-    return "\n".join(lines) if lines else max(dict.fromkeys(captions), key=captions.count)
+    return "\n".join(lines) if lines and len(tiles) > 1 else max(dict.fromkeys(captions), key=captions.count)
 
 
 __all__ = ["join_captions", "lay_in", "place_in_grid", "tile_boxes", "tile_grid"]

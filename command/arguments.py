@@ -4,6 +4,8 @@
 
 import argparse
 import math
+import re
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, NoReturn
 from .score_arguments import add_score_command
 
 
+# A list of numbers, the first of which is negative.
+NUMBERS = re.compile(r"-[\d.][\d.eE+-]*(,[\d.eE+-]+)*")
 DRAWINGS = ("change_map", "change_map_before", "overlay", "overlay_before")
 ON_ERROR = ("report", "ignore", "stop")
 PERCENTILE = "percentile"
@@ -20,6 +24,14 @@ BATCH_DEFAULTS = {"output": None, "batch_size": 8, "on_error": "report", "quiet"
 
 class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors take one line."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As argparse's, but for numbers: "--value-range -1,5" is an option and its value, and not two options."""
+        words = list(sys.argv[1:] if args is None else args)
+        for place in range(len(words) - 1, 0, -1):
+            if NUMBERS.fullmatch(words[place]) and re.fullmatch(r"--[\w-]+", words[place - 1]):
+                words[place - 1 : place + 1] = [f"{words[place - 1]}={words[place]}"]
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""

@@ -16,7 +16,7 @@ def add_score_command(commands: Any) -> None:
         "score",
         help="score a file of captions, of any system",
         description="Scores PREDICTIONS (COCO results JSON, JSON Lines or CSV, by pair id) against references: BLEU, "
-        "METEOR, ROUGE-L and CIDEr-D with 95 %% intervals, by change type, beside captions that never saw the images.",
+        "METEOR, ROUGE-L and CIDEr-D with 95 % intervals, by change type, beside captions that never saw the images.",
         allow_abbrev=False,
     )
     score.add_argument(

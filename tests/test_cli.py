@@ -290,3 +290,26 @@ def test_both_ways_into_the_command_are_one(capsys, pair, model):
     assert ssgpa_command.main(["caption", *pair, "--model", str(model), *FAST]) == 0
     assert capsys.readouterr().out == said
     assert entry_points(group="console_scripts", name="ssgpa")["ssgpa"].value == "ssgpa_command:main"
+
+
+@pytest.mark.parametrize("words", [["--value-range", "-1,5"], ["--value-range=-1,5"], ["--nodata", "-9999"]])
+def test_negative_numbers_are_values_of_their_option(words):
+    options = ssgpa_command.parse_arguments(["caption", "before.tif", "after.tif", *words])
+    assert (options.value_range, options.nodata) in {((-1.0, 5.0), None), (None, -9999.0)}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["caption", "--pairs", "nope.csv", "--output", "x.jsonl"], "nope.csv: no such file or directory.\n"),
+        (["caption", "--pairs", ".", "--output", "x.jsonl"], ".: is a directory.\n"),
+        (["caption", ".", "after.png"], ".: is a folder, not a picture.\n"),
+        (["score", "nope.jsonl", "--references", "nope.json"], "no such file or directory.\n"),
+    ],
+)
+def test_what_is_no_file_is_told_in_words(capsys, pair, words, told):
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("ssgpa: error: ")
+    assert err.endswith(told)
+    assert "Errno" not in err
