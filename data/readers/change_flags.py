@@ -2,14 +2,21 @@
 # Licensed under the Apache License, Version 2.0.
 """`changeflag` of LEVIR-CC and the sets in its manner, and what becomes of one that contradicts the captions."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..findings import Findings
-from ..reading import Pair, place_of, take
+from ..reading import Pair, build_splits, place_of, take
 from ..schema import NO_CHANGE
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 
 # What the release says of its unchanged pairs, without signs.
@@ -68,3 +75,29 @@ def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Find
     if contradictions[1]:
         told = f'{len(contradictions[1]):,} pairs have changeflag 1, but every caption says "no change"; type "none"'
         findings.note(told, contradictions[1])
+
+
+def build_flagged(
+    folder: Path,
+    records: Sequence[tuple[str, Pair, int | None]],
+    findings: Findings,
+    verify_pictures: bool,
+    splits: Sequence[str] = (),
+) -> DatasetDict:
+    """Settle the types, and build the splits.
+
+    Args:
+        folder: Of the set.
+        records: Split, pair and flag of every record.
+        findings: Gets what is noticed.
+        verify_pictures: Whether every image is read and decoded once.
+        splits: Those that are there even if no record names them.
+
+    Returns:
+        The splits.
+    """
+    settle_types(records, findings)
+    pairs: dict[str, list[Pair]] = {split: [] for split in splits}
+    for split, pair, _ in records:
+        pairs.setdefault(split, []).append(pair)
+    return build_splits(folder, pairs, findings, verify_pictures)

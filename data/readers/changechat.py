@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, read_json_list
 from ..findings import Findings
-from ..reading import Pair, Source, build_splits, clean_captions, place_of, take
-from .change_flags import settle_types, take_flag
+from ..reading import Pair, Source, clean_captions, place_of, take
+from .change_flags import build_flagged, take_flag
 
 
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ def load_changechat(folder: str | Path, findings: Findings | None = None, verify
             continue
         records += _read(inner_file(folder, file), split, findings)
         read.append(split)
-    settle_types(records, findings)
-    pairs = {split: [pair for place, pair, _ in records if place == split] for split in read}
-    return build_splits(folder, pairs, findings, verify_pictures)
+    return build_flagged(folder, records, findings, verify_pictures, read)
 
 
 CHANGECHAT = Source(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, read_json_object
 from ..findings import Findings
-from ..reading import Pair, Source, build_splits, clean_captions, place_of, take
-from .change_flags import settle_types, take_flag
+from ..reading import Pair, Source, clean_captions, place_of, take
+from .change_flags import build_flagged, take_flag
 
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_p
     path = inner_file(folder, ANNOTATIONS)
     images = take(read_json_object(path), "images", list, str(path))
     records = [_pair(record, f"{path}, image {number}", findings) for number, record in enumerate(images)]
-    settle_types(records, findings)
-    pairs: dict[str, list[Pair]] = {}
-    for split, pair, _ in records:
-        pairs.setdefault(split, []).append(pair)
-    return build_splits(folder, pairs, findings, verify_pictures)
+    return build_flagged(folder, records, findings, verify_pictures)
 
 
 LEVIR_CC = Source(
