@@ -15,13 +15,16 @@ From a folder with images in `before/` and `after/` that are called alike; with 
     python examples/caption_with_ray.py --source my_pairs --output captions --num_workers 2
 
 A worker that dies is started again, and its pairs are captioned once. The same command goes on where a run stopped.
+The output is a folder of its own: one that holds anything else, or captions of other settings, is refused as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from ssgpa.cli import EMBEDDED
 from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, positive, report_error
-from ssgpa.data.files import replacing
+from ssgpa.data.files import replacing, write_json
 from ssgpa.data.pair_table import NAMES, SIDES, column_name
+from ssgpa.metrics.files import folder_state
+from ssgpa_command import add_reading_options, reading_options
+from ssgpa_command.arguments import grid
 
 
 COLUMNS = ("pair_id", *SIDES)
 # Columns of the output by the pipeline's names.
 OUTCOMES = {"caption": "generated_text", "error": "error"}
+# What the program calls its files: nothing else is read, rewritten or deleted. Readers of parquet folders pass over
+# names that begin with "_" or ".".
+PREFIX = "ssgpa_captions_"
+SETTINGS_FILE = "_ssgpa_captions.settings.json"
+LOCK_FILE = ".ssgpa_captions.lock"
 
 
 class Captioner:
@@ -47,10 +59,13 @@ class Captioner:
     Args:
         model: Folder of a saved system, or its id on the Hub.
         revision: Commit, for an id.
-        decoding: Arguments of `generate`.
+        decoding: Arguments of `generate`, and `tiles`.
+        reading: How values become colors: `value_range`, `nodata`, `bands`.
     """
 
-    def __init__(self, model: str, revision: str | None, decoding: dict[str, Any]) -> None:
+    def __init__(
+        self, model: str, revision: str | None, decoding: Mapping[str, Any], reading: Mapping[str, Any] | None = None
+    ) -> None:
         import torch
 
         from ssgpa.loading import load_system
@@ -60,7 +75,7 @@ class Captioner:
         system, processor = load_system(model, revision)
         # Ray shows each worker its own GPU only.
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
-        self.decoding = decoding
+        self.options = {**decoding, **(reading or {})}
         self.pipe = ChangeCaptioningPipeline(system, processor=processor, task="change-captioning", device=device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -73,14 +88,11 @@ class Captioner:
             `pair_id`, and `caption` or `error`; the other is null.
         """
         pairs = [(picture(before), picture(after)) for before, after in zip(*map(batch.get, SIDES), strict=True)]
-        results = self.pipe(pairs, batch_size=len(pairs), on_error="return", **self.decoding)
+        results = self.pipe(pairs, batch_size=len(pairs), on_error="return", **self.options)
         told = {
             name: pa.array([found[0].get(key) for found in results], pa.string()) for name, key in OUTCOMES.items()
         }
         return pa.table({"pair_id": pa.array([str(name) for name in batch["pair_id"]], pa.string()), **told})
-
-
-OUTCOMES = {"caption": "generated_text", "error": "error"}
 
 
 def picture(cell: Any) -> Any:
@@ -135,29 +147,169 @@ def pairs_of_folder(folder: Path) -> list[dict[str, str]]:
     return [{"pair_id": name, **{side: listed[side][name] for side in SIDES}} for name in listed["before"]]
 
 
-def take_up(output: Path) -> pa.Array:
-    """The ids of the pairs that earlier runs captioned; drops their errors, and a file that a killed run left.
+def settings_of(
+    model: str, revision: str | None, decoding: Mapping[str, Any], reading: Mapping[str, Any] | None = None, *_: Any
+) -> dict[str, Any]:
+    """What the captions depend on, as JSON; the arguments are those of `Captioner`."""
+    settings = {
+        "model": model,
+        "revision": revision,
+        "model_files": folder_state(model),
+        "decoding": dict(decoding),
+        "reading": dict(reading or {}) or None,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def own_files(output: Path) -> list[Path]:
+    """The parquet files of captions in a folder, by their names."""
+    return sorted(output.glob(f"{PREFIX}*.parquet"))
+
+
+def check_output(source: Path, output: Path) -> None:
+    """Refuse a folder that is not this program's; nothing in it is touched.
 
     Args:
+        source: Where the pairs are.
+        output: The folder; it may be missing, or be what an earlier run left.
+
+    Raises:
+        ValueError: It is the source, or within it.
+        NotADirectoryError: It is a file.
+        FileExistsError: It holds other files, or captions without their settings.
+    """
+    if output.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f"{output}: is the source {source} or within it; choose another folder.")
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise NotADirectoryError(f"{output}: is a file; a folder is needed.")
+    ours = {SETTINGS_FILE, *(path.name for path in own_files(output))}
+    # Hidden names are passed over: file managers leave some, and the lock and unfinished files are ours.
+    others = sorted(path.name for path in output.iterdir() if path.name not in ours and path.name[0] != ".")
+    if others:
+        raise FileExistsError(
+            f"{output}: holds {others[0]}, which this program did not write; choose a new or an empty folder."
+        )
+    if own_files(output) and not (output / SETTINGS_FILE).is_file():
+        raise FileExistsError(
+            f"{output}: holds captions, but not their settings, {SETTINGS_FILE}; choose a new or an empty folder."
+        )
+
+
+@contextmanager
+def open_output(source: Path, output: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the folder for one run, and keep in it what its captions depend on.
+
+    Args:
+        source: Where the pairs are.
         output: The folder; made where it is missing.
+        settings: See `settings_of`.
+
+    Raises:
+        OSError: See `check_output`; or another run writes to the folder, or it holds captions of other settings.
+        ValueError: See `check_output`; or the settings cannot be read.
+    """
+    check_output(source, output)
+    output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FileExistsError(
+            f"{output}: another run is writing to it; wait until it has ended, or choose another folder."
+        ) from None
+    try:
+        # Once more: another run may have ended between the look and the lock.
+        check_output(source, output)
+        check_settings(output, settings)
+        yield
+    finally:
+        lock.release()
+
+
+def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    """Compare the settings with those of the captions in the folder, or write them where there are none yet.
+
+    Raises:
+        FileExistsError: They differ; the error names what does.
+        ValueError: Those in the folder are not JSON.
+    """
+    path = output / SETTINGS_FILE
+    # A run that ended before its first caption, for example over a mistyped model, binds no later one.
+    if not own_files(output):
+        write_json(path, settings, indent=2)
+        return
+    try:
+        theirs = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: is not JSON of this program ({error}); choose another folder.") from error
+    changed = [key for key in {**theirs, **settings} if theirs.get(key) != settings.get(key)]
+    if changed:
+        raise FileExistsError(
+            f"{output}: holds captions of another run (different: {', '.join(changed)}); choose another folder."
+        )
+
+
+def take_up(output: Path) -> pa.Array:
+    """The ids of the pairs that earlier runs captioned; drops their errors, and what a killed run left unfinished.
+
+    Args:
+        output: The folder, held by `open_output`.
 
     Returns:
         The ids, text.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: A file has a footer, but no captions that can be read; the error names it, and it stays.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    for unfinished in output.glob(f".{PREFIX}*.parquet.tmp"):
+        unfinished.unlink()
     done = []
-    for path in sorted(output.glob("*.parquet")):
-        try:
-            table = pq.read_table(path, columns=["pair_id", *OUTCOMES])
-        except (pa.ArrowInvalid, OSError):
+    for path in own_files(output):
+        if not has_footer(path):
             path.unlink()
             continue
-        kept = table.filter(pc.is_valid(table["caption"]))
+        try:
+            table = pq.ParquetFile(path).read(columns=["pair_id", *OUTCOMES])
+            kept = table.filter(pc.is_valid(table["caption"]))
+            done += kept["pair_id"].cast(pa.string()).chunks
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise ValueError(f"{path}: its captions cannot be read ({error}); move it away.") from error
         if len(kept) < len(table):
             with replacing(path) as temporary:
                 pq.write_table(kept, temporary)
-        done += kept["pair_id"].chunks
     return pa.chunked_array(done, pa.string()).combine_chunks()
+
+
+def has_footer(path: Path) -> bool:
+    """Whether a parquet file was written to its end, where its footer is.
+
+    Raises:
+        OSError: It cannot be opened, which says nothing about what it holds.
+    """
+    with path.open("rb") as file:
+        try:
+            pq.read_metadata(file)
+        except pa.ArrowInvalid:
+            return False
+    return True
+
+
+def own_names() -> Any:
+    """What gives Ray the names of the files it writes: a task that is tried again writes the same one."""
+    from ray.data.datasource import FilenameProvider
+
+    class OwnNames(FilenameProvider):
+        def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
+            return f"{PREFIX}{write_uuid}_{task_index:06}.parquet"
+
+        # What Ray up to 2.5x calls in its place.
+        def get_filename_for_block(self, block: Any, write_uuid: str, task_index: int, block_index: int) -> str:
+            return self.get_filename_for_task(write_uuid, task_index)
+
+    return OwnNames()
 
 
 def caption(
@@ -172,19 +324,37 @@ def caption(
 
     Args:
         source: See `read_source`.
-        output: Folder of parquet files with `pair_id`, `caption` and `error`.
-        arguments: For `captioner`.
+        output: Folder of parquet files with `pair_id`, `caption` and `error`; see `open_output`.
+        arguments: For `captioner`; the first four are those of `Captioner`.
         num_workers: Copies of the model.
         batch_size: Pairs that go through the model together.
         captioner: What captions a batch.
 
     Returns:
         How many pairs were captioned, known and failed.
+
+    Raises:
+        OSError: See `open_output`, `take_up` and `read_source`.
+        ValueError: See there.
     """
+    check_output(source, output)
+    dataset = read_source(source)
+    with open_output(source, output, settings_of(*arguments)):
+        return caption_open(dataset, output, arguments, num_workers, batch_size, captioner)
+
+
+def caption_open(
+    dataset: Any,
+    output: Path,
+    arguments: Sequence[Any],
+    num_workers: int,
+    batch_size: int,
+    captioner: type[Captioner],
+) -> dict[str, int]:
+    """As `caption`, of a Ray dataset, into a folder that is held."""
     import ray.data
 
     done = take_up(output)
-    dataset = read_source(source)
     if len(done):
         known = ray.put(done)
 
@@ -200,9 +370,10 @@ def caption(
         compute=ray.data.ActorPoolStrategy(size=num_workers),
         **gpus,
     )
-    captions.write_parquet(str(output), mode="append")
-    written = any(output.glob("*.parquet"))
-    total = pq.read_table(output, columns=["caption"])["caption"] if written else pa.array([], pa.string())
+    # Workers have folders of their own to start from.
+    captions.write_parquet(str(output.absolute()), mode="append", filename_provider=own_names())
+    written = own_files(output)
+    total = pq.read_table(written, columns=["caption"])["caption"] if written else pa.array([], pa.string())
     return {"captioned": len(total) - total.null_count - len(done), "known": len(done), "failed": total.null_count}
 
 
@@ -219,6 +390,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=positive, default=8, help="pairs at a time in each copy")
     parser.add_argument("--num_beams", type=positive, help="by default the model's own")
     parser.add_argument("--max_new_tokens", type=positive, help="by default the model's own")
+    parser.add_argument(
+        "--tiles",
+        type=grid,
+        metavar="ROWSxCOLUMNS",
+        help="caption large images tile by tile, one line a changed tile; auto: no tile is shrunk by more than 2",
+    )
+    add_reading_options(parser.add_argument_group("sensor data"))
     parser.add_argument("--address", help="the cluster to join, `auto` for the one that runs here; by default none")
     return parser.parse_args(argv)
 
@@ -227,13 +405,14 @@ def main(argv: list[str] | None = None) -> int:
     """Caption; returns 0, 1 where pairs failed, and 2 after one line on stderr for what concerns the whole run."""
     options = parse_arguments(argv)
     try:
+        check_output(options.source, options.output)
         import ray
 
         ray.init(address=options.address, ignore_reinit_error=True, log_to_driver=False)
-        asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens")}
+        asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens", "tiles")}
         decoding = {name: value for name, value in asked.items() if value is not None}
         model = str(Path(options.model).absolute()) if Path(options.model).exists() else options.model
-        arguments = (model, options.revision, decoding)
+        arguments = (model, options.revision, decoding, reading_options(options))
         counts = caption(options.source, options.output, arguments, options.num_workers, options.batch_size)
     except ModuleNotFoundError as error:
         return report_error("caption_with_ray.py", ImportError(f'{error.name} is missing: pip install "ssgpa[ray]".'))
