@@ -150,8 +150,8 @@ def adopt_reading(processor: Any, reading: Mapping[str, Any], data: str) -> None
         if told.is_default:
             return
         raise ValueError(
-            f"{data} was prepared with {_tell(told)}, and a {type(processor).__name__} cannot read images so; evaluate "
-            "it on data prepared without."
+            f"{data} was prepared with {_tell(told)}, and a {type(processor).__name__} cannot read images so; "
+            "evaluate it on data prepared without."
         )
     own = processor.reading()
     other = [name for name in READING if own[name] is not None and own[name] != getattr(told, name)]

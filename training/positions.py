@@ -25,7 +25,8 @@ def positions_of(config: PreTrainedConfig) -> int | None:
 def check_captions_fit(processor: Any, rows: Iterable[Mapping[str, Any]], positions: int | None) -> None:
     """Refuse, before the first step, captions that training could not learn.
 
-    They are encoded as training does it. Beyond the language model's positions, learned positions have no embedding and rotary ones were never trained; the latter give no error.
+    They are encoded as training does it. Beyond the language model's positions, learned positions have no embedding
+    and rotary ones were never trained; the latter give no error.
 
     Args:
         processor (`SSGPAProcessor`): Its prompt goes before every caption, an end token behind.
