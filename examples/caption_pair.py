@@ -18,7 +18,6 @@ from PIL import Image
 from ssgpa.cli import EMBEDDED
 from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, check_output, report_error, write_output
 from ssgpa.loading import load_system
-from ssgpa.pictures_ssgpa import load_picture
 from ssgpa.pipeline_ssgpa import FiniteLogitsCheck, draw_change_map, draw_overlay
 
 
@@ -26,7 +25,7 @@ def caption(options: argparse.Namespace) -> str:
     """Writes both pictures side by side with the evidence in red; returns the sentence."""
     check_output(options.output)
     model, processor = load_system(options.model)
-    pictures = [load_picture(path, **processor.reading()) for path in (options.before, options.after)]
+    pictures = [processor.load_image(path, whole=True) for path in (options.before, options.after)]
     inputs = processor(images=pictures, return_tensors="pt")
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))

@@ -28,7 +28,6 @@ from PIL import Image
 from ssgpa.cli import EMBEDDED
 from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, check_output, report_error, write_output
 from ssgpa.loading import load_system
-from ssgpa.pictures_ssgpa import load_picture
 from ssgpa.pipeline_ssgpa import FiniteLogitsCheck
 
 
@@ -175,7 +174,7 @@ def draw(options: argparse.Namespace) -> str:
     check_output(options.output, overwrite=options.overwrite)
     require_matplotlib()
     model, processor = load_system(options.model)
-    pictures = [load_picture(path, **processor.reading()) for path in (options.before, options.after)]
+    pictures = [processor.load_image(path, whole=True) for path in (options.before, options.after)]
     inputs = processor(images=pictures, return_tensors="pt")
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))

@@ -24,7 +24,7 @@ from transformers.utils import logging
 from ssgpa.command_line import OneLineParser
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_change.captions import change_type_of
-from ssgpa.data.prepared import language_of, render_settings
+from ssgpa.data.prepared import language_of, reading_of, render_settings
 from ssgpa.loading import load_system
 from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
@@ -38,7 +38,7 @@ from ssgpa.metrics.report import build_report, collapse_alarm, format_table, lig
 from ssgpa.metrics.scenes import add_scenes
 from ssgpa.metrics.score_files import language_for, load_captions
 from ssgpa.training.generation import caption_rows, change_maps
-from ssgpa.training.pairs import load_pair, undecoded
+from ssgpa.training.pairs import adopt_reading, load_pair, undecoded
 from ssgpa.training.resuming import set_seed
 from ssgpa.training.systems import model_class_of
 
@@ -132,6 +132,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     language = language_for(options.language or language_of(options.data), table, options.tokenizer)
     scorer = CaptionScorer(options.tokenizer, meteor=not options.no_meteor, language=language)
     model, processor = load_system(options.model, model_class=model_class_of(options.model_class))
+    adopt_reading(processor, reading_of(options.data), options.data)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = {name: getattr(options, name) for name in ("model", "data", "split")}
     decoding = {

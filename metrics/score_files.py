@@ -2,14 +2,14 @@
 # Licensed under the Apache License, Version 2.0.
 """Scores any system's captions from a file: the work of `ssgpa score`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..data.clevr_change.captions import change_type_of
-from ..data.prepared import HUB_PREFIX, is_prepared, language_of, load_prepared
+from ..data.prepared import HUB_PREFIX, is_prepared, language_of, load_prepared, reading_of
 from . import check_ids
 from .bootstrap import compare_systems
 from .caption_files import match_ids, read_captions, read_references
@@ -36,12 +36,14 @@ class References:
         train_rows: Records of the training split, for the baselines; None where there is none.
         language: Of the captions, where it is told.
         images: The split itself with its images, where there are any.
+        reading: How values of the images become colors, from `data.prepared.reading_of`.
     """
 
     rows: list[Row]
     train_rows: list[Row] | None = None
     language: str | None = None
     images: Any = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_references(source: str, split: str = "test", train: Path | None = None) -> References:
@@ -75,7 +77,7 @@ def load_references(source: str, split: str = "test", train: Path | None = None)
     if not len(images):
         raise ValueError(f"The split {split!r} of {source} is empty.")
     train_rows = given or light_rows(data["train"]) or None
-    return References(light_rows(images), train_rows, language_of(source), images)
+    return References(light_rows(images), train_rows, language_of(source), images, reading_of(source))
 
 
 @contextmanager
@@ -242,12 +244,26 @@ def write_score_page(
 
     Returns:
         The file.
+
+    Raises:
+        ValueError: If an image cannot be decoded; the error names its pair.
     """
     scorer = CaptionScorer(results["tokenizer"], meteor=False, language=results["language"])
     cards = describe_pairs(rows, captions, scorer)
     if references.images is not None:
         shown = choose_pairs(rows, pairs, results["seed"])
         places = {name: index for index, name in enumerate(references.images["pair_id"][:])}
-        images = references.images.select([places[rows[index]["pair_id"]] for index in shown])
-        add_pictures([cards[index] for index in shown], images)
+        add_pictures(
+            [cards[index] for index in shown],
+            _decode(references, [places[rows[index]["pair_id"]] for index in shown]),
+        )
     return write_page(folder, results, cards)
+
+
+def _decode(references: References, places: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The images of some rows, one pair at a time, by the decoder that training and captioning use."""
+    # Needs `datasets`, as the images do; files of captions are scored without.
+    from ..training.pairs import SIDES, load_pair, undecoded
+
+    for row in undecoded(references.images.select(places)):
+        yield dict(zip(SIDES, load_pair(row, **references.reading), strict=True))

@@ -1,6 +1,9 @@
 """`ssgpa score`: files of captions in, the report of `evaluate.py` out."""
 
+import base64
+import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,9 +12,12 @@ from PIL import Image
 
 from ssgpa import cli
 from ssgpa.data.prepared import write_prepared
+from ssgpa.data.reading import table_of
 from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.report import build_report
+
+from .picture_cases import scene, tiff
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -122,6 +128,46 @@ def test_the_report_of_a_prepared_folder(data, splits, said, predictions, tmp_pa
     again = ("--references", data, "--output", output, "--no-meteor")
     assert "scores.json exists; pass --overwrite" in refused(capsys, predictions, *again)
     assert run(capsys, predictions, *again, "--overwrite")[0] == 0
+
+
+def pictures_of(page):
+    """The images before of a page's cards, as arrays by pair."""
+    text = (page / "index.html").read_text("utf-8")
+    cards = json.loads(text.split('id="cards">', 1)[1].split("</script>", 1)[0])
+    contents = {card["pair_id"]: base64.b64decode(card["before"].partition(",")[2]) for card in cards}
+    return {name: np.asarray(Image.open(io.BytesIO(content))).astype(int) for name, content in contents.items()}
+
+
+def test_the_page_shows_sensor_data_as_training_reads_it(predictions, splits, tmp_path, capsys, own_cache):
+    """The decoder of `datasets` clips floats at 255: next to all of an image was white."""
+    content = tiff(scene(40, 32)[..., 0].astype(np.float32) * 12)
+
+    def prepare(name, cell, facts):
+        rows = {
+            split: [dict(row) for row in table.remove_columns(["before", "after"])] for split, table in splits.items()
+        }
+        made = {
+            split: table_of([row | {"before": cell, "after": cell} for row in table]) for split, table in rows.items()
+        }
+        return write_prepared(DatasetDict(made), tmp_path / name, facts)
+
+    reading = {"reading": {"value_range": [0, 3060]}}
+    folder = prepare("sensor", {"bytes": content, "path": "scan.tif"}, reading)
+    words = ("--report", tmp_path / "page", "--report-pairs", 3, "--no-meteor")
+    assert run(capsys, predictions, "--references", folder, *words)[0] == 0
+    expected = scene(40, 32)[..., :1].repeat(3, -1).astype(int)
+    shown = pictures_of(tmp_path / "page")
+    assert len(shown) == 3
+    for pixels in shown.values():
+        assert pixels.shape == expected.shape
+        # JPEG rounds a little.
+        assert np.abs(pixels - expected).mean() < 3
+    broken = prepare("broken", {"bytes": content[:900], "path": "scan.tif"}, reading)
+    words = ("--report", tmp_path / "other", "--report-pairs", 1, "--no-meteor")
+    capsys.readouterr()
+    line = refused(capsys, predictions, "--references", broken, *words)
+    assert re.search(r"pair 'test-\d', before: scan\.tif: cannot be read", line)
+    assert not (tmp_path / "other").exists()
 
 
 def test_files_give_what_the_folder_gives(data, splits, said, predictions, tmp_path, capsys):

@@ -16,13 +16,16 @@ from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging
 
 from ..data.augment import PairAugmentation
 from ..data.schema import HINT_COLUMNS, NO_CHANGE
-from ..pictures_ssgpa import load_picture
+from ..pictures_ssgpa import READING, Reading, load_picture
 from ..processing_ssgpa import SSGPAProcessor, fixed_size
 from .features import FeatureCache, digest_of
 
+
+logger = logging.get_logger(__name__)
 
 # Bit of a cell that says: whether the changed object is here is not known.
 CHANGE_UNKNOWN = 1 << 16
@@ -66,13 +69,17 @@ def undecoded(rows: Dataset) -> Dataset:
     return rows
 
 
-def load_pair(row: dict[str, Any], processor: Any, whole: bool = False) -> tuple[Image.Image, Image.Image]:
+def load_pair(
+    row: Mapping[str, Any], processor: Any = None, whole: bool = False, **reading: Any
+) -> tuple[Image.Image, Image.Image]:
     """Decode the two pictures of a row of `undecoded` as the processor does.
 
     Args:
         row (`dict`): With `pair_id`, `before` and `after`.
-        processor (`SSGPAProcessor`): Says how values become colors, and which size is needed.
+        processor (`SSGPAProcessor`, *optional*): Says how values become colors, and which size is needed. Without one,
+            or with one of another kind, the pictures keep their own size.
         whole (`bool`): Leave the pictures at their own size.
+        **reading (`Any`, *optional*): `value_range`, `nodata` and `bands`; by default the processor's own.
 
     Returns:
         `tuple[PIL.Image.Image, PIL.Image.Image]`: Before and after, mode RGB.
@@ -81,9 +88,8 @@ def load_pair(row: dict[str, Any], processor: Any, whole: bool = False) -> tuple
         ValueError: One cannot be decoded; the error names the pair and the file.
     """
     # Any processor may show its pairs; only ours says how to read them.
-    reading = processor.reading() if hasattr(processor, "reading") else {}
-    load = partial(load_picture, **reading) if whole else processor.load_image
-    return tuple(_named(load, row[side], f"pair {row['pair_id']!r}, {side}") for side in SIDES)
+    load = partial(processor.load_image, whole=whole) if hasattr(processor, "load_image") else load_picture
+    return tuple(_named(partial(load, **reading), row[side], f"pair {row['pair_id']!r}, {side}") for side in SIDES)
 
 
 def _named(load: Callable[..., Image.Image], source: Any, name: str) -> Image.Image:
@@ -97,19 +103,26 @@ def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset,
     """Note in a processor how the training pictures are read and how large they are; it is saved with it.
 
     Args:
-        processor (`SSGPAProcessor`): Gets `value_range`, `nodata` and `bands` as the data was prepared with, and
-            `trained_size`: of some pictures in the order of their pixels, the size of the one nine tenths up.
+        processor (`SSGPAProcessor`): Gets `value_range`, `nodata` and `bands` as the data was prepared with, None where
+            it was prepared without, and `trained_size`: of the pictures of up to 64 pairs in the order of their pixels,
+            the size of the one nine tenths up.
         rows (`datasets.Dataset` or `datasets.IterableDataset`): The prepared training split.
         reading (`dict`): What `data.prepared.reading_of` gives.
 
     Raises:
         ValueError: A picture cannot be decoded; the error names the pair.
     """
-    for name, value in reading.items():
-        setattr(processor, name, value)
+    # Preparing has checked the data with its own reading; a base's would be another one.
+    own, told = Reading(**processor.reading()), Reading(**reading)
+    if own not in (told, Reading()):
+        logger.warning(
+            f"Images are read as the data was prepared, with {_tell(told)}, and no longer with the base's {_tell(own)}."
+        )
+    _set_reading(processor, told)
     processor.trained_size = None
     if isinstance(rows, Dataset):
-        files = undecoded(rows).select(range(0, len(rows), max(1, len(rows) // SAMPLED_PAIRS)))
+        count = min(len(rows), SAMPLED_PAIRS)
+        files = undecoded(rows).select([place * len(rows) // count for place in range(count)])
     else:
         files = rows.decode(False).take(SAMPLED_PAIRS)
     sizes = sorted(
@@ -119,6 +132,46 @@ def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset,
     if sizes:
         width, height = sizes[len(sizes) * 9 // 10]
         processor.trained_size = {"height": height, "width": width}
+
+
+def adopt_reading(processor: Any, reading: Mapping[str, Any], data: str) -> None:
+    """Let a trained system's processor read prepared data as the data was prepared.
+
+    Args:
+        processor (`SSGPAProcessor`): Takes what `reading` tells and it does not.
+        reading (`dict`): What `data.prepared.reading_of` gives.
+        data (`str`): What errors call the data.
+
+    Raises:
+        ValueError: The processor tells another reading than the data, or cannot be told any.
+    """
+    told = Reading(**reading)
+    if not hasattr(processor, "reading"):
+        if told.is_default:
+            return
+        raise ValueError(
+            f"{data} was prepared with {_tell(told)}, and a {type(processor).__name__} cannot read images so; "
+            "evaluate it on data prepared without."
+        )
+    own = processor.reading()
+    other = [name for name in READING if own[name] is not None and own[name] != getattr(told, name)]
+    if other:
+        raise ValueError(
+            f"{data} was prepared with {_tell(told, other)}, and the model reads images with "
+            f"{_tell(Reading(**own), other)}: one of them would show other colors than were learned. Prepare the data "
+            "with the model's options, or save the model's processor with the data's."
+        )
+    _set_reading(processor, told)
+
+
+def _set_reading(processor: SSGPAProcessor, reading: Reading) -> None:
+    for name in READING:
+        setattr(processor, name, getattr(reading, name))
+
+
+def _tell(reading: Reading, names: Sequence[str] = READING) -> str:
+    """Options of a reading in words, None included."""
+    return ", ".join(f"{name}={getattr(reading, name)}" for name in names)
 
 
 def draw_captions(captions: list[str], number: int, rng: np.random.Generator) -> list[str]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Whether prompt and caption fit the positions that a language model was made for."""
+"""Whether captions can be learned: as text, and within the positions that a language model was made for."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,33 +23,34 @@ def positions_of(config: PreTrainedConfig) -> int | None:
 
 
 def check_captions_fit(processor: Any, rows: Iterable[Mapping[str, Any]], positions: int | None) -> None:
-    """Refuse captions that would reach beyond the language model's positions.
+    """Refuse, before the first step, captions that training could not learn.
 
-    Beyond them, learned positions have no embedding and rotary ones were never trained; the latter give no error.
+    They are encoded as training does it. Beyond the language model's positions, learned positions have no embedding
+    and rotary ones were never trained; the latter give no error.
 
     Args:
-        processor (`ProcessorMixin`): Its prompt goes before every caption, an end token behind.
+        processor (`SSGPAProcessor`): Its prompt goes before every caption, an end token behind.
         rows (`Iterable[Mapping[str, Any]]`): Records with `pair_id` and `captions`.
-        positions (`int`, *optional*): How many there are; None checks nothing.
+        positions (`int`, *optional*): How many there are; None checks no length.
 
     Raises:
-        ValueError: A caption is too long; the error names the longest one's pair and counts the others.
+        ValueError: A caption is no text or holds a special token; the error names its pair. Or one is too long; the
+            error names the longest one's pair and counts the others.
     """
-    if positions is None:
-        return
-    room = positions - len(processor.prompt_ids()) - 1
+    prompt = len(processor.prompt_ids())
     long: dict[str, int] = {}
     for batch in _batches((row["pair_id"], text) for row in rows for text in row["captions"]):
-        ids = processor.tokenizer([text for _, text in batch], add_special_tokens=False)["input_ids"]
+        ids = processor.caption_ids([text for _, text in batch], [f"pair {pair!r}" for pair, _ in batch])
         for (pair, _), tokens in zip(batch, ids, strict=True):
-            if len(tokens) > room:
-                long[pair] = max(len(tokens), long.get(pair, 0))
+            if positions is not None and prompt + len(tokens) > positions:
+                # Without the end token.
+                long[pair] = max(len(tokens) - 1, long.get(pair, 0))
     if long:
         pair = max(long, key=long.__getitem__)
         more = f"; {len(long) - 1} other pairs have such captions too" if len(long) > 1 else ""
         raise ValueError(
             f"pair {pair!r}: a caption of {long[pair]} tokens does not fit: the language model has {positions} "
-            f"positions, of which the prompt and the end token take {positions - room}{more}. Shorten these captions "
+            f"positions, of which the prompt and the end token take {prompt + 1}{more}. Shorten these captions "
             "or leave them out."
         )
 

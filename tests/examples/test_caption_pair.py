@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import pipeline
+from transformers import AutoProcessor, pipeline
 
 from ..scripts import load_script
 from ..tiny_systems import TINY_SYSTEMS
@@ -43,6 +43,22 @@ def test_caption_and_overlay_are_those_of_the_pipeline(main, pictures, capsys):
     drawn = np.asarray(Image.open("overlay.png"))
     both = np.concatenate([np.asarray(expected["overlay_before"]), np.asarray(expected["overlay"])], axis=1)
     np.testing.assert_array_equal(drawn, both)
+
+
+def test_sensor_data_is_read_as_the_checkpoint_tells(main, pictures, capsys):
+    """As floats up to 3060, the same images give the same sentence and the same evidence on the whole images."""
+    for name, picture in zip(("before", "after"), pictures, strict=True):
+        gray = picture.convert("L")
+        gray.save(f"{name}.png")
+        Image.fromarray(np.asarray(gray).astype(np.float32) * 12).save(f"{name}.tif")
+    assert main(["before.png", "after.png", "--model", "./model", "--output", "plain.png"]) == 0
+    said = capsys.readouterr().out
+    processor = AutoProcessor.from_pretrained("model")
+    processor.value_range = (0, 3060)
+    processor.save_pretrained("model")
+    assert main(["before.tif", "after.tif", "--model", "./model", "--output", "sensor.png"]) == 0
+    assert capsys.readouterr().out == said
+    np.testing.assert_array_equal(*(np.asarray(Image.open(f"{name}.png")) for name in ("plain", "sensor")))
 
 
 def change_weights(change):

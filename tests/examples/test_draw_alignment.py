@@ -66,6 +66,22 @@ def test_lines_are_the_strong_matches(example, pictures, min_share, capsys):
     assert len(segments) == count
 
 
+def test_sensor_data_is_read_as_the_checkpoint_tells(example, pictures, capsys):
+    """As floats up to 3060, the same images give the same figure."""
+    for name, picture in zip(("before", "after"), pictures, strict=True):
+        gray = picture.convert("L")
+        gray.save(f"{name}.png")
+        Image.fromarray(np.asarray(gray).astype(np.float32) * 12).save(f"{name}.tif")
+    assert example.main(["before.png", "after.png", "--model", "./model", "--output", "plain.png"]) == 0
+    said = capsys.readouterr().out
+    processor = AutoProcessor.from_pretrained("model")
+    processor.value_range = (0, 3060)
+    processor.save_pretrained("model")
+    assert example.main(["before.tif", "after.tif", "--model", "./model", "--output", "sensor.png"]) == 0
+    assert capsys.readouterr().out == said
+    np.testing.assert_array_equal(*(np.asarray(Image.open(f"{name}.png")) for name in ("plain", "sensor")))
+
+
 def test_the_cases_of_lines_differ(example, pictures):
     transport = evidence_of(pictures)["transport"]
     counts = [len(example.strongest_matches(transport, share)) for share in (0.02, 0.1, 0.9)]

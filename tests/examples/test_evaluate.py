@@ -11,11 +11,13 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from ssgpa.data.prepared import write_prepared
+from ssgpa.data.reading import table_of
 from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
 
+from ..picture_cases import scene, tiff
 from ..scripts import load_script
-from ..tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import TINY_SYSTEMS, tiny_ssgpa
 
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "evaluate.py"
@@ -163,6 +165,97 @@ def test_the_report_shows_every_pair_that_was_asked_for(run, tmp_path):
     assert f"{100 * written['scores']['total']['cider']:.1f}" in text
     (tmp_path / "out" / "x.json").unlink()
     assert_one_line_error(run("--report", str(folder)), "index.html", "--overwrite")
+
+
+@pytest.fixture
+def sensor_system(tmp_path):
+    """A folder of sensor data up to 3060, the same in 8 bits, and a function that saves a system of some reading."""
+    system, processor = tiny_ssgpa()
+    tables = {}
+    for name, scale in (("sensor", 12), ("plain", 1)):
+        rows = [
+            {
+                "pair_id": f"site {number}",
+                "scene_id": f"site {number}",
+                **{
+                    side: {
+                        "bytes": tiff(scene(40, 32, 2 * number + seed)[..., 0].astype(kind) * scale),
+                        "path": "x.tif",
+                    }
+                    for seed, side in enumerate(("before", "after"))
+                },
+                "captions": ["the red cube is gone"],
+                "change_type": "drop",
+            }
+            for number in range(3)
+            for kind in [np.float32 if scale > 1 else np.uint8]
+        ]
+        facts = {"reading": {"value_range": [0, 3060]}} if scale > 1 else {}
+        tables[name] = write_prepared(
+            DatasetDict(
+                {
+                    part: table_of(
+                        [
+                            row | {"pair_id": f"{part} {row['pair_id']}", "scene_id": f"{part} {row['scene_id']}"}
+                            for row in rows
+                        ]
+                    )
+                    for part in ("train", "validation", "test")
+                }
+            ),
+            tmp_path / name,
+            facts,
+        )
+
+    def save(**reading):
+        folder = tmp_path / "system"
+        for option in ("value_range", "nodata", "bands"):
+            setattr(processor, option, reading.get(option))
+        system.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return folder
+
+    return tables["sensor"], tables["plain"], save
+
+
+def test_data_is_read_as_it_was_prepared(script, sensor_system, tmp_path, own_cache, monkeypatch, capsys):
+    """A system that tells no reading says of sensor data what it says of the same images in 8 bits."""
+    sensor, plain, save = sensor_system
+    given = {}
+
+    def keep(model, processor, pairs, batch_size):
+        given[name] = [np.asarray(picture) for pair in pairs for picture in pair]
+        return maps(model, processor, pairs, batch_size)
+
+    maps = script.change_maps
+    monkeypatch.setattr(script, "change_maps", keep)
+    for name, data in (("sensor", sensor), ("plain", plain)):
+        words = [
+            "--data",
+            str(data),
+            "--output",
+            str(tmp_path / f"{name}.json"),
+            "--report",
+            str(tmp_path / f"{name} page"),
+        ]
+        assert script.main(["--model", str(save()), *words, *FAST]) == 0, capsys.readouterr().err
+    assert len(given["sensor"]) == 6
+    np.testing.assert_array_equal(np.stack(given["sensor"]), np.stack(given["plain"]))
+    logs = [read_log(tmp_path / f"{name}.predictions.jsonl")[1] for name in ("sensor", "plain")]
+    assert logs[0] == logs[1]
+
+
+def test_a_system_of_another_reading_is_refused(script, sensor_system, tmp_path, own_cache, capsys):
+    sensor, plain, save = sensor_system
+    for data, own in ((sensor, {"value_range": (0, 255)}), (plain, {"value_range": (0, 3060)})):
+        words = ["--data", str(data), "--output", str(tmp_path / "x.json")]
+        assert script.main(["--model", str(save(**own)), *words, *FAST]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"evaluate.py: error: {data} was prepared with value_range=")
+        assert f"the model reads images with value_range={tuple(map(float, own['value_range']))}" in line
+        assert not list(tmp_path.glob("x.*"))
+    words = ["--data", str(sensor), "--output", str(tmp_path / "x.json")]
+    assert script.main(["--model", str(save(value_range=(0.0, 3060.0))), *words, *FAST]) == 0
 
 
 def test_relations_are_judged_by_the_scenes(script, model, tmp_path, rendered, prepared_dir, own_cache, capsys):

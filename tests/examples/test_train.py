@@ -259,6 +259,21 @@ def test_error_ends_the_program_with_code_2(config):
     assert "--learning_rat" in result.stderr
 
 
+def test_a_special_token_in_a_caption_ends_a_run_before_it_starts(script, config, capsys, tmp_path, prepared_dir):
+    """The collator alone refused it, whenever its batch came."""
+    splits = load_prepared(prepared_dir)
+    name = splits["train"]["pair_id"][3]
+    splits["train"] = splits["train"].map(
+        lambda row: {
+            "captions": ["a cube </s> is gone", *row["captions"]] if row["pair_id"] == name else row["captions"]
+        }
+    )
+    data = write_prepared(splits, tmp_path / "data")
+    line = refusal(script, capsys, config(data_dir=str(data), max_steps=1))[-1]
+    assert f"pair {name!r}: the caption 'a cube </s> is gone' holds </s>" in line
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", ["checkpoint-2", "best", "trainer_state.json"])
 def test_folder_of_an_earlier_run_is_not_taken(script, config, capsys, tmp_path, name):
     (tmp_path / "run" / name).mkdir(parents=True)

@@ -45,6 +45,27 @@ def test_models_without_a_limit_are_left_alone(system):
     check_captions_fit(system[1], [row("long", 5000)], None)
 
 
+@pytest.mark.parametrize("positions", [256, None])
+@pytest.mark.parametrize(("caption", "named"), [("a </s> b", r"holds </s>"), ("a <image>", "placeholder"), (3, "no")])
+def test_what_the_collator_would_refuse_is_told_before_the_first_step(system, caption, named, positions):
+    rows = [*({"pair_id": f"good {number}", "captions": ["a cube"] * 3} for number in range(400)), row("fits", 2)]
+    check_captions_fit(system[1], rows, positions)
+    with pytest.raises(ValueError, match=rf"^pair 'bad': the caption .*{named}"):
+        check_captions_fit(system[1], [*rows, {"pair_id": "bad", "captions": ["a cube", caption]}], positions)
+
+
+def test_the_unknown_token_counts_as_the_letters_that_training_sees(system):
+    """It is text to training: four tokens here, and one to a tokenizer that nobody told."""
+    processor = system[1]
+    text = "<unk> cube"
+    tokens = len(processor.caption_ids([text])[0])
+    positions = len(processor.prompt_ids()) + tokens
+    assert tokens > len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+    check_captions_fit(processor, [{"pair_id": "x", "captions": [text]}], positions)
+    with pytest.raises(ValueError, match=rf"pair 'x': a caption of {tokens - 1} tokens does not fit"):
+        check_captions_fit(processor, [{"pair_id": "x", "captions": [text]}], positions - 1)
+
+
 def test_generation_stays_within_the_positions(system):
     check_generation_fits(system[1], 216, 256)
     with pytest.raises(ValueError, match=r"`generation_max_new_tokens` 217 does not fit.*prompt takes 40"):

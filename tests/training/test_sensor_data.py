@@ -3,6 +3,7 @@
 """Sensor data from preparing to training, by one decoder; errors of it name the pair and the file."""
 
 import json
+import logging
 from itertools import islice
 
 import numpy as np
@@ -11,8 +12,9 @@ from datasets import Dataset
 
 from ssgpa.data.prepared import load_prepared, reading_of
 from ssgpa.data.reading import table_of
+from ssgpa.pictures_ssgpa import load_picture
 from ssgpa.training.generation import caption_rows
-from ssgpa.training.pairs import PairDataset, describe_sources
+from ssgpa.training.pairs import PairDataset, adopt_reading, describe_sources, load_pair, undecoded
 from ssgpa.training.samples import make_samples
 from ssgpa.training.streams import PairStream
 
@@ -143,3 +145,78 @@ def test_the_size_of_a_mixed_set_is_that_of_its_large_pictures():
     describe_sources(processor, rows_of(contents[:8] + contents[:8] + contents[8:10] + contents[:2]), {})
     assert processor.trained_size == {"height": 24, "width": 48}
     assert isinstance(rows_of(contents), Dataset)
+
+
+OWN = {"value_range": (0.0, 3060.0), "nodata": -9999.0, "bands": (1,)}
+
+
+def test_the_reading_of_the_data_replaces_all_of_a_bases(caplog):
+    """Ordinary images through a base of sensor data came out near-black."""
+    rows = rows_of([encoded("PNG", scene(40, 32, seed)) for seed in range(2)])
+    processor, plain = build(**OWN), build()
+    assert PairDataset(rows, processor)[0]["pictures"][0].max() < 32
+    with caplog.at_level(logging.WARNING):
+        describe_sources(processor, rows, {})
+    (line,) = [record.getMessage() for record in caplog.records if "base" in record.getMessage()]
+    assert "with value_range=None, nodata=None, bands=None, and no longer" in line
+    assert "value_range=(0.0, 3060.0), nodata=-9999.0, bands=(1,)" in line
+    assert processor.reading() == dict.fromkeys(OWN)
+    assert not OWN.keys() & processor.to_dict().keys()
+    np.testing.assert_array_equal(PairDataset(rows, processor)[0]["pictures"], PairDataset(rows, plain)[0]["pictures"])
+
+
+@pytest.mark.parametrize(("own", "told"), [({}, OWN), (OWN, OWN), ({}, {})])
+def test_a_reading_that_replaces_none_is_not_worth_a_line(own, told, caplog):
+    processor = build(**own)
+    with caplog.at_level(logging.WARNING):
+        describe_sources(processor, rows_of(SENSOR), {"value_range": (0.0, 3060.0)} if not told else told)
+    replaced = [record for record in caplog.records if "base" in record.getMessage()]
+    assert not replaced
+    assert processor.value_range == (0.0, 3060.0)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(3, 3), (64, 64), (65, 64), (127, 64), (200, 64)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_up_to_64_pairs_tell_how_large_the_images_are(count, expected, streamed):
+    content = encoded("PNG", scene(40, 32))
+    rows, seen = rows_of([content] * (2 * count)), []
+    processor = build()
+    load, processor.load_image = processor.load_image, lambda *asked, **options: seen.append(asked[1]) or load(*asked)
+    describe_sources(processor, rows.to_iterable_dataset() if streamed else rows, {})
+    assert len(seen) == len(set(seen)) == 2 * expected
+    assert processor.trained_size == {"height": 32, "width": 40}
+
+
+@pytest.mark.parametrize("own", [{}, {"value_range": (0, 3060)}, OWN])
+def test_a_trained_system_reads_data_as_it_was_prepared(own):
+    processor = build(**own)
+    adopt_reading(processor, OWN, "out")
+    assert processor.reading() == OWN
+
+
+@pytest.mark.parametrize("told", [{}, {"value_range": (0, 255)}, {"value_range": "percentile", "nodata": 0}])
+def test_a_trained_system_with_another_reading_is_refused(told):
+    processor = build(value_range=(0, 3060))
+    with pytest.raises(ValueError, match=r"^out was prepared with value_range=.*\(0\.0, 3060\.0\).*Prepare") as error:
+        adopt_reading(processor, told, "out")
+    assert "nodata" not in str(error.value)
+    assert processor.reading() == {"value_range": (0, 3060), "nodata": None, "bands": None}
+
+
+def test_a_processor_of_another_kind_reads_plain_data_alone():
+    adopt_reading(object(), {}, "out")
+    with pytest.raises(ValueError, match=r"out was prepared with value_range=\(0\.0, 3060\.0\).*a object cannot"):
+        adopt_reading(object(), OWN, "out")
+
+
+def test_whole_pictures_keep_their_size_and_are_scaled_once():
+    (row,) = undecoded(rows_of(SENSOR[:2]))
+    processor = build(value_range=(0, 3060))
+    expected = [scene(40, 32, seed)[..., :1].repeat(3, -1) for seed in range(2)]
+    for pair in (load_pair(row, processor, whole=True), load_pair(row, value_range=(0, 3060))):
+        np.testing.assert_array_equal(np.stack(pair), expected)
+    assert [picture.size for picture in load_pair(row, processor)] == [(32, 32)] * 2
+    # What was read in a way of its own holds colors.
+    read = {side: load_picture(row[side], value_range=(0, 6120)) for side in ("before", "after")}
+    for found, source in zip(load_pair(row | read, processor, whole=True), read.values(), strict=True):
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(source))
