@@ -81,7 +81,7 @@ class TableRow:
         blank: What was left out, "" or None, by the columns' names.
         problem: What is wrong with this row alone; None for most.
         short: Whether a CSV row has fewer cells than there are columns.
-        counts: Cells of a CSV row and columns of the first line, where they differ by more than blank cells at the end.
+        counts: Cells of a CSV row and columns of the first line, where they differ by more than blanks at the end.
     """
 
     number: int
