@@ -14,7 +14,6 @@
 
 """Pictures of any kind, decoded to one kind: upright 8-bit RGB; and their pairs."""
 
-import base64
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -34,11 +33,13 @@ from .rasters_ssgpa import (
     is_heic,
     loses_depth,
     nodata_of,
+    raster_size,
     read_raster,
     register_heic,
     tell_bands,
 )
 from .scaling_ssgpa import check_bands, check_nodata, check_value_range, is_nearly_one_color, to_8_bit
+from .sources_ssgpa import decode_inline, is_inline, is_url
 
 
 logger = logging.get_logger(__name__)
@@ -47,6 +48,7 @@ logger = logging.get_logger(__name__)
 MIN_SIDE = 8
 DOWNLOAD_SECONDS = 30
 ORIENTATION = 0x0112
+PALETTES = ("P", "PA")
 # Of JPEG files with more pixels, no more is decoded than a picture of so many times the size that is needed: what
 # resizing then averages hides that the decoder averaged before.
 DRAFT_PIXELS = 4_000_000
@@ -215,7 +217,7 @@ def read_picture(
     if isinstance(source, Mapping):
         name = source.get("path") or name
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
-    if isinstance(source, str | Path) and not str(source).startswith("data:") and len(str(source)) < 500:
+    if isinstance(source, str | Path) and not is_inline(str(source)) and len(str(source)) < 500:
         name = str(source)
     try:
         picture, full, found = _decode(source, size, reading)
@@ -277,6 +279,30 @@ def _decode(source: Any, size: tuple[int, int] | None, reading: Reading) -> Deco
         return _from_open(picture, content, size, reading)
 
 
+def size_of(content: bytes) -> tuple[int, int]:
+    """Width and height of a file, as its header tells before anything is decoded.
+
+    Args:
+        content (`bytes`): The file.
+
+    Returns:
+        `tuple[int, int]`: In pixels, before EXIF orientation.
+
+    Raises:
+        OSError: It is no picture, or of an unknown kind.
+        PIL.Image.DecompressionBombError: It is far too large.
+        ImportError: A package that is needed for the file is missing; the error names the extra that brings it.
+        ValueError: The header is broken.
+    """
+    try:
+        with _open(content) as picture:
+            return picture.size
+    except UnidentifiedImageError:
+        if driver_of(content) == "GTiff":
+            return raster_size(content)
+        raise
+
+
 def _open(content: bytes) -> Image.Image:
     if is_heic(content):
         register_heic()
@@ -294,14 +320,11 @@ def _to_numpy(source: np.ndarray | torch.Tensor) -> np.ndarray:
 
 def _read(source: str | Path) -> bytes:
     text = str(source)
-    if text.startswith(("http://", "https://")):
+    if is_url(text):
         response = httpx.get(text, timeout=DOWNLOAD_SECONDS, follow_redirects=True)
         return response.raise_for_status().content
-    if text.startswith("data:"):
-        return base64.b64decode(text.partition(",")[2], validate=True)
-    # No file name is that long, and the characters of base64 hold no dot.
-    if len(text) > 255 and "." not in text:
-        return base64.b64decode(text)
+    if is_inline(text):
+        return decode_inline(text)
     return Path(source).read_bytes()
 
 
@@ -378,6 +401,8 @@ def _draft(picture: Image.Image, size: tuple[int, int]) -> None:
 
 def _to_rgb(picture: Image.Image, reading: Reading) -> tuple[Image.Image, str]:
     if reading.bands is not None:
+        # The values of a palette's pixels are places in it, and no bands.
+        picture = picture.convert("RGB") if picture.mode in PALETTES else picture
         array, _ = _split_alpha(np.asarray(picture), reading.bands)
         levels, found = _scale(array, reading)
         return Image.fromarray(np.ascontiguousarray(levels)).convert("RGB"), found
@@ -490,4 +515,5 @@ __all__ = [
     "needed_size",
     "pair_up",
     "read_picture",
+    "size_of",
 ]

@@ -16,6 +16,8 @@
 import importlib
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -104,19 +106,43 @@ def read_raster(
         ImportError: rasterio is missing; the error names the extra that brings it.
         ValueError: The file is broken, holds other bands than asked for, or more than can be told apart unasked.
     """
+    with _opened(content) as (dataset, resampling):
+        values, full = _read_dataset(dataset, resampling, bands, size, margin, largest)
+    missing = np.ma.getmaskarray(values)
+    single = len(values) == 1
+    array, missing = (part[0] if single else np.moveaxis(part, 0, -1) for part in (values.data, missing))
+    return array, missing, full
+
+
+def raster_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a TIFF, PNG or JPEG 2000 file, as its header tells.
+
+    Args:
+        content (`bytes`): The file.
+
+    Returns:
+        `tuple[int, int]`: In pixels.
+
+    Raises:
+        ImportError: rasterio is missing; the error names the extra that brings it.
+        ValueError: The file is broken.
+    """
+    with _opened(content) as (dataset, _):
+        return dataset.width, dataset.height
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[tuple[Any, Any]]:
+    """The data set of rasterio in a file's bytes, and rasterio's ways of resampling."""
     rasterio = _require("rasterio", "rasterio", "geo", "an image of several bands or of 16-bit color")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with rasterio.MemoryFile(content) as memory, memory.open(driver=driver_of(content)) as dataset:
-                values, full = _read_dataset(dataset, rasterio.enums.Resampling, bands, size, margin, largest)
+                yield dataset, rasterio.enums.Resampling
     except rasterio.errors.RasterioError as error:
         # The cause tells more, behind the name that the bytes had in memory.
         raise ValueError(MEMORY_NAME.sub("", str(error.__cause__ or error)).strip(" :")) from error
-    missing = np.ma.getmaskarray(values)
-    single = len(values) == 1
-    array, missing = (part[0] if single else np.moveaxis(part, 0, -1) for part in (values.data, missing))
-    return array, missing, full
 
 
 def _read_dataset(
@@ -127,7 +153,8 @@ def _read_dataset(
     margin: int,
     largest: int,
 ) -> tuple[np.ma.MaskedArray, tuple[int, int]]:
-    chosen = _choose_bands(dataset, bands)
+    palette = _palette_of(dataset)
+    chosen = (1,) if palette is not None else _choose_bands(dataset, bands)
     full = (dataset.width, dataset.height)
     step = 1 if size is None else max(1, min(full[0] // (margin * size[0]), full[1] // (margin * size[1])))
     width, height = (-(-side // step) for side in full)
@@ -137,9 +164,32 @@ def _read_dataset(
         list(chosen),
         masked=True,
         out_shape=(len(chosen), height, width),
-        resampling=resampling.average if step > 1 else resampling.nearest,
+        # Between two places of a palette lies a color of its own.
+        resampling=resampling.average if step > 1 and palette is None else resampling.nearest,
     )
-    return values, full
+    return (values if palette is None else _colored(values, palette, bands)), full
+
+
+def _palette_of(dataset: Any) -> np.ndarray | None:
+    """Colors `(places, 3)` of a file whose only band holds places in a palette; None of any other."""
+    if [kind.name for kind in dataset.colorinterp] != ["palette"]:
+        return None
+    colors = dataset.colormap(1)
+    palette = np.zeros((max(colors) + 1, 3), np.uint8)
+    for place, color in colors.items():
+        palette[place] = color[:3]
+    return palette
+
+
+def _colored(values: np.ma.MaskedArray, palette: np.ndarray, bands: tuple[int, ...] | None) -> np.ma.MaskedArray:
+    """The bands of red, green and blue that the places `(1, height, width)` of a palette stand for."""
+    bands = bands or (1, 2, 3)
+    check_count(bands, palette.shape[1])
+    places = values.data[0]
+    if places.max() >= len(palette):
+        raise ValueError(f"a pixel is {places.max()}, and the palette has {len(palette)} colors")
+    colors = palette[places][..., [band - 1 for band in bands]]
+    return np.ma.masked_array(np.moveaxis(colors, -1, 0), np.repeat(np.ma.getmaskarray(values), len(bands), axis=0))
 
 
 def _choose_bands(dataset: Any, bands: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -175,6 +225,7 @@ __all__ = [
     "is_heic",
     "loses_depth",
     "nodata_of",
+    "raster_size",
     "read_raster",
     "register_heic",
     "tell_bands",

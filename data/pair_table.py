@@ -13,14 +13,32 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
+from ..sources_ssgpa import is_inline, is_url
 from .checks import parse_json, unique_keys
 
+
+__all__ = [
+    "CSV_SUFFIXES",
+    "FIELDS",
+    "NAMES",
+    "SIDES",
+    "FileFinder",
+    "TableRow",
+    "column_name",
+    "encoding_name",
+    "is_inline",
+    "is_url",
+    "read_table",
+    "text_encoding",
+    "told",
+]
 
 SIDES = ("before", "after")
 # Columns that say one thing; a table names one of each.
@@ -39,20 +57,17 @@ JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 CSV_SUFFIXES = (".csv", ".tsv")
 # Tried first to last; then every other mark of the header, then blanks.
 DELIMITERS = ",;\t|"
+UTF_8 = "utf-8-sig"
 ENCODINGS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"))
 ENCODINGS += ((b"\xfe\xff", "utf-16"),)
 OTHER_KINDS = (
-    (b"PAR1", "a parquet file; examples/caption_with_ray.py captions it"),
+    (b"PAR1", "a parquet file; examples/caption_with_ray.py captions it, all else needs CSV or JSON Lines"),
     (b"PK\x03\x04", "a spreadsheet or an archive; save it as CSV in UTF-8"),
 )
 # No text is that long: an open quote has swallowed the lines behind it. Images within the table may be longer.
 MAX_TEXT = 131_072
 # What C's long holds everywhere.
 MAX_CELL = 2**31 - 1
-URLS = ("http://", "https://")
-# No file's name is that long.
-MAX_NAME = 255
-BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
 
 
 @dataclass
@@ -63,15 +78,19 @@ class TableRow:
         number: From 1 on; a line with the columns' names is not counted.
         where: File and line, for errors.
         cells: What it holds, by the columns' names in lower case; cells that are blank or null are left out.
+        blank: What was left out, "" or None, by the columns' names.
         problem: What is wrong with this row alone; None for most.
         short: Whether a CSV row has fewer cells than there are columns.
+        counts: Cells of a CSV row and columns of the first line, where they differ by more than blanks at the end.
     """
 
     number: int
     where: str
     cells: dict[str, Any] = field(default_factory=dict)
+    blank: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
     short: bool = False
+    counts: tuple[int, int] | None = None
 
     def get(self, name: str) -> Any:
         """What the row says under one of the names of a column; None where it says nothing.
@@ -136,13 +155,47 @@ def column_name(header: Any) -> str:
     return re.sub(r"[\s-]+", "_", str(header).strip("\ufeff \t\r\n")).casefold()
 
 
-def read_table(path: Path, required: Sequence[str] = ()) -> Iterator[TableRow]:
+def text_encoding(path: Path) -> str:
+    """The encoding of a table, as its byte order mark says; UTF-8 without one.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A name that `open` takes; a mark of UTF-8 is no part of the text.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no text, but a file of another kind; the error names both.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    for magic, kind in OTHER_KINDS:
+        if start.startswith(magic):
+            raise ValueError(f"{path}: is {kind}.")
+    return next((name for mark, name in ENCODINGS if start.startswith(mark)), UTF_8)
+
+
+def encoding_name(encoding: str) -> str:
+    """What errors call an encoding of `text_encoding`."""
+    return "UTF-8" if encoding == UTF_8 else encoding.upper()
+
+
+def read_table(
+    path: Path,
+    required: Sequence[str] = (),
+    known: Collection[str] = FIELDS,
+    check: Callable[[Sequence[str], str], None] | None = None,
+) -> Iterator[TableRow]:
     """Read a table row by row. Nothing but a JSON list is held in memory as a whole.
 
     Args:
         path: CSV or JSON, as its suffix tells, and otherwise its first character; UTF-8, or what its byte order mark
             says.
         required: Columns, by the keys of `NAMES`, that a CSV file must have and that each JSON record should have.
+        known: Names of columns, by which the delimiter of a CSV file is found.
+        check: Given the names of a CSV file's columns, and file and line for its error; in place of the check that
+            no two of them say the same of a pair.
 
     Yields:
         The rows that are not blank. One that is wrong in itself has a `problem`.
@@ -151,26 +204,21 @@ def read_table(path: Path, required: Sequence[str] = ()) -> Iterator[TableRow]:
         OSError: The file cannot be read.
         ValueError: It is no such table; the error names the file, and the line where there is one.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
-    for magic, kind in OTHER_KINDS:
-        if start.startswith(magic):
-            raise ValueError(f"{path}: is {kind}.")
-    encoding = next((name for mark, name in ENCODINGS if start.startswith(mark)), "utf-8-sig")
+    encoding = text_encoding(path)
     with path.open(encoding=encoding, newline="") as file:
         try:
             first = _first_mark(file)
             suffix = path.suffix.lower()
             is_json = suffix in JSON_SUFFIXES or (suffix not in CSV_SUFFIXES and first in ("[", "{"))
             if not is_json:
-                yield from _delimited(file, path, required)
+                yield from _delimited(file, path, known, check or partial(_check_columns, required=required))
             elif first == "[":
                 yield from _check_records(_list_of(file.read(), path), required)
             else:
                 yield from _check_records(_json_lines(file, path), required)
         except UnicodeError as error:
-            name = "UTF-8" if encoding == "utf-8-sig" else encoding.upper()
-            raise ValueError(f"{path}: is not {name} text ({getattr(error, 'reason', error)}).") from error
+            reason = getattr(error, "reason", error)
+            raise ValueError(f"{path}: is not {encoding_name(encoding)} text ({reason}).") from error
 
 
 def _first_mark(file: TextIO) -> str:
@@ -182,12 +230,13 @@ def _first_mark(file: TextIO) -> str:
     return mark
 
 
-def _delimiter_of(header: str) -> str:
+def _delimiter_of(header: str, names: Collection[str]) -> str:
     """The delimiter that finds most known names in the first line."""
     marks = [mark for mark in header if not (mark.isalnum() or mark in "_\"'-. \r\n\ufeff")]
 
     def known(mark: str) -> int:
-        return len({column_name(cell) for cell in next(csv.reader([header], **_dialect(mark)), ())} & FIELDS)
+        cells = next(csv.reader([header], **_dialect(mark)), ())
+        return len({column_name(cell) for cell in cells}.intersection(names))
 
     return max(dict.fromkeys([*DELIMITERS, *marks, " "]), key=known)
 
@@ -213,7 +262,9 @@ def _csv_rows(lines: Iterable[str], delimiter: str, skipped: int, path: Path) ->
         yield skipped + reader.line_num, cells
 
 
-def _delimited(file: TextIO, path: Path, required: Sequence[str]) -> Iterator[TableRow]:
+def _delimited(
+    file: TextIO, path: Path, known: Collection[str], check: Callable[[Sequence[str], str], None]
+) -> Iterator[TableRow]:
     lines, skipped, delimiter = iter(file), 0, None
     header = next(lines, "")
     # Spreadsheets may tell the delimiter in a line of its own.
@@ -221,31 +272,33 @@ def _delimited(file: TextIO, path: Path, required: Sequence[str]) -> Iterator[Ta
         delimiter = told[1] if header.strip("\ufeff \t\r\n") else delimiter
         header, skipped = next(lines, ""), skipped + 1
     header = header.lstrip("\ufeff")
-    rows = _csv_rows(chain([header], lines), delimiter or _delimiter_of(header), skipped, path)
+    rows = _csv_rows(chain([header], lines), delimiter or _delimiter_of(header, known), skipped, path)
     columns = [column_name(cell) for _, cells in [next(rows, (0, []))] for cell in cells]
-    _check_columns(columns, path, skipped + 1, required)
+    check(columns, f"{path}: line {skipped + 1}")
     for number, (line, cells) in enumerate((row for row in rows if row[1]), start=1):
         row = _csv_row(number, f"{path}, line {line}", columns, [cell.strip() for cell in cells])
         if any(cells):
             yield row
 
 
-def _check_columns(columns: Sequence[str], path: Path, line: int, required: Sequence[str]) -> None:
+def _check_columns(columns: Sequence[str], where: str, required: Sequence[str]) -> None:
     for name in NAMES:
         found = [column for column in columns if column in NAMES[name]]
         if len(found) > 1:
-            raise ValueError(f"{path}: line {line}: the columns {' and '.join(found)} say the same; keep one of them.")
+            raise ValueError(f"{where}: the columns {' and '.join(found)} say the same; keep one of them.")
         if name in required and not found:
             listed = " and ".join(required)
-            raise ValueError(f"{path}: line {line}: the first line must name the columns {listed}; it has no {name}.")
+            raise ValueError(f"{where}: the first line must name the columns {listed}; it has no {name}.")
 
 
 def _csv_row(number: int, where: str, columns: Sequence[str], cells: Sequence[str]) -> TableRow:
     row = TableRow(number, where, short=len(cells) < len(columns))
     for column, cell in zip(columns, cells, strict=False):
         # A blank cell is a field that was left out, but for a caption, which is then empty.
-        if cell or column in NAMES["captions"]:
-            row.cells[column] = cell
+        kept = row.cells if cell or column in NAMES["captions"] else row.blank
+        kept[column] = cell
+    if row.short or any(cells[len(columns) :]):
+        row.counts = len(cells), len(columns)
     if any(cells[len(columns) :]):
         row.problem = f"{where}: another number of fields than in the first line ({len(cells)}, not {len(columns)})"
     for column, cell in row.cells.items():
@@ -310,8 +363,8 @@ def _record(number: int, where: str, value: Any) -> TableRow:
         name = column_name(key)
         if name in row.cells:
             row.problem = f"{where}: the key {name!r} occurs twice"
-        if cell is not None:
-            row.cells[name] = cell
+        kept = row.blank if cell is None else row.cells
+        kept[name] = cell
     return row
 
 
@@ -326,18 +379,6 @@ def _check_records(rows: Iterable[TableRow], required: Sequence[str]) -> Iterato
         except ValueError as error:
             row.problem = str(error)
         yield row
-
-
-def is_inline(source: str) -> bool:
-    """Whether a cell is an image itself, as a `data:` URI or in base64, and no path or URL."""
-    if source[:5].lower() == "data:":
-        return True
-    return len(source) > MAX_NAME and BASE64.fullmatch(source) is not None
-
-
-def is_url(source: str) -> bool:
-    """Whether a cell is the address of an image."""
-    return source[:8].lower().startswith(URLS)
 
 
 def told(source: str) -> str:

@@ -31,8 +31,8 @@ from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
 from ssgpa.cli import EMBEDDED
 from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, positive, report_error
 from ssgpa.loading import load_system
-from ssgpa.pictures_ssgpa import load_picture
-from ssgpa.pipeline_ssgpa import FiniteLogitsCheck, draw_change_map, draw_overlay
+from ssgpa.pictures_ssgpa import size_of
+from ssgpa.pipeline_ssgpa import DECODING, FiniteLogitsCheck, draw_change_map, draw_overlay
 
 
 # A page that others can reach tells nobody that it was opened.
@@ -127,8 +127,16 @@ def take_any_file(image: gradio.Image) -> gradio.Image:
     return image
 
 
-def read_picture(path: str | None, name: str) -> Image.Image:
-    """Decode an uploaded image that is not too large.
+def read_picture(path: str | None, name: str, processor: ProcessorMixin) -> Image.Image:
+    """Decode an uploaded image that is not too large, as the model that is asked reads images.
+
+    Args:
+        path: The file; None where there is none.
+        name: The side.
+        processor: The model's processor, which knows how values become colors.
+
+    Returns:
+        The image, RGB, of its own size.
 
     Raises:
         ValueError: There is none, it is too large, or no image; the error tells neither side nor the server's path.
@@ -138,20 +146,29 @@ def read_picture(path: str | None, name: str) -> Image.Image:
     content = Path(path).read_bytes()
     # The header tells the size before anything is decoded.
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
+        width, height = size_of(content)
     except (OSError, Image.DecompressionBombError) as error:
         raise ValueError("cannot identify image: of an unknown kind, or far too large.") from error
+    except (ValueError, ImportError) as error:
+        raise ValueError(f"cannot be read as an image ({error}).") from error
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels are too many; {MAX_PIXELS:,} are allowed.")
     try:
-        return load_picture(content, name)
+        return processor.load_image(content, name, whole=True)
     except ERRORS as error:
         raise ValueError(str(error).removeprefix(f"{name}: ")) from error
 
 
-def read_pair(before: str | None, after: str | None) -> Pair:
+def read_pair(before: str | None, after: str | None, processor: ProcessorMixin) -> Pair:
     """Decode both images.
+
+    Args:
+        before: File of the first image; None where there is none.
+        after: File of the second image.
+        processor: The model's processor.
+
+    Returns:
+        Both, RGB, each of its own size.
 
     Raises:
         PairError: One or both cannot be used.
@@ -159,7 +176,7 @@ def read_pair(before: str | None, after: str | None) -> Pair:
     found, reasons = [], {}
     for side, path in zip(SIDES, (before, after), strict=True):
         try:
-            found.append(read_picture(path, side))
+            found.append(read_picture(path, side, processor))
         except ValueError as error:
             reasons[side] = str(error)
     if reasons:
@@ -187,11 +204,14 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
         inputs["mm_encoder_outputs"] = {"image": features}
         cells = features.evidence.change_map[0].cpu()
         maps = tuple(draw_change_map(part, picture.size) for part, picture in zip(cells, pair, strict=True))
+    told = model.generation_config
+    limited = told.max_new_tokens is not None or told.max_length is not None
+    limits = {} if limited else {"max_new_tokens": DECODING["max_new_tokens"]}
     found = model.generate(
         **inputs,
+        **limits,
         num_beams=beams,
         num_return_sequences=beams,
-        max_new_tokens=model.generation_config.max_new_tokens or 40,
         return_dict_in_generate=True,
         output_scores=True,
         logits_processor=LogitsProcessorList([FiniteLogitsCheck()]),
@@ -247,9 +267,9 @@ class Demo:
         Raises:
             ValueError: A picture cannot be used; see `PairError`.
         """
-        pair = read_pair(before, after)
         with self.lock:
-            return describe(*cached_system(self.models[model]), pair, round(beams))
+            system, processor = cached_system(self.models[model])
+            return describe(system, processor, read_pair(before, after, processor), round(beams))
 
     def _answer_sample(self, number: int, model: str, beams: int) -> Answer:
         return self.answer(*self.samples[number], model, beams)

@@ -1,15 +1,18 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Captions of any system, and references, from the files that the field writes: COCO JSON, JSON Lines, CSV."""
+"""Captions of any system, and references, from the files that the field writes: COCO JSON, JSON Lines, CSV.
 
-import csv
-import io
+Tables are read as all tables of the package, see `data.pair_table`.
+"""
+
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from ..data.checks import parse_json
+from ..data.pair_table import CSV_SUFFIXES, column_name, encoding_name, read_table, text_encoding
 from .floors import Row
 
 
@@ -19,9 +22,7 @@ REFERENCE_FIELDS = ("captions", "references", "caption")
 TYPE_FIELD = "change_type"
 SETTINGS_FIELD = "settings"
 ERROR_FIELD = "error"
-DELIMITERS = (",", "\t", ";")
 LINE_ENDINGS = (".jsonl", ".ndjson")
-TABLE_ENDINGS = (".csv", ".tsv")
 SHAPES = (
     "COCO results ([{image_id, caption}]), an object {id: caption}, JSON Lines or CSV with pair_id (or image_id, id) "
     "and caption (or prediction)"
@@ -52,7 +53,7 @@ def read_captions(path: Path) -> dict[str, str | None]:
         name = _id_of(record, where)
         if name in found:
             raise ValueError(f"{where}: the pair {name!r} has a caption already, in {places[name]}; keep one of them.")
-        found[name], places[name] = _caption_of(record, where), where.rpartition(": ")[2]
+        found[name], places[name] = _caption_of(record, where), where.removeprefix(str(path)).lstrip(":, ")
     if not found:
         raise ValueError(f"{path} holds no captions. It should hold {SHAPES}.")
     return found
@@ -179,38 +180,31 @@ def _listed(record: Record) -> str:
 
 def _records(path: Path, references: bool = False) -> Iterator[tuple[str, Record]]:
     """Place and content of each record of a file, whichever kind it is."""
-    content = path.read_bytes()
+    encoding = text_encoding(path)
     try:
-        text = content.decode("utf-8-sig")
+        text = path.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
-    start, ending = text.lstrip()[:1], path.suffix.lower()
-    if ending in TABLE_ENDINGS or start not in {"[", "{"}:
-        yield from _table_records(path, text)
-    elif ending in LINE_ENDINGS or _has_lines(text):
-        yield from _line_records(path, text)
-    else:
+        name = encoding_name(encoding)
+        raise ValueError(f"{path} is not {name} text ({error.reason} at byte {error.start}).") from error
+    ending = path.suffix.lower()
+    is_json = ending not in CSV_SUFFIXES and text.lstrip("\ufeff \t\r\n")[:1] in ("[", "{")
+    if is_json and ending not in LINE_ENDINGS and not _has_lines(text):
         yield from _json_records(path, parse_json(text.encode(), str(path)), references)
+    else:
+        yield from _table_records(path)
 
 
 def _has_lines(text: str) -> bool:
     """Whether more than one line, and the first of all, is JSON of its own: JSON Lines under another name."""
-    first, _, rest = text.strip().partition("\n")
-    if not rest or not first.lstrip().startswith("{"):
+    # Other signs that Unicode calls line breaks may stand inside a caption.
+    first, *rest = re.split(r"[\r\n]+", text.strip("\ufeff \t\r\n"), maxsplit=1)
+    if not rest or not first.startswith("{"):
         return False
     try:
         json.loads(first)
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _line_records(path: Path, text: str) -> Iterator[tuple[str, Record]]:
-    # Other signs that Unicode calls line breaks may stand inside a caption.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            where = f"{path}: line {number}"
-            yield where, _object(parse_json(line.encode(), where), where)
 
 
 def _json_records(path: Path, value: Any, references: bool) -> Iterator[tuple[str, Record]]:
@@ -230,35 +224,26 @@ def _json_records(path: Path, value: Any, references: bool) -> Iterator[tuple[st
 def _object(record: Any, where: str) -> Record:
     if not isinstance(record, dict):
         raise ValueError(f"{where}: expected an object with an id and a caption, found {record!r:.80}.")
-    return record
+    found = {column_name(key): value for key, value in record.items()}
+    if len(found) < len(record):
+        raise ValueError(f"{where}: a field occurs twice, among {_listed(record)}; case and blanks make no other one.")
+    return found
 
 
-def _table_records(path: Path, text: str) -> Iterator[tuple[str, Record]]:
-    header = text.lstrip().partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns: list[str] | None = None
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            where = f"{path}: line {reader.line_num}"
-            if columns is None:
-                columns = _columns(cells, path)
-            elif len(cells) != len(columns):
-                raise ValueError(f"{where}: {len(cells)} fields, but the first line names {len(columns)}.")
-            else:
-                yield where, dict(zip(columns, cells, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.line_num} is not valid CSV: {error}.") from error
+def _table_records(path: Path) -> Iterator[tuple[str, Record]]:
+    known = {*ID_FIELDS, *CAPTION_FIELDS, *REFERENCE_FIELDS, TYPE_FIELD}
+    for row in read_table(path, known=known, check=_check_columns):
+        if row.counts:
+            raise ValueError(f"{row.where}: {row.counts[0]} fields, but the first line names {row.counts[1]}.")
+        if row.problem:
+            raise ValueError(f"{row.problem}.")
+        yield row.where, {**row.blank, **row.cells}
 
 
-def _columns(cells: Iterable[str], path: Path) -> list[str]:
-    columns = [cell.strip().lower() for cell in cells]
+def _check_columns(columns: Sequence[str], where: str) -> None:
     known = {*ID_FIELDS, *CAPTION_FIELDS, *REFERENCE_FIELDS}
-    if not known.intersection(columns) or len(set(columns)) < len(columns):
+    if columns and (not known.intersection(columns) or len(set(columns)) < len(columns)):
         raise ValueError(
-            f"{path}: the first line must name the columns, each once; found {', '.join(map(repr, columns)):.120}. It "
-            f"should hold {SHAPES}."
+            f"{where}: the first line must name the columns, each once; found {', '.join(map(repr, columns)):.120}. "
+            f"It should hold {SHAPES}."
         )
-    return columns

@@ -47,6 +47,41 @@ def test_many_bands_are_not_guessed():
         load_picture(Image.fromarray(scene()), bands=(4,))
 
 
+def test_bands_of_a_palette_are_those_of_its_colors():
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, 16, (32, 40), dtype=np.uint8)
+    colors = rng.integers(0, 256, (256, 3), dtype=np.uint8)
+    colors[16:] = 0
+    picture = Image.fromarray(places)
+    picture.putpalette(colors.tobytes())
+    files = {}
+    for kind in ("PNG", "GIF", "TIFF"):
+        file = io.BytesIO()
+        picture.save(file, kind)
+        files[kind] = file.getvalue()
+    for source in (picture, *files.values()):
+        for bands in ((1,), (3, 2, 1)):
+            wanted = colors[places][..., [band - 1 for band in bands]]
+            found = np.asarray(load_picture(source, bands=bands))
+            np.testing.assert_array_equal(found, np.broadcast_to(wanted, (*places.shape, 3)))
+        with pytest.raises(ValueError, match=r"it has 3 band\(s\)"):
+            load_picture(source, bands=(4,))
+        np.testing.assert_array_equal(np.asarray(load_picture(source)), colors[places])
+
+
+def test_a_large_palette_is_not_averaged():
+    """Read at a fraction of its size, it shows colors of its palette alone."""
+    places = np.kron(np.arange(64, dtype=np.uint8).reshape(8, 8) % 2 * 15, np.ones((8, 8), np.uint8))
+    picture, file = Image.fromarray(np.kron(places, np.ones((33, 33), np.uint8))), io.BytesIO()
+    palette = np.full((256, 3), 128, np.uint8)
+    palette[0], palette[15] = (255, 0, 0), (0, 0, 255)
+    picture.putpalette(palette.tobytes())
+    picture.save(file, "TIFF", compression="tiff_lzw")
+    found = np.asarray(load_picture(file.getvalue(), size=(16, 16), bands=(1, 2, 3)))
+    assert max(found.shape) < picture.width
+    assert {tuple(color) for color in found.reshape(-1, 3).tolist()} == {(255, 0, 0), (0, 0, 255)}
+
+
 def test_no_data_of_a_geotiff_is_left_out():
     values = BANDS.astype(np.float32)
     values[:, :8, :8] = -9999

@@ -76,7 +76,10 @@ KINDS = {
     "path": Path,
     "bytes": Path.read_bytes,
     "data URI": lambda path: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(),
+    "data URI in capitals": lambda path: "DATA:image/png;base64," + base64.b64encode(path.read_bytes()).decode(),
+    "data URI on lines": lambda path: "data:image/png;base64," + base64.encodebytes(path.read_bytes()).decode(),
     "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
+    "base64 on lines": lambda path: base64.encodebytes(path.read_bytes()).decode(),
     "PIL from a file": Image.open,
     "PIL": lambda path: Image.open(path).convert("RGB"),
     "undecoded row": lambda path: {"bytes": path.read_bytes(), "path": None},
@@ -104,6 +107,7 @@ def test_urls_are_fetched_and_their_errors_named(path):
     server = served(path.read_bytes())
     address = next(server)
     np.testing.assert_array_equal(pixels(address + "picture"), PIXELS)
+    np.testing.assert_array_equal(pixels(address.replace("http", "HTTP") + "picture"), PIXELS)
     with pytest.raises(ValueError, match=rf"^{address}gone: cannot be read .*404"):
         load_picture(address + "gone")
     server.close()

@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -24,8 +25,11 @@ from transformers import pipeline
 
 from ssgpa.cli import EMBEDDED
 from ssgpa.data.clevr_change import RenderSettings, render_dataset
+from ssgpa.loading import load_system
+from ssgpa.pictures_ssgpa import load_picture
 
 from ..metrics.browser import CHROMIUM, Browser
+from ..picture_cases import geotiff, scene, tiff
 from ..scripts import load_script
 
 
@@ -467,3 +471,79 @@ def test_the_card_of_a_space_fits():
     extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (demo,) = (line for line in extras.splitlines() if line.startswith("demo = "))
     assert card["sdk_version"] in Requirement(demo.split('"')[1]).specifier
+
+
+RANGE = (0, 3060)
+
+
+@pytest.fixture
+def sensor(app, monkeypatch):
+    """A demo of a checkpoint for sensor data, and its processor."""
+    model, processor = load_system(str(EMBEDDED))
+    processor.value_range = RANGE
+    monkeypatch.setattr(app, "cached_system", lambda path: (model, processor))
+    return app.Demo({NAME: str(EMBEDDED)}), processor
+
+
+def write(folder, contents):
+    paths = [folder / name for name in ("before.tif", "after.tif")]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    return [str(path) for path in paths]
+
+
+def test_values_become_colors_as_the_model_says(app, sensor, tmp_path):
+    demo, processor = sensor
+    gray = [scene(96, 64, seed)[..., 0] for seed in range(2)]
+    paths = write(tmp_path, [tiff(values.astype(np.float32) * 12) for values in gray])
+    answer = demo.answer(*paths, NAME, 2)
+    # The page shows what the model sees, at the image's own size.
+    for picture, values in zip(answer.pair, gray, strict=True):
+        np.testing.assert_array_equal(np.asarray(picture), np.repeat(values[..., None], 3, -1))
+    seen, once = (processor(images=[images], return_tensors="pt")["pixel_values"] for images in (answer.pair, paths))
+    assert torch.equal(seen, once)
+    wanted = app.describe(*app.cached_system(NAME), [load_picture(path, value_range=RANGE) for path in paths], 2)
+    assert answer.beams == wanted.beams
+
+
+def test_images_of_several_bands_are_read_and_limited(app, sensor, tmp_path, monkeypatch):
+    demo, processor = sensor
+    bands = [np.stack([scene(40, 40, seed)[..., 0].astype(np.uint16) * 12] * 5) for seed in range(2)]
+    paths = write(tmp_path, map(geotiff, bands))
+    with pytest.raises(app.PairError, match=r"before: .*5 bands; say which to show"):
+        demo.answer(*paths, NAME, 1)
+    processor.bands = (3, 2, 1)
+    assert demo.answer(*paths, NAME, 1).pair[0].size == (40, 40)
+    monkeypatch.setattr(app, "MAX_PIXELS", 1500)
+    with pytest.raises(app.PairError, match="before: 40x40 pixels are too many; 1,500 are allowed"):
+        demo.answer(*paths, NAME, 1)
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(app.PairError, match=r'after: .*needs rasterio: pip install "ssgpa\[geo\]"'):
+        demo.answer(*paths, NAME, 1)
+
+
+def test_the_extra_for_heic_is_told(app, sensor, own_pair, tmp_path, monkeypatch):
+    demo, _ = sensor
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    with pytest.raises(app.PairError, match=r'^after: .*needs pillow-heif: pip install "ssgpa\[heif\]"') as caught:
+        demo.answer(str(own_pair[0]), str(tmp_path / "phone.heic"), NAME, 1)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_the_default_length_is_the_packages_and_goes_behind_the_models(app, own_pair, monkeypatch):
+    model, processor = load_system(str(EMBEDDED))
+    pair = tuple(Image.open(path).convert("RGB") for path in own_pair)
+
+    def tokens():
+        return max(
+            len(processor.tokenizer(text)["input_ids"]) for text, _ in app.describe(model, processor, pair, 1).beams
+        )
+
+    model.generation_config.max_new_tokens = model.generation_config.max_length = None
+    monkeypatch.setitem(app.DECODING, "max_new_tokens", 2)
+    short = tokens()
+    monkeypatch.setitem(app.DECODING, "max_new_tokens", 40)
+    assert tokens() > short
+    model.generation_config.max_new_tokens = 2
+    assert tokens() == short

@@ -44,6 +44,53 @@ def test_one_caption_a_pair_from_any_file(tmp_path, name):
     assert read_captions(path) == SAID
 
 
+NAMES = ("pair_id", "caption")
+BARE = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in COCO)
+# As tables of pairs may be written, too.
+OTHERWISE = {
+    "bar.csv": table([NAMES, *SAID.items()], "|"),
+    "caret.txt": table([("image_id", "prediction"), *SAID.items()], "^"),
+    "sep.csv": "sep=;\n" + table([NAMES, *SAID.items()], ";"),
+    "marks.csv": "\ufeffsep=|\r\n" + table([NAMES, *SAID.items()], "|", "\r\n"),
+    "semicolon.csv": table([("Image-ID", "Generated Text"), *SAID.items()], ";"),
+    "header.csv": table([(" Pair ID ", "CAPTION"), *SAID.items()]),
+    "two ids.csv": table([("id", "pair_id", "caption"), *((9, *row) for row in SAID.items())]),
+    "blank lines.csv": "\n\n" + table([NAMES, *SAID.items()], end="\n\n"),
+    "blanks.csv": "pair_id, caption\n" + "".join(f'{name}, "{text}"\n' for name, text in SAID.items()),
+    "trailing.csv": table([NAMES, *((*row, "") for row in SAID.items())]),
+    "old line ends.csv": table([NAMES, *SAID.items()], end="\r"),
+    "with images.csv": table(
+        [
+            ("pair_id", "before", "caption"),
+            *((name, f"data:;base64,{'A' * 200_000}", text) for name, text in SAID.items()),
+        ]
+    ),
+    "list.jsonl": json.dumps(COCO),
+    "list.ndjson": "\ufeff\n" + json.dumps(COCO, indent=2),
+    "keys.jsonl": lines({"Pair ID": name, "Prediction": text} for name, text in SAID.items()),
+    "keys.json": json.dumps([{"IMAGE_ID": name, "Caption": text} for name, text in SAID.items()]),
+    "bare lines.json": BARE,
+    "old line ends.json": BARE.replace("\n", "\r"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", [*OTHERWISE, *FILES])
+def test_captions_however_they_are_written(tmp_path, name, encoding):
+    text = {**OTHERWISE, **FILES}[name]
+    (tmp_path / name).write_bytes((text if encoding == "utf-8" else text.removeprefix("\ufeff")).encode(encoding))
+    assert read_captions(tmp_path / name) == SAID
+
+
+def test_no_caption_is_not_an_empty_one(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"id": 1, "caption": null}\n{"id": 2, "caption": ""}\n{"id": 3, "error": "x"}\n', "utf-8")
+    assert read_captions(path) == {"1": None, "2": "", "3": None}
+    path = tmp_path / "x.csv"
+    path.write_text("id,prediction\n1,\n2,a\n", "utf-8")
+    assert read_captions(path) == {"1": "", "2": "a"}
+
+
 def test_ids_may_be_numbers(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('[{"image_id": 7, "caption": "a"}, {"image_id": "08", "caption": "b"}]', "utf-8")
@@ -87,7 +134,15 @@ def test_the_files_of_this_package(tmp_path):
         ("x.csv", "a,b\n1,2\n", "first line must name the columns, each once; found 'a', 'b'"),
         ("x.csv", "id,caption,Caption\n1,2,3\n", "each once"),
         ("x.csv", "id,caption\n1,a\n2,b,c\n", "line 3: 3 fields, but the first line names 2"),
-        ("x.csv", f'id,caption\n1,"{"a" * 140_000}"\n', "line 2 is not valid CSV: field larger"),
+        ("x.csv", f'id,caption\n1,"{"a" * 140_000}"\n', "line 2 is not valid CSV: the field 'caption' is larger"),
+        ("x.csv", "id,score,caption\n1,3,a\n2,b\n", "line 3: 2 fields, but the first line names 3"),
+        ("x.csv", 'id,caption\n1,"a" b\n', "line 2 is not valid CSV"),
+        ("x.csv", "PK\x03\x04", "is a spreadsheet or an archive; save it as CSV"),
+        ("x.jsonl", "PAR1", "is a parquet file; .* all else needs CSV or JSON Lines"),
+        ("x.jsonl", '{"id": 1, "caption": "a"}\n3\n', "line 2: expected an object, found 3"),
+        ("x.jsonl", '{"id": 1, "ID": 2, "caption": "a"}', "line 1: the key 'id' occurs twice"),
+        ("x.jsonl", '[{"id": 1, "caption": "a"},\n{"id": 1, "caption": "b"}]', "line 2: the pair '1' has .*line 1"),
+        ("x.json", '[{"id": 1, "ID": 2, "caption": "a"}]', "record 1: a field occurs twice, among 'id', 'ID'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named(tmp_path, name, text, named):
@@ -127,6 +182,23 @@ REFERENCES = {
     ),
     "lists.csv": 'pair_id,captions,change_type\n1,"[""it moved"", ""the cube, moved""]",move\n2,no change,\n',
 }
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references_in_other_encodings(tmp_path, name, encoding):
+    (tmp_path / name).write_bytes(REFERENCES[name].encode(encoding))
+    assert read_references(tmp_path / name) == ROWS
+
+
+def test_references_of_a_spreadsheet(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(
+        "sep=;\r\nPair ID;Change-Type;Caption\r\n1;move;it moved\r\n1;move;the cube, moved\r\n2;;no change\r\n".encode(
+            "utf-16"
+        )
+    )
+    assert read_references(path) == ROWS
 
 
 @pytest.mark.parametrize("name", REFERENCES)
