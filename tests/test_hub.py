@@ -36,6 +36,7 @@ CODE = {
     "publishing",
     "rasters",
     "scaling",
+    "sources",
     "tiles",
     "transport",
     "warp",
