@@ -299,12 +299,14 @@ def test_two_runs_on_one_output_exclude_each_other(folder, begun):
         ):
             pass
         assert contents(begun) == before
+    with (
+        EXAMPLE["open_output"](folder, begun, SETTINGS),
+        pytest.raises(FileExistsError, match="another run is writing to it"),
+        EXAMPLE["open_output"](folder, begun, SETTINGS),
+    ):
+        pass
     with EXAMPLE["open_output"](folder, begun, SETTINGS):
-        with (
-            pytest.raises(FileExistsError, match="another run is writing to it"),
-            EXAMPLE["open_output"](folder, begun, SETTINGS),
-        ):
-            pass
+        assert len(EXAMPLE["take_up"](begun)) == 1
 
 
 def test_reading_and_tiles_reach_the_pipeline(model, tmp_path):
