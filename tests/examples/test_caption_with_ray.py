@@ -305,11 +305,8 @@ def test_two_runs_on_one_output_exclude_each_other(folder, begun):
         EXAMPLE["open_output"](folder, begun, SETTINGS),
     ):
         pass
-<<<<<<< HEAD
-=======
     with EXAMPLE["open_output"](folder, begun, SETTINGS):
         assert len(EXAMPLE["take_up"](begun)) == 1
->>>>>>> ray2
 
 
 def test_reading_and_tiles_reach_the_pipeline(model, tmp_path):
