@@ -169,7 +169,7 @@ def test_the_reading_of_the_data_replaces_all_of_a_bases(caplog):
 def test_a_reading_that_replaces_none_is_not_worth_a_line(own, told, caplog):
     processor = build(**own)
     with caplog.at_level(logging.WARNING):
-        describe_sources(processor, rows_of(SENSOR), {"value_range": (0.0, 3060.0)} if not told else told)
+        describe_sources(processor, rows_of(SENSOR), told or {"value_range": (0.0, 3060.0)})
     replaced = [record for record in caplog.records if "base" in record.getMessage()]
     assert not replaced
     assert processor.value_range == (0.0, 3060.0)
