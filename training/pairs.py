@@ -103,9 +103,9 @@ def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset,
     """Note in a processor how the training pictures are read and how large they are; it is saved with it.
 
     Args:
-        processor (`SSGPAProcessor`): Gets `value_range`, `nodata`, `bands` as the data was prepared with, None where it
-            was prepared without, and `trained_size`: of the pictures of up to 64 pairs in the order of their pixels, the
-            size of the one nine tenths up.
+        processor (`SSGPAProcessor`): Gets `value_range`, `nodata`, `bands` as the data was prepared with, None where
+            it was prepared without, and `trained_size`: of the pictures of up to 64 pairs in the order of their
+            pixels, the size of the one nine tenths up.
         rows (`datasets.Dataset` or `datasets.IterableDataset`): The prepared training split.
         reading (`dict`): What `data.prepared.reading_of` gives.
 
