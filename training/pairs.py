@@ -103,8 +103,8 @@ def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset,
     """Note in a processor how the training pictures are read and how large they are; it is saved with it.
 
     Args:
-        processor (`SSGPAProcessor`): Gets `value_range`, `nodata` and `bands` as the data was prepared with, None
-            where it was prepared without, and `trained_size`: of the pictures of up to 64 pairs in the order of their
+        processor (`SSGPAProcessor`): Gets `value_range`, `nodata`, `bands` as the data was prepared with, None where
+            it was prepared without, and `trained_size`: of the pictures of up to 64 pairs in the order of their
             pixels, the size of the one nine tenths up.
         rows (`datasets.Dataset` or `datasets.IterableDataset`): The prepared training split.
         reading (`dict`): What `data.prepared.reading_of` gives.
@@ -116,7 +116,8 @@ def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset,
     own, told = Reading(**processor.reading()), Reading(**reading)
     if own not in (told, Reading()):
         logger.warning(
-            f"Images are read as the data was prepared, with {_tell(told)}, no longer with the base's {_tell(own)}."
+            f"Images are read as the data was prepared, with {_tell(told)}, "
+            f"and no longer with the base's {_tell(own)}."
         )
     _set_reading(processor, told)
     processor.trained_size = None
