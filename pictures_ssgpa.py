@@ -224,7 +224,7 @@ def read_picture(
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file.") from None
     except IsADirectoryError:
-        raise ValueError(f"{name}: is a folder, not a picture.") from None
+        raise ValueError(f"{name}: cannot be read as a picture (it is a folder).") from None
     except UnidentifiedImageError:
         raise ValueError(f"{name}: not a picture, or of an unknown kind.") from None
     # Pillow's plugins raise whatever comes to them: RuntimeError, NotImplementedError, struct.error, ...

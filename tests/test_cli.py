@@ -303,7 +303,7 @@ def test_negative_numbers_are_values_of_their_option(words):
     [
         (["caption", "--pairs", "nope.csv", "--output", "x.jsonl"], "nope.csv: no such file or directory.\n"),
         (["caption", "--pairs", ".", "--output", "x.jsonl"], ".: is a directory.\n"),
-        (["caption", ".", "after.png"], ".: is a folder, not a picture.\n"),
+        (["caption", ".", "after.png"], ".: cannot be read as a picture (it is a folder).\n"),
         (["score", "nope.jsonl", "--references", "nope.json"], "no such file or directory.\n"),
     ],
 )
