@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from .data.files import replacing, write_json
+from .data.files import lock_output, replacing, write_json
 from .data.pair_table import told
 
 
@@ -40,13 +39,7 @@ class CaptionLog:
         # By row, a digest of its two pictures' names, 0 where it has no caption: enough to notice that the table has
         # changed, in 8 bytes a row.
         self._done = array("Q", bytes(8 * (rows + 1)))
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise FileExistsError(
-                f"{path}: another run is writing to it; wait until it has ended, or choose another name."
-            ) from None
+        self._lock = lock_output(path)
         try:
             self._begin(json.loads(json.dumps(settings)), overwrite)
         except BaseException:

@@ -10,12 +10,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 
 def temporary_name(name: str) -> str:
     """What a file is called until it is whole."""
     return f".{name}.tmp"
+
+
+def lock_output(path: Path, is_singleton: bool = False) -> FileLock:
+    """Keep other runs from writing to a file until this one ends, however it ends.
+
+    Args:
+        path: The file; the lock is an empty file beside it, which stays.
+        is_singleton: Let the process that holds the lock take it again.
+
+    Returns:
+        The lock, taken.
+
+    Raises:
+        FileExistsError: Another run holds it.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, is_singleton=is_singleton)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FileExistsError(
+            f"{path}: another run is writing to it; wait until it has ended, or choose another name."
+        ) from None
+    return lock
 
 
 def is_foreign(folder: Path, first: str) -> bool:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..data.files import replacing
+from ..data.files import lock_output, replacing
 from . import by_id
 
 
@@ -77,17 +77,20 @@ class PredictionLog:
 
     Raises:
         ValueError: If the file is no such log or its settings differ; the error names file and settings.
+        FileExistsError: If another run is writing to it.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], replace: bool = False) -> None:
         self.path = path
         self.captions: dict[str, str] = {}
         settings = json.loads(json.dumps(settings))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Held as long as the log is.
+        self._lock = lock_output(path, is_singleton=True)
         old = path.exists() and path.stat().st_size
         if old and not (replace and read_predictions(path)[0] != settings):
             self._read(settings)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
 
     def add(self, captions: Mapping[str, str]) -> None:

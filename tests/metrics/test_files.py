@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,21 @@ def test_versions():
     import torch
 
     assert library_versions()["torch"] == torch.__version__
+
+
+def test_two_runs_do_not_write_to_one_log(tmp_path):
+    """Of two processes, the second is told to wait; the lock ends with its process."""
+    path = tmp_path / "results.predictions.jsonl"
+    code = (
+        "import json, sys; from pathlib import Path; from ssgpa.metrics.files import PredictionLog\n"
+        "PredictionLog(Path(sys.argv[1]), json.loads(sys.argv[2])).add({'b': 'y'})"
+    )
+    second = [sys.executable, "-c", code, str(path), json.dumps(SETTINGS)]
+    log = PredictionLog(path, SETTINGS)
+    log.add({"a": "x"})
+    done = subprocess.run(second, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "results.predictions.jsonl: another run is writing to it; wait until it has ended" in done.stderr
+    del log
+    assert subprocess.run(second, check=False).returncode == 0
+    assert PredictionLog(path, SETTINGS).captions == {"a": "x", "b": "y"}
