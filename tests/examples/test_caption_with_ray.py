@@ -6,6 +6,7 @@ import io
 import os
 import runpy
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ def ray():
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    # Workers know this file by no name: a checkout's folder may be part of it.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ray.init(num_cpus=3, num_gpus=0, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     yield ray
     ray.shutdown()
