@@ -174,9 +174,6 @@ class SSGPAProcessor(ProcessorMixin):
         images: Any = None,
         text: str | list[str] | None = None,
         suffix: str | list[str] | None = None,
-        value_range: tuple[float, float] | Literal["percentile"] | None = None,
-        nodata: float | None = None,
-        bands: tuple[int, ...] | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
         r"""Prepare pairs for a model, with their captions where it is to learn them.
@@ -190,18 +187,14 @@ class SSGPAProcessor(ProcessorMixin):
                 Prompts with their placeholders, one a pair; the processor's own prompt by default.
             suffix (`str` or `list[str]`, *optional*):
                 Captions to learn, one a pair. Adds `labels`: the caption and the end token only, -100 elsewhere.
-            value_range (`tuple[float, float]` or `"percentile"`, *optional*):
-                The values that become black and white, by default the processor's own; without either, the dtype says.
-            nodata (`float`, *optional*):
-                The value that stands for no data and is drawn black, by default the processor's own or that of a
-                TIFF's tag.
-            bands (`tuple[int, ...]`, *optional*):
-                Numbers of the bands to show, from 1 on: one, or red, green and blue; by default the processor's own.
             **kwargs (`ProcessingKwargs`, *optional*):
-                Options of image processor and tokenizer.
+                Options of image processor and tokenizer; and `value_range` (`tuple[float, float]` or `"percentile"`),
+                the values that become black and white, `nodata` (`float`), the value that stands for no data and is
+                drawn black, and `bands` (`tuple[int, ...]`), numbers of the bands to show, from 1 on: one, or red,
+                green and blue. By default they are the processor's own; without those, dtype and TIFF tag decide.
         """
+        asked = {name: kwargs.pop(name, None) for name in READING}
         if images is not None:
-            asked = dict(zip(READING, (value_range, nodata, bands), strict=True))
             images, text = self._load_pairs(images, text, self._is_resized_otherwise(kwargs), asked)
         if suffix is None and (images is None or not self._closing_tokens()):
             return super().__call__(images=images, text=text, **kwargs)
