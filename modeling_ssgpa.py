@@ -517,8 +517,11 @@ class SSGPAModel(SSGPAPreTrainedModel):
             prompts = (input_ids, inputs_embeds, attention_mask, position_ids)
             # A prompt that is read in chunks comes with the tokens of each chunk alone.
             chunk = image_features.last_hidden_state is None
-            if not chunk and can_share_rows(self.language_model):
+            if not chunk:
                 copies = count_copies(len(image_features.last_hidden_state), tokens, cache, *prompts)
+            # Its layers are looked at for copies alone: a step of training has none.
+            if copies > 1 and not can_share_rows(self.language_model):
+                copies = 1
         if copies > 1:
             input_ids, inputs_embeds, attention_mask, position_ids, tokens = (
                 value if value is None else value[::copies] for value in (*prompts, tokens)
