@@ -6,8 +6,8 @@ quality:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mlinter --no-progress configuration_*.py modeling_*.py processing_*.py
-	$(PYTHON) comparison/readme_table.py --check
-	$(PYTHON) comparison/renderer_tables.py --check
+	$(PYTHON) benchmarks/readme_table.py --check
+	$(PYTHON) benchmarks/renderer_tables.py --check
 
 style:
 	$(PYTHON) -m ruff check --fix .
@@ -23,8 +23,8 @@ test-peer:
 	$(PYTHON) tests/peer/run.py
 
 card:
-	$(PYTHON) comparison/readme_table.py
-	$(PYTHON) comparison/renderer_tables.py
+	$(PYTHON) benchmarks/readme_table.py
+	$(PYTHON) benchmarks/renderer_tables.py
 
 # Everything moves but torch, with which README's commands begin.
 lock:

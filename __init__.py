@@ -11,20 +11,30 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Change captioning for Transformers: two pictures of one scene in, one sentence about what changed out."""
+"""Change captioning for Transformers: two images of one scene in, one sentence about what changed out."""
 
 # The repository root is the package. Test runners also import the checkout under the name of its own folder; only the
 # import as `ssgpa` may run what follows.
 if __name__ == "ssgpa":
+    from huggingface_hub import ModelCard
     from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
     from transformers.pipelines import PIPELINE_REGISTRY
 
+    from . import publishing_ssgpa
     from .configuration_ssgpa import SSGPAConfig
     from .modeling_ssgpa import SSGPAForConditionalGeneration, SSGPAModel, SSGPAPreTrainedModel
     from .pipeline_ssgpa import ChangeCaptioningPipeline
     from .processing_ssgpa import SSGPAProcessor
 
     __version__ = "0.1.0"
+
+    def _default_card(repo_id: str, tags: list[str], num_parameters: int) -> ModelCard:
+        # Imported with the first upload: `import ssgpa` should not wait for it.
+        from .hub.model_card import CardMetadata, render_card
+
+        return render_card(repo_id, CardMetadata(tags=tags, num_parameters=num_parameters))
+
+    publishing_ssgpa.default_card = _default_card
 
     AutoConfig.register("ssgpa", SSGPAConfig, exist_ok=True)
     AutoModel.register(SSGPAConfig, SSGPAModel, exist_ok=True)

@@ -39,26 +39,26 @@ class ChangeEvidence(ModelOutput):
     """What the alignment found.
 
     Args:
-        transport (`torch.FloatTensor` of shape `(batch_size, parts + 1, parts + 1)`):
-            Transport plan from the parts before to the parts after; the last row and column are the dustbin.
-        changed (`torch.FloatTensor` of shape `(batch_size, 2, parts)`):
-            Share of each part's mass that found no counterpart, in [0, 1].
-        residual (`torch.FloatTensor` of shape `(batch_size, 2, parts, hidden_size)`):
-            Each part less what transport brings to its place from the other image.
-        own_motion (`torch.FloatTensor` of shape `(batch_size, 2, parts, 2)`):
-            Each part's move into the other image beyond the camera's, in cells, (rows, columns). Near zero where a
-            part cannot tell its place from its look-alikes.
+        transport (`torch.FloatTensor` of shape `(batch_size, patches + 1, patches + 1)`):
+            Transport plan from the patches before to the patches after; the last row and column are the dustbin.
+        unmatched_mass (`torch.FloatTensor` of shape `(batch_size, 2, patches)`):
+            Share of each patch's mass that found no counterpart, in [0, 1].
+        residual (`torch.FloatTensor` of shape `(batch_size, 2, patches, hidden_size)`):
+            Each patch less what transport brings to its place from the other image.
+        object_motion (`torch.FloatTensor` of shape `(batch_size, 2, patches, 2)`):
+            Each patch's move into the other image beyond the camera's, in cells, (rows, columns). Near zero where a
+            patch cannot tell its place from its look-alikes.
         camera_shift (`torch.FloatTensor` of shape `(batch_size, 2)`):
             Shift of the whole scene from before to after, in cells, (rows, columns).
         change_map (`torch.FloatTensor` of shape `(batch_size, 2, rows, columns)`):
-            What changed in every cell, in [0, 1]: the larger of the change of a part's direction from what transport
+            What changed in every cell, in [0, 1]: the larger of the change of a patch's direction from what transport
             brings to it, and of its own move.
     """
 
     transport: torch.FloatTensor | None = None
-    changed: torch.FloatTensor | None = None
+    unmatched_mass: torch.FloatTensor | None = None
     residual: torch.FloatTensor | None = None
-    own_motion: torch.FloatTensor | None = None
+    object_motion: torch.FloatTensor | None = None
     camera_shift: torch.FloatTensor | None = None
     change_map: torch.FloatTensor | None = None
 
@@ -69,23 +69,23 @@ class PartMatching(ModelOutput):
     """What the losses read of the alignment.
 
     Args:
-        features (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
-            Unit features in which parts are matched, less a share of the pair's mean.
-        projected (`torch.FloatTensor` of shape `(batch_size, 2, parts, alignment_hidden_size)`):
+        features (`torch.FloatTensor` of shape `(batch_size, 2, patches, alignment_hidden_size)`):
+            Unit features in which patches are matched, less a share of the pair's mean.
+        projected (`torch.FloatTensor` of shape `(batch_size, 2, patches, alignment_hidden_size)`):
             The same before the mean is removed and the length made 1.
-        masses (`torch.FloatTensor` of shape `(batch_size, 2, parts)`):
-            Masses of the parts, summing to 1 in each image.
-        log_plan (`torch.FloatTensor` of shape `(batch_size, parts + 1, parts + 1)`, *optional*):
+        marginals (`torch.FloatTensor` of shape `(batch_size, 2, patches)`):
+            Marginals of the patches, summing to 1 in each image.
+        log_plan (`torch.FloatTensor` of shape `(batch_size, patches + 1, patches + 1)`, *optional*):
             Logarithm of the transport plan; in training, where a loss reads it.
-        returned (`torch.FloatTensor` of shape `(batch_size, 2, parts)`, *optional*):
-            Share of each part that the plan brings to the other image and back to the part, where a loss reads it.
+        round_trip (`torch.FloatTensor` of shape `(batch_size, 2, patches)`, *optional*):
+            Share of each patch that the plan brings to the other image and back to the patch, where a loss reads it.
     """
 
     features: torch.FloatTensor | None = None
     projected: torch.FloatTensor | None = None
-    masses: torch.FloatTensor | None = None
+    marginals: torch.FloatTensor | None = None
     log_plan: torch.FloatTensor | None = None
-    returned: torch.FloatTensor | None = None
+    round_trip: torch.FloatTensor | None = None
 
 
 def eager_attention_forward(
@@ -150,18 +150,18 @@ class SSGPAMLP(nn.Module):
 def in_dtype_of(layer: nn.Module, states: Tensor) -> Tensor:
     """States in the dtype of a layer's weight, so that frozen parts may have another one than trained parts.
 
-    Quantised weights tell no dtype to compute in; before them the states stay as they are.
+    Quantized weights tell no dtype to compute in; before them the states stay as they are.
     """
     dtype = layer.weight.dtype
     return states.to(dtype) if dtype.is_floating_point and dtype.itemsize > 1 else states
 
 
-def centred_unit(features: Tensor, centering: float) -> Tensor:
+def centered_unit(features: Tensor, centering: float) -> Tensor:
     """Unit vectors after removing a share of the pair's mean.
 
     Args:
-        features (`torch.Tensor` of shape `(batch, 2, parts, width)`): Features of both images.
-        centering (`float`): Share of the mean over both images' parts that is removed.
+        features (`torch.Tensor` of shape `(batch, 2, patches, width)`): Features of both images.
+        centering (`float`): Share of the mean over both images' patches that is removed.
 
     Returns:
         `torch.Tensor` of the same shape, float32.
@@ -176,11 +176,11 @@ def swap_images(states: Tensor) -> Tensor:
 
 
 class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
-    """One layer of the Change Fusion Adapter: similar parts of the two images help each other."""
+    """One layer of the Change Fusion Adapter: similar patches of the two images help each other."""
 
     def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
-        width, bottleneck = config.part_hidden_size, config.fusion_hidden_size
+        width, bottleneck = config.patch_hidden_size, config.fusion_hidden_size
         heads, eps = config.fusion_num_attention_heads, config.layer_norm_eps
         self.gate_sharpness = config.gate_sharpness
         self.centering = config.centering
@@ -196,7 +196,7 @@ class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
         self.up_proj = nn.Linear(bottleneck, width)
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Update both images from the same state; return them and the parts' gates (batch, 2, parts)."""
+        """Update both images from the same state; return them and the patches' gates (batch, 2, patches)."""
         hidden_states = in_dtype_of(self.input_norm, hidden_states)
         hidden = self.down_proj(self.input_norm(hidden_states))  # (B, 2, 1 + N, r)
         shape = hidden.shape
@@ -211,8 +211,8 @@ class ChangeFusionAdapterLayer(GradientCheckpointingLayer):
         return hidden_states + self.up_proj(hidden), gate
 
     def similarity_gate(self, hidden: Tensor) -> Tensor:
-        """How similar each part's best counterpart is, as a gate in (0, 1) of shape (batch, 2, parts), float32."""
-        unit = centred_unit(hidden[:, :, 1:], self.centering)
+        """How similar each patch's best counterpart is, as a gate in (0, 1) of shape (batch, 2, patches), float32."""
+        unit = centered_unit(hidden[:, :, 1:], self.centering)
         similarity = unit[:, 0] @ unit[:, 1].transpose(1, 2)
         best = torch.stack([similarity.amax(2), similarity.amax(1)], 1)
         return torch.sigmoid(self.gate_sharpness * (best - self.gate_threshold.float()))
@@ -226,7 +226,7 @@ class ChangeFusionAdapter(nn.Module):
         self.layers = nn.ModuleList([ChangeFusionAdapterLayer(config) for _ in range(config.fusion_layers)])
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Fuse (batch, 2, 1 + parts, width); return the same shape and each pair's mean gate (None without layers)."""
+        """Fuse (batch, 2, 1 + patches, width); return the same shape and each pair's mean gate (None: no layers)."""
         if self.training and any(layer.gradient_checkpointing for layer in self.layers):
             # Behind a frozen tower nothing else would ask for gradients, and a reentrant checkpoint would give none.
             # Detached, lest the caller's own tensor be changed.
@@ -265,17 +265,17 @@ def inverse_of_3x3(matrices: Tensor) -> Tensor:
 
 
 class GlobalPartTransportAlignment(nn.Module):
-    """Global-Part Transport Alignment: match the parts of two images, read out what changed, write it back.
+    """Global-Part Transport Alignment: match the patches of two images, read out what changed, write it back.
 
-    The paper names optimal transport between global and part features; marginals, dustbin, read-outs and write-back
+    The paper names optimal transport between global and patch features; marginals, dustbin, read-outs and write-back
     are ours.
     """
 
     def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
         self.config = config
-        width, inner, eps = config.part_hidden_size, config.alignment_hidden_size, config.layer_norm_eps
-        self.part_grid = tuple(config.part_grid)
+        width, inner, eps = config.patch_hidden_size, config.alignment_hidden_size, config.layer_norm_eps
+        self.patch_grid = tuple(config.patch_grid)
         self.centering = config.centering
         self.marginal_eta = config.marginal_eta
         self.epsilon = config.transport_epsilon
@@ -290,139 +290,149 @@ class GlobalPartTransportAlignment(nn.Module):
         self.context_norm = nn.LayerNorm(width, eps=eps)
         self.shift_embedding = SSGPAMLP(2, inner, width)
         self.global_attn = SSGPAAttention(config, inner, config.alignment_num_attention_heads, context_size=width)
-        self.part_scale = nn.Parameter(torch.empty(1))
+        self.patch_scale = nn.Parameter(torch.empty(1))
         self.global_scale = nn.Parameter(torch.empty(1))
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, ChangeEvidence, PartMatching]:
-        """Align (batch, 2, 1 + parts, width); return the same shape, the evidence and what the losses read."""
+        """Align (batch, 2, 1 + patches, width); return the same shape, the evidence and what the losses read."""
         hidden_states = in_dtype_of(self.match_norm, hidden_states)
-        parts = hidden_states[:, :, 1:]
-        projected = self.match_proj(self.match_norm(parts))
+        patches = hidden_states[:, :, 1:]
+        projected = self.match_proj(self.match_norm(patches))
         # Matching decides between cosines that differ in the third digit: float32 whatever the autocast.
         with maybe_autocast(projected.device.type, enabled=False):
-            projected, parts = projected.float(), parts.float()
-            matching = centred_unit(projected, self.centering)  # (B, 2, N, d)
-            masses = self.marginals(F.normalize(projected, dim=-1))
-            log_plan, returned, brought, evidence = self._read_out(parts, matching, masses)
+            projected, patches = projected.float(), patches.float()
+            matching = centered_unit(projected, self.centering)  # (B, 2, N, d)
+            marginals = self.marginals(F.normalize(projected, dim=-1))
+            log_plan, round_trip, transported, evidence = self._read_out(patches, matching, marginals)
         matched = PartMatching(
-            features=matching, projected=projected, masses=masses, log_plan=log_plan, returned=returned
+            features=matching, projected=projected, marginals=marginals, log_plan=log_plan, round_trip=round_trip
         )
-        return self.write_back(hidden_states, evidence, brought), evidence, matched
+        return self.write_back(hidden_states, evidence, transported), evidence, matched
 
     def _read_out(self, *inputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, ChangeEvidence]:
         # A reentrant checkpoint sees tensors of a flat tuple only, and detaches all others.
         if self.training and self.gradient_checkpointing:
-            log_plan, returned, brought, *evidence = self._gradient_checkpointing_func(self.read_out, *inputs)
+            log_plan, round_trip, transported, *evidence = self._gradient_checkpointing_func(self.read_out, *inputs)
         else:
-            log_plan, returned, brought, *evidence = self.read_out(*inputs)
-        return log_plan, returned, brought, ChangeEvidence(*evidence)
+            log_plan, round_trip, transported, *evidence = self.read_out(*inputs)
+        return log_plan, round_trip, transported, ChangeEvidence(*evidence)
 
     def marginals(self, unit: Tensor) -> Tensor:
-        """Masses (batch, 2, parts): a part weighs by its agreement with the other image's global feature."""
+        """Marginals (batch, 2, patches): a patch weighs by its agreement with the other image's global feature."""
         other = F.normalize(swap_images(unit).mean(2), dim=-1)
         agreement = F.relu((unit @ other.unsqueeze(-1)).squeeze(-1)) + 1e-3
         share = agreement / agreement.sum(-1, keepdim=True)
         return (1 - self.marginal_eta) / unit.shape[2] + self.marginal_eta * share
 
-    def plan(self, cosine: Tensor, masses: Tensor) -> Tensor:
-        """Logarithm of the transport plan with dustbin (batch, parts + 1, parts + 1)."""
+    def plan(self, cosine: Tensor, marginals: Tensor) -> Tensor:
+        """Logarithm of the transport plan with dustbin (batch, patches + 1, patches + 1)."""
         dustbin = self.dustbin_score.float()
-        return dustbin_transport(cosine, masses[:, 0], masses[:, 1], dustbin, self.epsilon, self.iterations)
+        return dustbin_transport(cosine, marginals[:, 0], marginals[:, 1], dustbin, self.epsilon, self.iterations)
 
-    def read_out(self, parts: Tensor, matching: Tensor, masses: Tensor) -> tuple[Tensor | None, ...]:
+    def read_out(self, patches: Tensor, matching: Tensor, marginals: Tensor) -> tuple[Tensor | None, ...]:
         """Run both passes and read the plan out; no tensor of its size is needed outside.
 
         Args:
-            parts (`torch.Tensor` of shape `(batch, 2, parts, width)`): The parts.
-            matching (`torch.Tensor` of shape `(batch, 2, parts, alignment_hidden_size)`): Their unit features.
-            masses (`torch.Tensor` of shape `(batch, 2, parts)`): Their masses.
+            patches (`torch.Tensor` of shape `(batch, 2, patches, width)`): The patches.
+            matching (`torch.Tensor` of shape `(batch, 2, patches, alignment_hidden_size)`): Their unit features.
+            marginals (`torch.Tensor` of shape `(batch, 2, patches)`): Their marginals.
 
         Returns:
-            `tuple` of `torch.Tensor`: `log_plan` and `returned` of `PartMatching`, what transport brings to each part
-            (batch, 2, parts, width), and the fields of `ChangeEvidence` in their order.
+            `tuple` of `torch.Tensor`: `log_plan` and `round_trip` of `PartMatching`, what transport brings to each
+            patch (batch, 2, patches, width), and the fields of `ChangeEvidence` in their order.
         """
         cosine = matching[:, 0] @ matching[:, 1].transpose(1, 2)
-        own_centre, located = self.own_place(matching, cosine)
+        own_center, located = self.own_place(matching, cosine)
         if self.position_weight:
             with torch.no_grad():
-                matched, weights = self.matches(*self.plans(cosine, masses), masses)
-                shift = self.camera_shift(self.motion(weights, own_centre), matched * located)
+                matched, weights = self.matches(*self.plans(cosine, marginals), marginals)
+                shift = self.camera_shift(self.motion(weights, own_center), matched * located)
             cosine = cosine - self.position_weight * self.position_cost(shift)
-        log_plan, transport = self.plans(cosine, masses)
-        matched, weights = self.matches(log_plan, transport, masses)
-        motion = self.motion(weights, own_centre)
+        log_plan, transport = self.plans(cosine, marginals)
+        matched, weights = self.matches(log_plan, transport, marginals)
+        motion = self.motion(weights, own_center)
         certain = (matched * located).unsqueeze(-1)
         shift = self.camera_shift(motion.detach(), certain.detach().squeeze(-1))
-        own_motion = certain * (motion - self.camera_motion(motion.detach(), certain.detach().squeeze(-1), shift))
-        brought = weights @ swap_images(parts)
-        change_map = self.change_map(parts, brought, matched, own_motion)
+        object_motion = certain * (motion - self.camera_motion(motion.detach(), certain.detach().squeeze(-1), shift))
+        transported = weights @ swap_images(patches)
+        change_map = self.change_map(patches, transported, matched, object_motion)
         kept = log_plan if self.training and self.config.warp_weight else None
-        returned = self.returned(weights) if self.config.cycle_weight else None
-        return kept, returned, brought, transport, 1 - matched, parts - brought, own_motion, shift, change_map
+        round_trip = self.round_trip(weights) if self.config.cycle_weight else None
+        return (
+            kept,
+            round_trip,
+            transported,
+            transport,
+            1 - matched,
+            patches - transported,
+            object_motion,
+            shift,
+            change_map,
+        )
 
-    def plans(self, cosine: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithm of the plan, and the plan, both (batch, parts + 1, parts + 1)."""
-        log_plan = self.plan(cosine, masses)
+    def plans(self, cosine: Tensor, marginals: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithm of the plan, and the plan, both (batch, patches + 1, patches + 1)."""
+        log_plan = self.plan(cosine, marginals)
         return log_plan, log_plan.exp()
 
-    def matches(self, log_plan: Tensor, transport: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
-        """Share of each part's mass that is matched (batch, 2, parts), and where it goes (batch, 2, parts, parts)."""
+    def matches(self, log_plan: Tensor, transport: Tensor, marginals: Tensor) -> tuple[Tensor, Tensor]:
+        """Share of each patch's mass that is matched (batch, 2, patches), and where it goes (..., patches)."""
         inner, between = log_plan[:, :-1, :-1], transport[:, :-1, :-1]
         weights = torch.stack([inner, inner.transpose(1, 2)], 1).softmax(-1)
         sent = torch.stack([between.sum(2), between.sum(1)], 1)
-        # With unequal masses an unchanged part can send only what its counterpart can take.
-        counterpart = (weights @ swap_images(masses).unsqueeze(-1)).squeeze(-1)
-        capacity = torch.minimum(masses, counterpart) / 2
+        # With unequal marginals an unchanged patch can send only what its counterpart can take.
+        counterpart = (weights @ swap_images(marginals).unsqueeze(-1)).squeeze(-1)
+        capacity = torch.minimum(marginals, counterpart) / 2
         return (sent / capacity).clamp(0, 1), weights
 
     @staticmethod
-    def returned(weights: Tensor) -> Tensor:
-        """Share of each part that comes back to itself (batch, 2, parts), from the `weights` of `matches`."""
+    def round_trip(weights: Tensor) -> Tensor:
+        """Share of each patch that comes back to itself (batch, 2, patches), from the `weights` of `matches`."""
         both = weights[:, 0] * weights[:, 1].transpose(1, 2)  # from i to j, and from j back to i
         return torch.stack([both.sum(2), both.sum(1)], 1)
 
-    def change_map(self, parts: Tensor, brought: Tensor, matched: Tensor, own_motion: Tensor) -> Tensor:
+    def change_map(self, patches: Tensor, transported: Tensor, matched: Tensor, object_motion: Tensor) -> Tensor:
         """Stronger of the two cues in every cell (batch, 2, rows, columns).
 
         What the dustbin takes is no third cue: its noise in unchanged cells covers weaker true changes, and what is
         new differs from all that is brought to it anyway.
         """
-        content = 1 - F.cosine_similarity(parts, brought, dim=-1)
-        travelled = matched * (1 - torch.exp(-own_motion.square().sum(-1) / 2))
-        return torch.maximum(content, travelled).clamp(0, 1).unflatten(-1, self.part_grid)
+        content = 1 - F.cosine_similarity(patches, transported, dim=-1)
+        motion_cue = matched * (1 - torch.exp(-object_motion.square().sum(-1) / 2))
+        return torch.maximum(content, motion_cue).clamp(0, 1).unflatten(-1, self.patch_grid)
 
     def positions(self, like: Tensor) -> Tensor:
-        """Grid coordinates (parts, 2), (row, column), in cells."""
-        rows, columns = (torch.arange(size, device=like.device, dtype=torch.float32) for size in self.part_grid)
+        """Grid coordinates (patches, 2), (row, column), in cells."""
+        rows, columns = (torch.arange(size, device=like.device, dtype=torch.float32) for size in self.patch_grid)
         return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).view(-1, 2)
 
     def own_place(self, matching: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each part finds itself in its own image, and how well that tells it from its like.
+        """Where each patch finds itself in its own image, and how well that tells it from its like.
 
         Plain background finds its own centroid, not its cell, and a surface whose look-alikes lie a cell or more away
         cannot know its own move, however the plan spreads it. (Ours.)
 
         Args:
-            matching (`torch.Tensor` of shape `(batch, 2, parts, width)`): Unit features.
-            cosine (`torch.Tensor` of shape `(batch, parts, parts)`): Similarity of the parts before and after.
+            matching (`torch.Tensor` of shape `(batch, 2, patches, width)`): Unit features.
+            cosine (`torch.Tensor` of shape `(batch, patches, patches)`): Similarity of the patches before and after.
 
         Returns:
-            `tuple` of `torch.Tensor`: Expected positions (batch, 2, parts, 2) in cells, and `exp(-variance / 2)` of
-            the positions (batch, 2, parts), the variance in square cells.
+            `tuple` of `torch.Tensor`: Expected positions (batch, 2, patches, 2) in cells, and `exp(-variance / 2)` of
+            the positions (batch, 2, patches), the variance in square cells.
         """
         similarity = matching @ matching.transpose(2, 3)
-        # A part equals itself to the last digit; across images noise keeps even the true counterpart from that.
+        # A patch equals itself to the last digit; across images noise keeps even the true counterpart from that.
         best = torch.stack([cosine.amax(2), cosine.amax(1)], 1)
         excess = F.relu(similarity.diagonal(dim1=2, dim2=3) - best)
         weights = ((similarity - torch.diag_embed(excess)) / self.epsilon).softmax(-1)
         positions = self.positions(matching)
-        centre = weights @ positions
-        variance = (weights @ positions.square() - centre.square()).sum(-1).clamp_min(0)
-        return centre, torch.exp(-variance / 2)
+        center = weights @ positions
+        variance = (weights @ positions.square() - center.square()).sum(-1).clamp_min(0)
+        return center, torch.exp(-variance / 2)
 
-    def motion(self, weights: Tensor, own_centre: Tensor) -> Tensor:
-        """Move of every part into the other image (batch, 2, parts, 2), in cells."""
-        return weights @ self.positions(weights) - own_centre
+    def motion(self, weights: Tensor, own_center: Tensor) -> Tensor:
+        """Move of every patch into the other image (batch, 2, patches, 2), in cells."""
+        return weights @ self.positions(weights) - own_center
 
     def camera_shift(self, motion: Tensor, certain: Tensor) -> Tensor:
         """Shift of the scene from before to after (batch, 2), as seen from both sides alike."""
@@ -430,32 +440,33 @@ class GlobalPartTransportAlignment(nn.Module):
         return (forth - back) / 2
 
     def camera_motion(self, motion: Tensor, certain: Tensor, shift: Tensor) -> Tensor:
-        """Move of every part that the camera accounts for: an affine map of the picture, or the shift alone.
+        """Move of every patch that the camera accounts for: an affine map of the image, or the shift alone.
 
-        A camera that turns or comes nearer moves some parts more than others, which one shift would call their own
-        motion. Objects that do move are outliers of the fit; where few parts know their move it stays with the shift.
-        (Ours.)
+        A camera that turns or comes nearer moves some patches more than others, which one shift would call their own
+        motion. Objects that do move are outliers of the fit; where few patches know their move it stays with the
+        shift. (Ours.)
 
         Args:
-            motion (`torch.Tensor` of shape `(batch, 2, parts, 2)`): Moves, in cells, without gradient.
-            certain (`torch.Tensor` of shape `(batch, 2, parts)`): How well each is known, in [0, 1], without gradient.
+            motion (`torch.Tensor` of shape `(batch, 2, patches, 2)`): Moves, in cells, without gradient.
+            certain (`torch.Tensor` of shape `(batch, 2, patches)`): How well each is known, in [0, 1], without
+                gradient.
             shift (`torch.Tensor` of shape `(batch, 2)`): `camera_shift`.
 
         Returns:
-            `torch.Tensor` of shape `(batch, 2, parts, 2)`: In cells.
+            `torch.Tensor` of shape `(batch, 2, patches, 2)`: In cells.
         """
         positions = self.positions(motion)
-        centred = positions - positions.mean(0)
-        centred = centred / centred.abs().max().clamp_min(1)
-        terms = torch.cat([torch.ones_like(centred[:, :1]), centred], 1)  # (parts, 3)
-        # What pulls the slopes to zero: a third of a part at the picture's border.
+        centered = positions - positions.mean(0)
+        centered = centered / centered.abs().max().clamp_min(1)
+        terms = torch.cat([torch.ones_like(centered[:, :1]), centered], 1)  # (patches, 3)
+        # What pulls the slopes to zero: a third of a patch at the image's border.
         ridge = torch.diag(terms.new_tensor([0.0, 0.3, 0.3]))
         start = torch.stack([shift, -shift], 1).unsqueeze(2)
         # The slopes are fitted to what the shift leaves.
         left = motion - start
         fit = torch.zeros_like(left)
         for _ in range(_CAMERA_STEPS):
-            # Geman and McClure's weights; a part that is off by a cell counts a quarter.
+            # Geman and McClure's weights; a patch that is off by a cell counts a quarter.
             weights = (certain + 1e-6) / (1 + (left - fit).square().sum(-1)).square()
             weighted = weights.unsqueeze(-1) * terms
             normal = inverse_of_3x3(weighted.transpose(2, 3) @ terms + ridge)
@@ -468,17 +479,17 @@ class GlobalPartTransportAlignment(nn.Module):
         offsets = positions.unsqueeze(1) - positions.unsqueeze(0)  # before less after, (N, N, 2)
         return ((offsets + shift[:, None, None]).square().sum(-1) / (2 * 3**2)).clamp_max(6)
 
-    def write_back(self, hidden_states: Tensor, evidence: ChangeEvidence, brought: Tensor) -> Tensor:
-        """Add the evidence to parts and global tokens; nothing at the start of training."""
+    def write_back(self, hidden_states: Tensor, evidence: ChangeEvidence, transported: Tensor) -> Tensor:
+        """Add the evidence to patches and global tokens; nothing at the start of training."""
         dtype = hidden_states.dtype
-        parts, global_token = hidden_states[:, :, 1:], hidden_states[:, :, :1]
-        changed = evidence.changed.unsqueeze(-1)
-        cues = torch.cat([evidence.residual, changed, evidence.own_motion], -1).to(dtype)
+        patches, global_token = hidden_states[:, :, 1:], hidden_states[:, :, :1]
+        changed = evidence.unmatched_mass.unsqueeze(-1)
+        cues = torch.cat([evidence.residual, changed, evidence.object_motion], -1).to(dtype)
         pulled = ((1 - changed) * -evidence.residual).to(dtype)
-        new_parts = parts + self.part_scale.to(dtype) * pulled + self.evidence_mlp(cues)
+        new_parts = patches + self.patch_scale.to(dtype) * pulled + self.evidence_mlp(cues)
         shifts = torch.stack([evidence.camera_shift, -evidence.camera_shift], 1).to(dtype)
         # Weighted after the norm, which would undo the weights.
-        context = self.context_norm(torch.cat([brought, evidence.residual], 2).to(dtype))
+        context = self.context_norm(torch.cat([transported, evidence.residual], 2).to(dtype))
         context = context * torch.cat([1 - changed, changed], 2).to(dtype)
         context = torch.cat([context, self.shift_embedding(shifts).unsqueeze(2)], 2).flatten(0, 1)
         attended = self.global_attn(self.global_norm(global_token).flatten(0, 1), context).unflatten(0, (-1, 2))

@@ -29,6 +29,8 @@ logger = logging.get_logger(__name__)
 
 # See `transport_ssgpa.dustbin_transport`.
 _LARGEST_SPAN = 80
+# Names of fields in 0.1.0, which its checkpoints hold.
+_FORMER_NAMES = {"part_grid": "patch_grid", "part_hidden_size": "patch_hidden_size"}
 # What Transformers, of this version or an older one, keeps in any model's config.json beside the fields of its class.
 _SHARED_FIELDS = {
     "adapters",
@@ -71,14 +73,14 @@ class SSGPAConfig(PreTrainedConfig):
 
     Args:
         qformer_config (`dict`, *optional*):
-            Configuration of a Q-Former that summarises each image in `num_query_tokens` tokens. Without it every token
+            Configuration of a Q-Former that summarizes each image in `num_query_tokens` tokens. Without it every token
             of both images goes to the language model through one linear layer.
-        part_grid (`list[int]`, *optional*):
-            Rows and columns of the parts of one image. Derived from the vision configuration's `image_size` and
+        patch_grid (`list[int]`, *optional*):
+            Rows and columns of the patches of one image. Derived from the vision configuration's `image_size` and
             `patch_size` where it has them; needed for towers that return feature maps.
-        part_hidden_size (`int`, *optional*):
-            Width of the parts. Towers that return tokens keep their own width; feature maps are projected to this one,
-            by default the width of the last map.
+        patch_hidden_size (`int`, *optional*):
+            Width of the patches. Towers that return tokens keep their own width; feature maps are projected to this
+            one, by default the width of the last map.
         num_query_tokens (`int`, *optional*, defaults to 32):
             Query tokens an image, with a Q-Former.
         qformer_input_ids (`list[int]`, *optional*):
@@ -86,7 +88,7 @@ class SSGPAConfig(PreTrainedConfig):
         fusion_layers (`int`, *optional*, defaults to 4):
             Layers of the Change Fusion Adapter; 0 leaves the tower's features as they are.
         fusion_hidden_size (`int`, *optional*):
-            Bottleneck of the adapter, by default a quarter of the parts' width.
+            Bottleneck of the adapter, by default a quarter of the patches' width.
         fusion_num_attention_heads (`int`, *optional*, defaults to 4):
             Attention heads in the bottleneck.
         gate_sharpness (`float`, *optional*, defaults to 10.0):
@@ -100,13 +102,13 @@ class SSGPAConfig(PreTrainedConfig):
         centering (`float`, *optional*, defaults to 0.5):
             Share of the pair's mean feature that is removed before matching.
         marginal_eta (`float`, *optional*, defaults to 0.5):
-            How far a part's mass follows its agreement with the other image's global feature; 0 is uniform.
+            How far a patch's mass follows its agreement with the other image's global feature; 0 is uniform.
         dustbin_score (`float`, *optional*, defaults to 0.3):
             Score of the dustbin at the start of training, in cosine units.
         transport_epsilon (`float`, *optional*, defaults to 0.05):
-            Entropic regularisation, in cosine units, at least an 80th of what the dustbin's score lacks to 1.
+            Entropic regularization, in cosine units, at least an 80th of what the dustbin's score lacks to 1.
         sinkhorn_iterations (`int`, *optional*, defaults to 50):
-            Sinkhorn updates. The first ten or so leave it far from the masses.
+            Sinkhorn updates. The first ten or so leave it far from the marginals.
         position_weight (`float`, *optional*, defaults to 0.1):
             Weight of the position term in the second transport pass; 0 skips that pass.
         caption_weight (`float`, *optional*, defaults to 1.0):
@@ -120,14 +122,14 @@ class SSGPAConfig(PreTrainedConfig):
         contrast_temperature (`float`, *optional*, defaults to 0.07):
             Temperature of the contrast at the start of training.
         warp_weight (`float`, *optional*, defaults to 0.1):
-            Weight of the warp loss: match a picture with a known warp of itself. Needs pixels, and sends more pictures
+            Weight of the warp loss: match an image with a known warp of itself. Needs pixels, and sends more images
             through the tower.
         warp_fraction (`float`, *optional*, defaults to 0.25):
-            Share of a batch's pairs of which a picture is warped, rounded up.
+            Share of a batch's pairs of which an image is warped, rounded up.
         cycle_weight (`float`, *optional*, defaults to 0.05):
             Weight of the cycle loss: what is matched comes back to itself by way of the other image.
         global_weight (`float`, *optional*, defaults to 0.05):
-            Weight of the global loss: the matched parts of both images agree on the whole.
+            Weight of the global loss: the matched patches of both images agree on the whole.
 
     Example:
     ```python
@@ -159,8 +161,8 @@ class SSGPAConfig(PreTrainedConfig):
     text_config: dict | PreTrainedConfig | None = None
     qformer_config: dict | PreTrainedConfig | None = None
     image_token_id: int = 32000
-    part_grid: list[int] | tuple[int, int] | None = None
-    part_hidden_size: int | None = None
+    patch_grid: list[int] | tuple[int, int] | None = None
+    patch_hidden_size: int | None = None
     num_query_tokens: int = 32
     qformer_input_ids: list[int] | None = None
     fusion_layers: int = 4
@@ -192,17 +194,20 @@ class SSGPAConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         # The configuration is loaded first, before code that another version of Transformers could break.
         warn_if_untested()
+        for former, name in _FORMER_NAMES.items():
+            if former in kwargs:
+                setattr(self, name, kwargs.pop(former))
         self._tell_unknown(kwargs)
         super().__post_init__(**kwargs)
         # Only what is left out is derived; a size of 0 is one that is wrong.
-        if self.part_hidden_size is None:
-            self.part_hidden_size = self._tower_width()
-        self.part_grid = list(self.part_grid) if self.part_grid is not None else self._tower_grid()
+        if self.patch_hidden_size is None:
+            self.patch_hidden_size = self._tower_width()
+        self.patch_grid = list(self.patch_grid) if self.patch_grid is not None else self._tower_grid()
         if self.fusion_hidden_size is None:
-            self.fusion_hidden_size = self.part_hidden_size // 4
+            self.fusion_hidden_size = self.patch_hidden_size // 4
         self.tie_word_embeddings = self.tie_word_embeddings or self.text_config.tie_word_embeddings
         if self.qformer_config is not None:
-            self.qformer_config.encoder_hidden_size = self.part_hidden_size
+            self.qformer_config.encoder_hidden_size = self.patch_hidden_size
 
     def _tell_unknown(self, names: dict[str, Any]) -> None:
         """Warn of fields that nothing reads: misspelled ones, or those of another version, which still loads."""
@@ -225,23 +230,23 @@ class SSGPAConfig(PreTrainedConfig):
         sides, patches = ([size, size] if isinstance(size, int) else list(size) for size in sizes[1:])
         return [side // patch for side, patch in zip(sides, patches, strict=True)]
 
-    def validate_part_grid(self) -> None:
-        """Check the parts' grid and width against those of a tower that tells its own."""
+    def validate_patch_grid(self) -> None:
+        """Check the patches' grid and width against those of a tower that tells its own."""
         tower = self.vision_config.model_type
-        grid, expected = self.part_grid, self._tower_grid()
+        grid, expected = self.patch_grid, self._tower_grid()
         if grid is None:
             raise ValueError(
-                f"`part_grid` (rows, columns) is needed: a {tower} tower does not tell how many parts it makes of an "
-                "image."
+                f"`patch_grid` (rows, columns) is needed: a {tower} tower does not tell how many patches it makes of "
+                "an image."
             )
         if len(grid) != 2 or min(grid) < 1:
-            raise ValueError(f"`part_grid` must be two positive numbers, (rows, columns), got {grid}.")
+            raise ValueError(f"`patch_grid` must be two positive numbers, (rows, columns), got {grid}.")
         if expected is not None and grid != expected:
-            raise ValueError(f"`part_grid` is {grid}, but the {tower} tower makes {expected} parts of an image.")
-        if expected is not None and self.part_hidden_size != self._tower_width():
+            raise ValueError(f"`patch_grid` is {grid}, but the {tower} tower makes {expected} patches of an image.")
+        if expected is not None and self.patch_hidden_size != self._tower_width():
             raise ValueError(
-                f"`part_hidden_size` is {self.part_hidden_size}, but the {tower} tower's tokens keep their own width "
-                f"of {self._tower_width()}."
+                f"`patch_hidden_size` is {self.patch_hidden_size}, but the {tower} tower's tokens keep their own "
+                f"width of {self._tower_width()}."
             )
 
     def validate_widths(self) -> None:
@@ -250,7 +255,7 @@ class SSGPAConfig(PreTrainedConfig):
             ("fusion_hidden_size", "fusion_num_attention_heads"),
             ("alignment_hidden_size", "alignment_num_attention_heads"),
         )
-        for name in ("part_hidden_size", *(name for pair in pairs for name in pair)):
+        for name in ("patch_hidden_size", *(name for pair in pairs for name in pair)):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         for width, heads in pairs:
@@ -313,14 +318,14 @@ class SSGPAConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
 
     @property
-    def num_parts(self) -> int:
-        """Parts of one image."""
-        return self.part_grid[0] * self.part_grid[1]
+    def num_patches(self) -> int:
+        """Patches of one image."""
+        return self.patch_grid[0] * self.patch_grid[1]
 
     @property
     def image_seq_length(self) -> int:
-        """Tokens of one image in the prompt: the global token and either all parts or the queries."""
-        return 1 + (self.num_parts if self.qformer_config is None else self.num_query_tokens)
+        """Tokens of one image in the prompt: the global token and either all patches or the queries."""
+        return 1 + (self.num_patches if self.qformer_config is None else self.num_query_tokens)
 
 
 __all__ = ["SSGPAConfig"]

@@ -4,14 +4,27 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 
 from .configuration_ssgpa import SSGPAConfig
+
+
+class FormerName(WeightRenaming):
+    """Loads a weight that was saved under a former name, and saves it under its own."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        """Nothing goes back to the former name."""
+        return deepcopy(self)
 
 
 # Where the weights go. Both families name their parts alike, and a causal language model keeps all but its head under
@@ -27,8 +40,17 @@ KEY_MAP = {
 # What no such checkpoint holds.
 NEW_PARTS = ("model.change_fusion_adapter.", "model.alignment.", "model.connector.global_projection.", "contrast.")
 SUB_CONFIGS = ("vision_config", "qformer_config", "text_config")
+# Weights of 0.1.0 under other names, as regular expressions.
+FORMER_NAMES = {
+    r"vision_tower\.part_projection\.": "vision_tower.patch_projection.",
+    r"alignment\.part_scale": "alignment.patch_scale",
+}
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MAX_NAMED = 8
+
+register_checkpoint_conversion_mapping(
+    SSGPAConfig.model_type, [FormerName(former, name) for former, name in FORMER_NAMES.items()], overwrite=True
+)
 
 
 def read_source(

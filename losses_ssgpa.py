@@ -39,7 +39,7 @@ class ContrastLoss(nn.Module):
         """Mean loss over the batch, a scalar; zero where no pair has a negative.
 
         Args:
-            matching (`torch.Tensor` of shape `(batch, 2, parts, width)`): The alignment's unit features.
+            matching (`torch.Tensor` of shape `(batch, 2, patches, width)`): The alignment's unit features.
             plan (`Callable`): The alignment's `plan`; the module itself would be moved by a device map's hooks.
             scene_ids (`torch.Tensor` of shape `(batch,)`, *optional*): Scene of each pair; by default all differ.
 
@@ -70,58 +70,60 @@ class ContrastLoss(nn.Module):
         with maybe_autocast(matching.device.type, enabled=False):
             cosine = matching[before, 0] @ matching[after, 1].transpose(1, 2)
             with torch.no_grad():
-                masses = matching.new_full((len(before), 2, matching.shape[2]), 1 / matching.shape[2])
-                matched = plan(cosine, masses)[:, :-1, :-1].exp()
+                marginals = matching.new_full((len(before), 2, matching.shape[2]), 1 / matching.shape[2])
+                matched = plan(cosine, marginals)[:, :-1, :-1].exp()
             return 2 * (matched * cosine).sum((1, 2))
 
 
-def warp_loss(log_plan: Tensor, masses: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy between where parts truly lie in the other picture and the shares that transport sends there.
+def warp_loss(log_plan: Tensor, marginals: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy between where patches truly lie in the other image and the shares that transport sends there.
 
-    Self-supervised by pictures and warps of them, so that the truth is exact (ours). Gradients flow through the plan,
+    Self-supervised by images and warps of them, so that the truth is exact (ours). Gradients flow through the plan,
     to the dustbin's score too.
 
     Args:
-        log_plan (`torch.Tensor` of shape `(pairs, parts + 1, parts + 1)`): Logarithm of the transport plan.
-        masses (`torch.Tensor` of shape `(pairs, 2, parts)`): Masses of the parts, summing to 1 in each image.
-        targets (`torch.Tensor` of shape `(pairs, 2, parts, parts + 1)`): True shares; the last entry is the dustbin.
+        log_plan (`torch.Tensor` of shape `(pairs, patches + 1, patches + 1)`): Logarithm of the transport plan.
+        marginals (`torch.Tensor` of shape `(pairs, 2, patches)`): Marginals of the patches, summing to 1 in each
+            image.
+        targets (`torch.Tensor` of shape `(pairs, 2, patches, patches + 1)`): True shares; the last entry is the
+            dustbin.
 
     Returns:
-        `torch.Tensor`: Mean over the parts of both images, a scalar.
+        `torch.Tensor`: Mean over the patches of both images, a scalar.
     """
     with maybe_autocast(log_plan.device.type, enabled=False):
         sent = torch.stack([log_plan[:, :-1], log_plan.transpose(1, 2)[:, :-1]], 1).float()
-        shares = sent - (masses.float() / 2).log().unsqueeze(-1)
+        shares = sent - (marginals.float() / 2).log().unsqueeze(-1)
         return -(targets * shares).sum(-1).mean()
 
 
-def cycle_loss(returned: Tensor, matched: Tensor) -> Tensor:
+def cycle_loss(round_trip: Tensor, matched: Tensor) -> Tensor:
     """What is matched should come back to itself by way of the other image (consistency; ours).
 
     The weights carry no gradient: with one, sending everything to the dustbin would be the cheapest way.
 
     Args:
-        returned (`torch.Tensor` of shape `(batch, 2, parts)`): Share of each part that comes back to the part.
-        matched (`torch.Tensor` of shape `(batch, 2, parts)`): Share of each part's mass that is matched.
+        round_trip (`torch.Tensor` of shape `(batch, 2, patches)`): Share of each patch that comes back to the patch.
+        matched (`torch.Tensor` of shape `(batch, 2, patches)`): Share of each patch's mass that is matched.
 
     Returns:
-        `torch.Tensor`: Mean over the images of their matched parts' mean, a scalar.
+        `torch.Tensor`: Mean over the images of their matched patches' mean, a scalar.
     """
-    with maybe_autocast(returned.device.type, enabled=False):
+    with maybe_autocast(round_trip.device.type, enabled=False):
         weights = matched.detach().float()
-        lost = -(returned.float() + 1e-6).log()
+        lost = -(round_trip.float() + 1e-6).log()
         return ((weights * lost).sum(-1) / weights.sum(-1).clamp_min(1e-6)).mean()
 
 
 def global_loss(projected: Tensor, matched: Tensor) -> Tensor:
-    """The matched parts of both images should agree on the whole (consistency; ours).
+    """The matched patches of both images should agree on the whole (consistency; ours).
 
     The weights carry no gradient, as in `cycle_loss`. Features less the pair's mean would not do: their means point
     away from each other by construction.
 
     Args:
-        projected (`torch.Tensor` of shape `(batch, 2, parts, width)`): Projected parts, their mean not removed.
-        matched (`torch.Tensor` of shape `(batch, 2, parts)`): Share of each part's mass that is matched.
+        projected (`torch.Tensor` of shape `(batch, 2, patches, width)`): Projected patches, their mean not removed.
+        matched (`torch.Tensor` of shape `(batch, 2, patches)`): Share of each patch's mass that is matched.
 
     Returns:
         `torch.Tensor`: One less the cosine of the weighted means, mean over the batch, a scalar.

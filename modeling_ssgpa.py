@@ -59,8 +59,8 @@ from .alignment_ssgpa import (
 from .compatibility_ssgpa import CACHE, renamed_cache
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
-from .generation_ssgpa import can_share_rows, count_copies, repeat_outputs
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
+from .prompt_sharing_ssgpa import can_share_rows, count_copies, repeat_outputs
 from .publishing_ssgpa import publish
 from .transport_ssgpa import log_sinkhorn
 from .warp_ssgpa import WarpedPairs, warped_pairs
@@ -120,7 +120,7 @@ class SSGPACausalLMOutputWithPast(CausalLMOutputWithPast):
         loss_parts (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
             The scalars that were added up to `loss`, weights included.
         logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`):
-            Prediction scores of the language modelling head.
+            Prediction scores of the language modeling head.
         image_hidden_states (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`, *optional*):
             The visual tokens of each pair.
         image_outputs (`BaseModelOutputWithPooling`, *optional*):
@@ -140,15 +140,15 @@ class SSGPACausalLMOutputWithPast(CausalLMOutputWithPast):
 
 
 class SSGPAVisionTower(nn.Module):
-    """A vision tower and what turns its output into one global token and a grid of parts.
+    """A vision tower and what turns its output into one global token and a grid of patches.
 
     This is the one place that tells a tower of tokens from a tower of maps.
     """
 
     def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
-        self.num_parts = config.num_parts
-        self.part_grid = tuple(config.part_grid)
+        self.num_patches = config.num_patches
+        self.patch_grid = tuple(config.patch_grid)
         # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) return maps, of several widths,
         # and have no attention whose implementation could be chosen.
         self.returns_maps = getattr(config.vision_config, "hidden_size", None) is None
@@ -156,9 +156,9 @@ class SSGPAVisionTower(nn.Module):
         self.tower = AutoModel.from_config(config.vision_config, **attention)
         if self.returns_maps:
             channels = config.vision_config.hidden_sizes[-1]
-            self.part_projection = nn.Conv2d(channels, config.part_hidden_size, kernel_size=1)
-            self.position_embeddings = nn.Parameter(torch.empty(1, config.num_parts, config.part_hidden_size))
-            self.global_token = nn.Parameter(torch.empty(1, 1, config.part_hidden_size))
+            self.patch_projection = nn.Conv2d(channels, config.patch_hidden_size, kernel_size=1)
+            self.position_embeddings = nn.Parameter(torch.empty(1, config.num_patches, config.patch_hidden_size))
+            self.global_token = nn.Parameter(torch.empty(1, 1, config.patch_hidden_size))
 
     def train(self, mode: bool = True) -> "SSGPAVisionTower":
         """Keep a frozen tower in evaluation mode, so that its batch statistics stay frozen too."""
@@ -177,8 +177,9 @@ class SSGPAVisionTower(nn.Module):
             **kwargs: Passed on to the tower.
 
         Returns:
-            `BaseModelOutput`: `last_hidden_state` (batch, 2, 1 + parts, part_hidden_size), the global token, then the
-            parts; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
+            `BaseModelOutput`: `last_hidden_state` (batch, 2, 1 + patches, patch_hidden_size), the global token, then
+                the
+            patches; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._tower_trains()):
             outputs = self.tower(self._images(pixel_values).to(self.tower.dtype), return_dict=True, **kwargs)
@@ -196,25 +197,25 @@ class SSGPAVisionTower(nn.Module):
         return images.contiguous(memory_format=torch.channels_last) if self.returns_maps else images
 
     def _tokens_of_maps(self, maps: Tensor) -> Tensor:
-        if tuple(maps.shape[2:]) != self.part_grid:
+        if tuple(maps.shape[2:]) != self.patch_grid:
             raise ValueError(
-                f"The vision tower made a grid of {tuple(maps.shape[2:])} parts, `part_grid` says {self.part_grid}: "
-                "the pictures' size does not fit the configuration."
+                f"The vision tower made a grid of {tuple(maps.shape[2:])} patches, `patch_grid` says "
+                f"{self.patch_grid}: the images' size does not fit the configuration."
             )
-        parts = self.part_projection(in_dtype_of(self.part_projection, maps)).flatten(2).transpose(1, 2)
+        patches = self.patch_projection(in_dtype_of(self.patch_projection, maps)).flatten(2).transpose(1, 2)
         # No hook of a device map moves what this module itself owns.
-        parts = parts + self.position_embeddings.to(parts.device)
-        return torch.cat([self.global_token.expand(parts.shape[0], -1, -1).to(parts), parts], 1)
+        patches = patches + self.position_embeddings.to(patches.device)
+        return torch.cat([self.global_token.expand(patches.shape[0], -1, -1).to(patches), patches], 1)
 
     def _tokens_of_sequence(self, sequence: Tensor) -> Tensor:
-        prefix = sequence.shape[1] - self.num_parts
+        prefix = sequence.shape[1] - self.num_patches
         if prefix < 0:
             raise ValueError(
-                f"The vision tower made {sequence.shape[1]} tokens, fewer than the {self.num_parts} of `part_grid`."
+                f"The vision tower made {sequence.shape[1]} tokens, fewer than the {self.num_patches} of `patch_grid`."
             )
-        parts = sequence[:, prefix:]
-        global_token = sequence[:, :1] if prefix else parts.mean(1, keepdim=True)
-        return torch.cat([global_token, parts], 1)
+        patches = sequence[:, prefix:]
+        global_token = sequence[:, :1] if prefix else patches.mean(1, keepdim=True)
+        return torch.cat([global_token, patches], 1)
 
 
 class SSGPALinearConnector(nn.Module):
@@ -222,11 +223,11 @@ class SSGPALinearConnector(nn.Module):
 
     def __init__(self, config: SSGPAConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.part_hidden_size, eps=config.layer_norm_eps)
-        self.language_projection = nn.Linear(config.part_hidden_size, config.text_config.hidden_size)
+        self.norm = nn.LayerNorm(config.patch_hidden_size, eps=config.layer_norm_eps)
+        self.language_projection = nn.Linear(config.patch_hidden_size, config.text_config.hidden_size)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Map (batch, 2, 1 + parts, width) to (batch, 2 + 2 parts, text width)."""
+        """Map (batch, 2, 1 + patches, width) to (batch, 2 + 2 patches, text width)."""
         normed = self.norm(in_dtype_of(self.norm, hidden_states))
         return self.language_projection(in_dtype_of(self.language_projection, normed)).flatten(1, 2)
 
@@ -241,10 +242,10 @@ class SSGPAQFormerConnector(nn.Module):
         self.query_tokens = nn.Parameter(torch.empty(1, config.num_query_tokens, width))
         self.qformer = AutoModel.from_config(config.qformer_config)
         self.language_projection = nn.Linear(width, config.text_config.hidden_size)
-        self.global_projection = nn.Linear(config.part_hidden_size, config.text_config.hidden_size)
+        self.global_projection = nn.Linear(config.patch_hidden_size, config.text_config.hidden_size)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Map (batch, 2, 1 + parts, width) to (batch, 2 + 2 queries, text width)."""
+        """Map (batch, 2, 1 + patches, width) to (batch, 2 + 2 queries, text width)."""
         images = hidden_states.flatten(0, 1)
         queries = self.query_tokens.expand(images.shape[0], -1, -1)
         text = {}
@@ -274,7 +275,7 @@ def rows(output: ModelOutput, kept: slice) -> ModelOutput:
 
 @auto_docstring
 class SSGPAPreTrainedModel(PreTrainedModel):
-    """What SSGPA's models share: names for loading and parallelism, and the initialisation of their own parameters."""
+    """What SSGPA's models share: names for loading and parallelism, and the initialization of their own parameters."""
 
     config: SSGPAConfig
     base_model_prefix = "model"
@@ -332,7 +333,7 @@ class SSGPAPreTrainedModel(PreTrainedModel):
             init.zeros_(module.up_proj.bias)
         elif isinstance(module, GlobalPartTransportAlignment):
             init.constant_(module.dustbin_score, self.config.dustbin_score)
-            init.zeros_(module.part_scale)
+            init.zeros_(module.patch_scale)
             init.zeros_(module.global_scale)
             init.zeros_(module.evidence_mlp.fc2.weight)
             init.zeros_(module.evidence_mlp.fc2.bias)
@@ -344,7 +345,7 @@ class SSGPAPreTrainedModel(PreTrainedModel):
 
 @auto_docstring(custom_intro="Vision tower, adapter, alignment, connector and language model, without a head.")
 class SSGPAModel(SSGPAPreTrainedModel):
-    """SSGPA without a language modelling head."""
+    """SSGPA without a language modeling head."""
 
     def __init__(self, config: SSGPAConfig) -> None:
         super().__init__(config)
@@ -379,10 +380,10 @@ class SSGPAModel(SSGPAPreTrainedModel):
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`, *optional*):
                 Image before and image after, `pair_layout="pair"` of the processor.
-            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + patches, hidden_size)`, *optional*):
                 `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
             warped_pixel_values (`torch.FloatTensor` of shape `(pairs, 2, num_channels, height, width)`, *optional*):
-                Pictures beside their warps. They go the way of the pairs in `pixel_values`, behind them in one batch,
+                Images beside their warps. They go the way of the pairs in `pixel_values`, behind them in one batch,
                 as far as the alignment.
             kwargs (`TransformersKwargs`, *optional*):
                 Passed on to the vision tower.
@@ -392,9 +393,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
         encoded = BaseModelOutput(last_hidden_state=vision_features)
         if vision_features is None:
             self.check_pairs(pixel_values)
-            # One batch, so that a trained tower's batch norms see, and average, one set of pictures a step.
-            pictures = pixel_values if warped_pixel_values is None else torch.cat([pixel_values, warped_pixel_values])
-            encoded = self.vision_tower(pictures, **kwargs)
+            # One batch, so that a trained tower's batch norms see, and average, one set of images a step.
+            images = pixel_values if warped_pixel_values is None else torch.cat([pixel_values, warped_pixel_values])
+            encoded = self.vision_tower(images, **kwargs)
         fused, gates = self.change_fusion_adapter(encoded.last_hidden_state)
         aligned, evidence, matching = self.alignment(fused)
         warped_matching = None
@@ -415,9 +416,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
 
     @staticmethod
     def check_pairs(pixel_values: Tensor) -> None:
-        """Raise a `ValueError` for pictures that are no pairs, or not normalised."""
+        """Raise a `ValueError` for images that are no pairs, or not normalized."""
         if not pixel_values.is_floating_point():
-            raise ValueError(f"SSGPA reads normalised pixel_values, got {pixel_values.dtype}.")
+            raise ValueError(f"SSGPA reads normalized pixel_values, got {pixel_values.dtype}.")
         if pixel_values.ndim != 5 or pixel_values.shape[1] != 2:
             raise ValueError(
                 "SSGPA reads pixel_values of shape (batch, 2, channels, height, width), got "
@@ -491,12 +492,12 @@ class SSGPAModel(SSGPAPreTrainedModel):
                 Keys and values of the tokens before.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, text_hidden_size)`, *optional*):
                 Embeddings in place of `input_ids`.
-            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + patches, hidden_size)`, *optional*):
                 `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
             mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
                 `{"image": get_image_features(...)}` computed before, in place of both.
             warped_pixel_values (`torch.FloatTensor` of shape `(pairs, 2, num_channels, height, width)`, *optional*):
-                Pictures beside their warps, encoded with `pixel_values`; see `get_image_features`.
+                Images beside their warps, encoded with `pixel_values`; see `get_image_features`.
             kwargs (`TransformersKwargs`, *optional*):
                 Passed on to the language model.
         """
@@ -548,9 +549,9 @@ class SSGPAModel(SSGPAPreTrainedModel):
         )
 
 
-@auto_docstring(custom_intro="SSGPA with a language modelling head: two pictures in, a sentence about the change out.")
+@auto_docstring(custom_intro="SSGPA with a language modeling head: two images in, a sentence about the change out.")
 class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
-    """SSGPA with a language modelling head and its losses."""
+    """SSGPA with a language modeling head and its losses."""
 
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
     _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
@@ -586,7 +587,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         Args:
             pretrained (`str`, `os.PathLike` or `InstructBlipForConditionalGeneration`): Id on the Hub or folder, in
                 safetensors, or the model itself, with which the new one then shares its weights.
-            qformer_input_ids (`list[int]`): The instruction that the Q-Former reads with every picture, as
+            qformer_input_ids (`list[int]`): The instruction that the Q-Former reads with every image, as
                 `InstructBlipProcessor.from_pretrained(pretrained).qformer_tokenizer("describe the image in detail."
                 ).input_ids` gives it.
             dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is
@@ -673,7 +674,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         return model
 
     def get_output_embeddings(self) -> nn.Module:
-        """The language modelling head."""
+        """The language modeling head."""
         return self.lm_head
 
     def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -698,7 +699,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         Args:
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 2, num_channels, height, width)`, *optional*):
                 Image before and image after, `pair_layout="pair"` of the processor.
-            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + patches, hidden_size)`, *optional*):
                 `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
             kwargs (`TransformersKwargs`, *optional*):
                 Not used.
@@ -745,7 +746,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
                 Positions whose logits are computed, counted from the end; 0 for all. With `labels`, an integer.
             scene_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
                 Scene of each pair; pairs of one scene are never each other's negatives. By default all differ.
-            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + parts, part_hidden_size)`, *optional*):
+            vision_features (`torch.FloatTensor` of shape `(batch_size, 2, 1 + patches, hidden_size)`, *optional*):
                 `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
             mm_encoder_outputs (`dict[str, SSGPAImageFeatures]`, *optional*):
                 `{"image": get_image_features(...)}` computed before, in place of both.
@@ -807,10 +808,10 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             return None
         if pixel_values is not None:
             self.model.check_pairs(pixel_values)
-            return warped_pairs(pixel_values, tuple(self.config.part_grid), self.config.warp_fraction)
+            return warped_pairs(pixel_values, tuple(self.config.patch_grid), self.config.warp_fraction)
         if vision_features is not None or mm_encoder_outputs:
             raise ValueError(
-                "The warp loss warps pictures: train on `pixel_values`, or with a configuration whose `warp_weight` "
+                "The warp loss warps images: train on `pixel_values`, or with a configuration whose `warp_weight` "
                 "is 0."
             )
         return None
@@ -833,7 +834,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         caption = loss_function(logits=logits, labels=kept, vocab_size=vocab_size, **kwargs)
         parts = {"caption": self.config.caption_weight * caption}
         if features is not None and self.training:
-            # With a device map, labels and parts lie on several devices.
+            # With a device map, labels and patches lie on several devices.
             share = self._share_of_batch(labels.to(caption.device), kwargs.get("num_items_in_batch"))
             for name, value in self._auxiliary_losses(features, scene_ids, warp_targets).items():
                 parts[name] = share * value.to(caption.device)
@@ -852,11 +853,11 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             parts["contrast"] = self.contrast(matching.features, self.model.alignment.plan, scene_ids)
         if warp_targets is not None:
             warped = features.warped_matching
-            parts["warp"] = warp_loss(warped.log_plan, warped.masses, warp_targets.to(warped.log_plan.device))
+            parts["warp"] = warp_loss(warped.log_plan, warped.marginals, warp_targets.to(warped.log_plan.device))
         if self.loss_weights["cycle"]:
-            parts["cycle"] = cycle_loss(matching.returned, 1 - features.evidence.changed)
+            parts["cycle"] = cycle_loss(matching.round_trip, 1 - features.evidence.unmatched_mass)
         if self.loss_weights["global"]:
-            parts["global"] = global_loss(matching.projected, 1 - features.evidence.changed)
+            parts["global"] = global_loss(matching.projected, 1 - features.evidence.unmatched_mass)
         return {name: weights[name] * value for name, value in parts.items()}
 
     @staticmethod

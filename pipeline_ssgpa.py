@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The pipeline "change-captioning": two pictures of one scene in, a sentence and a map of the change out."""
+"""The pipeline "change-captioning": two images of one scene in, a sentence and a map of the change out."""
 
 import copy
 import gc
@@ -34,7 +34,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.pipelines import Pipeline
 from transformers.utils import logging
 
-from .pictures_ssgpa import READING, PictureFacts, Reading, cut_out, is_pair_row, is_picture, mark, needed_size
+from .image_utils_ssgpa import READING, ImageFacts, Reading, cut_out, is_image, is_pair_row, mark, needed_size
 from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, place_in_grid, tile_boxes, tile_grid
 
 
@@ -45,7 +45,7 @@ NO_ERROR = {"errors": [None]}
 # Where neither the call nor the model's own settings say otherwise.
 DECODING = {"max_new_tokens": 40, "num_beams": 5}
 OVERLAY_COLOR = (255, 0, 0)
-# At full evidence the picture still shines through.
+# At full evidence the image still shines through.
 OVERLAY_OPACITY = 0.7
 
 
@@ -54,7 +54,7 @@ def draw_change_map(cells: Tensor, size: tuple[int, int]) -> Image.Image:
 
     Args:
         cells (`torch.Tensor` of shape `(rows, columns)`): Evidence in [0, 1].
-        size (`tuple[int, int]`): Width and height of the picture, in pixels.
+        size (`tuple[int, int]`): Width and height of the image, in pixels.
 
     Returns:
         `PIL.Image.Image`: Mode L and `size`; 255 is full evidence.
@@ -63,53 +63,53 @@ def draw_change_map(cells: Tensor, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray((255 * pixels.clamp(0, 1)).round().to(torch.uint8).numpy())
 
 
-def draw_overlay(picture: Image.Image, change_map: Image.Image) -> Image.Image:
-    """Tint a picture where its change map is bright.
+def draw_overlay(image: Image.Image, change_map: Image.Image) -> Image.Image:
+    """Tint an image where its change map is bright.
 
     Args:
-        picture (`PIL.Image.Image`): The picture.
-        change_map (`PIL.Image.Image`): Mode L, of the picture's size.
+        image (`PIL.Image.Image`): The image.
+        change_map (`PIL.Image.Image`): Mode L, of the image's size.
 
     Returns:
         `PIL.Image.Image`: Mode RGB.
     """
     mask = change_map.point([round(OVERLAY_OPACITY * value) for value in range(256)])
-    return Image.composite(Image.new("RGB", picture.size, OVERLAY_COLOR), picture.convert("RGB"), mask)
+    return Image.composite(Image.new("RGB", image.size, OVERLAY_COLOR), image.convert("RGB"), mask)
 
 
 def split_pair(item: Any) -> tuple[Any, Any]:
     """Take one input of the pipeline apart.
 
     Args:
-        item (`Mapping` or `Sequence`): `{"before": picture, "after": picture}`, other keys are ignored, or
+        item (`Mapping` or `Sequence`): `{"before": image, "after": image}`, other keys are ignored, or
             (before, after).
 
     Returns:
         `tuple`: Before and after, undecoded.
 
     Raises:
-        ValueError: There are not two pictures.
+        ValueError: There are not two images.
     """
     if isinstance(item, Mapping) and not {"before", "after"} <= item.keys():
         raise ValueError(f'A pair as a dict needs the keys "before" and "after", got {sorted(map(str, item))}.')
     pair = (item["before"], item["after"]) if isinstance(item, Mapping) else item
     pair = tuple(pair) if _is_stack(pair) else pair
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(is_picture(picture) for picture in pair):
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(is_image(image) for image in pair):
         items = pair if isinstance(pair, tuple | list) else [pair]
         found = ", ".join(type(item).__name__ for item in items) or "nothing"
-        raise ValueError(f"A pair is two pictures, (before, after); got {len(items)} of type {found}.")
+        raise ValueError(f"A pair is two images, (before, after); got {len(items)} of type {found}.")
     return tuple(pair)
 
 
 def is_pair(inputs: Any) -> bool:
     """Whether `inputs` are one pair, and not a collection of pairs."""
     if isinstance(inputs, list):
-        return len(inputs) == 2 and all(is_picture(item) and not is_pair_row(item) for item in inputs)
-    return isinstance(inputs, tuple | Mapping) or is_picture(inputs) or _is_stack(inputs)
+        return len(inputs) == 2 and all(is_image(item) and not is_pair_row(item) for item in inputs)
+    return isinstance(inputs, tuple | Mapping) or is_image(inputs) or _is_stack(inputs)
 
 
 def _is_stack(inputs: Any) -> bool:
-    """Whether `inputs` are pictures of one size in one array, as `np.stack(pair)` makes them."""
+    """Whether `inputs` are images of one size in one array, as `np.stack(pair)` makes them."""
     return isinstance(inputs, np.ndarray | Tensor) and inputs.ndim == 4
 
 
@@ -161,7 +161,7 @@ class FiniteLogitsCheck(LogitsProcessor):
 
 
 class ChangeCaptioningPipeline(Pipeline):
-    """Captions what changed between two pictures, with any system of this library.
+    """Captions what changed between two images, with any system of this library.
 
     Example:
         ```python
@@ -198,8 +198,8 @@ class ChangeCaptioningPipeline(Pipeline):
 
         Args:
             inputs: One pair: `(before, after)`, `[before, after]`, `{"before": ..., "after": ...}` or one array or
-                tensor of both; or a list of such pairs; or a generator or a data set of them. A picture is a path, a
-                URL, the bytes of a file, a PIL picture, an array or a tensor.
+                tensor of both; or a list of such pairs; or a generator or a data set of them. An image is a path, a
+                URL, the bytes of a file, a PIL image, an array or a tensor.
             tiles: Rows and columns of tiles into which each image is cut, or `"auto"`, for large images: each tile is
                 captioned on its own, at the same place of both images. By default an image is one.
             tile_overlap: How far a tile reaches into its neighbors, as a share of its own side; 0.125 by default.
@@ -211,20 +211,20 @@ class ChangeCaptioningPipeline(Pipeline):
                 of `generate`, which may also be given directly, as `max_new_tokens=20`; what neither they nor the
                 model's own generation settings say is 5 beams and at most 40 new tokens. `value_range`, `nodata` and
                 `bands` say how values of sensor data become colors, as in a call of the processor. Without change maps
-                and tiles, pictures are decoded at the size that is needed.
+                and tiles, images are decoded at the size that is needed.
 
         Returns:
             `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
             them for a generator or a data set. Keys: `generated_text`; with `return_change_map` also `change_map`
-            and `change_map_before` (mode L, of the size of the picture after and before, raw evidence, 255 is 1),
-            `overlay` and `overlay_before` (the pictures, tinted). What has been added shows on the picture after,
-            what has gone on the picture before. With `tiles`, `generated_text` has one line a changed tile, the maps
+            and `change_map_before` (mode L, of the size of the image after and before, raw evidence, 255 is 1),
+            `overlay` and `overlay_before` (the images, tinted). What has been added shows on the image after,
+            what has gone on the image before. With `tiles`, `generated_text` has one line a changed tile, the maps
             are stitched, and `tiles` lists every tile: `row`, `column`, `box_before`, `box_after` (pixels),
             `generated_text`, `change_score` and `changed`, see `change_scores`.
 
         Raises:
-            FileNotFoundError: A picture does not exist.
-            ValueError: A picture cannot be read, a pair is not two pictures, or `generate` does not know an argument.
+            FileNotFoundError: An image does not exist.
+            ValueError: An image cannot be read, a pair is not two images, or `generate` does not know an argument.
             FloatingPointError: The model's scores are not finite.
             torch.OutOfMemoryError: A single pair is too large for the memory.
         """
@@ -254,7 +254,7 @@ class ChangeCaptioningPipeline(Pipeline):
         if isinstance(inputs, Dataset) and not isinstance(inputs, Iterable):
             return (inputs[index] for index in range(len(inputs)))
         if not isinstance(inputs, Iterable):
-            raise ValueError(f"A pair of pictures or a collection of pairs is needed, got a {type(inputs).__name__}.")
+            raise ValueError(f"A pair of images or a collection of pairs is needed, got a {type(inputs).__name__}.")
         return (item for item in inputs)
 
     def _sanitize_parameters(
@@ -295,7 +295,7 @@ class ChangeCaptioningPipeline(Pipeline):
     def preprocess(
         self, input_: Any, return_change_map: bool = False, on_error: str = "raise", **reading: Any
     ) -> dict[str, Any]:
-        """Decode one pair and prepare it for the model; the whole pictures are kept only where maps are drawn.
+        """Decode one pair and prepare it for the model; the whole images are kept only where maps are drawn.
 
         With `on_error="return"`, the pair's error stands in `errors`.
         """
@@ -306,18 +306,18 @@ class ChangeCaptioningPipeline(Pipeline):
             if on_error == "raise":
                 raise
             # A blank pair stands in for it, so that batches stay whole; what the model says of it is thrown away.
-            facts = PictureFacts("blank", (32, 32), Reading(**self.processor.reading(**reading)))
+            facts = ImageFacts("blank", (32, 32), Reading(**self.processor.reading(**reading)))
             blank = mark(Image.new("RGB", (32, 32)), None, facts)
             return {**self._prepare([blank, blank], return_change_map), "errors": [_message(error)]}
 
     def _decode(self, item: Any, whole: bool, **reading: Any) -> list[Image.Image]:
-        """Both pictures of a pair, whole or at the size that the model needs."""
+        """Both images of a pair, whole or at the size that the model needs."""
         sources = zip(split_pair(item), ("before", "after"), strict=True)
         return [self.processor.load_image(source, name, whole=whole, **reading) for source, name in sources]
 
-    def _prepare(self, pictures: list[Image.Image], keep: bool) -> dict[str, Any]:
-        inputs = self.processor(images=[pictures], return_tensors="pt").to(dtype=self.dtype)
-        return {**inputs, "pictures": [tuple(pictures) if keep else None]}
+    def _prepare(self, images: list[Image.Image], keep: bool) -> dict[str, Any]:
+        inputs = self.processor(images=[images], return_tensors="pt").to(dtype=self.dtype)
+        return {**inputs, "images": [tuple(images) if keep else None]}
 
     def _forward(self, input_tensors: dict[str, Any], **params: Any) -> dict[str, Any]:
         """Run a batch, in parts where the whole is too large for memory."""
@@ -362,7 +362,7 @@ class ChangeCaptioningPipeline(Pipeline):
         return {
             "generated_ids": torch.cat(ids),
             **{name: None if values[0] is None else torch.cat(values) for name, values in tensors.items()},
-            "pictures": [pair for part in parts for pair in part["pictures"]],
+            "images": [pair for part in parts for pair in part["images"]],
         }
 
     def _run(
@@ -371,16 +371,16 @@ class ChangeCaptioningPipeline(Pipeline):
         return_change_map: bool = False,
         generate_kwargs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        pictures = inputs.pop("pictures")
+        images = inputs.pop("images")
         change_map = self._encode(inputs) if return_change_map else None
         options = self.decoding_options(generate_kwargs or {})
         checks = LogitsProcessorList([*(options.pop("logits_processor", None) or []), FiniteLogitsCheck()])
         ids = self.model.generate(**inputs, **options, logits_processor=checks)
         return {
-            "generated_ids": ids.unflatten(0, (len(pictures), -1)),
+            "generated_ids": ids.unflatten(0, (len(images), -1)),
             "input_ids": inputs.get("input_ids"),
             "change_map": change_map,
-            "pictures": pictures,
+            "images": images,
         }
 
     def decoding_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -429,11 +429,11 @@ class ChangeCaptioningPipeline(Pipeline):
         captions = self.processor.post_process_captions(ids, {"input_ids": model_outputs["input_ids"]})
         drawings: dict[str, Image.Image] = {}
         if model_outputs["change_map"] is not None:
-            for suffix, picture, cells in zip(
-                ("_before", ""), model_outputs["pictures"][0], model_outputs["change_map"][0], strict=True
+            for suffix, image, cells in zip(
+                ("_before", ""), model_outputs["images"][0], model_outputs["change_map"][0], strict=True
             ):
-                drawings[f"change_map{suffix}"] = draw_change_map(cells, picture.size)
-                drawings[f"overlay{suffix}"] = draw_overlay(picture, drawings[f"change_map{suffix}"])
+                drawings[f"change_map{suffix}"] = draw_change_map(cells, image.size)
+                drawings[f"overlay{suffix}"] = draw_overlay(image, drawings[f"change_map{suffix}"])
         return [{"generated_text": caption, **drawings} for caption in captions]
 
     def _call_tiled(self, inputs: Any, tiles: Any, overlap: float, **kwargs: Any) -> Any:
@@ -454,17 +454,17 @@ class ChangeCaptioningPipeline(Pipeline):
         reading = {name: kwargs.pop(name) for name in READING if name in kwargs}
         on_error = kwargs.pop("on_error", None)
         try:
-            pictures = self._decode(item, True, **reading)
-            larger = tuple(max(sides) for sides in zip(*(picture.size for picture in pictures), strict=True))
+            images = self._decode(item, True, **reading)
+            larger = tuple(max(sides) for sides in zip(*(image.size for image in images), strict=True))
             grid = tile_grid(tiles, larger, needed_size(self.processor.image_processor), self.processor, overlap)
-            boxes = list(zip(*(tile_boxes(picture.size, grid, overlap) for picture in pictures), strict=True))
+            boxes = list(zip(*(tile_boxes(image.size, grid, overlap) for image in images), strict=True))
         except Exception as error:
             if on_error != "return":
                 raise
             return [{"error": _message(error)}]
         # Tiles are cut when their turn comes; cut all at once they would be a second copy of the images.
-        pairs = ([cut_out(picture, box) for picture, box in zip(pictures, place, strict=True)] for place in boxes)
-        maps = [Image.new("L", picture.size) for picture in pictures] if return_change_map else []
+        pairs = ([cut_out(image, box) for image, box in zip(images, place, strict=True)] for place in boxes)
+        maps = [Image.new("L", image.size) for image in images] if return_change_map else []
         captions = []
         # The tiles of one pair stand and fall together.
         results = self._call_whole(pairs, return_change_map=return_change_map, on_error="raise", **kwargs)
@@ -472,7 +472,7 @@ class ChangeCaptioningPipeline(Pipeline):
             captions.append(result[0]["generated_text"])
             for canvas, box, name in zip(maps, place, ("change_map_before", "change_map"), strict=False):
                 lay_in(canvas, result[0][name], box)
-        pairs = ([cut_out(picture, box) for picture, box in zip(pictures, place, strict=True)] for place in boxes)
+        pairs = ([cut_out(image, box) for image, box in zip(images, place, strict=True)] for place in boxes)
         scores = self.change_scores(pairs, captions, kwargs.get("batch_size") or 1)
         found = [
             {
@@ -486,15 +486,15 @@ class ChangeCaptioningPipeline(Pipeline):
             for index, (place, caption, score) in enumerate(zip(boxes, captions, scores, strict=True))
         ]
         drawings: dict[str, Image.Image] = {}
-        for suffix, picture, drawn in zip(("_before", ""), pictures, maps, strict=False):
-            drawings[f"change_map{suffix}"], drawings[f"overlay{suffix}"] = drawn, draw_overlay(picture, drawn)
+        for suffix, image, drawn in zip(("_before", ""), images, maps, strict=False):
+            drawings[f"change_map{suffix}"], drawings[f"overlay{suffix}"] = drawn, draw_overlay(image, drawn)
         return [{"generated_text": join_captions(found), "tiles": found, **drawings}]
 
     def change_scores(self, pairs: Iterable[Any], captions: Sequence[str], batch_size: int = 1) -> list[float]:
-        """Say how strongly a pair, and not the picture before alone, speaks for its caption.
+        """Say how strongly a pair, and not the image before alone, speaks for its caption.
 
         A caption that says "nothing changed", in whatever words this model learned for it, is about as likely for the
-        picture before beside itself, where nothing can have changed. A caption that tells a change is far less likely
+        image before beside itself, where nothing can have changed. A caption that tells a change is far less likely
         there. So no list of sentences is needed, and it holds for any system.
 
         Args:
@@ -504,7 +504,7 @@ class ChangeCaptioningPipeline(Pipeline):
 
         Returns:
             `list[float]`: The logarithm of how many times likelier the model finds each caption for the pair than for
-            the picture before beside itself. From log 20 = 3.0 on, which is usually called strong evidence, `tiles`
+            the image before beside itself. From log 20 = 3.0 on, which is usually called strong evidence, `tiles`
             counts a tile as changed.
         """
         scores, rest = [], zip(pairs, captions, strict=True)

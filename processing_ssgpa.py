@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Processor for change captioning: pairs of pictures in, tensors out, captions back."""
+"""Processor for change captioning: pairs of images in, tensors out, captions back."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -25,7 +25,7 @@ from transformers.processing_utils import MultiModalData, ProcessingKwargs, Proc
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import auto_docstring, logging
 
-from .pictures_ssgpa import READING, PictureFacts, Reading, concatenate, mark, needed_size, pair_up, read_picture
+from .image_utils_ssgpa import READING, ImageFacts, Reading, concatenate, mark, needed_size, pair_up, read_image
 from .prompts_ssgpa import (
     PLACEHOLDERS,
     PROMPTS,
@@ -55,7 +55,7 @@ SHRUNK_TOLERANCE = 1.1
 
 
 def fixed_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
-    """Width and height that an image processor brings every picture to, by Pillow and without crop or border.
+    """Width and height that an image processor brings every image to, by Pillow and without crop or border.
 
     Args:
         image_processor (`BaseImageProcessor`): Any.
@@ -74,7 +74,7 @@ def fixed_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:
 
 @auto_docstring
 class SSGPAProcessor(ProcessorMixin):
-    """Pictures and prompts of change captioning, for every system of the package; differences are its parameters."""
+    """Images and prompts of change captioning, for every system of the package; differences are its parameters."""
 
     # A batch of prompts is always padded, unlike a tokenizer's.
     text_kwargs: ClassVar[TextKwargs] = {"padding": True}
@@ -101,12 +101,12 @@ class SSGPAProcessor(ProcessorMixin):
             tokenizer (`PreTrainedTokenizerBase`):
                 The language model's tokenizer, which knows the placeholder and has a `pad_token`.
             chat_template (`str`, *optional*):
-                Jinja template of chats. By default one that asks `prompt` of a turn with two pictures and no text; a
+                Jinja template of chats. By default one that asks `prompt` of a turn with two images and no text; a
                 saved default is written anew where `prompt`, `pair_layout` or `image_token` have changed since.
             image_seq_length (`int`, *optional*, defaults to 33):
                 Placeholder tokens one image stands for; `config.image_seq_length` of the model.
             pair_layout (`str`, *optional*, defaults to `"pair"`):
-                `"pair"` keeps the pictures apart, `(batch, 2, channels, height, width)`; `"vertical"` and
+                `"pair"` keeps the images apart, `(batch, 2, channels, height, width)`; `"vertical"` and
                 `"horizontal"` concatenate them to one, `(batch, channels, height, width)`.
             prompt (`str`, *optional*):
                 What the model is asked where no text is given. It holds two placeholders with `pair_layout="pair"`
@@ -180,9 +180,9 @@ class SSGPAProcessor(ProcessorMixin):
 
         Args:
             images (`Sequence`):
-                A pair of pictures, a list of pairs, or a flat list of pictures, pair after pair; a pair may be a dict
-                with the keys `"before"` and `"after"`. A picture is a path, a URL, the bytes of a file, a PIL
-                picture, an array or a tensor. How values that are not 8 bits become colors is told by `load_picture`.
+                A pair of images, a list of pairs, or a flat list of images, pair after pair; a pair may be a dict
+                with the keys `"before"` and `"after"`. An image is a path, a URL, the bytes of a file, a PIL
+                image, an array or a tensor. How values that are not 8 bits become colors is told by `load_image`.
             text (`str` or `list[str]`, *optional*):
                 Prompts with their placeholders, one a pair; the processor's own prompt by default.
             suffix (`str` or `list[str]`, *optional*):
@@ -204,39 +204,39 @@ class SSGPAProcessor(ProcessorMixin):
     def load_image(
         self,
         source: Any,
-        name: str = "picture",
+        name: str = "image",
         value_range: Any = None,
         nodata: Any = None,
         bands: Any = None,
         whole: bool = False,
     ) -> Image.Image:
-        """Decode one picture as a call of the processor does, which takes what comes back without a further look.
+        """Decode one image as a call of the processor does, which takes what comes back without a further look.
 
         Args:
-            source (`Any`): As for `load_picture`.
+            source (`Any`): As for `load_image`.
             name (`str`): What errors and warnings call it where it has no path.
             value_range (`tuple[float, float]` or `str`, *optional*): By default the processor's own.
             nodata (`float`, *optional*): By default the processor's own.
             bands (`tuple[int, ...]`, *optional*): By default the processor's own.
-            whole (`bool`, *optional*, defaults to `False`): Keep the picture's own size.
+            whole (`bool`, *optional*, defaults to `False`): Keep the image's own size.
 
         Returns:
-            `PIL.Image.Image`: Mode RGB; of the size that the model reads where that is the same for all pictures.
-            Values of a picture that such a call returned are colors, and are not scaled a second time.
+            `PIL.Image.Image`: Mode RGB; of the size that the model reads where that is the same for all images.
+            Values of an image that such a call returned are colors, and are not scaled a second time.
 
         Raises:
             FileNotFoundError: The path does not exist.
-            ValueError: As for `load_picture`.
+            ValueError: As for `load_image`.
         """
         return self._load(source, name, whole, {"value_range": value_range, "nodata": nodata, "bands": bands})
 
     def reading(self, value_range: Any = None, nodata: Any = None, bands: Any = None) -> dict[str, Any]:
-        """Arguments of `load_picture`: those that are given, and the processor's own for the others.
+        """Arguments of `load_image`: those that are given, and the processor's own for the others.
 
         Args:
-            value_range (`tuple[float, float]` or `str`, *optional*): As for `load_picture`.
-            nodata (`float`, *optional*): As for `load_picture`.
-            bands (`tuple[int, ...]`, *optional*): As for `load_picture`.
+            value_range (`tuple[float, float]` or `str`, *optional*): As for `load_image`.
+            nodata (`float`, *optional*): As for `load_image`.
+            bands (`tuple[int, ...]`, *optional*): As for `load_image`.
 
         Returns:
             `dict[str, Any]`: All three, by name.
@@ -245,33 +245,33 @@ class SSGPAProcessor(ProcessorMixin):
         return {name: getattr(self, name) if value is None else value for name, value in given.items()}
 
     def _load(self, source: Any, name: str, otherwise: bool, asked: dict[str, Any]) -> Image.Image:
-        """Decode a picture; `otherwise` says that the call at hand resizes in another way than the image processor."""
+        """Decode an image; `otherwise` says that the call at hand resizes in another way than the image processor."""
         size = None if otherwise else needed_size(self.image_processor)
         known, told = getattr(source, "ssgpa_facts", None), any(value is not None for value in asked.values())
         # What was read in a way of its own is not scaled a second time in the processor's.
         keep = known is not None and not told and not known.reading.is_default
-        picture, facts = read_picture(source, name, size, known.reading if keep else Reading(**self.reading(**asked)))
+        image, facts = read_image(source, name, size, known.reading if keep else Reading(**self.reading(**asked)))
         fixed = None if otherwise or self.pair_layout != "pair" else fixed_size(self.image_processor)
         if not otherwise:
             self._tell_shrunk(facts)
-        if fixed is not None and picture.size != fixed:
-            # The very pixels that the image processor makes, without its copies of a large picture.
+        if fixed is not None and image.size != fixed:
+            # The very pixels that the image processor makes, without its copies of a large image.
             resample = self.image_processor.resample
-            picture = picture.resize(fixed, Image.Resampling.BILINEAR if resample is None else resample)
-        return mark(picture, source, facts)
+            image = image.resize(fixed, Image.Resampling.BILINEAR if resample is None else resample)
+        return mark(image, source, facts)
 
     def _load_pairs(
         self, images: Any, text: Any, otherwise: bool, asked: dict[str, Any]
     ) -> tuple[list[tuple[Image.Image, Image.Image]] | None, Any]:
-        """Sort the pictures into pairs and decode them; each asks the processor's prompt where there is no text."""
+        """Sort the images into pairs and decode them; each asks the processor's prompt where there is no text."""
         pairs = _without_empty(images) if text is not None else images
         if pairs is None:
             return None, text
         pairs = pair_up(pairs)
         loaded = [
             tuple(
-                self._load(picture, f"pair {index}, {side}", otherwise, asked)
-                for side, picture in zip(("before", "after"), pair, strict=True)
+                self._load(image, f"pair {index}, {side}", otherwise, asked)
+                for side, image in zip(("before", "after"), pair, strict=True)
             )
             for index, pair in enumerate(pairs)
         ]
@@ -282,8 +282,8 @@ class SSGPAProcessor(ProcessorMixin):
         nested = [kwargs.get(name) or {} for name in ("images_kwargs", "common_kwargs")]
         return any(RESIZING & options.keys() for options in (kwargs, *nested))
 
-    def _tell_shrunk(self, facts: PictureFacts) -> None:
-        """Warn, once a size, of a picture that is shrunk more than those of the training were."""
+    def _tell_shrunk(self, facts: ImageFacts) -> None:
+        """Warn, once a size, of an image that is shrunk more than those of the training were."""
         target = needed_size(self.image_processor)
         if self.trained_size is None or target is None or facts.size in self._told:
             return
@@ -321,7 +321,7 @@ class SSGPAProcessor(ProcessorMixin):
         return len(full) - start - len(bare) if bare else 0
 
     def _encode(self, images: Any, text: Any, captions: list[str] | None, **kwargs: Any) -> BatchFeature:
-        """Tokenise prompt and caption apart, so that training sees the very prompt that generation sees."""
+        """Tokenize prompt and caption apart, so that training sees the very prompt that generation sees."""
         merged = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         options = merged["text_kwargs"]
         typed = options.pop("return_mm_token_type_ids", False)
@@ -410,7 +410,7 @@ class SSGPAProcessor(ProcessorMixin):
         return {**padded, "labels": labels}
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple:
-        """Decode the pictures and, for the concatenated layouts, join each pair to one; texts may come without any."""
+        """Decode the images and, for the concatenated layouts, join each pair to one; texts may come without any."""
         text = [text] if isinstance(text, str) else text
         _, text, videos, audio = super().prepare_inputs_layout(text=text, **kwargs)
         images = _without_empty(images)
@@ -419,11 +419,11 @@ class SSGPAProcessor(ProcessorMixin):
         # A call of the processor has decoded them.
         pairs, _ = self._load_pairs(images, text or [], self._is_resized_otherwise(kwargs), {})
         if self.pair_layout == "pair":
-            return [picture for pair in pairs for picture in pair], text, videos, audio
+            return [image for pair in pairs for image in pair], text, videos, audio
         return [concatenate(before, after, self.pair_layout) for before, after in pairs], text, videos, audio
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
-        """Check that the placeholders agree with the decoded pictures, over all texts and in each."""
+        """Check that the placeholders agree with the decoded images, over all texts and in each."""
         super().validate_inputs(images=images, text=text, **kwargs)
         for index, sample in enumerate(text or []):
             check_placeholders(sample, f"Text {index}", self.image_token, self.placeholders)
@@ -484,8 +484,8 @@ class SSGPAProcessor(ProcessorMixin):
                 rows[index] = row[len(whole) :]
                 continue
             rest = cut_prompt(row, prompt, padding)
-            pictures = prompt.count(self.image_token_id) if inputs is not None else 0
-            if rest is None and pictures and row.count(self.image_token_id) >= pictures:
+            images = prompt.count(self.image_token_id) if inputs is not None else 0
+            if rest is None and images and row.count(self.image_token_id) >= images:
                 raise ValueError(f"Generated row {index} begins with another prompt than that of `inputs`.")
             rows[index] = row if rest is None else rest
         rows = [[token for token in row if token >= 0] for row in rows]
@@ -518,7 +518,7 @@ def _strip(row: list[int], padding: set[int]) -> list[int]:
 
 
 def _without_empty(images: Any) -> Any:
-    """Conversations without pictures leave empty lists among them; None where nothing is left."""
+    """Conversations without images leave empty lists among them; None where nothing is left."""
     if isinstance(images, list | tuple):
         return [item for item in images if not isinstance(item, list | tuple) or len(item)] or None
     return images

@@ -23,11 +23,11 @@ from typing import Any
 # Placeholders of one pair in a prompt, and the prompt itself, by their number.
 PLACEHOLDERS = {"pair": 2, "vertical": 1, "horizontal": 1}
 PROMPTS = {2: "before: {0} after: {0} change:", 1: "{0} change:", 0: ""}
-# Blocks in order, one blank between them; a turn of pictures alone asks the processor's own prompt. A block may hold a
-# picture or a pair of them.
+# Blocks in order, one blank between them; a turn of images alone asks the processor's own prompt. A block may hold an
+# image or a pair of them.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
-{%- set turn = namespace(parts=[], pictures=0, words=0) -%}
+{%- set turn = namespace(parts=[], images=0, words=0) -%}
 {%- set content = message.content or [] -%}
 {%- for block in ([{'type': 'text', 'text': content}] if content is string else content) -%}
 {%- if block.type == 'text' -%}
@@ -36,16 +36,16 @@ CHAT_TEMPLATE = """\
 {%- else -%}
 {%- set source = block.image if 'image' in block else block.url -%}
 {%- set single = source is string or source is mapping or source is not sequence or source | length != 2 -%}
-{%- for picture in range(1 if single else 2) -%}
-{%- if turn.pictures % pictures_per_placeholder == 0 -%}
+{%- for image in range(1 if single else 2) -%}
+{%- if turn.images % images_per_placeholder == 0 -%}
 {%- set turn.parts = turn.parts + [placeholder] -%}
 {%- endif -%}
-{%- set turn.pictures = turn.pictures + 1 -%}
+{%- set turn.images = turn.images + 1 -%}
 {%- endfor -%}
 {%- endif -%}
 {%- endfor -%}
-{%- if turn.pictures and not turn.words -%}
-{%- set turn.parts = [prompt] * (turn.pictures // 2) -%}
+{%- if turn.images and not turn.words -%}
+{%- set turn.parts = [prompt] * (turn.images // 2) -%}
 {%- endif -%}
 {{- '' if loop.first else ' ' -}}
 {%- if message.role == 'assistant' -%}
@@ -60,12 +60,13 @@ CHAT_TEMPLATE = """\
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 HEADER = re.compile(
     rf"\{{%- set prompt = {_TEXT} -%\}}\n\{{%- set placeholder = {_TEXT} -%\}}\n"
-    r"\{%- set pictures_per_placeholder = \d -%\}\n"
+    # The first releases wrote "pictures".
+    r"\{%- set (?P<counted>images|pictures)_per_placeholder = \d -%\}\n"
 )
 
 
 def default_chat_template(prompt: str, image_token: str | None, placeholders: int) -> str:
-    """Write the chat template that asks `prompt` of a turn with two pictures and no text.
+    """Write the chat template that asks `prompt` of a turn with two images and no text.
 
     Args:
         prompt (`str`): The processor's prompt.
@@ -93,14 +94,16 @@ def renew_chat_template(template: Any, prompt: str, image_token: str | None, pla
         `str` or `dict`: The template.
     """
     found = HEADER.match(template) if isinstance(template, str) else None
-    return template if found is None else _header(prompt, image_token, placeholders) + template[found.end() :]
+    if found is None:
+        return template
+    return _header(prompt, image_token, placeholders, found["counted"]) + template[found.end() :]
 
 
-def _header(prompt: str, image_token: str | None, placeholders: int) -> str:
+def _header(prompt: str, image_token: str | None, placeholders: int, counted: str = "images") -> str:
     names = {
         "prompt": prompt,
         "placeholder": image_token or "",
-        "pictures_per_placeholder": 2 // max(placeholders, 1),
+        f"{counted}_per_placeholder": 2 // max(placeholders, 1),
     }
     return "".join(
         f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in names.items()
@@ -134,7 +137,7 @@ def check_caption(caption: Any, where: str, image_token: str | None, special_tok
         special_tokens (`Iterable[str]`): The tokenizer's other special tokens.
 
     Raises:
-        ValueError: It is no text, or holds a special token, which would be learned as an end, a start or a picture.
+        ValueError: It is no text, or holds a special token, which would be learned as an end, a start or an image.
     """
     if not isinstance(caption, str):
         raise ValueError(f"{where} {caption!r:.80} is not a string.")

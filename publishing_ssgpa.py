@@ -15,7 +15,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import copyfile
 from sys import modules
@@ -40,6 +40,9 @@ PIPELINES = {
     }
 }
 BASE_MODEL = {"AutoModel": "modeling_ssgpa.SSGPAModel"}
+# Renders a card where none is given, of (repo_id, tags, num_parameters). The template of cards belongs to the package,
+# which sets this; what runs as a repository's own code has none.
+default_card: Callable[[str, list[str], int], Any] | None = None
 # What a push leaves out, an earlier one may have left: shards of another size.
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 
@@ -153,7 +156,7 @@ def publish(
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         if card is None and model is not None and not api.file_exists(repo_id, CARD, revision=revision):
-            card = _plain_card(model, repo_id, tags)
+            card = default_card and default_card(repo_id, list(tags or []), model.num_parameters())
         if card is not None:
             ModelCard(str(card)).validate(repo_type="model")
             Path(folder, CARD).write_text(str(card), encoding="utf-8")
@@ -180,16 +183,6 @@ def _find_processor(model: Any) -> Any | None:
         "`processor.push_to_hub` too."
     )
     return None
-
-
-def _plain_card(model: Any, repo_id: str, tags: list[str] | None) -> Any | None:
-    # The template of cards belongs to the package; what runs as a repository's own code has none. Loaders of such code
-    # pass over imports in a `try`.
-    try:
-        from ssgpa.model_card import CardFacts, render_card
-    except ImportError:
-        return None
-    return render_card(repo_id, CardFacts(tags=list(tags or []), num_parameters=model.num_parameters()))
 
 
 __all__ = ["publish", "save_repository"]

@@ -103,7 +103,7 @@ class _SimultaneousSinkhorn(torch.autograd.Function):
 
 
 def log_sinkhorn(scores: Tensor, log_rows: Tensor, log_columns: Tensor, iterations: int) -> Tensor:
-    """Entropic transport plan between two sets of masses, in log space and in float32.
+    """Entropic transport plan between two sets of marginals, in log space and in float32.
 
     Updates from one state, `u <- u + 1.2 (log r - lse_j(S + v) - u) + 0.36 (u - u_before)` and its mirror, make the
     result exactly equivariant under exchange of the two sides. Sums run as products with a stabilised kernel. (Ours;
@@ -111,9 +111,10 @@ def log_sinkhorn(scores: Tensor, log_rows: Tensor, log_columns: Tensor, iteratio
     mass lie within some 80 of each other: beyond, products of exponentials leave float32.
 
     Args:
-        scores (`torch.Tensor` of shape `(batch, rows, columns)`): Scores divided by the regularisation.
-        log_rows (`torch.Tensor` of shape `(batch, rows)`): Logarithm of the rows' masses.
-        log_columns (`torch.Tensor` of shape `(batch, columns)`): Logarithm of the columns' masses, of the same total.
+        scores (`torch.Tensor` of shape `(batch, rows, columns)`): Scores divided by the regularization.
+        log_rows (`torch.Tensor` of shape `(batch, rows)`): Logarithm of the rows' marginals.
+        log_columns (`torch.Tensor` of shape `(batch, columns)`): Logarithm of the columns' marginals, of the same
+            total.
         iterations (`int`): Updates of both potentials.
 
     Returns:
@@ -136,15 +137,15 @@ def dustbin_transport(
 
     Args:
         cosine (`torch.Tensor` of shape `(batch, rows, columns)`): Similarity, less any position cost.
-        rows (`torch.Tensor` of shape `(batch, rows)`): Masses of the rows, summing to 1.
-        columns (`torch.Tensor` of shape `(batch, columns)`): Masses of the columns, summing to 1.
+        rows (`torch.Tensor` of shape `(batch, rows)`): Marginals of the rows, summing to 1.
+        columns (`torch.Tensor` of shape `(batch, columns)`): Marginals of the columns, summing to 1.
         dustbin (`torch.Tensor`): The dustbin's score, a scalar in cosine units.
-        epsilon (`float`): Entropic regularisation, in cosine units.
+        epsilon (`float`): Entropic regularization, in cosine units.
         iterations (`int`): Sinkhorn updates.
 
     Returns:
         `torch.Tensor` of shape `(batch, rows + 1, columns + 1)`: Logarithm of the plan; total mass 1, half of each
-        side's mass on its parts and half on its dustbin.
+        side's mass on its patches and half on its dustbin.
     """
     batch, height, width = cosine.shape
     dustbin = dustbin.to(cosine)  # the contrast may run on another device than the alignment

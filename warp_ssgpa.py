@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pairs of a picture and a known warp of it, and where each part of the one lies in the other (ours).
+"""Pairs of an image and a known warp of it, and where each patch of the one lies in the other (ours).
 
-Coordinates are (row, column) and, unless they are said to be cells, run from -1 to 1 over a picture of any size. A
-point p of the picture lies at `scale * p + shift` of its warp.
+Coordinates are (row, column) and, unless they are said to be cells, run from -1 to 1 over an image of any size. A
+point p of the image lies at `scale * p + shift` of its warp.
 """
 
 import math
@@ -25,26 +25,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-# Shift of up to an eighth of the picture, in coordinates that run from -1 to 1.
+# Shift of up to an eighth of the image, in coordinates that run from -1 to 1.
 _LARGEST_SHIFT = 0.25
 _LARGEST_ZOOM = 0.1
 # Sides of the patch, as shares of the grid's.
 _PATCH_SIDES = (1 / 8, 3 / 8)
-# Of normalised colours, whose deviation is about 1: a change of light, not another colour.
+# Of normalized colors, whose deviation is about 1: a change of light, not another color.
 _LARGEST_JITTER = 0.15
 
 
 @dataclass
 class Warps:
-    """What happens to each of `count` pictures.
+    """What happens to each of `count` images.
 
     Args:
-        scale (`torch.Tensor` of shape `(count,)`): Zoom about the picture's centre.
-        shift (`torch.Tensor` of shape `(count, 2)`): Move of the zoomed picture.
+        scale (`torch.Tensor` of shape `(count,)`): Zoom about the image's center.
+        shift (`torch.Tensor` of shape `(count, 2)`): Move of the zoomed image.
         patch (`torch.Tensor` of shape `(count, 4)`): Top, left, bottom and right of the pasted cells, in whole cells
             of the warp; the last two are excluded.
-        gain (`torch.Tensor` of shape `(count, channels)`): Factor of the colours.
-        offset (`torch.Tensor` of shape `(count, channels)`): Summand of the colours.
+        gain (`torch.Tensor` of shape `(count, channels)`): Factor of the colors.
+        offset (`torch.Tensor` of shape `(count, channels)`): Summand of the colors.
     """
 
     scale: Tensor
@@ -60,12 +60,12 @@ class Warps:
 
 @dataclass
 class WarpedPairs:
-    """Pictures beside their warps, and the truth about them.
+    """Images beside their warps, and the truth about them.
 
     Args:
-        pixel_values (`torch.Tensor` of shape `(count, 2, channels, height, width)`): The picture, then its warp.
-        targets (`torch.Tensor` of shape `(count, 2, parts, parts + 1)`): Where each part lies in the other picture, as
-            shares that sum to 1; the last entry is the dustbin.
+        pixel_values (`torch.Tensor` of shape `(count, 2, channels, height, width)`): The image, then its warp.
+        targets (`torch.Tensor` of shape `(count, 2, patches, patches + 1)`): Where each patch lies in the other image,
+            as shares that sum to 1; the last entry is the dustbin.
     """
 
     pixel_values: Tensor
@@ -86,9 +86,9 @@ def draw_warps(count: int, grid: tuple[int, int], channels: int) -> Warps:
     """Draw from torch's default generator of the CPU.
 
     Args:
-        count (`int`): Pictures to be warped.
-        grid (`tuple[int, int]`): Rows and columns of a picture's parts.
-        channels (`int`): Channels of the pictures.
+        count (`int`): Images to be warped.
+        grid (`tuple[int, int]`): Rows and columns of an image's patches.
+        channels (`int`): Channels of the images.
 
     Returns:
         `Warps`: On the CPU.
@@ -106,14 +106,14 @@ def draw_warps(count: int, grid: tuple[int, int], channels: int) -> Warps:
     )
 
 
-def _centres(size: tuple[int, int], device: torch.device) -> Tensor:
-    """Centres of the cells of a grid (rows * columns, 2)."""
+def _centers(size: tuple[int, int], device: torch.device) -> Tensor:
+    """Centers of the cells of a grid (rows * columns, 2)."""
     sides = ((2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1 for side in size)
     return torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).view(-1, 2)
 
 
 def _landed(points: Tensor, warps: Warps) -> Tensor:
-    """Where points (n, 2) of the pictures lie in their warps (count, n, 2)."""
+    """Where points (n, 2) of the images lie in their warps (count, n, 2)."""
     return warps.scale[:, None, None] * points + warps.shift.unsqueeze(1)
 
 
@@ -133,27 +133,27 @@ def _pasted(points: Tensor, warps: Warps, grid: tuple[int, int]) -> Tensor:
     return ((cells >= patch[..., :2]) & (cells < patch[..., 2:])).all(-1)
 
 
-def warp_pictures(pictures: Tensor, strangers: Tensor, warps: Warps, grid: tuple[int, int]) -> Tensor:
-    """Warp pictures; what comes into view, and the patch, shows a stranger.
+def warp_images(images: Tensor, strangers: Tensor, warps: Warps, grid: tuple[int, int]) -> Tensor:
+    """Warp images; what comes into view, and the patch, shows a stranger.
 
-    The stranger is resampled by the same warp, and colours change last of all: neither blur nor colour tells the patch
-    from the picture.
+    The stranger is resampled by the same warp, and colors change last of all: neither blur nor color tells the patch
+    from the image.
 
     Args:
-        pictures (`torch.Tensor` of shape `(count, channels, height, width)`): The pictures.
-        strangers (`torch.Tensor` of shape `(count, channels, height, width)`): Pictures of something else.
+        images (`torch.Tensor` of shape `(count, channels, height, width)`): The images.
+        strangers (`torch.Tensor` of shape `(count, channels, height, width)`): Images of something else.
         warps (`Warps`): What to do.
-        grid (`tuple[int, int]`): Rows and columns of a picture's parts.
+        grid (`tuple[int, int]`): Rows and columns of an image's patches.
 
     Returns:
-        `torch.Tensor` of the pictures' shape and dtype.
+        `torch.Tensor` of the images' shape and dtype.
     """
-    size = tuple(pictures.shape[2:])
-    points = _centres(size, pictures.device)
+    size = tuple(images.shape[2:])
+    points = _centers(size, images.device)
     origins = _origins(points, warps)
     # `grid_sample` reads (x, y).
     sampled = F.grid_sample(
-        torch.cat([pictures, strangers], 1).float(),
+        torch.cat([images, strangers], 1).float(),
         origins.flip(-1).unflatten(1, size),
         padding_mode="reflection",
         align_corners=False,
@@ -161,11 +161,11 @@ def warp_pictures(pictures: Tensor, strangers: Tensor, warps: Warps, grid: tuple
     warped, stranger = sampled.chunk(2, 1)
     shown = (_inside(origins) & ~_pasted(points, warps, grid)).unflatten(1, size).unsqueeze(1)
     warped = torch.where(shown, warped, stranger)
-    return (warps.gain[..., None, None] * warped + warps.offset[..., None, None]).to(pictures.dtype)
+    return (warps.gain[..., None, None] * warped + warps.offset[..., None, None]).to(images.dtype)
 
 
 def _bilinear(points: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Shares of the cells around each point (count, n, 2), (count, n, parts); beyond the border the border's."""
+    """Shares of the cells around each point (count, n, 2), (count, n, patches); beyond the border the border's."""
     shares = []
     for axis, side in enumerate(grid):
         cell = (((points[..., axis] + 1) * side - 1) / 2).clamp(0, side - 1)
@@ -175,22 +175,22 @@ def _bilinear(points: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def warp_targets(warps: Warps, grid: tuple[int, int]) -> Tensor:
-    """Where each part's centre lies in the other picture.
+    """Where each patch's center lies in the other image.
 
     Out of frame, under the patch, and in the patch itself that is the dustbin; elsewhere the cells around it that the
     patch leaves, by bilinear shares.
 
     Args:
-        warps (`Warps`): What happened to the pictures.
-        grid (`tuple[int, int]`): Rows and columns of a picture's parts.
+        warps (`Warps`): What happened to the images.
+        grid (`tuple[int, int]`): Rows and columns of an image's patches.
 
     Returns:
-        `torch.Tensor` of shape `(count, 2, parts, parts + 1)`: Shares that sum to 1; first the pictures' parts among
-        those of their warps, then the reverse. The last entry is the dustbin.
+        `torch.Tensor` of shape `(count, 2, patches, patches + 1)`: Shares that sum to 1; first the images' patches
+        among those of their warps, then the reverse. The last entry is the dustbin.
     """
-    centres = _centres(grid, warps.shift.device)
-    landed, origins = _landed(centres, warps), _origins(centres, warps)
-    covered = _pasted(centres, warps, grid)
+    centers = _centers(grid, warps.shift.device)
+    landed, origins = _landed(centers, warps), _origins(centers, warps)
+    covered = _pasted(centers, warps, grid)
     forth = _bilinear(landed, grid) * ~covered.unsqueeze(1)
     forth = forth / forth.sum(-1, keepdim=True).clamp_min(1e-6)
     found = torch.stack([_inside(landed) & ~_pasted(landed, warps, grid), _inside(origins) & ~covered], 1)
@@ -199,15 +199,15 @@ def warp_targets(warps: Warps, grid: tuple[int, int]) -> Tensor:
 
 
 def warped_pairs(pixel_values: Tensor, grid: tuple[int, int], fraction: float) -> WarpedPairs:
-    """Draw pictures of a batch, and a warp of each.
+    """Draw images of a batch, and a warp of each.
 
-    Before or after is drawn for every pair. The stranger is a picture of another pair of the batch with its halves
+    Before or after is drawn for every pair. The stranger is an image of another pair of the batch with its halves
     exchanged, so that it shows another place even where both pairs are of one scene; in a batch of one pair it is the
-    picture itself.
+    image itself.
 
     Args:
         pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The batch.
-        grid (`tuple[int, int]`): Rows and columns of a picture's parts.
+        grid (`tuple[int, int]`): Rows and columns of an image's patches.
         fraction (`float`): Share of the pairs that take part, rounded up.
 
     Returns:
@@ -221,10 +221,10 @@ def warped_pairs(pixel_values: Tensor, grid: tuple[int, int], fraction: float) -
         others = (pairs + 1 + _whole(count, below=max(batch - 1, 1))) % batch
         sides = _whole(2, count, below=2).to(device)
         warps = draw_warps(count, grid, channels).to(device)
-        pictures = pixel_values[pairs.to(device), sides[0]]
+        images = pixel_values[pairs.to(device), sides[0]]
         strangers = pixel_values[others.to(device), sides[1]].roll((height // 2, width // 2), (2, 3))
-        warped = warp_pictures(pictures, strangers, warps, grid)
-        return WarpedPairs(torch.stack([pictures, warped], 1), warp_targets(warps, grid))
+        warped = warp_images(images, strangers, warps, grid)
+        return WarpedPairs(torch.stack([images, warped], 1), warp_targets(warps, grid))
 
 
-__all__ = ["WarpedPairs", "Warps", "draw_warps", "warp_pictures", "warp_targets", "warped_pairs"]
+__all__ = ["WarpedPairs", "Warps", "draw_warps", "warp_images", "warp_targets", "warped_pairs"]

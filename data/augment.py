@@ -2,9 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """Augmentation of training pairs that never changes the answer (ours).
 
-Blur and JPEG compression touch what a change is not about; a warp moves both pictures alike and cuts nothing off; a
+Blur and JPEG compression touch what a change is not about; a warp moves both images alike and cuts nothing off; a
 mirrored pair is still described by its captions where none of them names a side or writing. What could change the
-answer is refused with the reason. The other way to have more pairs, letting the distractor stand for the picture
+answer is refused with the reason. The other way to have more pairs, letting the distractor stand for the image
 before, is `distractor_swap` of the training arguments.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 
-# Radius as a share of the shorter side: small objects stay recognisable.
+# Radius as a share of the shorter side: small objects stay recognizable.
 BLUR_RADIUS = (0.002, 0.01)
 JPEG_QUALITY = (40, 95)
 # How far a corner moves inwards at most, as a share of the side.
@@ -32,12 +32,12 @@ MIRRORED = re.compile(
 )
 REFUSED = {
     "crop": "a crop can cut off the object that changed",
-    "color_jitter": "captions name colours, and a colour that differs between the pictures is a change",
+    "color_jitter": "captions name colors, and a color that differs between the images is a change",
     "flip_vertical": "captions name what is above, behind or in front, and light falls from above",
     "rotate": "a rotation turns what is left of or behind an object; `warp` is the mild form",
 }
 
-Pictures = tuple[np.ndarray, np.ndarray]
+Images = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class PairAugmentation:
     """Random alterations of pairs, each with its probability.
 
     Args:
-        blur: Gaussian blur of a picture, each on its own; radius .2 to 1 % of the shorter side.
-        jpeg: JPEG compression of a picture, each on its own; quality 40 to 95.
-        warp: One projective warp of both pictures, whose corners move inwards by up to 8 %; edges are drawn out.
-        flip: Both pictures mirrored; only for sets whose captions name neither sides nor writing.
+        blur: Gaussian blur of an image, each on its own; radius .2 to 1 % of the shorter side.
+        jpeg: JPEG compression of an image, each on its own; quality 40 to 95.
+        warp: One projective warp of both images, whose corners move inwards by up to 8 %; edges are drawn out.
+        flip: Both images mirrored; only for sets whose captions name neither sides nor writing.
 
     Raises:
         ValueError: A probability lies outside 0 to 1.
@@ -106,35 +106,35 @@ class PairAugmentation:
         """Whether what a place shows may change."""
         return bool(self.warp or self.flip)
 
-    def __call__(self, pictures: Pictures, rng: np.random.Generator) -> Pictures:
+    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
         """Alter a pair.
 
         Args:
-            pictures: Before and after, uint8 (3, height, width) each; they are left as they are.
+            images: Before and after, uint8 (3, height, width) each; they are left as they are.
             rng: Decides everything.
 
         Returns:
-            New pictures of the same sizes.
+            New images of the same sizes.
         """
-        before, after = (Image.fromarray(picture.transpose(1, 2, 0)) for picture in pictures)
+        before, after = (Image.fromarray(image.transpose(1, 2, 0)) for image in images)
         if rng.random() < self.warp:
             corners = rng.uniform(0, WARP, (4, 2))
             before, after = _warp(before, corners), _warp(after, corners)
         if rng.random() < self.flip:
-            before, after = (picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in (before, after))
-        return tuple(np.asarray(self._degrade(picture, rng)).transpose(2, 0, 1).copy() for picture in (before, after))
+            before, after = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in (before, after))
+        return tuple(np.asarray(self._degrade(image, rng)).transpose(2, 0, 1).copy() for image in (before, after))
 
-    def _degrade(self, picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    def _degrade(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         if rng.random() < self.blur:
-            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADIUS) * min(picture.size)))
+            image = image.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADIUS) * min(image.size)))
         if rng.random() < self.jpeg:
-            picture = _compress(picture, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
-        return picture
+            image = _compress(image, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
+        return image
 
 
-def _compress(picture: Image.Image, quality: int) -> Image.Image:
+def _compress(image: Image.Image, quality: int) -> Image.Image:
     file = io.BytesIO()
-    picture.save(file, format="JPEG", quality=quality)
+    image.save(file, format="JPEG", quality=quality)
     return Image.open(file).convert("RGB")
 
 
@@ -147,17 +147,17 @@ def _projection(targets: np.ndarray, sources: np.ndarray) -> list[float]:
     return np.linalg.solve(np.array(rows), np.array(values)).tolist()
 
 
-def _warp(picture: Image.Image, corners: np.ndarray) -> Image.Image:
+def _warp(image: Image.Image, corners: np.ndarray) -> Image.Image:
     """Move the corners inwards by `corners`, (4, 2) shares of width and height; the edge's pixels fill the rest."""
-    size = np.array(picture.size)
+    size = np.array(image.size)
     signs = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
     sources = signs * size
     targets = sources + np.where(signs, -1, 1) * corners * size
-    # What lies outside the picture in the warped frame is at most this far away.
+    # What lies outside the image in the warped frame is at most this far away.
     margin = math.ceil(3 * WARP * size.max())
-    padded = np.pad(np.asarray(picture), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     return Image.fromarray(padded).transform(
-        picture.size,
+        image.size,
         Image.Transform.PERSPECTIVE,
         _projection(targets, sources + margin),
         resample=Image.Resampling.BILINEAR,

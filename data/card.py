@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 TASKS = ["image-to-text"]
 COLUMN_NOTES = (
     "- `pair_id`: the pair's name; `scene_id`: the same for pairs that show one scene\n"
-    "- `before`, `after`: the pictures, as they were released\n"
+    "- `before`, `after`: the images, as they were released\n"
     "- `captions`: references, at least one\n"
     '- `change_type`: "none" where nothing changed, null where unknown'
 )
 
 
-def card_metadata(source: Source, dataset: DatasetDict, licence: str) -> str:
+def card_metadata(source: Source, dataset: DatasetDict, license: str) -> str:
     """The YAML block of the card.
 
     Args:
         source: The data set.
         dataset: What was prepared; empty splits are left out, since they have no file.
-        licence: Identifier as the Hub knows it.
+        license: Identifier as the Hub knows it.
     """
     from datasets import DatasetInfo, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
@@ -41,7 +41,7 @@ def card_metadata(source: Source, dataset: DatasetDict, licence: str) -> str:
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts]
     data = DatasetCardData(
         language=[source.language] if source.language else None,
-        license=licence,
+        license=license,
         pretty_name=source.title,
         task_categories=TASKS,
         tags=["change-captioning"],
@@ -59,23 +59,23 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"## {title}", "", *lines, ""] if any(lines) else []
 
 
-def write_card(source: Source, dataset: DatasetDict, findings: Findings, licence: str | None = None) -> str:
+def write_card(source: Source, dataset: DatasetDict, findings: Findings, license: str | None = None) -> str:
     """The text of `README.md`.
 
     Args:
         source: The data set.
         dataset: What was prepared.
         findings: What the reader noticed.
-        licence: Overrides that of the release.
+        license: Overrides that of the release.
     """
     rows: Mapping[str, int] = {split: len(part) for split, part in dataset.items()}
-    licence = licence or source.licence
-    about = [source.about, "", f"Source: {source.url}" if source.url else "", f"Licence: {licence}."]
-    if licence == "unknown":
-        about.append("The release names no licence; ask its authors before you pass the data on.")
+    license = license or source.license
+    about = [source.about, "", f"Source: {source.url}" if source.url else "", f"License: {license}."]
+    if license == "unknown":
+        about.append("The release names no license; ask its authors before you pass the data on.")
     lines = [
         "---",
-        card_metadata(source, dataset, licence).strip(),
+        card_metadata(source, dataset, license).strip(),
         "---",
         "",
         f"# {source.title}, prepared for change captioning",

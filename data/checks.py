@@ -13,7 +13,7 @@ from PIL import Image
 
 
 if TYPE_CHECKING:
-    from ..pictures_ssgpa import Reading
+    from ..image_utils_ssgpa import Reading
 
 
 PNG = b"\x89PNG"
@@ -110,18 +110,18 @@ def inner_file(folder: Path, name: str) -> Path:
     return path
 
 
-def check_picture(path: Path) -> Path:
-    """Return `path` if its picture is whole, see `check_picture_bytes`.
+def check_image(path: Path) -> Path:
+    """Return `path` if its image is whole, see `check_image_bytes`.
 
     Raises:
-        ValueError: If it is truncated, damaged or not a picture.
+        ValueError: If it is truncated, damaged or not an image.
     """
-    check_picture_bytes(path.read_bytes(), str(path))
+    check_image_bytes(path.read_bytes(), str(path))
     return path
 
 
-def check_picture_bytes(content: bytes, name: str, reading: Reading | None = None) -> None:
-    """Check that a picture is whole and can be trained on: what training decodes it with, and checksums of a PNG.
+def check_image_bytes(content: bytes, name: str, reading: Reading | None = None) -> None:
+    """Check that an image is whole and can be trained on: what training decodes it with, and checksums of a PNG.
 
     Args:
         content: The file.
@@ -129,17 +129,17 @@ def check_picture_bytes(content: bytes, name: str, reading: Reading | None = Non
         reading: How values become colors, by default as their dtype says.
 
     Raises:
-        ValueError: If it is truncated, damaged, too small, not a picture, or its values fit no range of colors.
+        ValueError: If it is truncated, damaged, too small, not an image, or its values fit no range of colors.
     """
     # The renderer's workers import this module, and wait for no torch.
-    from ..pictures_ssgpa import DEFAULT, read_picture
+    from ..image_utils_ssgpa import DEFAULT, read_image
 
     try:
-        read_picture(content, name, reading=reading or DEFAULT)
+        read_image(content, name, reading=reading or DEFAULT)
         if content.startswith(PNG):
             # Decoding passes over checksums.
-            with Image.open(io.BytesIO(content)) as picture:
-                picture.verify()
+            with Image.open(io.BytesIO(content)) as image:
+                image.verify()
     # A broken checksum is a SyntaxError.
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{name} is not a readable picture: {str(error).removeprefix(f'{name}: ')}") from error
+        raise ValueError(f"{name} is not a readable image: {str(error).removeprefix(f'{name}: ')}") from error

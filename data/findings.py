@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What a reader notices in a folder: faults, equal pictures, and how the counts differ from the published."""
+"""What a reader notices in a folder: faults, equal images, and how the counts differ from the published."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schema import NO_CHANGE
 
 
 if TYPE_CHECKING:
-    from ..pictures_ssgpa import Reading
+    from ..image_utils_ssgpa import Reading
 
 
 NAMED = 5
@@ -31,15 +31,15 @@ class Findings:
     """A reader's notes on a folder.
 
     Args:
-        skip_faulty: Leave out pairs with missing or damaged pictures or without captions; otherwise they are an error.
-        reading: How values of pictures become colors, with which they are checked; by default as their dtype says.
+        skip_faulty: Leave out pairs with missing or damaged images or without captions; otherwise they are an error.
+        reading: How values of images become colors, with which they are checked; by default as their dtype says.
         notes: Known faults of a release, and what was done about them.
         faulty: Pairs that cannot be used, and why.
         omitted: Pairs that are left out as a known fault of the release.
         read: Pairs found in each split, before any was left out.
-        equal: Groups of pictures of different scenes with the same bytes, by name.
-        leaks: Those groups that lie in more than one split, and single pictures that several splits use.
-        still: Pairs with the same picture twice, though no type says that nothing changed.
+        equal: Groups of images of different scenes with the same bytes, by name.
+        leaks: Those groups that lie in more than one split, and single images that several splits use.
+        still: Pairs with the same image twice, though no type says that nothing changed.
     """
 
     skip_faulty: bool = False
@@ -65,7 +65,7 @@ class Findings:
             self.faulty[place] = f"{known}; {reason}"
 
     def leak(self, name: str) -> None:
-        """Remember that several splits use a picture."""
+        """Remember that several splits use an image."""
         if [name] not in self.leaks:
             self.leaks.append([name])
 
@@ -74,13 +74,13 @@ class Findings:
         return place in self.faulty or place in self.omitted
 
     def see(self, content: bytes, name: str, scene_id: str, split: str) -> bytes:
-        """Remember a picture's content, to find equal ones, and return its digest."""
+        """Remember an image's content, to find equal ones, and return its digest."""
         digest = hashlib.sha256(content).digest()
         self._seen.setdefault(digest, {})[name] = (scene_id, split)
         return digest
 
     def compare(self, place: str, digests: Iterable[bytes | None], change_type: str | None) -> None:
-        """Remember the pair at `place` if its two pictures are equal and should not be; None is a picture not seen."""
+        """Remember the pair at `place` if its two images are equal and should not be; None is an image not seen."""
         before, after = digests
         if before is not None and before == after and change_type != NO_CHANGE:
             self.still.append(place)
@@ -115,9 +115,9 @@ class Findings:
         for what, groups in (("of different scenes are equal", self.equal), ("cross splits", self.leaks)):
             if groups:
                 listed = name_some(" = ".join(group[:NAMED]) for group in groups)
-                lines.append(f"{len(groups):,} groups of pictures {what}: {listed}")
+                lines.append(f"{len(groups):,} groups of images {what}: {listed}")
         if self.still:
-            lines.append(f"{len(self.still):,} pairs show the same picture twice: {name_some(self.still)}")
+            lines.append(f"{len(self.still):,} pairs show the same image twice: {name_some(self.still)}")
         return lines
 
 

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
-from ..sources_ssgpa import is_inline, is_url
+from ..image_sources_ssgpa import is_inline, is_url
 from .checks import parse_json, unique_keys
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Prepared folders: the parquet files that training and evaluation read, pictures inside."""
+"""Prepared folders: the parquet files that training and evaluation read, images inside."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import hf_hub_download
 
-from ..hub_access import can_ask_hub
+from ..utils.extras import require_datasets
+from ..utils.files import write_json
+from ..utils.hub_access import can_ask_hub
 from .checks import read_json_object
-from .extras import require_datasets
-from .files import write_json
 from .schema import SPLITS, check_features, check_pairs
 
 
@@ -35,7 +35,7 @@ def _shard_name(split: str, number: int, count: int) -> str:
 
 
 def _write_split(split: str, dataset: Dataset, folder: Path, rows_per_shard: int) -> list[str]:
-    """Write one split as shards with the pictures' bytes inside, and return their names; none for an empty split."""
+    """Write one split as shards with the images' bytes inside, and return their names; none for an empty split."""
     from datasets.table import embed_table_storage
 
     count = -(-len(dataset) // rows_per_shard)
@@ -183,7 +183,7 @@ def load_prepared(
         splits: Read these only.
 
     Returns:
-        Splits train, validation, test, or those asked for, with the columns of `schema.pair_features`; pictures are
+        Splits train, validation, test, or those asked for, with the columns of `schema.pair_features`; images are
         decoded on access. With `streaming`, an `IterableDatasetDict`.
 
     Raises:
@@ -237,7 +237,7 @@ def language_of(folder: str | Path) -> str | None:
 
 
 def reading_of(folder: str | Path) -> dict[str, Any]:
-    """How values of a prepared folder's pictures become colors.
+    """How values of a prepared folder's images become colors.
 
     Args:
         folder: As for `load_prepared`.
@@ -249,7 +249,7 @@ def reading_of(folder: str | Path) -> dict[str, Any]:
         FileNotFoundError: If the folder was not prepared.
         ValueError: If `prepared.json` is damaged, or tells them in another form.
     """
-    from ..pictures_ssgpa import Reading
+    from ..image_utils_ssgpa import Reading
 
     told = read_json_object(_marker(str(folder))).get("reading") or {}
     try:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_picture_bytes, inner_file
-from .extras import require_datasets
+from ..utils.extras import require_datasets
+from .checks import check_image_bytes, inner_file
 from .findings import Findings
 from .schema import COLUMNS, SPLITS, check_pairs, pair_features
 
@@ -25,12 +25,12 @@ class Source:
 
     Args:
         title: Its name in print.
-        load: The reader, `load(folder, findings=None, verify_pictures=True)`, which gives a `DatasetDict` of train,
+        load: The reader, `load(folder, findings=None, verify_images=True)`, which gives a `DatasetDict` of train,
             validation and test with the columns of `schema.pair_features`.
         layout: What the folder must hold, in one line.
         counts: Pairs of each split as published, or as counted in the release; None where there is no release.
         total: Pairs altogether as published, where the splits' counts were not.
-        licence: Identifier as the Hub knows it; "unknown" where the release names none.
+        license: Identifier as the Hub knows it; "unknown" where the release names none.
         url: Where the release is described.
         citation: BibTeX, or "".
         about: What the pairs and captions are.
@@ -42,7 +42,7 @@ class Source:
     layout: str
     counts: Mapping[str, int] | None = None
     total: int | None = None
-    licence: str = "unknown"
+    license: str = "unknown"
     url: str = ""
     citation: str = ""
     about: str = ""
@@ -51,13 +51,13 @@ class Source:
 
 @dataclass
 class Pair:
-    """One pair, with its pictures as names in the source folder.
+    """One pair, with its images as names in the source folder.
 
     Args:
         pair_id: Unique in the set.
         scene_id: The same for pairs that show one scene; such pairs may not lie in two splits.
-        before: Name of the earlier picture, relative to the folder.
-        after: Name of the later picture.
+        before: Name of the earlier image, relative to the folder.
+        after: Name of the later image.
         captions: References.
         change_type: "none" where nothing changed, None where unknown.
     """
@@ -133,14 +133,14 @@ def _check_text(text: str, where: str) -> None:
         raise ValueError(f"{where}: {text!r:.80} holds half a character (a lone surrogate)") from error
 
 
-class PictureCheck:
-    """Looks at the pictures of a folder, each once.
+class ImageCheck:
+    """Looks at the images of a folder, each once.
 
     Args:
         folder: Where the names start.
-        findings: Learns of missing, damaged and equal pictures.
-        verify: Whether pictures are opened; otherwise only their being there is checked.
-        shared: Whether the set is known to use pictures in several splits, which is then noted.
+        findings: Learns of missing, damaged and equal images.
+        verify: Whether images are opened; otherwise only their being there is checked.
+        shared: Whether the set is known to use images in several splits, which is then noted.
     """
 
     def __init__(self, folder: Path, findings: Findings, verify: bool, shared: bool) -> None:
@@ -156,7 +156,7 @@ class PictureCheck:
         """The cells of the image columns; a fault is laid to the pair.
 
         Raises:
-            ValueError: If the name leads out of the folder, or another split uses the picture.
+            ValueError: If the name leads out of the folder, or another split uses the image.
         """
         names = {"before": pair.before, "after": pair.after}
         for name in names.values():
@@ -186,7 +186,7 @@ class PictureCheck:
         content = path.read_bytes()
         self.digests[name] = self.findings.see(content, name, scene_id, split)
         try:
-            check_picture_bytes(content, name, self.findings.reading)
+            check_image_bytes(content, name, self.findings.reading)
         except ValueError as error:
             return str(error)
         return None
@@ -196,33 +196,31 @@ def build_splits(
     folder: Path,
     pairs: Mapping[str, Sequence[Pair]],
     findings: Findings | None,
-    verify_pictures: bool,
-    shared_pictures: bool = False,
+    verify_images: bool,
+    shared_images: bool = False,
 ) -> DatasetDict:
-    """Check the pairs of each split and make a data set of them; its pictures stay files.
+    """Check the pairs of each split and make a data set of them; its images stay files.
 
     Args:
         folder: The source folder.
         pairs: Pairs by split; a split that is left out is empty.
         findings: Gets all that is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is read and decoded once.
-        shared_pictures: Whether the set is known to use pictures in several splits.
+        verify_images: Whether every image is read and decoded once.
+        shared_images: Whether the set is known to use images in several splits.
 
     Raises:
-        ValueError: If a picture lies outside of the folder; if a pair, a scene or, unless `shared_pictures`, a picture
+        ValueError: If an image lies outside of the folder; if a pair, a scene or, unless `shared_images`, an image
             is in two splits; or if a pair is faulty and not to be skipped.
     """
     findings = Findings() if findings is None else findings
-    check = PictureCheck(folder, findings, verify_pictures, shared_pictures)
+    check = ImageCheck(folder, findings, verify_images, shared_images)
     rows: dict[str, list[dict[str, Any]]] = {}
     for split in SPLITS:
         found = pairs.get(split, ())
         findings.read[split] = len(found)
         checked = [(pair, check(pair, split)) for pair in found]
         rows[split] = [
-            {**vars(pair), **pictures}
-            for pair, pictures in checked
-            if not findings.is_out(place_of(split, pair.pair_id))
+            {**vars(pair), **images} for pair, images in checked if not findings.is_out(place_of(split, pair.pair_id))
         ]
     findings.settle(str(folder))
     dataset = require_datasets().DatasetDict({split: table_of(found) for split, found in rows.items()})

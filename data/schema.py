@@ -1,14 +1,14 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The columns that every data set of picture pairs is read into, and the checks on their rows."""
+"""The columns that every data set of image pairs is read into, and the checks on their rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..utils.extras import require_datasets
 from .checks import check_captions
-from .extras import require_datasets
 
 
 if TYPE_CHECKING:
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("pair_id", "scene_id", "before", "after", "captions", "change_type")
-HINT_COLUMNS = ("before_cells", "after_cells")
+SIDES = ("before", "after")
+CELL_COLUMNS = ("before_cells", "after_cells")
 NO_CHANGE = "none"
 
 
-def pair_features(with_hints: bool = False) -> Features:
+def pair_features(with_cells: bool = False) -> Features:
     """Features of a data set of pairs.
 
     Args:
-        with_hints: Adds `before_cells` and `after_cells`, lists of int32, see `clevr_change.hints`.
+        with_cells: Adds `before_cells` and `after_cells`, lists of int32, see `clevr_renderer.dataset.cells`.
 
     Returns:
         `pair_id` and `scene_id` string, `before` and `after` image, `captions` list of strings, `change_type` string
@@ -40,18 +41,18 @@ def pair_features(with_hints: bool = False) -> Features:
         "captions": hf.List(hf.Value("string")),
         "change_type": hf.Value("string"),
     }
-    if with_hints:
-        features |= {name: hf.List(hf.Value("int32")) for name in HINT_COLUMNS}
+    if with_cells:
+        features |= {name: hf.List(hf.Value("int32")) for name in CELL_COLUMNS}
     return hf.Features(features)
 
 
 def check_features(dataset: Dataset, where: str) -> None:
-    """Check that a split has the columns of `pair_features`, with hints or without.
+    """Check that a split has the columns of `pair_features`, with auxiliary targets or without.
 
     Raises:
         ValueError: Naming `where` and the columns that are missing or differ.
     """
-    expected = pair_features(with_hints=any(name in dataset.features for name in HINT_COLUMNS))
+    expected = pair_features(with_cells=any(name in dataset.features for name in CELL_COLUMNS))
     wrong = [name for name, feature in expected.items() if dataset.features.get(name) != feature]
     extra = [name for name in dataset.features if name not in expected]
     if wrong or extra:

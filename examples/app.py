@@ -28,11 +28,11 @@ import torch
 from PIL import Image
 from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
 
-from ssgpa.cli import EMBEDDED
-from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, positive, report_error
-from ssgpa.loading import load_system
-from ssgpa.pictures_ssgpa import size_of
+from ssgpa.cli.commands import EMBEDDED
+from ssgpa.image_utils_ssgpa import size_of
 from ssgpa.pipeline_ssgpa import DECODING, FiniteLogitsCheck, draw_change_map, draw_overlay
+from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
+from ssgpa.utils.loading import load_system
 
 
 # A page that others can reach tells nobody that it was opened.
@@ -90,7 +90,7 @@ class Answer:
     Args:
         pair: Before and after, upright RGB.
         beams: Captions with the natural logarithm of their probability, the beam search's best first.
-        maps: Grey drawings of the evidence on before and on after; None where the system has none.
+        maps: Gray drawings of the evidence on before and on after; None where the system has none.
     """
 
     pair: Pair
@@ -127,7 +127,7 @@ def take_any_file(image: gradio.Image) -> gradio.Image:
     return image
 
 
-def read_picture(path: str | None, name: str, processor: ProcessorMixin) -> Image.Image:
+def read_image(path: str | None, name: str, processor: ProcessorMixin) -> Image.Image:
     """Decode an uploaded image that is not too large, as the model that is asked reads images.
 
     Args:
@@ -142,7 +142,7 @@ def read_picture(path: str | None, name: str, processor: ProcessorMixin) -> Imag
         ValueError: There is none, it is too large, or no image; the error tells neither side nor the server's path.
     """
     if path is None:
-        raise ValueError("no picture; two are needed.")
+        raise ValueError("no image; two are needed.")
     content = Path(path).read_bytes()
     # The header tells the size before anything is decoded.
     try:
@@ -176,7 +176,7 @@ def read_pair(before: str | None, after: str | None, processor: ProcessorMixin) 
     found, reasons = [], {}
     for side, path in zip(SIDES, (before, after), strict=True):
         try:
-            found.append(read_picture(path, side, processor))
+            found.append(read_image(path, side, processor))
         except ValueError as error:
             reasons[side] = str(error)
     if reasons:
@@ -203,7 +203,7 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
         features = model.get_image_features(inputs.pop("pixel_values"), return_dict=True)
         inputs["mm_encoder_outputs"] = {"image": features}
         cells = features.evidence.change_map[0].cpu()
-        maps = tuple(draw_change_map(part, picture.size) for part, picture in zip(cells, pair, strict=True))
+        maps = tuple(draw_change_map(part, image.size) for part, image in zip(cells, pair, strict=True))
     told = model.generation_config
     limited = told.max_new_tokens is not None or told.max_length is not None
     limits = {} if limited else {"max_new_tokens": DECODING["max_new_tokens"]}
@@ -224,13 +224,13 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
 
 
 def draw(answer: Answer | None, evidence: bool) -> Pair | None:
-    """Both pictures at the size of the one after, for the slider, tinted with the evidence if wanted."""
+    """Both images at the size of the one after, for the slider, tinted with the evidence if wanted."""
     if answer is None:
         return None
-    pictures = answer.pair
+    images = answer.pair
     if evidence and answer.maps:
-        pictures = tuple(draw_overlay(*drawing) for drawing in zip(answer.pair, answer.maps, strict=True))
-    before, after = pictures
+        images = tuple(draw_overlay(*drawing) for drawing in zip(answer.pair, answer.maps, strict=True))
+    before, after = images
     return before if before.size == after.size else before.resize(after.size, Image.Resampling.BICUBIC), after
 
 
@@ -265,7 +265,7 @@ class Demo:
         """Ask a model, one question at a time.
 
         Raises:
-            ValueError: A picture cannot be used; see `PairError`.
+            ValueError: An image cannot be used; see `PairError`.
         """
         with self.lock:
             system, processor = cached_system(self.models[model])

@@ -4,7 +4,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa"]
 # ///
-"""Captions one pair without the pipeline, and draws what has gone on the picture before, what is new on that after.
+"""Captions one pair without the pipeline, and draws what has gone on the image before, what is new on that after.
 
 python examples/caption_pair.py BEFORE AFTER --model PATH_OR_ID --output overlay.png
 """
@@ -15,25 +15,25 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ssgpa.cli import EMBEDDED
-from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, check_output, report_error, write_output
-from ssgpa.loading import load_system
+from ssgpa.cli.commands import EMBEDDED
 from ssgpa.pipeline_ssgpa import FiniteLogitsCheck, draw_change_map, draw_overlay
+from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, check_output, report_error, write_output
+from ssgpa.utils.loading import load_system
 
 
 def caption(options: argparse.Namespace) -> str:
-    """Writes both pictures side by side with the evidence in red; returns the sentence."""
+    """Writes both images side by side with the evidence in red; returns the sentence."""
     check_output(options.output)
     model, processor = load_system(options.model)
-    pictures = [processor.load_image(path, whole=True) for path in (options.before, options.after)]
-    inputs = processor(images=pictures, return_tensors="pt")
+    images = [processor.load_image(path, whole=True) for path in (options.before, options.after)]
+    inputs = processor(images=images, return_tensors="pt")
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))
         inputs["mm_encoder_outputs"] = {"image": features}
         ids = model.generate(**inputs, logits_processor=[FiniteLogitsCheck()], max_new_tokens=40)
-    canvas = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), "white")
-    for left, picture, cells in zip((0, pictures[0].width), pictures, features.evidence.change_map[0], strict=True):
-        canvas.paste(draw_overlay(picture, draw_change_map(cells, picture.size)), (left, 0))
+    canvas = Image.new("RGB", (sum(p.width for p in images), max(p.height for p in images)), "white")
+    for left, image, cells in zip((0, images[0].width), images, features.evidence.change_map[0], strict=True):
+        canvas.paste(draw_overlay(image, draw_change_map(cells, image.size)), (left, 0))
     write_output(options.output, canvas)
     return processor.post_process_captions(ids, inputs)[0]
 

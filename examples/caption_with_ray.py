@@ -34,11 +34,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from ssgpa.cli import EMBEDDED
-from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, positive, report_error
-from ssgpa.data.files import replacing, write_json
+from ssgpa.cli.commands import EMBEDDED
 from ssgpa.data.pair_table import NAMES, SIDES, column_name
-from ssgpa.metrics.files import folder_state
+from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
+from ssgpa.utils.files import replacing, write_json
+from ssgpa.utils.results import folder_state
 from ssgpa_command import add_reading_options, reading_options
 from ssgpa_command.arguments import grid
 
@@ -68,8 +68,8 @@ class Captioner:
     ) -> None:
         import torch
 
-        from ssgpa.loading import load_system
         from ssgpa.pipeline_ssgpa import ChangeCaptioningPipeline
+        from ssgpa.utils.loading import load_system
 
         be_quiet()
         system, processor = load_system(model, revision)
@@ -87,7 +87,7 @@ class Captioner:
         Returns:
             `pair_id`, and `caption` or `error`; the other is null.
         """
-        pairs = [(picture(before), picture(after)) for before, after in zip(*map(batch.get, SIDES), strict=True)]
+        pairs = [(image(before), image(after)) for before, after in zip(*map(batch.get, SIDES), strict=True)]
         results = self.pipe(pairs, batch_size=len(pairs), on_error="return", **self.options)
         told = {
             name: pa.array([found[0].get(key) for found in results], pa.string()) for name, key in OUTCOMES.items()
@@ -95,7 +95,7 @@ class Captioner:
         return pa.table({"pair_id": pa.array([str(name) for name in batch["pair_id"]], pa.string()), **told})
 
 
-def picture(cell: Any) -> Any:
+def image(cell: Any) -> Any:
     """A cell of a parquet file as the pipeline takes it: bytes, a path, or `datasets`' dict of both."""
     return dict(cell) if isinstance(cell, dict) else cell
 

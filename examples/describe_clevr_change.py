@@ -6,7 +6,7 @@
 # ///
 """Write down what a CLEVR-Change folder holds, the figures of the release beside.
 
-Splits by type, caption lengths, vocabulary, and how far the viewpoint moves (the overlap of boxes). Pictures are not
+Splits by type, caption lengths, vocabulary, and how far the viewpoint moves (the overlap of boxes). Images are not
 needed, so this works on the release's JSON files alone:
 
     python examples/describe_clevr_change.py --source clevr_change --output clevr_change.json
@@ -18,11 +18,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssgpa.command_line import OneLineParser, report_error
 from ssgpa.data.checks import read_json_object
-from ssgpa.data.clevr_change.layout import SETTINGS
-from ssgpa.data.clevr_change.summary import describe_clevr_change
-from ssgpa.metrics.files import write_results
+from ssgpa.data.clevr_renderer.dataset.layout import SETTINGS
+from ssgpa.data.readers.clevr_change_summary import describe_clevr_change
+from ssgpa.utils.console import OneLineParser, report_error
+from ssgpa.utils.results import write_results
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:

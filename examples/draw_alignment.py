@@ -8,10 +8,10 @@
 
 python examples/draw_alignment.py BEFORE AFTER --model PATH_OR_ID --output alignment.png
 
-Top: a line from every part before whose strongest match takes at least --min_share of its mass, red where that lies
+Top: a line from every patch before whose strongest match takes at least --min_share of its mass, red where that lies
 more than a cell from where the camera's shift would take it, the stronger the less transparent. Middle: the share of
-each part's mass that goes to the dustbin as shading, own motion from half a cell on as red arrows, the camera's shift
-as a black arrow in the corner, all at the scale of the picture. Bottom: the change map, a square a cell, as it is.
+each patch's mass that goes to the dustbin as shading, object motion from half a cell on as red arrows, the camera's
+shift as a black arrow in the corner, all at the scale of the image. Bottom: the change map, a square a cell, as it is.
 """
 
 import argparse
@@ -25,24 +25,24 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ssgpa.cli import EMBEDDED
-from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, check_output, report_error, write_output
-from ssgpa.loading import load_system
+from ssgpa.cli.commands import EMBEDDED
 from ssgpa.pipeline_ssgpa import FiniteLogitsCheck
+from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, check_output, report_error, write_output
+from ssgpa.utils.loading import load_system
 
 
 MIN_SHARE = 0.3
-# Shorter own motion is drawn by no arrow, in cells.
+# Shorter object motion is drawn by no arrow, in cells.
 MIN_MOTION = 0.5
 # Matches that go farther than the camera's shift by this are red, in cells.
 FAR = 1.0
-# The picture after stands lower by this share of its height: matches in one row would hide each other.
+# The image after stands lower by this share of its height: matches in one row would hide each other.
 LOWER = 0.45
 TITLES = ("before", "after")
 
 
 class Match(NamedTuple):
-    """Numbers of a part before and a part after, and the share of the first one's mass that goes to the second."""
+    """Numbers of a patch before and a patch after, and the share of the first one's mass that goes to the second."""
 
     before: int
     after: int
@@ -58,10 +58,10 @@ def require_matplotlib() -> Any:
 
 
 def strongest_matches(transport: np.ndarray, min_share: float) -> list[Match]:
-    """The strongest match of every part before that sends it at least `min_share` of its mass, dustbin included.
+    """The strongest match of every patch before that sends it at least `min_share` of its mass, dustbin included.
 
     Args:
-        transport: Plan (parts + 1, parts + 1); the last row and column are the dustbin.
+        transport: Plan (patches + 1, patches + 1); the last row and column are the dustbin.
         min_share: In (0, 1].
     """
     shares = transport[:-1, :-1] / transport[:-1].sum(1, keepdims=True)
@@ -70,40 +70,40 @@ def strongest_matches(transport: np.ndarray, min_share: float) -> list[Match]:
 
 
 def dustbin_shares(transport: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of each part's mass that goes to the dustbin, before and after, (parts,) each."""
+    """Share of each patch's mass that goes to the dustbin, before and after, (patches,) each."""
     return transport[:-1, -1] / transport[:-1].sum(1), transport[-1, :-1] / transport[:, :-1].sum(0)
 
 
-def centres(grid: tuple[int, int], picture: Image.Image) -> np.ndarray:
-    """Middle (x, y) of every cell in a picture, (rows * columns, 2) in pixels."""
+def centers(grid: tuple[int, int], image: Image.Image) -> np.ndarray:
+    """Middle (x, y) of every cell in an image, (rows * columns, 2) in pixels."""
     rows, columns = np.meshgrid(*(np.arange(count) + 0.5 for count in grid), indexing="ij")
-    return np.stack([columns * picture.width / grid[1], rows * picture.height / grid[0]], -1).reshape(-1, 2)
+    return np.stack([columns * image.width / grid[1], rows * image.height / grid[0]], -1).reshape(-1, 2)
 
 
-def show_picture(axes: Any, picture: Image.Image, offset: Sequence[float] = (0, 0), alpha: float = 1.0) -> tuple:
-    """Show a picture with its corner at `offset` (x, y), in pixels; return its extent."""
-    extent = (offset[0], offset[0] + picture.width, offset[1] + picture.height, offset[1])
-    axes.imshow(np.asarray(picture.convert("RGB")), extent=extent, alpha=alpha)
+def show_image(axes: Any, image: Image.Image, offset: Sequence[float] = (0, 0), alpha: float = 1.0) -> tuple:
+    """Show an image with its corner at `offset` (x, y), in pixels; return its extent."""
+    extent = (offset[0], offset[0] + image.width, offset[1] + image.height, offset[1])
+    axes.imshow(np.asarray(image.convert("RGB")), extent=extent, alpha=alpha)
     axes.set_xticks([])
     axes.set_yticks([])
     return extent
 
 
 def strays(matches: list[Match], grid: tuple[int, int], shift: np.ndarray) -> np.ndarray:
-    """Which matches end more than a cell from where the camera's shift (rows, columns) takes their part, bool."""
+    """Which matches end more than a cell from where the camera's shift (rows, columns) takes their patch, bool."""
     before, after = (np.array([m[side] for m in matches], dtype=int) for side in (0, 1))
     steps = np.stack(np.unravel_index(after, grid), -1) - np.stack(np.unravel_index(before, grid), -1)
     return np.linalg.norm(steps - shift, axis=1) > FAR
 
 
 def draw_matches(
-    axes: Any, pictures: list[Image.Image], grid: tuple[int, int], matches: list[Match], far: np.ndarray
+    axes: Any, images: list[Image.Image], grid: tuple[int, int], matches: list[Match], far: np.ndarray
 ) -> None:
-    """Both pictures side by side and a line a match, red where `far`."""
-    offset = np.array([pictures[0].width * 1.03, LOWER * pictures[0].height])
-    show_picture(axes, pictures[0])
-    show_picture(axes, pictures[1], offset)
-    starts, ends = centres(grid, pictures[0]), centres(grid, pictures[1]) + offset
+    """Both images side by side and a line a match, red where `far`."""
+    offset = np.array([images[0].width * 1.03, LOWER * images[0].height])
+    show_image(axes, images[0])
+    show_image(axes, images[1], offset)
+    starts, ends = centers(grid, images[0]), centers(grid, images[1]) + offset
     for strays_only in (False, True):  # red above the others
         kept = [m for m, is_far in zip(matches, far, strict=True) if is_far == strays_only]
         segments = [(starts[m.before], ends[m.after]) for m in kept]
@@ -112,32 +112,32 @@ def draw_matches(
         alphas = [weights + (1 - weights) * m.share for m in kept]
         axes.add_collection(lines(segments, colors=color, linewidths=1.0, alpha=alphas or None))
     axes.set_facecolor("dimgray")
-    axes.set_xlim(0, offset[0] + pictures[1].width)
-    axes.set_ylim(max(pictures[0].height, offset[1] + pictures[1].height), 0)
+    axes.set_xlim(0, offset[0] + images[1].width)
+    axes.set_ylim(max(images[0].height, offset[1] + images[1].height), 0)
 
 
-def draw_motion(axes: Any, picture: Image.Image, dustbin: np.ndarray, motion: np.ndarray, shift: np.ndarray) -> None:
-    """One picture, pale, with dustbin shares (rows, columns), own motion (parts, 2) and camera shift (2,) in cells."""
+def draw_motion(axes: Any, image: Image.Image, dustbin: np.ndarray, motion: np.ndarray, shift: np.ndarray) -> None:
+    """One image, pale, with dustbin shares (rows, columns), object motion (patches, 2), camera shift (2,) in cells."""
     grid = dustbin.shape
-    extent = show_picture(axes, picture, alpha=0.55)
+    extent = show_image(axes, image, alpha=0.55)
     axes.imshow(np.ones(grid), extent=extent, cmap="Purples", vmin=0, vmax=1.2, alpha=0.85 * dustbin)
-    cell = np.array([picture.width / grid[1], picture.height / grid[0]])
+    cell = np.array([image.width / grid[1], image.height / grid[0]])
     moved = np.linalg.norm(motion, axis=1) >= MIN_MOTION
     options = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.006}
-    places, steps = centres(grid, picture)[moved], motion[moved][:, ::-1] * cell
+    places, steps = centers(grid, image)[moved], motion[moved][:, ::-1] * cell
     axes.quiver(*places.T, *steps.T, color="crimson", **options)
-    corner = (0.5 * cell[0] + 8, picture.height - 0.5 * cell[1])
+    corner = (0.5 * cell[0] + 8, image.height - 0.5 * cell[1])
     axes.quiver(*corner, *(shift[::-1] * cell), color="black", **options)
     axes.plot(*corner, "o", color="black", markersize=3)
     axes.set_xlabel(f"camera's shift: {shift[0]:+.2f} rows, {shift[1]:+.2f} columns", fontsize=8)
 
 
-def draw_figure(pictures: list[Image.Image], evidence: dict[str, np.ndarray], title: str, min_share: float) -> Any:
+def draw_figure(images: list[Image.Image], evidence: dict[str, np.ndarray], title: str, min_share: float) -> Any:
     """Lay out all panels.
 
     Args:
-        pictures: Before and after.
-        evidence: Of one pair, without the batch axis: `transport`, `own_motion`, `camera_shift`, `change_map`.
+        images: Before and after.
+        evidence: Of one pair, without the batch axis: `transport`, `object_motion`, `camera_shift`, `change_map`.
         title: The caption.
         min_share: See `strongest_matches`.
 
@@ -151,17 +151,17 @@ def draw_figure(pictures: list[Image.Image], evidence: dict[str, np.ndarray], ti
     matches = strongest_matches(evidence["transport"], min_share)
     shift = evidence["camera_shift"]
     far = strays(matches, grid, shift)
-    draw_matches(panels["matches"], pictures, grid, matches, far)
+    draw_matches(panels["matches"], images, grid, matches, far)
     label = (
-        f"{len(matches)} matches of at least {min_share:.0%} of a part's mass; {far.sum()} stray from the camera (red)"
+        f"{len(matches)} matches of {min_share:.0%} or more of a patch's mass; {far.sum()} stray from the camera (red)"
     )
     panels["matches"].set_title(label, fontsize=9)
     for side, (dustbin, sign) in enumerate(zip(dustbin_shares(evidence["transport"]), (1, -1), strict=True)):
         axes = panels[f"m{side}"]
-        draw_motion(axes, pictures[side], dustbin.reshape(grid), evidence["own_motion"][side], sign * shift)
-        axes.set_title(f"{TITLES[side]}: dustbin (shading), own motion (arrows)", fontsize=9)
+        draw_motion(axes, images[side], dustbin.reshape(grid), evidence["object_motion"][side], sign * shift)
+        axes.set_title(f"{TITLES[side]}: dustbin (shading), object motion (arrows)", fontsize=9)
         axes = panels[f"c{side}"]
-        extent = (0, pictures[side].width, pictures[side].height, 0)
+        extent = (0, images[side].width, images[side].height, 0)
         image = axes.imshow(evidence["change_map"][side], extent=extent, cmap="magma", vmin=0, vmax=1)
         axes.set_axis_off()
         axes.set_title(f"{TITLES[side]}: raw change map", fontsize=9)
@@ -174,16 +174,16 @@ def draw(options: argparse.Namespace) -> str:
     check_output(options.output, overwrite=options.overwrite)
     require_matplotlib()
     model, processor = load_system(options.model)
-    pictures = [processor.load_image(path, whole=True) for path in (options.before, options.after)]
-    inputs = processor(images=pictures, return_tensors="pt")
+    images = [processor.load_image(path, whole=True) for path in (options.before, options.after)]
+    inputs = processor(images=images, return_tensors="pt")
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))
         inputs["mm_encoder_outputs"] = {"image": features}
         ids = model.generate(**inputs, logits_processor=[FiniteLogitsCheck()], max_new_tokens=40)
-    names = ("transport", "own_motion", "camera_shift", "change_map")
+    names = ("transport", "object_motion", "camera_shift", "change_map")
     evidence = {name: getattr(features.evidence, name)[0].float().numpy() for name in names}
     caption = processor.post_process_captions(ids, inputs)[0]
-    figure = draw_figure(pictures, evidence, caption, options.min_share)
+    figure = draw_figure(images, evidence, caption, options.min_share)
     figure.set_dpi(options.dpi)
     canvas = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     canvas.draw()

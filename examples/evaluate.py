@@ -4,7 +4,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[eval]"]
 # ///
-"""Captions a split with any saved system and scores it beside its floors, its ceilings and another system.
+"""Captions a split with any saved system and scores it beside its baselines, its upper bounds and another system.
 
     python examples/evaluate.py --model PATH --data DIR --split test --output results.json --report report
 
@@ -21,26 +21,26 @@ import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers.utils import logging
 
-from ssgpa.command_line import OneLineParser
 from ssgpa.data import load_prepared
-from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
+from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
 from ssgpa.data.prepared import language_of, reading_of, render_settings
-from ssgpa.loading import load_system
 from ssgpa.metrics.bootstrap import compare_systems
+from ssgpa.metrics.bounds import Row
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
-from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, write_results
-from ssgpa.metrics.floors import Row
-from ssgpa.metrics.gallery import add_pictures, choose_pairs, describe_pairs
-from ssgpa.metrics.page import INDEX, write_page
+from ssgpa.metrics.clevr.scenes import add_scenes
 from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
-from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
-from ssgpa.metrics.scenes import add_scenes
+from ssgpa.metrics.report.build import build_report, collapse_alarm, format_table, light_rows
+from ssgpa.metrics.report.gallery import add_images, choose_pairs, describe_pairs
+from ssgpa.metrics.report.page import INDEX, write_page
 from ssgpa.metrics.score_files import language_for, load_captions
 from ssgpa.training.generation import caption_rows, change_maps
-from ssgpa.training.pairs import adopt_reading, load_pair, undecoded
 from ssgpa.training.resuming import set_seed
 from ssgpa.training.systems import model_class_of
+from ssgpa.utils.console import OneLineParser
+from ssgpa.utils.loading import load_system
+from ssgpa.utils.results import PredictionLog, folder_state, library_versions, write_results
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -55,7 +55,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_beams", type=int, help="default: the model's own, else 5")
     parser.add_argument("--max_new_tokens", type=int, help="default: the model's own, else 40")
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws of floors and ceilings")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws of baselines and upper_bounds")
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
     parser.add_argument("--language", help="of the captions, a code such as zh; by default that of the data")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
@@ -95,7 +95,7 @@ def score(
             kept = apply_protocol(protocol, table) if protocol else table
             _, theirs, notes = load_captions(options.compare, table)
             compared = compare_systems(kept, captions, theirs, scorer, seed=options.seed)
-            report["comparison"] = {"with": str(options.compare), "notes": notes, **compared}
+            report["benchmarks"] = {"with": str(options.compare), "notes": notes, **compared}
     return report
 
 
@@ -118,7 +118,7 @@ def write_report(
     pairs = [load_pair(row, system[1], whole=True) for row in undecoded(rows.select(shown))]
     maps = change_maps(*system, pairs, options.batch_size)
     records = [dict(zip(("before", "after"), pair, strict=True)) for pair in pairs]
-    add_pictures([cards[index] for index in shown], records, maps)
+    add_images([cards[index] for index in shown], records, maps)
     return write_page(options.report, results, cards)
 
 

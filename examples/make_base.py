@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Instruc
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.command_line import OneLineParser, report_error
+from ssgpa.utils.console import OneLineParser, report_error
 
 
 INSTRUCTION = "describe the image in detail."
@@ -34,7 +34,7 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 
 
 def from_instructblip(path: str, revision: str | None) -> tuple[PreTrainedModel, SSGPAProcessor]:
-    """Take over tower, Q-Former and language model, and their preparation of pictures and text."""
+    """Take over tower, Q-Former and language model, and their preparation of images and text."""
     theirs = InstructBlipProcessor.from_pretrained(path, revision=revision)
     instruction = theirs.qformer_tokenizer(INSTRUCTION).input_ids
     model = SSGPAForConditionalGeneration.from_instructblip(path, instruction, revision=revision)
@@ -92,7 +92,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--vision", help="id or folder of a vision tower")
     parser.add_argument("--language", help="id or folder of a language model")
     parser.add_argument("--model_config", type=Path, help="a configuration of sizes, for --vision and --language")
-    parser.add_argument("--image_size", type=int, nargs=2, default=[448, 448], help="height and width of its pictures")
+    parser.add_argument("--image_size", type=int, nargs=2, default=[448, 448], help="height and width of its images")
     parser.add_argument("--seed", type=int, default=0, help="of the parts that are new")
     parser.add_argument("--output_dir", type=Path, required=True, help="a new folder")
     arguments = parser.parse_args(words)

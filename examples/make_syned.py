@@ -4,17 +4,17 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[syned]"]
 # ///
-r"""Make synthetic pairs out of pictures and editing instructions, after the Syned pipeline of the BLIP2IDC paper.
+r"""Make synthetic pairs out of images and editing instructions, after the Syned pipeline of the BLIP2IDC paper.
 
-Eight edited pictures of each training original, four more captions of each test pair, validation as it is; the result
+Eight edited images of each training original, four more captions of each test pair, validation as it is; the result
 that training reads is `syned/prepared`. A run that was stopped goes on where it stopped:
 
     python examples/make_syned.py --source prepared/emu_edit --output_dir syned --seed 0 --device cuda
 
-Pictures of your own, listed in `pictures/originals.jsonl` with one line each like
+Images of your own, listed in `images/originals.jsonl` with one line each like
 {"id": "1", "image": "street.jpg", "instruction": "remove the car"}, two of eight variants kept:
 
-    python examples/make_syned.py --source pictures --output_dir syned --seed 0 --caption_splits --keep 2
+    python examples/make_syned.py --source images --output_dir syned --seed 0 --caption_splits --keep 2
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import importlib
 import sys
 from contextlib import suppress
 
-from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, report_error
 from ssgpa.data.schema import SPLITS
 from ssgpa.data.syned import EditSettings, ParaphraseSettings, RankSettings, SynedSettings, make_syned
 from ssgpa.data.syned.settings import DTYPES, RANKINGS
+from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, report_error
 
 
 NAMES_TOLD = 5
@@ -38,7 +38,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(
         description=__doc__.split("\n", 1)[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--source", required=True, help="prepared folder, or one with originals.jsonl and pictures")
+    parser.add_argument("--source", required=True, help="prepared folder, or one with originals.jsonl and images")
     parser.add_argument("--output_dir", required=True, help="new or empty folder, or one of an interrupted run")
     parser.add_argument("--seed", type=int, required=True, help="seed of the set")
     parser.add_argument("--device", default="cpu", help="where the models run, such as cuda")
@@ -54,7 +54,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image_splits", nargs="*", default=["train"], choices=SPLITS, help="splits to edit")
     parser.add_argument("--editor", default=edit.model, help="InstructPix2Pix pipeline fine-tuned on MagicBrush")
     parser.add_argument("--editor_revision", help="its commit")
-    parser.add_argument("--variants", type=int, default=edit.variants, help="edited pictures an original")
+    parser.add_argument("--variants", type=int, default=edit.variants, help="edited images an original")
     parser.add_argument("--resolution", type=int, default=edit.resolution, help="root of the number of pixels")
     parser.add_argument("--steps", type=int, default=edit.steps, help="denoising steps")
     parser.add_argument("--guidance", type=float, default=edit.guidance, help="weight of the instruction")
@@ -67,7 +67,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
         default=edit.safety_checker,
         help="leave out what the editor's safety checker flags",
     )
-    parser.add_argument("--watermark", help="text of an invisible watermark on the edited pictures")
+    parser.add_argument("--watermark", help="text of an invisible watermark on the edited images")
 
 
 def _add_rank(parser: argparse.ArgumentParser) -> None:

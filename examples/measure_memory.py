@@ -5,14 +5,14 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[train,figures]"]
 # ///
-r"""Tell what a training run needs of a card's memory, for every batch size asked for.
+r"""Tell what a training run needs of GPU memory, for every batch size asked for.
 
-Without a card, by counting on the meta device; weights and data are not needed:
+Without a GPU, by counting on the meta device; weights and data are not needed:
 
     python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 1 4 16 --output c.json --plot c.png
     python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 4 --checkpointing none --output c.json
 
-On a card, by training a few steps with random weights, here with no more than 24 GiB of it:
+On a GPU, by training a few steps with random weights, here with no more than 24 GiB of it:
 
     python examples/measure_memory.py examples/configs/24gb.yaml --batch_size 4 --output c.json --cap_gib 24 \
         --device cuda
@@ -25,15 +25,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ssgpa.command_line import ERRORS, OneLineParser, be_quiet, positive, report_error
-from ssgpa.metrics.files import library_versions, write_results
 from ssgpa.training.arguments import parse_arguments
-from ssgpa.training.measuring import Timing, set_cap
-from ssgpa.training.memory import ASSUMPTIONS
-from ssgpa.training.memory_inputs import TextSizes
-from ssgpa.training.memory_plot import draw_memory
-from ssgpa.training.memory_report import MemoryOptions, count_run, measure_run
-from ssgpa.training.preparation import autocast_dtype
+from ssgpa.training.memory.count import ASSUMPTIONS
+from ssgpa.training.memory.inputs import TextSizes
+from ssgpa.training.memory.measure import Timing, set_cap
+from ssgpa.training.memory.plot import draw_memory
+from ssgpa.training.memory.report import MemoryOptions, count_run, measure_run
+from ssgpa.training.model_setup import autocast_dtype
+from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
+from ssgpa.utils.results import library_versions, write_results
 
 
 def read_options(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -52,7 +52,7 @@ def read_options(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
     parser.add_argument("--prompt_tokens", type=positive, default=12, help="without the visual tokens")
     parser.add_argument("--caption_tokens", type=positive, default=50, help="of the longest caption, with its end")
     parser.add_argument("--flops", action="store_true", help="count floating point operations too")
-    parser.add_argument("--cap_gib", type=float, help="let the process have so much of the card")
+    parser.add_argument("--cap_gib", type=float, help="let the process have so much of the GPU")
     parser.add_argument("--steps", type=positive, default=10, help="measured training steps")
     parser.add_argument("--decode_tokens", type=int, default=32, help="greedily decoded tokens; 0 leaves it out")
     return parser.parse_known_args(arguments)
@@ -60,7 +60,7 @@ def read_options(arguments: list[str] | None) -> tuple[argparse.Namespace, list[
 
 def collect(options: argparse.Namespace, rest: list[str]) -> list[dict[str, Any]]:
     """The rows of all batch sizes; each is told as it comes."""
-    # Counting makes use of no card.
+    # Counting makes use of no GPU.
     device = ["--use_cpu=true"] if options.device == "meta" else []
     run = parse_arguments([options.config, "--output_dir=unused", *device, *rest])
     timing = Timing(steps=options.steps, decoded=options.decode_tokens, autocast=autocast_dtype(run[2]))

@@ -4,16 +4,17 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[data]"]
 # ///
-r"""Write a data set of picture pairs as parquet, the form that training and evaluation read.
+r"""Write a data set of image pairs as parquet, the form that training and evaluation read.
 
 From the folder that `render_clevr_change.py` made, or from the released CLEVR-Change:
 
     python examples/prepare_data.py --dataset clevr_change --source clevr_change --output_dir prepared/clevr_change
 
-With hints for training about what each cell of a grid of 10 rows and 15 columns shows; the source needs object masks:
+With auxiliary targets for training about what each cell of a grid of 10 rows and 15 columns shows; the source needs
+object masks:
 
-    python examples/prepare_data.py --dataset clevr_change --source clevr_large --output_dir prepared/hints \
-        --hint_grid 10 15
+    python examples/prepare_data.py --dataset clevr_change --source clevr_large --output_dir prepared/targets \
+        --aux_grid 10 15
 
 From any other set that has a reader (docs/data.md has their layouts), and on to the Hub:
 
@@ -32,14 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.utils import validate_repo_id
 
-from ssgpa.command_line import OneLineParser, report_error
 from ssgpa.data.card import write_card
 from ssgpa.data.checks import inner_file, read_json_object
-from ssgpa.data.clevr_change.hints import add_cell_hints
-from ssgpa.data.clevr_change.layout import SETTINGS
-from ssgpa.data.clevr_change.reader import CLEVR_CHANGE
+from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
+from ssgpa.data.clevr_renderer.dataset.layout import SETTINGS
 from ssgpa.data.findings import Findings, count_table
-from ssgpa.data.hub import push_prepared
 from ssgpa.data.prepared import check_target, write_prepared
 from ssgpa.data.readers import (
     CHANGECHAT,
@@ -55,10 +53,13 @@ from ssgpa.data.readers import (
     SPOT_THE_DIFF_SINGLE,
     SYNED,
 )
+from ssgpa.data.readers.clevr_change import CLEVR_CHANGE
 from ssgpa.data.reading import Source
+from ssgpa.hub.dataset import push_prepared
+from ssgpa.image_utils_ssgpa import Reading
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer
-from ssgpa.pictures_ssgpa import Reading
+from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa_command import add_reading_options, reading_options
 
 
@@ -90,14 +91,18 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, help="folder to create")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier prepared folder")
     parser.add_argument(
-        "--skip_faulty", action="store_true", help="leave out pairs with missing or damaged pictures or no caption"
+        "--skip_faulty", action="store_true", help="leave out pairs with missing or damaged images or no caption"
     )
     parser.add_argument(
-        "--hint_grid", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="add hints about the cells of a grid"
+        "--aux_grid",
+        type=int,
+        nargs=2,
+        metavar=("ROWS", "COLUMNS"),
+        help="add auxiliary targets about the cells of a grid",
     )
     parser.add_argument("--language", metavar="CODE", help="of the captions, as in en or zh; by default the release's")
     add_reading_options(parser, dash="_")
-    parser.add_argument("--license", metavar="ID", help="licence in the card, by default the release's")
+    parser.add_argument("--license", metavar="ID", help="license in the card, by default the release's")
     parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the prepared folder as a data set")
     parser.add_argument("--private", action="store_true", help="make a new data set on the Hub private")
     return parser.parse_args(argv)
@@ -141,13 +146,13 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; --source must hold {source.layout}") from error
     note_language(source, dataset, findings)
-    if arguments.hint_grid:
-        dataset = add_cell_hints(dataset, arguments.source, tuple(arguments.hint_grid))
+    if arguments.aux_grid:
+        dataset = add_cell_targets(dataset, arguments.source, tuple(arguments.aux_grid))
     facts |= {"reading": reading} if reading else {}
     facts |= {
         "dataset": arguments.dataset,
         "language": source.language,
-        "hint_grid": arguments.hint_grid,
+        "aux_grid": arguments.aux_grid,
         "findings": findings.as_dict(),
     }
     card = write_card(source, dataset, findings, arguments.license)

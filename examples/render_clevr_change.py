@@ -4,14 +4,14 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[data]"]
 # ///
-"""Render a CLEVR-Change set of our own: pictures, captions and splits in the released layout.
+"""Render a CLEVR-Change set of our own: images, captions and splits in the released layout.
 
-Three pictures a scene (default, changed, distractor), seven captions of the change and five that say that nothing
+Three images a scene (default, changed, distractor), seven captions of the change and five that say that nothing
 changed. Scene i depends on the seed alone, and a run that was stopped goes on where it stopped:
 
     python examples/render_clevr_change.py --output_dir clevr_change --scenes 2000 --seed 0 --workers 2
 
-Pictures of the released size, with object masks (needed for `prepare_data.py --hint_grid`):
+Images of the released size, with object masks (needed for `prepare_data.py --aux_grid`):
 
     python examples/render_clevr_change.py --output_dir clevr_large --scenes 200 --seed 1 --size 480 320 --object_masks
 
@@ -29,10 +29,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ssgpa.command_line import OneLineParser, report_error
-from ssgpa.data.clevr_change import RenderSettings, render_dataset
-from ssgpa.data.clevr_change.cameras import PRESETS
-from ssgpa.data.clevr_change.layout import CLEVR_CHANGE, CLEVR_DC, LAYOUTS
+from ssgpa.data.clevr_renderer import RenderSettings, render_dataset
+from ssgpa.data.clevr_renderer.dataset.layout import CLEVR_CHANGE, CLEVR_DC, LAYOUTS
+from ssgpa.data.clevr_renderer.scene.cameras import PRESETS
+from ssgpa.utils.console import OneLineParser, report_error
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "if not given as_released, in the layout clevr_dc anywhere",
     )
     parser.add_argument("--camera_jitter", type=float, help="each camera axis moves by U(-x, x), whatever the preset")
-    parser.add_argument("--light_jitter", type=float, default=0.0, help="so do lamps from a scene's first picture on")
+    parser.add_argument("--light_jitter", type=float, default=0.0, help="so do lamps from a scene's first image on")
     parser.add_argument(
         "--changes", type=int, nargs=2, default=[1, 1], metavar=("FEWEST", "MOST"), help="changes of a scene"
     )

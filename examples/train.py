@@ -23,25 +23,23 @@ import torch
 from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import PreTrainedModel, ProcessorMixin
 
-from ssgpa.command_line import report_error
 from ssgpa.data import load_prepared
 from ssgpa.data.augment import PairAugmentation
-from ssgpa.data.clevr_change.captions import change_type_of
-from ssgpa.data.files import write_json
+from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
+from ssgpa.data.decoding import describe_sources
 from ssgpa.data.prepared import HUB_PREFIX, is_prepared, reading_of
-from ssgpa.loading import LIBRARY_ERRORS
+from ssgpa.hub.training_run import publish_run
 from ssgpa.processing_ssgpa import SSGPAProcessor
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
+from ssgpa.training.auxiliary import AuxiliaryHeads, auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
+from ssgpa.training.dataset import ImageCache, PairDataset
 from ssgpa.training.features import FeatureCache, fill_cache, open_cache
-from ssgpa.training.hints import CellHints, hints_of
 from ssgpa.training.lora import add_lora
-from ssgpa.training.pairs import PairDataset, PictureStore, describe_sources
+from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.positions import check_captions_fit, check_generation_fits, positions_of
-from ssgpa.training.preparation import prepare_training
-from ssgpa.training.publishing import publish_run
 from ssgpa.training.resuming import find_checkpoint, set_seed
-from ssgpa.training.streams import PairStream
+from ssgpa.training.streams import PairIterableDataset
 from ssgpa.training.systems import (
     build_model,
     create_system,
@@ -53,6 +51,9 @@ from ssgpa.training.systems import (
 )
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 from ssgpa.training.word_tokenizer import unknown_words
+from ssgpa.utils.console import report_error
+from ssgpa.utils.files import write_json
+from ssgpa.utils.loading import LIBRARY_ERRORS
 
 
 def load_splits(arguments: DataArguments) -> DatasetDict:
@@ -64,7 +65,7 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
         raise FileNotFoundError(
             f"{data_dir} is not a prepared folder. Make one with `python examples/render_clevr_change.py --output_dir "
             "scenes/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
-            f"clevr_change --source scenes/clevr --output_dir {data_dir} --hint_grid 8 12`."
+            f"clevr_change --source scenes/clevr --output_dir {data_dir} --aux_grid 8 12`."
         )
     if not arguments.streaming:
         return load_prepared(data_dir)
@@ -80,18 +81,18 @@ def cached_features(
     rows: Dataset,
     model: PreTrainedModel,
     processor: SSGPAProcessor,
-    hints: CellHints | None,
+    aux_heads: AuxiliaryHeads | None,
 ) -> FeatureCache | None:
-    """The vision features of the training pictures on disk, computed where they are not there yet."""
+    """The vision features of the training images on disk, computed where they are not there yet."""
     if not data_arguments.feature_cache:
         return None
-    if hints is not None:
-        raise ValueError("Hints read the vision tower at every step: they do not go with `feature_cache`.")
+    if aux_heads is not None:
+        raise ValueError("Auxiliary heads read the vision tower at every step: they do not go with `feature_cache`.")
     features = open_cache(data_arguments.feature_cache, model, processor, arguments)
     with arguments.main_process_first(local=False, desc="vision features"):
-        pictures = PictureStore(rows, processor, cache=False).digests()
-        count = fill_cache(features, pictures, model, processor, arguments)
-    print(f"Computed the vision features of {count:,} pictures.")
+        images = ImageCache(rows, processor, cache=False).digests()
+        count = fill_cache(features, images, model, processor, arguments)
+    print(f"Computed the vision features of {count:,} images.")
     return features
 
 
@@ -101,7 +102,7 @@ def training_pairs(
     processor: SSGPAProcessor,
     seed: int,
     features: FeatureCache | None = None,
-) -> PairDataset | PairStream:
+) -> PairDataset | PairIterableDataset:
     """The training rows, at hand or streamed."""
     augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
     if not arguments.streaming:
@@ -110,19 +111,19 @@ def training_pairs(
             processor,
             captions_per_pair=arguments.captions_per_pair,
             distractor_swap=arguments.distractor_swap,
-            cache=arguments.cache_pictures,
+            cache=arguments.cache_images,
             seed=seed,
             augmentation=augmentation,
             features=features,
         )
     stream = source_rows(arguments, rows)
-    return PairStream(
+    return PairIterableDataset(
         stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed, augmentation=augmentation
     )
 
 
 def source_rows(arguments: DataArguments, rows: Dataset) -> Dataset | IterableDataset:
-    """The training rows with their pictures; of a streamed split, `rows` are the texts alone."""
+    """The training rows with their images; of a streamed split, `rows` are the texts alone."""
     if not arguments.streaming:
         return rows
     return load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
@@ -134,10 +135,10 @@ def check_streaming(data_arguments: DataArguments, arguments: ChangeCaptioningAr
         return
     if arguments.max_steps < 1:
         raise ValueError("--streaming has no end; say where to stop with --max_steps.")
-    if data_arguments.distractor_swap or data_arguments.cache_pictures:
-        raise ValueError("--streaming keeps no pictures: leave out --distractor_swap and --cache_pictures.")
+    if data_arguments.distractor_swap or data_arguments.cache_images:
+        raise ValueError("--streaming keeps no images: leave out --distractor_swap and --cache_images.")
     if data_arguments.feature_cache:
-        raise ValueError("--streaming reads every picture as it comes: leave out --feature_cache.")
+        raise ValueError("--streaming reads every image as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
         raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
     arguments.accelerator_config.dispatch_batches = False
@@ -203,11 +204,13 @@ def run(
     describe_sources(processor, source_rows(data_arguments, train_rows), reading_of(data_arguments.data_dir))
     trainable = prepare_training(model, model_arguments, missing, arguments.device)
     record = parameter_report(model, trainable)
-    hints = hints_of(model, arguments, splits["validation"].column_names)
-    features = cached_features(data_arguments, arguments, train_rows, model, processor, hints)
+    aux_heads = auxiliary_heads_of(model, arguments, splits["validation"].column_names)
+    features = cached_features(data_arguments, arguments, train_rows, model, processor, aux_heads)
     if over_base:
-        if hints is not None:
-            raise ValueError("Hints go with neither `lora` nor `save_trained_only`: they train from scratch.")
+        if aux_heads is not None:
+            raise ValueError(
+                "Auxiliary heads go with neither `lora` nor `save_trained_only`: they train from scratch."
+            )
         model = add_lora(model, model_arguments, trainable)
         record = parameter_report(model, trained_parameters(model))
     dataset = training_pairs(data_arguments, train_rows, processor, arguments.seed, features)
@@ -220,14 +223,14 @@ def run(
         eval_dataset=first_rows(splits, "validation", data_arguments.max_eval_pairs),
         data_collator=PairCollator(
             processor,
-            visual_hints=hints is not None,
+            aux_targets=aux_heads is not None,
             normalize=False,
             pad_to_multiple_of=data_arguments.pad_to_multiple_of,
         ),
         processing_class=processor,
         train_rows=train_rows,
         change_type_of=change_type_of,
-        hints=hints,
+        aux_heads=aux_heads,
     )
     output_dir = Path(arguments.output_dir)
     if trainer.is_world_process_zero():
@@ -238,7 +241,7 @@ def run(
     result = trainer.train(resume_from_checkpoint=checkpoint)
 
     # Save
-    # As a call from within: the stock upload knows neither code nor pipeline nor floors.
+    # As a call from within: the stock upload knows neither code nor pipeline nor baselines.
     trainer.save_model(str(output_dir / "best"), _internal_call=True)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()

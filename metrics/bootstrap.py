@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import by_id, check_ids
+from .bounds import Row
 from .change_captioning.scorer import CaptionScorer, default_scorer
 from .corpus import ReferenceCorpus
-from .floors import Row
 from .statistics import ItemStatistics
 
 
@@ -129,7 +129,7 @@ def compare_systems(
         rows: Records of the split with `pair_id`, `captions` and `change_type`.
         ours: Captions of one system, by pair id.
         theirs: Captions of another.
-        scorer: Tokeniser and metrics; by default those that need no Java, see `default_scorer`.
+        scorer: Tokenizer and metrics; by default those that need no Java, see `default_scorer`.
         draws: How many sets.
         seed: Of the draws.
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The same scores, many times over one set of references: what floors and ceilings need."""
+"""The same scores, many times over one set of references: what baselines and upper bounds need."""
 
 import math
 from collections import Counter
@@ -42,7 +42,7 @@ class ReferenceCorpus:
     costs next to nothing.
 
     Args:
-        targets: The tokenised references of each item.
+        targets: The tokenized references of each item.
     """
 
     def __init__(self, targets: Sequence[Sequence[str]]) -> None:
@@ -55,7 +55,7 @@ class ReferenceCorpus:
         self._vectors = {text: self._vector(text) for item in self.targets for text in item}
 
     def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
-        """Scores one tokenised caption an item.
+        """Scores one tokenized caption an item.
 
         Args:
             hypotheses: As many captions as there are items.
@@ -67,7 +67,7 @@ class ReferenceCorpus:
         return {**found, **count_items(hypotheses, self.targets)}
 
     def statistics(self, hypotheses: Sequence[str], meteor: Meteor | None = None) -> ItemStatistics:
-        """Takes one tokenised caption an item apart.
+        """Takes one tokenized caption an item apart.
 
         Args:
             hypotheses: As many captions as there are items.
@@ -98,7 +98,7 @@ class ReferenceCorpus:
         than the score itself. So the captions are scored in the order of that bound until no other can win.
 
         Args:
-            captions: Tokenised captions to choose from.
+            captions: Tokenized captions to choose from.
 
         Returns:
             The caption and its CIDEr-D, None where there is no caption.

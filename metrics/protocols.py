@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .floors import Row
+from .bounds import Row
 
 
 JOINT = ". "

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..data.clevr_change.captions import change_type_of
+from ..data.clevr_renderer.captions.sentences import change_type_of
 from ..data.prepared import HUB_PREFIX, is_prepared, language_of, load_prepared, reading_of
+from ..utils.results import library_versions
 from . import check_ids
 from .bootstrap import compare_systems
-from .caption_files import match_ids, read_captions, read_references
+from .bounds import Row
 from .change_captioning.scorer import CaptionScorer
 from .change_captioning.scripts import guess_language
-from .files import library_versions
-from .floors import Row
-from .gallery import add_pictures, choose_pairs, describe_pairs
-from .page import INDEX, write_page
+from .predictions import match_ids, read_captions, read_references
 from .protocols import PROTOCOLS, Protocol, apply_protocol
-from .report import build_report, light_rows
+from .report.build import build_report, light_rows
+from .report.gallery import add_images, choose_pairs, describe_pairs
+from .report.page import INDEX, write_page
 
 
 MISSING = ("error", "empty", "skip")
@@ -145,7 +145,7 @@ def language_for(told: str | None, rows: Sequence[Row], tokenizer: str) -> str |
     Args:
         told: What the user or the data says.
         rows: Records with `captions`.
-        tokenizer: The tokeniser that was asked for.
+        tokenizer: The tokenizer that was asked for.
 
     Returns:
         The language; guessed with "auto" where it is not told and the captions' script has no blanks, else None.
@@ -198,7 +198,7 @@ def score_files(
             notes += [f"{compare}: {note}" for note in more]
             ours = {row["pair_id"]: captions[row["pair_id"]] for row in kept}
             kept = apply_protocol(rules, kept) if rules else kept
-            report["comparison"] = {"with": str(compare), **compare_systems(kept, ours, theirs, scorer, seed=seed)}
+            report["benchmarks"] = {"with": str(compare), **compare_systems(kept, ours, theirs, scorer, seed=seed)}
     return {**report, "notes": notes, "versions": library_versions()}, rows, captions
 
 
@@ -253,7 +253,7 @@ def write_score_page(
     if references.images is not None:
         shown = choose_pairs(rows, pairs, results["seed"])
         places = {name: index for index, name in enumerate(references.images["pair_id"][:])}
-        add_pictures(
+        add_images(
             [cards[index] for index in shown],
             _decode(references, [places[rows[index]["pair_id"]] for index in shown]),
         )
@@ -263,7 +263,7 @@ def write_score_page(
 def _decode(references: References, places: Sequence[int]) -> Iterator[dict[str, Any]]:
     """The images of some rows, one pair at a time, by the decoder that training and captioning use."""
     # Needs `datasets`, as the images do; files of captions are scored without.
-    from ..training.pairs import SIDES, load_pair, undecoded
+    from ..data.decoding import SIDES, load_pair, undecoded
 
     for row in undecoded(references.images.select(places)):
         yield dict(zip(SIDES, load_pair(row, **references.reading), strict=True))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from transformers import EvalPrediction
 
+from .bounds import Row
 from .change_captioning.scorer import default_scorer
-from .floors import Row
-from .report import build_report
+from .report.build import build_report
 
 
 IGNORED = -100

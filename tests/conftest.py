@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""A small rendered and prepared set and a tiny configuration for its pictures, made once and shared by all tests."""
+"""A small rendered and prepared set and a tiny configuration for its images, made once and shared by all tests."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,10 @@ import pytest
 from transformers.utils import logging
 
 import ssgpa
-from ssgpa.data.clevr_change import RenderSettings, load_clevr_change, render_dataset
-from ssgpa.data.clevr_change.hints import add_cell_hints
+from ssgpa.data.clevr_renderer import RenderSettings, render_dataset
+from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
 from ssgpa.data.prepared import write_prepared
+from ssgpa.data.readers.clevr_change import load_clevr_change
 
 from .tiny_systems import tiny_config
 
@@ -46,15 +47,17 @@ def rendered(small_settings, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def prepared_dir(rendered):
-    """The same with hints of a 4 x 6 grid: eight pairs to train on, four to validate; not to be changed."""
-    return write_prepared(add_cell_hints(load_clevr_change(rendered), rendered, GRID), rendered.with_name("prepared"))
+    """The same with targets of a 4 x 6 grid: eight pairs to train on, four to validate; not to be changed."""
+    return write_prepared(
+        add_cell_targets(load_clevr_change(rendered), rendered, GRID), rendered.with_name("prepared")
+    )
 
 
 @pytest.fixture(scope="session")
 def model_config_values():
-    """A configuration for pictures of 32 x 48, as a JSON file would hold it."""
+    """A configuration for images of 32 x 48, as a JSON file would hold it."""
     config = tiny_config(
-        vision="resnet", part_grid=list(GRID), fusion_layers=1, sinkhorn_iterations=10, contrast_negatives=1
+        vision="resnet", patch_grid=list(GRID), fusion_layers=1, sinkhorn_iterations=10, contrast_negatives=1
     )
     values = config.to_diff_dict()
     text = values["text_config"]

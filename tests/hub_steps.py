@@ -13,7 +13,7 @@ SHORT = {"max_new_tokens": 6, "num_beams": 2}
 def push(work: Path) -> dict:
     """Two versions of a public repository, one of a private one."""
     from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
-    from ssgpa.hub import publish_folder
+    from ssgpa.hub.publish import publish_folder
 
     pairs = [(work / "before.png", work / "after.png")]
     options = {"facts": work / "facts.yaml", "results": work / "results.json", "pairs": pairs}
@@ -44,7 +44,7 @@ def load_by_id(work: Path) -> dict:
     """A system by its id, as the programs load it, and how long that took."""
     from time import monotonic
 
-    from ssgpa.loading import load_system
+    from ssgpa.utils.loading import load_system
 
     start = monotonic()
     model, _ = load_system(PUBLIC)

@@ -97,7 +97,7 @@ def card_errors(text: str) -> list[str]:
     ]
     errors += [f"{name} must be a list of texts" for name in ("tags", "metrics") if not texts(data.get(name, []))]
     if data.get("license") == "other" and not {"license_name", "license_link"} <= data.keys():
-        errors.append("another licence needs license_name and license_link")
+        errors.append("another license needs license_name and license_link")
     for entry in data.get("model-index", []):
         for result in entry["results"]:
             whole = {"type", "name"} <= result["dataset"].keys() and "type" in result["task"]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures, captions and processors that the processor's tests share."""
+"""Images, captions and processors that the processor's tests share."""
 
 import numpy as np
 from PIL import Image
@@ -26,13 +26,13 @@ CAPTIONS = ["the red cube is gone", "no change", "the small blue metal sphere ha
 LAYOUTS = ["pair", "vertical", "horizontal"]
 
 
-def pictures(count, size=(40, 50)):
+def images(count, size=(40, 50)):
     values = np.random.default_rng(3).integers(0, 256, (count, *size, 3), dtype=np.uint8)
     return [Image.fromarray(value) for value in values]
 
 
 def pairs(count):
-    flat = pictures(2 * count)
+    flat = images(2 * count)
     return [list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
 
 

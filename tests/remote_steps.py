@@ -16,11 +16,11 @@ class Blocker:
             raise ModuleNotFoundError(f"{name} is blocked", name=name)
 
 
-def compute(folder: str, pictures: list, load_model: Callable, load_processor: Callable, **options: object) -> dict:
+def compute(folder: str, images: list, load_model: Callable, load_processor: Callable, **options: object) -> dict:
     processor = load_processor(folder, **options)
     model = load_model(folder, **options).eval()
-    inputs = processor(images=pictures, return_tensors="pt")
-    train = processor(images=pictures, suffix=["the red cube is gone", "no change"], return_tensors="pt")
+    inputs = processor(images=images, return_tensors="pt")
+    train = processor(images=images, suffix=["the red cube is gone", "no change"], return_tensors="pt")
     output = model(**train, output_evidence=True)
     beams = model.generate(**inputs, max_new_tokens=8, num_beams=3, num_return_sequences=2)
     return {

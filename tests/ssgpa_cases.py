@@ -1,4 +1,4 @@
-"""Models, modules and pictures that several of SSGPA's tests share."""
+"""Models, modules and images that several of SSGPA's tests share."""
 
 import torch
 from torch import Tensor, nn
@@ -86,13 +86,13 @@ def tiny_model(variant: str, **overrides: object) -> tuple[SSGPAForConditionalGe
 
 
 def random_pixels(pairs: int, seed: int = 0) -> Tensor:
-    """Normalised pictures of noise, (pairs, 2, 3, 32, 32)."""
+    """Normalized images of noise, (pairs, 2, 3, 32, 32)."""
     return torch.randn(pairs, 2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
 def inputs_for(processor: SSGPAProcessor, count: int = 3, captions: bool = False) -> dict[str, Tensor]:
     """Prompts of mixed lengths for `count` pairs, with labels where captions are asked for."""
-    images = [[picture.clamp(-1, 1).add(1).div(2) for picture in pair] for pair in random_pixels(count)]
+    images = [[image.clamp(-1, 1).add(1).div(2) for image in pair] for pair in random_pixels(count)]
     suffix = {"suffix": list(CAPTIONS[:count])} if captions else {}
     return dict(processor(images=images, text=list(PROMPTS[:count]), return_tensors="pt", **suffix))
 
@@ -109,23 +109,23 @@ def row(inputs: dict[str, Tensor], index: int) -> dict[str, Tensor]:
 def alignment_module(grid: tuple[int, int] = (16, 16), width: int = 64, **overrides: object) -> nn.Module:
     """An alignment at the definition's settings, as it is at the start of training."""
     model, _ = tiny_ssgpa(
-        vision="resnet", part_grid=list(grid), part_hidden_size=width, alignment_hidden_size=256, **overrides
+        vision="resnet", patch_grid=list(grid), patch_hidden_size=width, alignment_hidden_size=256, **overrides
     )
     module: GlobalPartTransportAlignment = model.model.alignment
     return module.eval()
 
 
 def with_global(before: Tensor, after: Tensor) -> Tensor:
-    """Hidden states (1, 2, 1 + parts, width) from the parts of both images, the global token their mean."""
-    parts = torch.stack([before, after]).unsqueeze(0)
-    return torch.cat([parts.mean(2, keepdim=True), parts], 2)
+    """Hidden states (1, 2, 1 + patches, width) from the patches of both images, the global token their mean."""
+    patches = torch.stack([before, after]).unsqueeze(0)
+    return torch.cat([patches.mean(2, keepdim=True), patches], 2)
 
 
-def plain_scene(parts: int, width: int, generator: torch.Generator, objects: float = 0.25) -> Tensor:
-    """Parts (parts, width): one surface, and in the first share of them objects, each of its own."""
-    scene = torch.randn(1, width, generator=generator).repeat(parts, 1)
-    scene[: int(objects * parts)] = torch.randn(int(objects * parts), width, generator=generator)
-    return scene[torch.randperm(parts, generator=generator)]
+def plain_scene(patches: int, width: int, generator: torch.Generator, objects: float = 0.25) -> Tensor:
+    """Patches (patches, width): one surface, and in the first share of them objects, each of its own."""
+    scene = torch.randn(1, width, generator=generator).repeat(patches, 1)
+    scene[: int(objects * patches)] = torch.randn(int(objects * patches), width, generator=generator)
+    return scene[torch.randperm(patches, generator=generator)]
 
 
 def area_under_curve(scores: Tensor, positives: Tensor) -> float:

@@ -14,7 +14,7 @@ from .ssgpa_cases import alignment_module, area_under_curve, plain_scene, tiny_m
 
 
 GRID = (16, 16)
-PARTS = GRID[0] * GRID[1]
+PATCHES = GRID[0] * GRID[1]
 WIDTH = 64
 
 
@@ -32,8 +32,8 @@ def evidence_of(module, before, after):
     return module(with_global(before, after))[1]
 
 
-def textured(generator, parts=PARTS):
-    return torch.randn(parts, WIDTH, generator=generator)
+def textured(generator, patches=PATCHES):
+    return torch.randn(patches, WIDTH, generator=generator)
 
 
 @pytest.mark.parametrize(("iterations", "parts_off", "dustbin_off"), [(50, 2e-2, 1e-3), (20, 6e-2, 1e-2)])
@@ -41,27 +41,27 @@ def textured(generator, parts=PARTS):
 def test_plan_carries_the_masses(generator, case, iterations, parts_off, dustbin_off):
     """At the default's iterations, and at those of the embedded checkpoint."""
     alignment = alignment_module(GRID, WIDTH, sinkhorn_iterations=iterations).requires_grad_(False)
-    before = plain_scene(PARTS, WIDTH, generator)
+    before = plain_scene(PATCHES, WIDTH, generator)
     after = before.clone()
-    changed = {"identical": 0, "mostly equal": 25, "all changed": PARTS}[case]
+    changed = {"identical": 0, "mostly equal": 25, "all changed": PATCHES}[case]
     after[:changed] = torch.randn(changed, WIDTH, generator=generator)
     states = with_global(before, after)
     raw = F.normalize(alignment.match_proj(alignment.match_norm(states[:, :, 1:])), dim=-1)
-    masses = alignment.marginals(raw)
+    marginals = alignment.marginals(raw)
     plan = alignment(states)[1].transport
-    torch.testing.assert_close(masses.sum(-1), torch.ones(1, 2))
-    for sums, side in ((plan.sum(2), masses[:, 0]), (plan.sum(1), masses[:, 1])):
+    torch.testing.assert_close(marginals.sum(-1), torch.ones(1, 2))
+    for sums, side in ((plan.sum(2), marginals[:, 0]), (plan.sum(1), marginals[:, 1])):
         torch.testing.assert_close(sums[:, :-1], side / 2, atol=0, rtol=parts_off)
         torch.testing.assert_close(sums[:, -1], torch.full((1,), 0.5), atol=dustbin_off, rtol=0)
 
 
 def test_masses_follow_the_other_images_global_feature(generator):
     unit = F.normalize(torch.randn(1, 2, 6, 5, generator=generator), dim=-1)
-    masses = alignment_module((2, 3), 32, marginal_eta=0.5).marginals(unit)
+    marginals = alignment_module((2, 3), 32, marginal_eta=0.5).marginals(unit)
     for side in range(2):
         other = F.normalize(unit[0, 1 - side].mean(0), dim=0)
-        agreement = torch.stack([torch.dot(part, other).clamp_min(0) + 1e-3 for part in unit[0, side]])
-        torch.testing.assert_close(masses[0, side], 0.5 / 6 + 0.5 * agreement / agreement.sum())
+        agreement = torch.stack([torch.dot(patch, other).clamp_min(0) + 1e-3 for patch in unit[0, side]])
+        torch.testing.assert_close(marginals[0, side], 0.5 / 6 + 0.5 * agreement / agreement.sum())
     uniform = alignment_module((2, 3), 32, marginal_eta=0.0).marginals(unit)
     torch.testing.assert_close(uniform, torch.full((1, 2, 6), 1 / 6))
 
@@ -94,7 +94,7 @@ def test_matching_is_float32_under_autocast(alignment, generator):
         torch.float32
     }
     full = alignment(states)[1]
-    torch.testing.assert_close(evidence.changed, full.changed, atol=0.05, rtol=0)
+    torch.testing.assert_close(evidence.unmatched_mass, full.unmatched_mass, atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize(("grid", "iterations"), [(GRID, 50), ((8, 12), 20)])
@@ -104,8 +104,8 @@ def test_identical_images_show_no_change(generator, objects, grid, iterations):
     module = alignment_module(grid, WIDTH, sinkhorn_iterations=iterations).requires_grad_(False)
     scene = plain_scene(grid[0] * grid[1], WIDTH, generator, objects)
     evidence = evidence_of(module, scene, scene)
-    assert evidence.own_motion.abs().max() < 0.05
-    assert evidence.changed.max() < 0.05
+    assert evidence.object_motion.abs().max() < 0.05
+    assert evidence.unmatched_mass.max() < 0.05
     assert evidence.camera_shift.abs().max() < 0.05
     assert evidence.change_map.max() < 0.05
 
@@ -114,24 +114,24 @@ def test_identical_images_show_no_change(generator, objects, grid, iterations):
 @pytest.mark.parametrize("centering", [0.0, 0.5])
 def test_changed_cells_stand_out_from_a_plain_background(generator, noise, centering):
     module = alignment_module(GRID, WIDTH, centering=centering)
-    scene = plain_scene(PARTS, WIDTH, generator)
+    scene = plain_scene(PATCHES, WIDTH, generator)
     before, after = (scene + noise * textured(generator) for _ in range(2))
-    cells = torch.randperm(PARTS, generator=generator)[:3]
+    cells = torch.randperm(PATCHES, generator=generator)[:3]
     after[cells] = torch.randn(3, WIDTH, generator=generator)
-    mask = torch.zeros(PARTS, dtype=torch.bool).index_fill(0, cells, True)
+    mask = torch.zeros(PATCHES, dtype=torch.bool).index_fill(0, cells, True)
     evidence = evidence_of(module, before, after)
-    assert area_under_curve(evidence.changed[0, 1], mask) >= 0.9
+    assert area_under_curve(evidence.unmatched_mass[0, 1], mask) >= 0.9
     assert area_under_curve(evidence.residual[0, 1].norm(dim=-1), mask) >= 0.9
     assert area_under_curve(evidence.change_map[0, 1].flatten(), mask) >= 0.9
-    assert evidence.own_motion[0, 1][~mask].norm(dim=-1).quantile(0.95) < 0.25
+    assert evidence.object_motion[0, 1][~mask].norm(dim=-1).quantile(0.95) < 0.25
 
 
 def test_noise_does_not_read_as_motion(generator):
-    """Each part is most like itself; that must not lend a plain background a place that noise then moves."""
+    """Each patch is most like itself; that must not lend a plain background a place that noise then moves."""
     module = alignment_module((10, 8), WIDTH)
     scene = plain_scene(80, WIDTH, generator, objects=0.1)
     before, after = (scene + 0.5 * textured(generator, 80) for _ in range(2))
-    assert evidence_of(module, before, after).own_motion.norm(dim=-1).quantile(0.95) < 0.25
+    assert evidence_of(module, before, after).object_motion.norm(dim=-1).quantile(0.95) < 0.25
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, 2), (-3, 1), (2, -2)])
@@ -139,19 +139,19 @@ def test_camera_shift_of_a_rolled_map(alignment, generator, shift):
     scene = textured(generator).view(*GRID, WIDTH)
     evidence = evidence_of(alignment, scene.flatten(0, 1), scene.roll(shift, (0, 1)).flatten(0, 1))
     torch.testing.assert_close(evidence.camera_shift, torch.tensor([shift]).float(), atol=0.5, rtol=0)
-    inside = evidence.own_motion.view(2, *GRID, 2)[:, 4:-4, 4:-4]
+    inside = evidence.object_motion.view(2, *GRID, 2)[:, 4:-4, 4:-4]
     assert inside.norm(dim=-1).max() < 0.25
 
 
 def test_camera_shift_of_a_mostly_plain_scene(alignment, generator):
-    """Only the objects can tell: nine tenths of the picture look the same wherever the camera points."""
-    scene = torch.randn(1, WIDTH, generator=generator).repeat(PARTS, 1).view(*GRID, WIDTH)
+    """Only the objects can tell: nine tenths of the image look the same wherever the camera points."""
+    scene = torch.randn(1, WIDTH, generator=generator).repeat(PATCHES, 1).view(*GRID, WIDTH)
     for row, column in ((3, 4), (8, 11), (12, 3), (5, 9)):
         scene[row : row + 2, column : column + 2] = torch.randn(2, 2, WIDTH, generator=generator)
     before, after = (view + 0.1 * torch.randn(view.shape, generator=generator) for view in (scene, scene.roll(1, 1)))
     evidence = evidence_of(alignment, before.flatten(0, 1), after.flatten(0, 1))
     torch.testing.assert_close(evidence.camera_shift, torch.tensor([[0.0, 1.0]]), atol=0.5, rtol=0)
-    assert evidence.own_motion.norm(dim=-1).max() < 0.5
+    assert evidence.object_motion.norm(dim=-1).max() < 0.5
 
 
 def test_pasted_patch_ranks_first(alignment, generator):
@@ -159,13 +159,13 @@ def test_pasted_patch_ranks_first(alignment, generator):
     after = before + 0.2 * textured(generator)
     after[100] = 2 * torch.randn(WIDTH, generator=generator)
     evidence = evidence_of(alignment, before, after)
-    assert evidence.changed[0, 1].argmax() == 100
+    assert evidence.unmatched_mass[0, 1].argmax() == 100
     assert evidence.residual[0, 1].norm(dim=-1).argmax() == 100
     assert evidence.change_map[0, 1].argmax() == 100
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_moved_patch_ranks_first_in_own_motion(alignment, generator, size):
+def test_moved_patch_ranks_first_in_object_motion(alignment, generator, size):
     surface, thing = torch.randn(2, WIDTH, generator=generator)
     scene = surface.repeat(*GRID, 1)
     for row, column in ((2, 2), (12, 4), (4, 12)):
@@ -174,7 +174,7 @@ def test_moved_patch_ranks_first_in_own_motion(alignment, generator, size):
     before[7 : 7 + size, 6 : 6 + size] = thing
     after[10 : 10 + size, 9 : 9 + size] = thing
     before, after = (view + 0.1 * torch.randn(view.shape, generator=generator) for view in (before, after))
-    motion = evidence_of(alignment, before.flatten(0, 1), after.flatten(0, 1)).own_motion.view(2, *GRID, 2)
+    motion = evidence_of(alignment, before.flatten(0, 1), after.flatten(0, 1)).object_motion.view(2, *GRID, 2)
     moved = torch.zeros(2, *GRID, dtype=torch.bool)
     moved[0, 7 : 7 + size, 6 : 6 + size] = True
     moved[1, 10 : 10 + size, 9 : 9 + size] = True
@@ -199,7 +199,7 @@ def zoomed(scene, factor, turn):
 @pytest.mark.parametrize(("factor", "turn"), [(1.25, 0.0), (1.1, 0.2), (1.0, 0.25), (1.15, -0.2)])
 def test_a_camera_that_turns_or_comes_nearer_is_no_motion_of_the_parts(generator, factor, turn):
     """Up to more than a cell at the borders, which no shift describes; a moved patch stands out."""
-    # Neighbours are alike, as in pictures: half a cell further shows half of the next cell.
+    # Neighbors are alike, as in images: half a cell further shows half of the next cell.
     coarse = torch.randn(1, WIDTH, 9, 9, generator=generator)
     scene = F.interpolate(coarse, GRID, mode="bicubic", align_corners=True)[0].permute(1, 2, 0)
     thing = 2 * torch.randn(WIDTH, generator=generator)
@@ -207,18 +207,18 @@ def test_a_camera_that_turns_or_comes_nearer_is_no_motion_of_the_parts(generator
     before[4, 10], after[11, 5] = thing, thing
     module = alignment_module(GRID, WIDTH)
 
-    def own_motion():
+    def object_motion():
         evidence = evidence_of(module, before.flatten(0, 1), after.flatten(0, 1))
-        return evidence.own_motion.view(2, *GRID, 2).norm(dim=-1)
+        return evidence.object_motion.view(2, *GRID, 2).norm(dim=-1)
 
-    own = own_motion()
+    own = object_motion()
     moved = torch.zeros(2, *GRID, dtype=torch.bool)
     moved[0, 4, 10] = moved[1, 11, 5] = True
     inside = F.pad(torch.ones(2, *[side - 4 for side in GRID], dtype=torch.bool), (2, 2, 2, 2)) & ~moved
     assert own[inside].quantile(0.9) < 0.4
     assert own[moved].min() > 2
     module.camera_motion = lambda motion, certain, shift: torch.stack([shift, -shift], 1).unsqueeze(2)
-    assert own_motion()[inside].quantile(0.9) > 1.8 * own[inside].quantile(0.9)
+    assert object_motion()[inside].quantile(0.9) > 1.8 * own[inside].quantile(0.9)
 
 
 def test_inverse_by_cross_products_is_the_inverse(generator):
@@ -228,19 +228,19 @@ def test_inverse_by_cross_products_is_the_inverse(generator):
 
 def test_camera_motion_of_few_known_parts_is_the_shift(alignment):
     """Where nothing is certain, no slope is made up from noise."""
-    motion = torch.randn(1, 2, PARTS, 2, generator=torch.Generator().manual_seed(0))
+    motion = torch.randn(1, 2, PATCHES, 2, generator=torch.Generator().manual_seed(0))
     shift = torch.tensor([[0.5, -1.0]])
-    found = alignment.camera_motion(motion, torch.zeros(1, 2, PARTS), shift)
+    found = alignment.camera_motion(motion, torch.zeros(1, 2, PATCHES), shift)
     spread = found - found.mean(2, keepdim=True)
     assert spread.abs().max() < 1e-2
 
 
 def test_matched_parts_bring_their_counterpart(alignment, generator):
     before = textured(generator)
-    order = torch.randperm(PARTS, generator=generator)
+    order = torch.randperm(PATCHES, generator=generator)
     evidence = evidence_of(alignment_module(GRID, WIDTH, position_weight=0.0), before, before[order])
     assert evidence.residual.abs().max() < 0.05
-    assert evidence.changed.max() < 0.1
+    assert evidence.unmatched_mass.max() < 0.1
     assert torch.equal(evidence.transport[0, :-1, :-1].argmax(0), order)
 
 
@@ -252,19 +252,19 @@ def test_swapping_the_images_swaps_everything(generator):
     other, mirrored, other_matching = module(states.flip(1))
     close = {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(other, output.flip(1), **close)
-    assert set(matching) == {"features", "projected", "masses", "returned"}
+    assert set(matching) == {"features", "projected", "marginals", "round_trip"}
     for name, value in matching.items():
         torch.testing.assert_close(other_matching[name], value.flip(1), **close)
     torch.testing.assert_close(mirrored.transport, evidence.transport.transpose(1, 2), **close)
     torch.testing.assert_close(mirrored.camera_shift, -evidence.camera_shift, **close)
-    for name in ("changed", "residual", "own_motion", "change_map"):
+    for name in ("unmatched_mass", "residual", "object_motion", "change_map"):
         torch.testing.assert_close(mirrored[name], evidence[name].flip(1), atol=1e-4, rtol=1e-4)
 
 
 def test_permuting_parts_permutes_the_plan(generator):
     module = alignment_module(GRID, WIDTH, position_weight=0.0)
     before, after = textured(generator), textured(generator)
-    order = torch.randperm(PARTS, generator=generator)
+    order = torch.randperm(PATCHES, generator=generator)
     plan = evidence_of(module, before, after).transport[:, :-1]
     permuted = evidence_of(module, before[order], after).transport[:, :-1]
     torch.testing.assert_close(permuted, plan[:, order], atol=1e-6, rtol=1e-3)
@@ -291,7 +291,7 @@ def test_position_cost_is_capped_and_follows_the_shift(alignment):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_weighted_median_minimises_the_weighted_distance(seed):
+def test_weighted_median_minimizes_the_weighted_distance(seed):
     generator = torch.Generator().manual_seed(seed)
     values, weights = torch.randn(1, 9, 2, generator=generator), torch.rand(1, 9, generator=generator)
     median = weighted_median(values, weights)[0]
@@ -309,26 +309,26 @@ def test_evidence_has_the_promised_shapes_and_ranges(alignment, generator):
     evidence = alignment(states)[1]
     shapes = {name: tuple(value.shape) for name, value in evidence.items()}
     assert shapes == {
-        "transport": (3, PARTS + 1, PARTS + 1),
-        "changed": (3, 2, PARTS),
-        "residual": (3, 2, PARTS, WIDTH),
-        "own_motion": (3, 2, PARTS, 2),
+        "transport": (3, PATCHES + 1, PATCHES + 1),
+        "unmatched_mass": (3, 2, PATCHES),
+        "residual": (3, 2, PATCHES, WIDTH),
+        "object_motion": (3, 2, PATCHES, 2),
         "camera_shift": (3, 2),
         "change_map": (3, 2, *GRID),
     }
-    for name in ("changed", "change_map", "transport"):
+    for name in ("unmatched_mass", "change_map", "transport"):
         assert evidence[name].min() >= 0
         assert evidence[name].max() <= 1
 
 
 def test_unequal_masses_do_not_read_as_change():
-    """What a part can send is limited by what its counterpart can take."""
+    """What a patch can send is limited by what its counterpart can take."""
     module = alignment_module((1, 3), 32)
-    masses = torch.tensor([[[0.1, 0.4, 0.5], [0.3, 0.3, 0.4]]])
+    marginals = torch.tensor([[[0.1, 0.4, 0.5], [0.3, 0.3, 0.4]]])
     most = torch.full((1, 4, 4), 1e-12)
-    most[0, :3, :3] += torch.diag(masses[0].amin(0)) / 2
+    most[0, :3, :3] += torch.diag(marginals[0].amin(0)) / 2
     for share in (1.0, 0.25):
-        matched, weights = module.matches((share * most).log(), share * most, masses)
+        matched, weights = module.matches((share * most).log(), share * most, marginals)
         torch.testing.assert_close(matched, torch.full((1, 2, 3), share), atol=1e-4, rtol=0)
         torch.testing.assert_close(weights, torch.eye(3).expand(1, 2, 3, 3), atol=1e-4, rtol=0)
 
@@ -340,18 +340,18 @@ def test_write_back_is_nothing_at_the_start(alignment, generator):
 
 def test_write_back_pulls_matched_parts_together(generator):
     module = alignment_module(GRID, WIDTH)
-    module.part_scale.data.fill_(1.0)
+    module.patch_scale.data.fill_(1.0)
     before = textured(generator)
     states = with_global(before, before + 0.3 * textured(generator))
-    parts = module(states)[0][0, :, 1:]
+    patches = module(states)[0][0, :, 1:]
     evidence = module(states)[1]
-    expected = states[0, 0, 1:] - (1 - evidence.changed[0, 0]).unsqueeze(1) * evidence.residual[0, 0]
-    torch.testing.assert_close(parts[0], expected)
-    assert (parts[0] - states[0, 1, 1:]).norm() < 0.2 * (states[0, 0, 1:] - states[0, 1, 1:]).norm()
+    expected = states[0, 0, 1:] - (1 - evidence.unmatched_mass[0, 0]).unsqueeze(1) * evidence.residual[0, 0]
+    torch.testing.assert_close(patches[0], expected)
+    assert (patches[0] - states[0, 1, 1:]).norm() < 0.2 * (states[0, 0, 1:] - states[0, 1, 1:]).norm()
 
 
 def test_global_token_hears_changed_parts_only(generator):
-    """The residual of an unchanged part, however small, must not be blown up to the size of a change."""
+    """The residual of an unchanged patch, however small, must not be blown up to the size of a change."""
     module = wake(alignment_module(GRID, WIDTH))
     captured = {}
     module.global_attn.register_forward_pre_hook(lambda _, inputs: captured.update(context=inputs[1]))
@@ -359,19 +359,19 @@ def test_global_token_hears_changed_parts_only(generator):
     after = before + 1e-3 * textured(generator)
     after[7] = 3 * torch.randn(WIDTH, generator=generator)
     module(with_global(before, after))
-    residuals = captured["context"][1, PARTS : 2 * PARTS].norm(dim=-1)
+    residuals = captured["context"][1, PATCHES : 2 * PATCHES].norm(dim=-1)
     assert residuals.argmax() == 7
-    assert residuals[torch.arange(PARTS) != 7].max() < 0.1 * residuals[7]
+    assert residuals[torch.arange(PATCHES) != 7].max() < 0.1 * residuals[7]
 
 
 def plan_sized_copies(module, states):
     """How many tensors of the plan's size the alignment keeps for its gradient, in plans."""
-    parts, kept = states.shape[2] - 1, {}
+    patches, kept = states.shape[2] - 1, {}
 
     def count(tensor):
-        if tensor.ndim > 1 and {parts, parts + 1} >= set(tensor.shape[-2:]):
+        if tensor.ndim > 1 and {patches, patches + 1} >= set(tensor.shape[-2:]):
             storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = (tensor, storage.nbytes() / tensor.element_size() / parts**2)
+            kept[storage.data_ptr()] = (tensor, storage.nbytes() / tensor.element_size() / patches**2)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
@@ -390,12 +390,12 @@ def test_checkpointing_keeps_nothing_of_the_plans_size(generator, reentrant):
     assert (copies == 0) if reentrant is not None else (1 < copies < 8)
     assert evidence.transport.requires_grad
     assert matching.log_plan.requires_grad
-    loss = output.square().mean() - matching.log_plan.mean() - matching.returned.mean() + matching.projected.mean()
+    loss = output.square().mean() - matching.log_plan.mean() - matching.round_trip.mean() + matching.projected.mean()
     loss.backward()
     plain = wake(alignment_module((8, 8), 48)).train()
     others = states.detach().requires_grad_()
     output, _, matching = plain(others)
-    loss = output.square().mean() - matching.log_plan.mean() - matching.returned.mean() + matching.projected.mean()
+    loss = output.square().mean() - matching.log_plan.mean() - matching.round_trip.mean() + matching.projected.mean()
     loss.backward()
     torch.testing.assert_close(states.grad, others.grad, atol=1e-6, rtol=1e-5)
     for name, parameter in plain.named_parameters():
@@ -413,10 +413,10 @@ def test_models_checkpointing_reaches_the_alignment():
 def test_plan_is_handed_out_where_a_loss_reads_it():
     states = torch.randn(1, 2, 17, 32)
     for options, training, expected in (
-        ({}, True, {"log_plan", "returned"}),
-        ({}, False, {"returned"}),
-        ({"warp_weight": 0.0}, True, {"returned"}),
+        ({}, True, {"log_plan", "round_trip"}),
+        ({}, False, {"round_trip"}),
+        ({"warp_weight": 0.0}, True, {"round_trip"}),
         ({"cycle_weight": 0.0}, True, {"log_plan"}),
     ):
         module = alignment_module((4, 4), 32, **options).train(training)
-        assert set(module(states)[2]) == {"features", "projected", "masses"} | expected
+        assert set(module(states)[2]) == {"features", "projected", "marginals"} | expected

@@ -15,8 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
-from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor, batch_captioning, cli
-from ssgpa.batch_captioning import read_pairs
+from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa.cli import batch as batch_captioning
+from ssgpa.cli import commands as cli
+from ssgpa.cli.batch import read_pairs
 
 from .tiny_systems import TINY_SYSTEMS
 
@@ -44,7 +46,7 @@ def table(tmp_path, monkeypatch):
     for index in range(1, 8):
         pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
-    (folder / "text.png").write_text("not a picture", encoding="utf-8")
+    (folder / "text.png").write_text("not an image", encoding="utf-8")
     write_table(folder / "pairs.csv", [(f"p{row}", BAD.get(row, f"{row}.png"), "1.png") for row in range(1, 8)])
     return folder / "pairs.csv"
 
@@ -149,7 +151,7 @@ def test_an_interrupted_run_goes_on(table, model, capsys, monkeypatch):
     assert Path("out.jsonl").read_bytes() == whole
 
 
-def test_mended_pictures_are_tried_again(table, model, capsys):
+def test_mended_images_are_tried_again(table, model, capsys):
     batch(capsys, table, model, "--quiet")
     before = read_output()
     Image.open(table.parent / "3.png").save(table.parent / "gone.png")
@@ -170,7 +172,7 @@ def test_what_was_captioned_otherwise_is_kept(table, model, capsys):
     write_table(table, [("p1", "4.png", "1.png")])
     code, _, err = batch(capsys, table, model, "--quiet")
     assert code == 2
-    assert "row 1 was captioned for other pictures" in err
+    assert "row 1 was captioned for other images" in err
     assert read_output() == [record for record in map(json.loads, whole.splitlines()) if "caption" in record]
     Path("out.settings.json").unlink()
     code, _, err = batch(capsys, table, model, "--quiet")
@@ -237,7 +239,7 @@ def test_rows_that_were_written_twice_are_kept_once(table, model, capsys):
     assert Path("out.jsonl").read_bytes().splitlines(keepends=True) == lines
 
 
-def test_pictures_within_the_table_are_captioned_and_not_copied(table, model, capsys):
+def test_images_within_the_table_are_captioned_and_not_copied(table, model, capsys):
     rng = np.random.default_rng(1)
     Image.fromarray(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(table.parent / "large.png")
     raw = base64.b64encode((table.parent / "large.png").read_bytes()).decode()
@@ -256,7 +258,7 @@ def test_pictures_within_the_table_are_captioned_and_not_copied(table, model, ca
     # The digests suffice to go on, and to see that the table has changed.
     assert "3 were there already" in batch(capsys, table, model, "--quiet")[1]
     write_table(table, [rows[0], ("p2", raw, "1.png"), *rows[2:]])
-    assert "row 2 was captioned for other pictures" in batch(capsys, table, model, "--quiet")[2]
+    assert "row 2 was captioned for other images" in batch(capsys, table, model, "--quiet")[2]
 
 
 def test_names_of_another_system_are_told(table, model, capsys):
@@ -286,7 +288,7 @@ def test_a_json_table_costs_a_row_for_a_bad_row(table, model, capsys):
     assert "'after' is missing" in records[1]["error"]
 
 
-def test_a_picture_that_its_decoder_chokes_on_costs_one_row(table, model, capsys, monkeypatch):
+def test_an_image_that_its_decoder_chokes_on_costs_one_row(table, model, capsys, monkeypatch):
     def choke(processor, source, name, **reading):
         if str(source).endswith("3.png"):
             raise NotImplementedError("an unknown pixel format")
@@ -300,7 +302,7 @@ def test_a_picture_that_its_decoder_chokes_on_costs_one_row(table, model, capsys
 
 
 class LittleMemory:
-    """`generate` of a model whose memory takes so many pairs; a dark picture takes all of it."""
+    """`generate` of a model whose memory takes so many pairs; a dark image takes all of it."""
 
     def __init__(self, monkeypatch, pairs):
         self.sizes, self.pairs, self.generate = [], pairs, SSGPAForConditionalGeneration.generate
@@ -381,7 +383,7 @@ def test_tables_are_read_as_spreadsheets_write_them(tmp_path):
     ("words", "message"),
     [
         (["--pairs", "p.csv"], "--pairs needs --output"),
-        (["--pairs", "p.csv", "--output", "o", "a.png"], "--pairs names the pictures; a.png was given too"),
+        (["--pairs", "p.csv", "--output", "o", "a.png"], "--pairs names the images; a.png was given too"),
         (["--pairs", "p.csv", "--output", "o", "--overlay", "x.png"], "--overlay belongs to a single pair"),
         (["a.png", "b.png", "--output", "o"], "--output belongs to --pairs"),
         (["a.png", "b.png", "--on-error", "stop"], "--on-error belongs to --pairs"),

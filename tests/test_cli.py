@@ -16,7 +16,7 @@ from transformers import pipeline
 
 import ssgpa
 import ssgpa_command
-from ssgpa import cli
+from ssgpa.cli import commands as cli
 
 from .tiny_systems import TINY_SYSTEMS
 
@@ -44,7 +44,7 @@ def save_system(name, folder):
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
-    """Two pictures of unlike sizes in the working directory."""
+    """Two images of unlike sizes in the working directory."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for name, shape in (("before.png", (40, 60, 3)), ("after.png", (30, 50, 3))):
@@ -99,7 +99,7 @@ def test_options_reach_generate(model, pair, capsys):
     assert len(captions) > 1
 
 
-def test_options_may_stand_between_the_pictures(model, pair, capsys):
+def test_options_may_stand_between_the_images(model, pair, capsys):
     expected = run(capsys, "caption", *pair, "--model", model, *FAST)
     assert run(capsys, "caption", pair[0], *FAST, pair[1], "--model", model)[:2] == expected[:2]
 
@@ -140,7 +140,7 @@ def test_existing_files_are_kept_unless_told(model, pair, capsys):
         (["--num-beams", "0"], "'0' is not a whole number"),
         (["--max-new-tokens", "many"], "'many' is not a whole number"),
         (["--revision", "abc"], "a revision belongs to an id on the Hub"),
-        (["third.png"], "two pictures are needed, BEFORE and AFTER; 3 were given"),
+        (["third.png"], "two images are needed, BEFORE and AFTER; 3 were given"),
         (["--beams", "3"], "--beams"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_folder_without_permission(model, pair, capsys):
 
 
 def test_a_failed_write_leaves_nothing(model, pair, capsys, monkeypatch):
-    def fill(picture, file, *_, **__):
+    def fill(image, file, *_, **__):
         Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
@@ -189,9 +189,9 @@ def truncated_jpeg(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-BAD_PICTURES = {
+BAD_IMAGES = {
     "missing": lambda path: None,
-    "text": lambda path: path.write_text("not a picture", encoding="utf-8"),
+    "text": lambda path: path.write_text("not an image", encoding="utf-8"),
     "empty": lambda path: path.write_bytes(b""),
     "truncated": truncated_jpeg,
     "one pixel": lambda path: Image.new("RGB", (1, 1)).save(path, format="PNG"),
@@ -200,9 +200,9 @@ BAD_PICTURES = {
 
 
 @pytest.mark.parametrize("position", [0, 1])
-@pytest.mark.parametrize("kind", list(BAD_PICTURES))
-def test_bad_pictures_are_named(model, pair, capsys, kind, position):
-    BAD_PICTURES[kind](Path("bad.png"))
+@pytest.mark.parametrize("kind", list(BAD_IMAGES))
+def test_bad_images_are_named(model, pair, capsys, kind, position):
+    BAD_IMAGES[kind](Path("bad.png"))
     words = list(pair)
     words[position] = "bad.png"
     assert refused(capsys, "caption", *words, "--model", model).startswith("ssgpa: error: bad.png: ")
@@ -271,7 +271,7 @@ def test_without_a_model_the_embedded_one_speaks(pair, capsys):
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["--help"], 0), (["caption", "--help"], 0), (["--version"], 0), (["caption"], 2), (["caption", "--colour"], 2)],
+    [(["--help"], 0), (["caption", "--help"], 0), (["--version"], 0), (["caption"], 2), (["caption", "--color"], 2)],
 )
 def test_what_needs_no_model_is_answered_without_torch(words, code):
     """The command starts in a module of its own, since `import ssgpa` registers every system with Transformers."""
@@ -303,7 +303,7 @@ def test_negative_numbers_are_values_of_their_option(words):
     [
         (["caption", "--pairs", "nope.csv", "--output", "x.jsonl"], "nope.csv: no such file or directory.\n"),
         (["caption", "--pairs", ".", "--output", "x.jsonl"], ".: is a directory.\n"),
-        (["caption", ".", "after.png"], ".: cannot be read as a picture (it is a folder).\n"),
+        (["caption", ".", "after.png"], ".: cannot be read as an image (it is a folder).\n"),
         (["score", "nope.jsonl", "--references", "nope.json"], "no such file or directory.\n"),
     ],
 )

@@ -28,20 +28,20 @@ def test_round_trip_through_json(variant, tmp_path):
 
 
 def test_grid_and_widths_follow_the_tower():
-    config = tiny_config(part_grid=None, part_hidden_size=None, fusion_hidden_size=None)
-    assert config.part_grid == [4, 4]
-    assert config.num_parts == 16
-    assert config.part_hidden_size == 32
+    config = tiny_config(patch_grid=None, patch_hidden_size=None, fusion_hidden_size=None)
+    assert config.patch_grid == [4, 4]
+    assert config.num_patches == 16
+    assert config.patch_hidden_size == 32
     assert config.fusion_hidden_size == 8
-    assert tiny_config("resnet", part_hidden_size=None, fusion_hidden_size=None).part_hidden_size == 16
-    wide = tiny_config(part_grid=None, vision_config=TOWERS["vit"]["vision_config"] | {"image_size": [32, 64]})
-    assert wide.part_grid == [4, 8]
+    assert tiny_config("resnet", patch_hidden_size=None, fusion_hidden_size=None).patch_hidden_size == 16
+    wide = tiny_config(patch_grid=None, vision_config=TOWERS["vit"]["vision_config"] | {"image_size": [32, 64]})
+    assert wide.patch_grid == [4, 8]
 
 
 def test_defaults_are_those_of_the_definition():
     config = SSGPAConfig()
     assert config.vision_config.model_type == "instructblip_vision_model"
-    assert (config.part_hidden_size, config.part_grid) == (1408, [16, 16])
+    assert (config.patch_hidden_size, config.patch_grid) == (1408, [16, 16])
     assert config.qformer_config is None
     assert (config.fusion_layers, config.fusion_hidden_size) == (4, 352)
     settings = ("centering", "marginal_eta", "dustbin_score", "transport_epsilon", "sinkhorn_iterations")
@@ -69,7 +69,7 @@ def test_tying_follows_the_language_model():
     [
         {"fusion_layers": "2"},
         {"centering": "half"},
-        {"part_grid": "4x4"},
+        {"patch_grid": "4x4"},
         {"qformer_input_ids": "describe"},
         {"sinkhorn_iterations": 5.5},
     ],
@@ -83,11 +83,11 @@ def test_wrong_types_are_refused(wrong):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"vision": "resnet", "part_grid": None}, "`part_grid`.*is needed: a resnet tower"),
-        ({"part_grid": [3, 3]}, r"\[3, 3\], but the instructblip_vision_model tower makes \[4, 4\]"),
-        ({"part_grid": [4]}, "two positive numbers"),
-        ({"vision": "resnet", "part_grid": [0, 4]}, "two positive numbers"),
-        ({"part_hidden_size": 16}, "`part_hidden_size` is 16"),
+        ({"vision": "resnet", "patch_grid": None}, "`patch_grid`.*is needed: a resnet tower"),
+        ({"patch_grid": [3, 3]}, r"\[3, 3\], but the instructblip_vision_model tower makes \[4, 4\]"),
+        ({"patch_grid": [4]}, "two positive numbers"),
+        ({"vision": "resnet", "patch_grid": [0, 4]}, "two positive numbers"),
+        ({"patch_hidden_size": 16}, "`patch_hidden_size` is 16"),
         ({"fusion_hidden_size": 18}, "`fusion_hidden_size` .18. must be a multiple"),
         ({"alignment_hidden_size": 18}, "`alignment_hidden_size` .18. must be a multiple"),
         ({"marginal_eta": 1.5}, "`marginal_eta` must lie in"),
@@ -109,7 +109,7 @@ def test_wrong_types_are_refused(wrong):
         ({"qformer": True, "qformer_input_ids": [3, -4]}, r"`qformer_input_ids` must lie in \[0, 30\).*got -4"),
         ({"qformer": True, "qformer_input_ids": [30]}, r"`qformer_input_ids` must lie in \[0, 30\).*got 30"),
         ({"qformer": True, "qformer_input_ids": []}, "`qformer_input_ids` is empty"),
-        ({"vision": "resnet", "part_hidden_size": 0}, "`part_hidden_size` must be at least 1, got 0"),
+        ({"vision": "resnet", "patch_hidden_size": 0}, "`patch_hidden_size` must be at least 1, got 0"),
         ({"fusion_hidden_size": 0}, "`fusion_hidden_size` must be at least 1, got 0"),
         ({"fusion_hidden_size": -16}, "`fusion_hidden_size` must be at least 1, got -16"),
         ({"fusion_num_attention_heads": 0}, "`fusion_num_attention_heads` must be at least 1, got 0"),
@@ -177,6 +177,6 @@ def test_embedded_checkpoints_preset_was_trained_on_captions_and_contrast_alone(
 def test_presets_load(preset):
     content = json.loads(preset.read_text(encoding="utf-8"))
     config = SSGPAConfig(**content)
-    assert config.num_parts > 0
+    assert config.num_patches > 0
     unknown = set(content) - set(config.to_dict()) - {"architectures", "transformers_version", "dtype", "auto_map"}
     assert not unknown, f"{preset.name} sets what the configuration does not know"

@@ -69,7 +69,7 @@ def convert(family, source, **options):
 
 
 def their_outputs(family, source, pixels):
-    """Q-Former's and projection's outputs of single pictures by Transformers' own code."""
+    """Q-Former's and projection's outputs of single images by Transformers' own code."""
     ids = torch.tensor([INSTRUCTION]).expand(len(pixels), -1)
     options = {"qformer_input_ids": ids} if family == "instructblip" else {}
     output = source.get_image_features(pixels, **options)
@@ -82,7 +82,7 @@ def family(request):
 
 
 @pytest.mark.parametrize("path_type", [str, Path, None])
-def test_pictures_are_read_as_the_original_reads_them(family, path_type, tmp_path):
+def test_images_are_read_as_the_original_reads_them(family, path_type, tmp_path):
     source = tiny_source(family)
     source.save_pretrained(tmp_path)
     model = convert(family, path_type(tmp_path) if path_type else source)

@@ -37,7 +37,7 @@ def test_links_lead_somewhere(page):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def test_pictures_are_small_enough_to_load():
+def test_images_are_small_enough_to_load():
     for path in (ROOT / "docs").glob("*.png"):
         assert path.stat().st_size < 300_000
         assert Image.open(path).width <= 1600
@@ -64,11 +64,11 @@ def test_what_a_new_system_needs_is_what_the_systems_have():
     """Every call that the page names, on every system."""
     for build in TINY_SYSTEMS.values():
         model, processor = build()
-        picture = Image.new("RGB", (48, 32), "red")
-        batch = processor(images=[[picture, picture]], suffix=["the cube moved"], return_tensors="pt")
+        image = Image.new("RGB", (48, 32), "red")
+        batch = processor(images=[[image, image]], suffix=["the cube moved"], return_tensors="pt")
         output = model(**batch)
         assert sum(output.loss_parts.values()).item() == pytest.approx(output.loss.item(), rel=1e-5)
-        inputs = processor(images=[[picture, picture]], return_tensors="pt")
+        inputs = processor(images=[[image, image]], return_tensors="pt")
         with torch.inference_mode():
             ids = model.generate(**inputs, max_new_tokens=3)
         assert len(processor.post_process_captions(ids, inputs)) == 1

@@ -169,20 +169,20 @@ def test_decoding_can_be_constrained_and_drawn(loaded):
     assert len(processor.post_process_captions(several, inputs)) == 12
 
 
-def chat(pictures):
-    content = [{"type": "image", "image": picture} for picture in pictures]
+def chat(images):
+    content = [{"type": "image", "image": image} for image in images]
     return [{"role": "user", "content": [*content, {"type": "text", "text": "what has changed ?"}]}]
 
 
-def test_stock_pipeline_takes_a_chat_with_two_pictures(loaded):
+def test_stock_pipeline_takes_a_chat_with_two_images(loaded):
     from PIL import Image
 
     model, processor = loaded
-    pictures = [Image.linear_gradient("L").rotate(angle).convert("RGB") for angle in (0, 90)]
+    images = [Image.linear_gradient("L").rotate(angle).convert("RGB") for angle in (0, 90)]
     pipe = pipeline("image-text-to-text", model=model, processor=processor, device="cpu")
-    said = pipe(text=chat(pictures), max_new_tokens=6, do_sample=False, return_full_text=False)
+    said = pipe(text=chat(images), max_new_tokens=6, do_sample=False, return_full_text=False)
     inputs = processor.apply_chat_template(
-        chat(pictures), tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True
+        chat(images), tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True
     )
     assert inputs["pixel_values"].shape[:2] == (1, 2)
     expected = processor.post_process_captions(model.generate(**inputs, **GREEDY), inputs)
@@ -231,7 +231,7 @@ def test_adapters_are_switched_off_and_on(saved, adapter):
 
 
 class Eyes(nn.Module):
-    """Pictures in, visual tokens and change map out: the graph that has no loop."""
+    """Images in, visual tokens and change map out: the graph that has no loop."""
 
     def __init__(self, model: SSGPAForConditionalGeneration) -> None:
         super().__init__()
@@ -297,7 +297,7 @@ def test_what_vllm_asks_of_a_model_and_what_it_cannot_split(loaded):
 
 @pytest.mark.skipif(find_spec("fastapi") is None, reason="needs the serving packages of Transformers")
 def test_transformers_serve_knows_its_own_models_only(loaded):
-    """If this fails, the server has learnt about registered classes, and docs/ecosystem.md can say so."""
+    """If this fails, the server has learned about registered classes, and docs/ecosystem.md can say so."""
     from transformers.cli.serving.model_manager import ModelManager
 
     with pytest.raises(ValueError, match="Unknown modality for: SSGPAForConditionalGeneration"):

@@ -8,7 +8,7 @@ from transformers.cache_utils import LinearAttentionLayer
 
 from ssgpa import SSGPAForConditionalGeneration, modeling_ssgpa
 from ssgpa.compatibility_ssgpa import CACHE
-from ssgpa.generation_ssgpa import count_copies
+from ssgpa.prompt_sharing_ssgpa import count_copies
 
 from .ssgpa_cases import inputs_for, row, tiny_model
 
@@ -18,7 +18,7 @@ GREEDY = {"max_new_tokens": 6, "do_sample": False}
 
 
 def sharp_model(variant: str = "resnet", **overrides):
-    """A model that heeds the pictures, and whose tokens' probabilities differ by more than rounding."""
+    """A model that heeds the images, and whose tokens' probabilities differ by more than rounding."""
     model, processor = tiny_model(variant, **overrides)
     model.lm_head.weight.data.mul_(20)
     model.lm_head.weight.data[model.config.image_token_id] = 0  # a placeholder is no word
@@ -67,13 +67,13 @@ def test_batch_generates_what_its_rows_generate(variant, beams):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_order_of_the_pictures_matters(variant):
+def test_order_of_the_images_matters(variant):
     """Before and after exchanged, every pair at its place in the batch."""
     model, processor = sharp_model(variant)
     inputs = inputs_for(processor)
     swapped = inputs | {"pixel_values": inputs["pixel_values"].flip(1)}
     assert (model(**swapped).logits - model(**inputs).logits)[:, -1].abs().amax(-1).min() > 1e-3
-    if "qformer" not in variant:  # a random one tells the pictures apart, though too little for other words
+    if "qformer" not in variant:  # a random one tells the images apart, though too little for other words
         one, other = (model.generate(**batch, **GREEDY, num_beams=3) for batch in (inputs, swapped))
         assert not torch.equal(one, other)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load
 
 from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.report.build import build_report
 
 from .hub_double import HubDouble
 from .hub_steps import PRIVATE, PUBLIC, SHARDED, SHORT
@@ -26,17 +26,17 @@ CODE = {
     "compatibility",
     "configuration",
     "conversion",
-    "generation",
+    "prompt_sharing",
     "losses",
     "modeling",
-    "pictures",
+    "image_utils",
     "pipeline",
     "processing",
     "prompts",
     "publishing",
-    "rasters",
-    "scaling",
-    "sources",
+    "image_rasters",
+    "image_scaling",
+    "image_sources",
     "tiles",
     "transport",
     "warp",
@@ -52,7 +52,7 @@ def hub():
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A saved tiny system, a pair of pictures, results and facts."""
+    """A saved tiny system, a pair of images, results and facts."""
     folder = tmp_path_factory.mktemp("hub")
     model, processor = tiny_ssgpa(vision="resnet")
     torch.manual_seed(1)
@@ -130,7 +130,7 @@ def test_the_card_of_the_repository_tells_the_results(hub, work, pushed):
     inputs = processor(images=[work / "before.png", work / "after.png"], return_tensors="pt")
     said = processor.post_process_captions(model.generate(**inputs, num_beams=5, max_new_tokens=40), inputs)
     assert card.data.get("widget")[0]["output"]["text"] == said[0]
-    assert "floor: " in card.text
+    assert "baseline: " in card.text
     assert "It knows nothing." in card.text
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ssgpa.loading import load_partial_system, load_system
+from ssgpa.utils.loading import load_partial_system, load_system
 
 from .tiny_systems import TINY_SYSTEMS
 
@@ -135,7 +135,7 @@ def test_a_folder_has_no_revision(saved):
 def test_a_mistyped_folder_is_told_at_once(tmp_path, monkeypatch):
     (tmp_path / "runs" / "typo").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ssgpa.loading.can_ask_hub", None)
+    monkeypatch.setattr("ssgpa.utils.loading.can_ask_hub", None)
     with pytest.raises(ValueError, match=r"^model runs/tpyo: the folder runs has no folder tpyo") as error:
         load_system("runs/tpyo")
     assert "did you mean runs/typo?" in str(error.value)
@@ -146,7 +146,7 @@ def test_a_mistyped_folder_is_told_at_once(tmp_path, monkeypatch):
 OFFLINE = """
 import json, time
 from ssgpa.data import load_prepared
-from ssgpa.loading import load_system
+from ssgpa.utils.loading import load_system
 
 for load, words in ((load_system, ["runs/tpyo"]), (load_system, ["here/tpyo", "main"]), (load_prepared, [DATA])):
     start = time.monotonic()

@@ -92,33 +92,33 @@ def test_contrast_is_full_precision_under_autocast(model):
 
 
 def random_plan(seed=0, rows=6, pairs=2):
-    """Logarithm of a plan with its masses (pairs, 2, rows) met, and the dustbin's score as a leaf."""
+    """Logarithm of a plan with its marginals (pairs, 2, rows) met, and the dustbin's score as a leaf."""
     generator = torch.Generator().manual_seed(seed)
     cosine = torch.rand(pairs, rows, rows, generator=generator).requires_grad_()
-    masses = torch.rand(pairs, 2, rows, generator=generator).add(0.2)
-    masses = (masses / masses.sum(-1, keepdim=True)).requires_grad_()
+    marginals = torch.rand(pairs, 2, rows, generator=generator).add(0.2)
+    marginals = (marginals / marginals.sum(-1, keepdim=True)).requires_grad_()
     dustbin = torch.tensor(0.3, requires_grad=True)
-    return dustbin_transport(cosine, masses[:, 0], masses[:, 1], dustbin, 0.1, 100), masses, cosine, dustbin
+    return dustbin_transport(cosine, marginals[:, 0], marginals[:, 1], dustbin, 0.1, 100), marginals, cosine, dustbin
 
 
 def test_warp_loss_is_the_mean_cross_entropy_of_both_directions():
-    log_plan, masses, cosine, dustbin = random_plan()
+    log_plan, marginals, cosine, dustbin = random_plan()
     targets = torch.rand(2, 2, 6, 7, generator=torch.Generator().manual_seed(1)) ** 4
     targets = targets / targets.sum(-1, keepdim=True)
-    found = warp_loss(log_plan, masses, targets)
+    found = warp_loss(log_plan, marginals, targets)
     total = 0.0
     for pair in range(2):
         plan = log_plan[pair].exp()
-        for part in range(6):
-            forth = [plan[part, to].item() / (masses[pair, 0, part].item() / 2) for to in range(7)]
-            back = [plan[to, part].item() / (masses[pair, 1, part].item() / 2) for to in range(7)]
+        for patch in range(6):
+            forth = [plan[patch, to].item() / (marginals[pair, 0, patch].item() / 2) for to in range(7)]
+            back = [plan[to, patch].item() / (marginals[pair, 1, patch].item() / 2) for to in range(7)]
             assert sum(forth) == pytest.approx(1, abs=1e-3)
             assert sum(back) == pytest.approx(1, abs=1e-3)
             for side, shares in enumerate((forth, back)):
-                total -= sum(targets[pair, side, part, to].item() * math.log(shares[to]) for to in range(7))
+                total -= sum(targets[pair, side, patch, to].item() * math.log(shares[to]) for to in range(7))
     assert found.item() == pytest.approx(total / (2 * 2 * 6), rel=1e-5)
     found.backward()
-    assert min(leaf.grad.abs().max() for leaf in (cosine, dustbin, masses)) > 0
+    assert min(leaf.grad.abs().max() for leaf in (cosine, dustbin, marginals)) > 0
 
 
 def test_cycle_loss_is_the_weighted_mean_of_there_and_back():
@@ -127,12 +127,12 @@ def test_cycle_loss_is_the_weighted_mean_of_there_and_back():
     weights = torch.rand(3, 2, 8, 8, generator=generator).pow(3)
     weights = (weights / weights.sum(-1, keepdim=True)).requires_grad_()
     matched = torch.rand(3, 2, 8, generator=generator).requires_grad_()
-    found = cycle_loss(module.returned(weights), matched)
+    found = cycle_loss(module.round_trip(weights), matched)
     means = []
     for pair in range(3):
         forth, back = weights[pair].detach()
         for side, loop in enumerate((forth @ back, back @ forth)):
-            lost = [-math.log(loop[part, part].item() + 1e-6) for part in range(8)]
+            lost = [-math.log(loop[patch, patch].item() + 1e-6) for patch in range(8)]
             m = matched[pair, side].tolist()
             means.append(sum(a * b for a, b in zip(m, lost, strict=True)) / sum(m))
     assert found.item() == pytest.approx(sum(means) / 6, rel=1e-5)
@@ -149,7 +149,7 @@ def test_alignment_says_what_comes_back():
     inner = evidence.transport[:, :-1, :-1]
     forth, back = inner / inner.sum(2, keepdim=True), (inner / inner.sum(1, keepdim=True)).transpose(1, 2)
     loops = torch.stack([forth @ back, back @ forth], 1)
-    torch.testing.assert_close(matching.returned, loops.diagonal(dim1=2, dim2=3), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(matching.round_trip, loops.diagonal(dim1=2, dim2=3), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(matching.projected, module.match_proj(module.match_norm(states[:, :, 1:])))
 
 
@@ -163,8 +163,8 @@ def test_global_loss_is_one_less_the_cosine_of_the_weighted_means():
         means = []
         for side in range(2):
             m = matched[pair, side].tolist()
-            parts = projected[pair, side].tolist()
-            means.append([sum(w * part[d] for w, part in zip(m, parts, strict=True)) / sum(m) for d in range(5)])
+            patches = projected[pair, side].tolist()
+            means.append([sum(w * patch[d] for w, patch in zip(m, patches, strict=True)) / sum(m) for d in range(5)])
         dot = sum(a * b for a, b in zip(*means, strict=True))
         total += 1 - dot / math.prod(math.sqrt(sum(a * a for a in mean)) for mean in means)
     assert found.item() == pytest.approx(total / 3, rel=1e-5)
@@ -191,20 +191,24 @@ def test_weights_of_consistency_carry_no_gradient_through_the_model(name, monkey
         gradients.append(model.model.alignment.dustbin_score.grad)
         monkeypatch.undo()
     assert gradients[1].abs() > 0
-    # The plan between parts depends on the score a little; the mean of uncentred features not at all.
+    # The plan between patches depends on the score a little; the mean of uncentered features not at all.
     assert gradients[0].abs() < 0.1 * gradients[1].abs()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_losses_are_full_precision_under_autocast(dtype):
-    log_plan, masses, _, _ = random_plan()
+    log_plan, marginals, _, _ = random_plan()
     targets = warp_targets(draw_warps(2, (2, 3), 3), (2, 3))
     generator = torch.Generator().manual_seed(0)
-    returned, matched = torch.rand(2, 2, 2, 6, generator=generator)
+    round_trip, matched = torch.rand(2, 2, 2, 6, generator=generator)
     projected = torch.randn(2, 2, 6, 4, generator=generator).to(dtype)
 
     def losses():
-        return warp_loss(log_plan, masses, targets), cycle_loss(returned, matched), global_loss(projected, matched)
+        return (
+            warp_loss(log_plan, marginals, targets),
+            cycle_loss(round_trip, matched),
+            global_loss(projected, matched),
+        )
 
     plain = losses()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -232,7 +236,7 @@ def test_caption_loss_without_smoothing_is_that_of_transformers(items, shifted):
 
 
 def textures(pairs: int, seed: int, size: int = 32, noise: float = 0.0) -> torch.Tensor:
-    """Smooth random pictures (pairs, 2, 3, size, size), before and after the same but for noise of their own."""
+    """Smooth random images (pairs, 2, 3, size, size), before and after the same but for noise of their own."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(pairs, 1, 3, 8, 8, generator=generator)
     coarse = coarse + noise * torch.randn(pairs, 2, 3, 8, 8, generator=generator)
@@ -246,7 +250,7 @@ def warp_scores(model):
         made = warped_pairs(textures(24, seed=99, size=64), (8, 8), 1.0)
         matching = model.get_image_features(made.pixel_values).matching
     sent = torch.stack([matching.log_plan[:, :-1], matching.log_plan.transpose(1, 2)[:, :-1]], 1).exp()
-    shares = sent / (matching.masses / 2).unsqueeze(-1)
+    shares = sent / (matching.marginals / 2).unsqueeze(-1)
     gone = made.targets[..., -1] == 1
     true = (made.targets * shares).sum(-1)[~gone].mean().item()
     return true, shares[..., -1][gone].mean().item(), shares[..., -1][~gone].mean().item()
@@ -266,13 +270,13 @@ def learner(name, **options):
 
 
 def test_warp_loss_teaches_to_find_parts_and_to_miss_what_is_gone():
-    model = learner("warp", part_grid=[8, 8], alignment_hidden_size=64)
+    model = learner("warp", patch_grid=[8, 8], alignment_hidden_size=64)
     before = warp_scores(model)
 
     def loss_of(step):
         made = warped_pairs(textures(8, seed=step, size=64), (8, 8), 1.0)
         matching = model.get_image_features(made.pixel_values).matching
-        return warp_loss(matching.log_plan, matching.masses, made.targets)
+        return warp_loss(matching.log_plan, matching.marginals, made.targets)
 
     train(model, 25, 1e-2, loss_of)
     found, gone, there = warp_scores(model)
@@ -288,13 +292,13 @@ def test_cycle_loss_teaches_to_come_back():
     def measure():
         with torch.no_grad():
             features = model.get_image_features(unseen)
-        return features.matching.returned.mean().item(), 1 - features.evidence.changed.mean().item()
+        return features.matching.round_trip.mean().item(), 1 - features.evidence.unmatched_mass.mean().item()
 
     before = measure()
 
     def loss_of(step):
         features = model.get_image_features(textures(8, seed=step, noise=0.2))
-        return cycle_loss(features.matching.returned, 1 - features.evidence.changed)
+        return cycle_loss(features.matching.round_trip, 1 - features.evidence.unmatched_mass)
 
     train(model, 20, 1e-2, loss_of)
     after = measure()
@@ -311,13 +315,13 @@ def test_global_loss_teaches_to_agree_on_the_whole():
             features = model.get_image_features(unseen)
         projected = features.matching.projected
         cosine = F.cosine_similarity(projected.mean(2)[:, 0], projected.mean(2)[:, 1], dim=-1)
-        return 1 - cosine.mean().item(), 1 - features.evidence.changed.mean().item()
+        return 1 - cosine.mean().item(), 1 - features.evidence.unmatched_mass.mean().item()
 
     before = measure()
 
     def loss_of(step):
         features = model.get_image_features(textures(8, seed=step, noise=1.0))
-        return global_loss(features.matching.projected, 1 - features.evidence.changed)
+        return global_loss(features.matching.projected, 1 - features.evidence.unmatched_mass)
 
     train(model, 20, 1e-2, loss_of)
     after = measure()

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from ssgpa.comparison.readme_table import format_report
-from ssgpa.hub import read_facts
-from ssgpa.model_card import CardFacts, CardSample, render_card, sample_files
+from ssgpa.benchmarks.readme_table import format_report
+from ssgpa.hub.model_card import CardMetadata, CardSample, render_card, sample_files
+from ssgpa.hub.publish import read_facts
 
 from .hub_store import card_errors
 
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "comparison" / "results" / "ssgpa-clevr-tiny.json"
+RESULTS = ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
 FACTS = ROOT / "examples" / "configs" / "cards" / "ssgpa-clevr-tiny.yaml"
 
 
@@ -44,7 +44,7 @@ def test_the_card_is_valid_and_says_what_it_is(card):
     assert "\n\n\n\n" not in str(card)
 
 
-def test_scores_stand_beside_their_floors(card, results):
+def test_scores_stand_beside_their_baselines(card, results):
     found = {(item.dataset_config, item.metric_type): item for item in ModelCard(str(card)).data.eval_results}
     assert len(found) == 12
     for block in ("changed", "unchanged", "total"):
@@ -52,7 +52,7 @@ def test_scores_stand_beside_their_floors(card, results):
             assert found[block, kind].metric_value == pytest.approx(results["scores"][block][key], abs=5e-5)
             assert found[block, kind].dataset_split == "test"
     assert format_report(results, "results.json") in card.text
-    assert "| floor: predictions shuffled over pairs |" in card.text
+    assert "| baseline: predictions shuffled over pairs |" in card.text
 
 
 def test_samples_are_shown_with_their_files(card):
@@ -64,8 +64,8 @@ def test_samples_are_shown_with_their_files(card):
     assert sample_files(samples) == {"samples/0_before.png": Path("a.png"), "samples/0_after.jpg": Path("b.jpg")}
 
 
-def test_other_peoples_weights_keep_their_licence():
-    card = render_card("org/large", CardFacts(base_models=["Salesforce/instructblip-vicuna-7b"]))
+def test_other_peoples_weights_keep_their_license():
+    card = render_card("org/large", CardMetadata(base_models=["Salesforce/instructblip-vicuna-7b"]))
     data = ModelCard(str(card)).data
     assert card_errors(str(card)) == []
     assert data.license == "other"
@@ -88,7 +88,7 @@ def test_what_nobody_has_said_is_not_made_up():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("licence: mit", "licence is none of a card's facts"), ("- a", "list is none of"), ("a: [", "is not YAML")],
+    [("license: mit", "license is none of a card's facts"), ("- a", "list is none of"), ("a: [", "is not YAML")],
 )
 def test_wrong_facts_are_named(tmp_path, text, message):
     (tmp_path / "facts.yaml").write_text(text, encoding="utf-8")

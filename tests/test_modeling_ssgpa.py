@@ -24,17 +24,17 @@ def test_tower_gives_a_global_token_and_a_grid_of_parts(variant):
     assert features.shape == (2, 2, 17, 32)
     last = tower.tower(pixels.flatten(0, 1)).last_hidden_state
     if variant in ("resnet", "convnext"):
-        parts = tower.part_projection(last).flatten(2).transpose(1, 2) + tower.position_embeddings
+        patches = tower.patch_projection(last).flatten(2).transpose(1, 2) + tower.position_embeddings
         global_token = tower.global_token.expand(4, -1, -1)
     else:
-        parts = last[:, -16:]
-        global_token = parts.mean(1, keepdim=True) if variant == "siglip" else last[:, :1]
-    torch.testing.assert_close(features.flatten(0, 1), torch.cat([global_token, parts], 1))
+        patches = last[:, -16:]
+        global_token = patches.mean(1, keepdim=True) if variant == "siglip" else last[:, :1]
+    torch.testing.assert_close(features.flatten(0, 1), torch.cat([global_token, patches], 1))
 
 
 def test_tower_that_makes_another_grid_is_refused():
     model, _ = tiny_model("resnet")
-    with pytest.raises(ValueError, match=r"grid of \(8, 8\) parts, `part_grid` says \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"grid of \(8, 8\) patches, `patch_grid` says \(4, 4\)"):
         model.model.vision_tower(torch.zeros(1, 2, 3, 64, 64))
 
 
@@ -203,17 +203,17 @@ PLACES = [
 
 
 @pytest.mark.parametrize("variant", ["resnet", "instructblip-qformer"])
-@pytest.mark.parametrize("place", ["vision_tower.part_projection", *PLACES, "lm_head"])
+@pytest.mark.parametrize("place", ["vision_tower.patch_projection", *PLACES, "lm_head"])
 def test_model_may_be_split_between_devices(variant, place):
     """As a device map splits it: hooks move the inputs of the blocks. `meta` stands for the second device."""
     model, processor = tiny_model(variant)
     model.train().set_attn_implementation("eager")  # another one asks for a mask's values
-    if place == "vision_tower.part_projection" and variant != "resnet":
+    if place == "vision_tower.patch_projection" and variant != "resnet":
         pytest.skip("a tower of tokens projects nothing")
     blocks = {name: model.get_submodule(f"model.{name}") for name in PLACES}
     blocks |= {"lm_head": model.lm_head, "contrast": model.contrast}
     if variant == "resnet":
-        blocks = {"vision_tower.part_projection": model.model.vision_tower.part_projection} | blocks
+        blocks = {"vision_tower.patch_projection": model.model.vision_tower.patch_projection} | blocks
     names = list(blocks)
     for name in names[names.index(place) :]:
         add_hook_to_module(blocks[name].to("meta"), AlignDevicesHook("meta", io_same_device=False))
@@ -270,7 +270,7 @@ def test_ambiguous_inputs_are_refused():
 def test_other_layouts_are_refused_by_name(shape):
     model, processor = tiny_model("resnet")
     inputs = inputs_for(processor) | {"pixel_values": torch.zeros(shape)}
-    with pytest.raises(ValueError, match=r"normalised pixel_values, got torch\.uint8"):
+    with pytest.raises(ValueError, match=r"normalized pixel_values, got torch\.uint8"):
         model(**inputs | {"pixel_values": inputs["pixel_values"].to(torch.uint8)})
     with pytest.raises(ValueError, match=r'pair_layout="pair"'):
         model(**inputs)

@@ -25,7 +25,7 @@ from .tiny_systems import tiny_ssgpa
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
-NO_PACKAGES = {"tests", "examples", "build", "dist", "checkpoints", "runs", "outputs", "datasets"}
+NO_PACKAGES = {"tests", "examples", "benchmarks", "build", "dist", "checkpoints", "runs", "outputs", "datasets"}
 
 
 ROOTS = PROJECT["tool"]["setuptools"]["package-dir"]
@@ -56,8 +56,8 @@ def test_every_package_is_listed_and_there():
     for path in ROOT.rglob("*.py"):
         parts = path.relative_to(ROOT).parts[:-1]
         if parts and parts[0] not in NO_PACKAGES and not any(part.startswith(".") for part in parts):
-            name = next((name for name, folder in ROOTS.items() if folder == parts[0]), None)
-            found.add(".".join((name, *parts[1:]) if name else ("ssgpa", *parts)))
+            folder = "/".join(parts)
+            found.add(next((name for name in ROOTS if ROOTS[name] == folder), ".".join(("ssgpa", *parts))))
     assert found == set(PACKAGES)
 
 
@@ -142,7 +142,7 @@ BASE_ONLY = """
 import sys
 for name in ("datasets", "accelerate", "peft", "pycocoevalcap", "nltk", "numba", "evaluate", "deepspeed"):
     sys.modules[name] = None
-from ssgpa.cli import main
+from ssgpa.cli.commands import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -152,10 +152,10 @@ def test_the_command_needs_no_extra(tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     for name, shade in (("before.png", 40), ("after.png", 200)):
-        picture = Image.new("RGB", (48, 32), (shade, 90, 120))
-        # A picture of one color is told on stderr.
-        picture.paste((90, shade, 20), (8, 8, 24, 24))
-        picture.save(tmp_path / name)
+        image = Image.new("RGB", (48, 32), (shade, 90, 120))
+        # An image of one color is told on stderr.
+        image.paste((90, shade, 20), (8, 8, 24, 24))
+        image.save(tmp_path / name)
     words = ["caption", "before.png", "after.png", "--model", "./model", "--overlay", "overlay.png", "--json"]
     done = run(sys.executable, "-c", BASE_ONLY, *words, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -196,7 +196,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed):
 
 
 def test_what_is_installed_imports_from_elsewhere(installed, tmp_path):
-    code = "import ssgpa, ssgpa.cli, ssgpa.data, ssgpa.metrics, ssgpa.training; print(ssgpa.__file__)"
+    code = "import ssgpa, ssgpa.cli.commands, ssgpa.data, ssgpa.metrics, ssgpa.training; print(ssgpa.__file__)"
     done = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed[1]))
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == installed[1] / "ssgpa" / "__init__.py"

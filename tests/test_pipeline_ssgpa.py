@@ -19,8 +19,8 @@ from transformers.testing_utils import CaptureLogger
 from transformers.utils import logging
 
 from ssgpa import ChangeCaptioningPipeline, SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.loading import load_system
 from ssgpa.pipeline_ssgpa import draw_change_map, draw_overlay
+from ssgpa.utils.loading import load_system
 
 from .tiny_systems import TINY_SYSTEMS
 
@@ -141,8 +141,8 @@ def test_the_name_of_an_assistant_is_refused(ssgpa_pipe):
 def test_a_pair_may_come_in_many_ways(ssgpa_pipe, tmp_path):
     before, after = PAIRS[0]
     paths = [tmp_path / "before.png", tmp_path / "after.png"]
-    for picture, path in zip((before, after), paths, strict=True):
-        picture.save(path)
+    for image, path in zip((before, after), paths, strict=True):
+        image.save(path)
     expected = ssgpa_pipe((before, after), **SHORT)
     assert ssgpa_pipe([before, after], **SHORT) == expected
     assert ssgpa_pipe({"before": before, "after": after}, **SHORT) == expected
@@ -200,22 +200,22 @@ def test_change_maps_show_the_evidence_of_forward(scaled_pipe):
     with torch.no_grad():
         evidence = scaled_pipe.model(**inputs, output_evidence=True).evidence.change_map[0].numpy()
     result = scaled_pipe(PAIRS, return_change_map=True, batch_size=3, **SHORT)[1][0]
-    for key, picture, cells in zip(("_before", ""), PAIRS[1], evidence, strict=True):
+    for key, image, cells in zip(("_before", ""), PAIRS[1], evidence, strict=True):
         drawn = result[f"change_map{key}"]
         assert drawn.mode == "L"
-        assert drawn.size == result[f"overlay{key}"].size == picture.size
-        np.testing.assert_allclose(np.asarray(drawn) / 255, bilinear(cells, *picture.size), atol=0.51 / 255)
+        assert drawn.size == result[f"overlay{key}"].size == image.size
+        np.testing.assert_allclose(np.asarray(drawn) / 255, bilinear(cells, *image.size), atol=0.51 / 255)
 
 
 def bilinear(cells: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Linear interpolation between the cells' centres, constant beyond them."""
+    """Linear interpolation between the cells' centers, constant beyond them."""
     rows = np.clip((np.arange(height) + 0.5) * len(cells) / height - 0.5, 0, len(cells) - 1)
     columns = np.clip((np.arange(width) + 0.5) * cells.shape[1] / width - 0.5, 0, cells.shape[1] - 1)
     tall = np.stack([np.interp(rows, np.arange(len(cells)), column) for column in cells.T], 1)
     return np.stack([np.interp(columns, np.arange(cells.shape[1]), row) for row in tall])
 
 
-def test_swapping_the_pictures_swaps_the_maps(scaled_pipe):
+def test_swapping_the_images_swaps_the_maps(scaled_pipe):
     before, after = PAIRS[0]
     there = scaled_pipe((before, after), return_change_map=True, **SHORT)[0]
     back = scaled_pipe((after, before), return_change_map=True, **SHORT)[0]
@@ -236,9 +236,9 @@ def test_the_vision_tower_runs_once(ssgpa_pipe):
 def test_a_map_is_neither_stretched_nor_cut():
     cells = torch.tensor([[0.0, 0.1], [0.2, 0.3]])
     assert np.asarray(draw_change_map(cells, (2, 2))).tolist() == [[0, 26], [51, 76]]
-    grey = Image.new("RGB", (2, 2), (100, 100, 100))
-    assert np.asarray(draw_overlay(grey, draw_change_map(torch.zeros(1, 1), (2, 2)))).tolist() == [[[100] * 3] * 2] * 2
-    red, green, blue = draw_overlay(grey, draw_change_map(torch.ones(1, 1), (2, 2))).getpixel((0, 0))
+    gray = Image.new("RGB", (2, 2), (100, 100, 100))
+    assert np.asarray(draw_overlay(gray, draw_change_map(torch.zeros(1, 1), (2, 2)))).tolist() == [[[100] * 3] * 2] * 2
+    red, green, blue = draw_overlay(gray, draw_change_map(torch.ones(1, 1), (2, 2))).getpixel((0, 0))
     assert red > 200
     assert green == blue == 30
 
@@ -249,7 +249,7 @@ def test_a_map_is_neither_stretched_nor_cut():
         ((noise(0),), "got 1 of type Image"),
         ((noise(0), noise(1), noise(2)), "got 3 of type Image, Image, Image"),
         (noise(0), "got 1 of type Image"),
-        ([noise(0), noise(1), noise(2)], "A pair is two pictures"),
+        ([noise(0), noise(1), noise(2)], "A pair is two images"),
         ([PAIRS[0], (noise(0),)], "got 1 of type Image"),
         ({"before": noise(0)}, r"needs the keys \"before\" and \"after\", got \['before'\]"),
         (7, "a collection of pairs is needed, got a int"),
@@ -268,7 +268,7 @@ def test_errors_name_the_file(ssgpa_pipe, tmp_path):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_a_broken_pair_costs_its_own_place(ssgpa_pipe, tmp_path, batch_size):
-    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     broken = [(tmp_path / "gone.png", noise(0)), (noise(0),), {"before": noise(1)}, (noise(0), tmp_path / "text.png")]
     pairs = [broken[0], PAIRS[0], broken[1], broken[2], PAIRS[1], broken[3]]
     good = [ssgpa_pipe(pair, **SHORT) for pair in PAIRS[:2]]
@@ -373,8 +373,8 @@ def test_published_code_runs_without_the_package(ssgpa_pipe, tmp_path, monkeypat
     ssgpa_pipe.save_pretrained(tmp_path / "model")
     ssgpa_pipe.model.config.__dict__ = config
     paths = [str(tmp_path / "before.png"), str(tmp_path / "after.png")]
-    for picture, path in zip(PAIRS[0], paths, strict=True):
-        picture.save(path)
+    for image, path in zip(PAIRS[0], paths, strict=True):
+        image.save(path)
     command = [sys.executable, "-c", REMOTE, str(tmp_path / "model"), *paths]
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)

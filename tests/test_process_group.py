@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssgpa import cli
-from ssgpa.process_group import ProcessGroup
+from ssgpa.cli import commands as cli
+from ssgpa.cli.process_group import ProcessGroup
 
 from .tiny_systems import TINY_SYSTEMS
 

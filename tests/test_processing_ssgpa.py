@@ -11,14 +11,14 @@ from transformers import AutoProcessor
 
 from ssgpa import SSGPAProcessor
 
-from .processing_cases import CAPTIONS, LAYOUTS, build, pairs, pictures, words
+from .processing_cases import CAPTIONS, LAYOUTS, build, images, pairs, words
 from .tiny_systems import TINY_SYSTEMS, tiny_image_processor, tiny_tokenizer
 
 
 def test_a_lone_pair_a_list_of_pairs_and_a_flat_list_are_the_same():
     processor, batch = build(), pairs(2)
     nested = processor(images=batch, return_tensors="pt")
-    flat = processor(images=[picture for pair in batch for picture in pair], return_tensors="pt")
+    flat = processor(images=[image for pair in batch for image in pair], return_tensors="pt")
     assert nested["pixel_values"].shape == (2, 2, 3, 32, 32)
     for key, value in nested.items():
         assert torch.equal(value, flat[key])
@@ -28,13 +28,13 @@ def test_a_lone_pair_a_list_of_pairs_and_a_flat_list_are_the_same():
 
 def test_pixels_are_those_of_the_image_processor():
     processor, batch = build(), pairs(2)
-    expected = processor.image_processor([picture for pair in batch for picture in pair], return_tensors="pt")
+    expected = processor.image_processor([image for pair in batch for image in pair], return_tensors="pt")
     found = processor(images=batch, return_tensors="pt")["pixel_values"]
     assert torch.equal(found.flatten(0, 1), expected["pixel_values"])
 
 
 def test_sizes_may_differ_within_a_pair_and_between_pairs():
-    batch = [[pictures(1, (20, 30))[0], pictures(1, (64, 9))[0]], pairs(1)[0]]
+    batch = [[images(1, (20, 30))[0], images(1, (64, 9))[0]], pairs(1)[0]]
     assert build()(images=batch, return_tensors="pt")["pixel_values"].shape == (2, 2, 3, 32, 32)
     for layout in ("vertical", "horizontal"):
         found = build(pair_layout=layout)(images=batch, return_tensors="pt")
@@ -42,7 +42,7 @@ def test_sizes_may_differ_within_a_pair_and_between_pairs():
 
 
 @pytest.mark.parametrize("step", ["image processor", "processor"])
-def test_pictures_resized_once_and_normalised_later_give_the_same_pixels(step):
+def test_images_resized_once_and_normalized_later_give_the_same_pixels(step):
     processor, batch = build(), pairs(3)
     direct = processor(images=batch, return_tensors="pt")["pixel_values"]
     kept = processor(images=batch, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"]
@@ -95,8 +95,8 @@ def test_texts_with_half_a_pair_are_named():
 def test_unknown_layouts_and_placeholders_are_refused():
     with pytest.raises(ValueError, match=r"pair, vertical, horizontal; got 'diagonal'"):
         build(pair_layout="diagonal")
-    unknown = {"image_token": "<picture>"}
-    with pytest.raises(ValueError, match="does not know <picture>; add it"):
+    unknown = {"image_token": "<image>"}
+    with pytest.raises(ValueError, match="does not know <image>; add it"):
         build(**unknown)
 
 
@@ -111,18 +111,18 @@ def test_without_a_placeholder_images_take_no_place_in_the_text():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_one_or_three_pictures_are_refused_naming_the_pair(count):
-    with pytest.raises(ValueError, match=rf"Pair 1 has {count} picture\(s\)"):
-        build()(images=[pairs(1)[0], pictures(count)])
+def test_one_or_three_images_are_refused_naming_the_pair(count):
+    with pytest.raises(ValueError, match=rf"Pair 1 has {count} image\(s\)"):
+        build()(images=[pairs(1)[0], images(count)])
 
 
-def test_bad_pictures_are_named_by_file_or_pair(tmp_path):
+def test_bad_images_are_named_by_file_or_pair(tmp_path):
     text = tmp_path / "notes.png"
-    text.write_text("no picture", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"notes\.png: not a picture"):
-        build()(images=[pairs(1)[0], [pictures(1)[0], text]])
-    with pytest.raises(ValueError, match="pair 1, after: a picture of 1x1"):
-        build()(images=[pairs(1)[0], [pictures(1)[0], Image.new("RGB", (1, 1))]])
+    text.write_text("no image", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"notes\.png: not an image"):
+        build()(images=[pairs(1)[0], [images(1)[0], text]])
+    with pytest.raises(ValueError, match="pair 1, after: an image of 1x1"):
+        build()(images=[pairs(1)[0], [images(1)[0], Image.new("RGB", (1, 1))]])
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -188,7 +188,7 @@ def test_rows_that_do_not_fit_are_not_returned_as_lists():
         processor(images=pairs(2), suffix=CAPTIONS[:2], padding=False, return_tensors="pt")
 
 
-def test_suffixes_that_cannot_be_learnt_are_refused():
+def test_suffixes_that_cannot_be_learned_are_refused():
     processor = build()
     with pytest.raises(ValueError, match="holds the placeholder <image>"):
         processor(images=pairs(1), suffix="the <image> is gone")
@@ -246,7 +246,7 @@ def test_modality_ids_mark_the_placeholders(suffix):
     assert torch.equal(batch["mm_token_type_ids"] == 1, batch["input_ids"] == processor.image_token_id)
 
 
-def test_numbers_of_tokens_without_pictures():
+def test_numbers_of_tokens_without_images():
     found = build()._get_num_multimodal_tokens(image_sizes=[(480, 320), (10, 20)])
     assert found["num_image_tokens"] == [5, 5]
 

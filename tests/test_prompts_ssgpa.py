@@ -10,7 +10,7 @@ from .processing_cases import LAYOUTS, build, pairs
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("blocks", ["two", "one"])
-def test_a_chat_with_two_pictures_asks_the_default_prompt(layout, blocks):
+def test_a_chat_with_two_images_asks_the_default_prompt(layout, blocks):
     processor = build("<s> $A", pair_layout=layout)
     before, after = pairs(1)[0]
     content = [{"type": "image", "image": before}, {"type": "image", "image": after}]

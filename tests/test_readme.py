@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssgpa.cli import EMBEDDED
+from ssgpa.cli.commands import EMBEDDED
 from ssgpa_command import parse_arguments
 
 
@@ -49,7 +49,7 @@ def test_there_are_snippets_and_commands():
 
 
 def check_ssgpa(words):
-    """The command's own parser reads the options; pictures are there, a table is the reader's own."""
+    """The command's own parser reads the options; images are there, a table is the reader's own."""
     options = parse_arguments(words[1:])
     if "--pairs" in words:
         assert Path(options.pairs).suffix == ".csv"
@@ -155,12 +155,12 @@ def test_the_documents_say_what_it_is():
         assert re.search(r"scores\s+are\s+not\s+reproduced", text)
 
 
-def test_the_hints_that_are_owned_up_to_are_those_of_the_run():
+def test_the_aux_heads_that_are_owned_up_to_are_those_of_the_run():
     run = yaml.safe_load((ROOT / "examples" / "configs" / "clevr_tiny.yaml").read_text(encoding="utf-8"))
-    assert {name for name in run if name.startswith("hint_") and run[name]} == {
-        "hint_attributes",
-        "hint_changed",
-        "hint_type",
+    assert {name for name in run if name.startswith("aux_") and run[name]} == {
+        "aux_attributes",
+        "aux_changed",
+        "aux_type",
     }
 
 

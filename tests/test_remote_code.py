@@ -19,16 +19,16 @@ from .tiny_systems import tiny_ssgpa
 
 VARIANTS = {"qformer": {"qformer": True}, "resnet": {"vision": "resnet"}}
 MODEL_FILES = {"alignment", "configuration", "conversion", "generation", "losses", "modeling", "transport", "warp"}
-FILES = MODEL_FILES | {"pictures", "processing", "prompts"}
+FILES = MODEL_FILES | {"images", "processing", "prompts"}
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Folders of two tiny systems with their code, and two pictures."""
+    """Folders of two tiny systems with their code, and two images."""
     root = tmp_path_factory.mktemp("remote")
     for name, value in (("before", 0), ("after", 128)):
-        picture = Image.linear_gradient("L").rotate(value).resize((48, 40))
-        picture.save(root / f"{name}.png")
+        image = Image.linear_gradient("L").rotate(value).resize((48, 40))
+        image.save(root / f"{name}.png")
     with pytest.MonkeyPatch.context() as patch:
         for cls, auto_class in (
             (SSGPAConfig, "AutoConfig"),
@@ -72,9 +72,9 @@ def test_the_folder_holds_its_code(variant, saved):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_without_the_package_everything_is_computed_alike(variant, saved, remote):
-    pictures = [saved / "before.png", saved / "after.png"]
+    images = [saved / "before.png", saved / "after.png"]
     auto = AutoModelForImageTextToText.from_pretrained, AutoProcessor.from_pretrained
-    local = compute(saved / variant, [pictures, pictures[::-1]], *auto)
+    local = compute(saved / variant, [images, images[::-1]], *auto)
     found = remote[variant]
     assert found.pop("module").startswith("transformers_modules.")
     assert local.pop("module") == "ssgpa.modeling_ssgpa"

@@ -36,7 +36,7 @@ def test_systems_survive_saving(name, tmp_path):
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     loaded, processor_again = type(model).from_pretrained(tmp_path), type(processor).from_pretrained(tmp_path)
-    images = [[picture.clamp(-1, 1).add(1).div(2) for picture in random_pixels(1)[0]]]
+    images = [[image.clamp(-1, 1).add(1).div(2) for image in random_pixels(1)[0]]]
     inputs, others = (each(images=images, return_tensors="pt") for each in (processor, processor_again))
     assert all(torch.equal(inputs[key], others[key]) for key in inputs)
     greedy = {"max_new_tokens": 5, "do_sample": False}
@@ -56,7 +56,7 @@ def test_what_a_checkpoint_lacks_starts_as_the_definition_says(variant, tmp_path
     assert all(parameter.isfinite().all() and not parameter.is_meta for parameter in loaded.parameters())
     alignment = loaded.model.alignment
     assert alignment.dustbin_score.item() == pytest.approx(0.3)
-    assert alignment.part_scale == alignment.global_scale == 0
+    assert alignment.patch_scale == alignment.global_scale == 0
     assert not alignment.evidence_mlp.fc2.weight.any()
     assert loaded.contrast.logit_scale.exp().item() == pytest.approx(1 / 0.07)
     for layer in loaded.model.change_fusion_adapter.layers:

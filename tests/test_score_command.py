@@ -10,14 +10,14 @@ import pytest
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
-from ssgpa import cli
+from ssgpa.cli import commands as cli
 from ssgpa.data.prepared import write_prepared
 from ssgpa.data.reading import table_of
 from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.report.build import build_report
 
-from .picture_cases import scene, tiff
+from .image_cases import scene, tiff
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -105,7 +105,7 @@ def test_the_report_of_a_prepared_folder(data, splits, said, predictions, tmp_pa
     expected = score_captions(references, said, meteor=False, language="en")
     assert {name: scores["scores"]["total"][name] for name in expected} == expected
     assert scores["scores"]["by_type"].keys() == {"add", "move"}
-    assert 'always "the scene remains the same"' in scores["floors"]
+    assert 'always "the scene remains the same"' in scores["baselines"]
     assert scores["scores"]["total"]["intervals"].keys() >= {"bleu_4", "rouge_l", "cider"}
     assert (scores["model"], scores["data"], scores["split"], scores["notes"]) == (
         str(predictions),
@@ -113,7 +113,7 @@ def test_the_report_of_a_prepared_folder(data, splits, said, predictions, tmp_pa
         "test",
         [],
     )
-    assert "floor: predictions shuffled over pairs" in out
+    assert "baseline: predictions shuffled over pairs" in out
     assert (
         f"move (2 pairs): B4 100.0 [100.0, 100.0], ROUGE-L {100 * scores['scores']['by_type']['move']['rouge_l']:.1f}"
         in out
@@ -130,7 +130,7 @@ def test_the_report_of_a_prepared_folder(data, splits, said, predictions, tmp_pa
     assert run(capsys, predictions, *again, "--overwrite")[0] == 0
 
 
-def pictures_of(page):
+def images_of(page):
     """The images before of a page's cards, as arrays by pair."""
     text = (page / "index.html").read_text("utf-8")
     cards = json.loads(text.split('id="cards">', 1)[1].split("</script>", 1)[0])
@@ -156,7 +156,7 @@ def test_the_page_shows_sensor_data_as_training_reads_it(predictions, splits, tm
     words = ("--report", tmp_path / "page", "--report-pairs", 3, "--no-meteor")
     assert run(capsys, predictions, "--references", folder, *words)[0] == 0
     expected = scene(40, 32)[..., :1].repeat(3, -1).astype(int)
-    shown = pictures_of(tmp_path / "page")
+    shown = images_of(tmp_path / "page")
     assert len(shown) == 3
     for pixels in shown.values():
         assert pixels.shape == expected.shape
@@ -182,7 +182,7 @@ def test_files_give_what_the_folder_gives(data, splits, said, predictions, tmp_p
     words = ("--references", references, "--train", train, "--output", outputs[1], "--no-meteor", "--language", "en")
     assert run(capsys, predictions, *words, "--report", tmp_path / "page")[0] == 0
     one, two = map(read, outputs)
-    for name in ("scores", "floors", "ceilings", "no_change_rate", "change_type_accuracy"):
+    for name in ("scores", "baselines", "upper_bounds", "no_change_rate", "change_type_accuracy"):
         assert one[name] == two[name]
     assert "theirs.json on references.jsonl" in (tmp_path / "page" / "index.html").read_text("utf-8")
 
@@ -192,7 +192,7 @@ def test_two_systems_of_two_kinds_of_files(data, said, predictions, tmp_path, ca
     other.write_text("pair_id,prediction\n" + "".join(f"{name},there is no change\n" for name in said), "utf-8")
     words = ("--references", data, "--compare", other, "--output", output, "--no-meteor", "--protocol", "clevr_change")
     assert run(capsys, predictions, *words)[0] == 0
-    comparison = read(output)["comparison"]
+    comparison = read(output)["benchmarks"]
     assert comparison["with"] == str(other)
     assert comparison["changed"]["rouge_l"]["difference"] > 0.5
 

@@ -13,9 +13,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import pipeline
 
-from ssgpa import cli
-from ssgpa.cli import EMBEDDED
-from ssgpa.pictures_ssgpa import needed_size
+from ssgpa.cli import commands as cli
+from ssgpa.cli.commands import EMBEDDED
+from ssgpa.image_utils_ssgpa import needed_size
 from ssgpa.tiles_ssgpa import join_captions, lay_in, tile_boxes, tile_grid
 
 from .tiny_systems import TINY_SYSTEMS
@@ -107,9 +107,9 @@ def test_values_become_colors_once(pipe, monkeypatch):
     pair = [np.repeat(side, 3, -1) for side in counts]
     seen, prepare = [], type(pipe)._prepare
 
-    def look(self, pictures, keep):
-        seen.append(self.processor.load_image(pictures[0]))
-        return prepare(self, pictures, keep)
+    def look(self, images, keep):
+        seen.append(self.processor.load_image(images[0]))
+        return prepare(self, images, keep)
 
     monkeypatch.setattr(type(pipe), "_prepare", look)
     told = {"value_range": (0, 3060)}

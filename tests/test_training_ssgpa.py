@@ -38,11 +38,11 @@ def losses_by_hand(model, pixels):
     torch.manual_seed(0)
     pairs = warped_pairs(pixels, (4, 4), 0.25)
     features, warped = (model.model.get_image_features(each) for each in (pixels, pairs.pixel_values))
-    matched = 1 - features.evidence.changed
+    matched = 1 - features.evidence.unmatched_mass
     return {
         "contrast": model.contrast(features.matching.features, model.model.alignment.plan, None),
-        "warp": warp_loss(warped.matching.log_plan, warped.matching.masses, pairs.targets),
-        "cycle": cycle_loss(features.matching.returned, matched),
+        "warp": warp_loss(warped.matching.log_plan, warped.matching.marginals, pairs.targets),
+        "cycle": cycle_loss(features.matching.round_trip, matched),
         "global": global_loss(features.matching.projected, matched),
     }
 
@@ -75,17 +75,17 @@ def test_weight_zero_costs_nothing(monkeypatch):
     assert torch.equal(torch.get_rng_state(), state)
     assert (called, sizes) == ([], [6])
     matching = model.model.get_image_features(random_pixels(1)).matching
-    assert set(matching) == {"features", "projected", "masses"}
+    assert set(matching) == {"features", "projected", "marginals"}
 
 
-@pytest.mark.parametrize(("fraction", "pictures"), [(0.25, 6 + 2), (0.5, 6 + 4), (1.0, 6 + 6)])
-def test_warped_pictures_go_through_the_tower_with_the_pairs(fraction, pictures):
+@pytest.mark.parametrize(("fraction", "images"), [(0.25, 6 + 2), (0.5, 6 + 4), (1.0, 6 + 6)])
+def test_warped_images_go_through_the_tower_with_the_pairs(fraction, images):
     model, processor = tiny_model("resnet", warp_fraction=fraction)
     sizes = []
     model.model.vision_tower.tower.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     output = model.train()(**inputs_for(processor, captions=True), output_evidence=True)
-    assert sizes == [pictures]
-    assert output.image_hidden_states.shape[0] == output.evidence.changed.shape[0] == 3
+    assert sizes == [images]
+    assert output.image_hidden_states.shape[0] == output.evidence.unmatched_mass.shape[0] == 3
     sizes.clear()
     model.eval()(**inputs_for(processor, captions=True))
     assert sizes == [6]
@@ -132,7 +132,7 @@ def test_warp_loss_without_pixels_is_refused(given):
     assert set(model(**inputs).loss_parts) == LOSSES - {"warp"}
 
 
-def test_pictures_that_are_no_pairs_are_refused_before_they_are_warped():
+def test_images_that_are_no_pairs_are_refused_before_they_are_warped():
     model, processor = tiny_model("resnet")
     inputs = inputs_for(processor, captions=True)
     inputs["pixel_values"] = inputs["pixel_values"][:, 0]

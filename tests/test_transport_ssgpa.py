@@ -24,28 +24,28 @@ def reference(scores: Tensor, log_rows: Tensor, log_columns: Tensor, iterations:
 def random_problem(batch: int, rows: int, columns: int, spread: float, seed: int = 0) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     scores = spread * torch.randn(batch, rows, columns, generator=generator)
-    masses = [torch.randn(batch, size, generator=generator).log_softmax(-1) for size in (rows, columns)]
-    return scores, *masses
+    marginals = [torch.randn(batch, size, generator=generator).log_softmax(-1) for size in (rows, columns)]
+    return scores, *marginals
 
 
 def unit(*shape: int, seed: int) -> Tensor:
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def cosine_case(name: str, parts: int = 64, width: int = 256) -> Tensor:
-    """Cosines between the parts of an identical, a mostly equal, an all-changed, ... pair."""
-    before = unit(2, parts, width, seed=0)
+def cosine_case(name: str, patches: int = 64, width: int = 256) -> Tensor:
+    """Cosines between the patches of an identical, a mostly equal, an all-changed, ... pair."""
+    before = unit(2, patches, width, seed=0)
     after = before.clone()
     if name == "mostly equal":
-        after[:, : parts // 8] = unit(2, parts // 8, width, seed=1)
+        after[:, : patches // 8] = unit(2, patches // 8, width, seed=1)
     elif name == "all changed":
-        after = unit(2, parts, width, seed=1)
+        after = unit(2, patches, width, seed=1)
     elif name == "all equal":
-        before = after = before[:, :1].expand(-1, parts, -1)
+        before = after = before[:, :1].expand(-1, patches, -1)
     elif name == "opposite":
         after = -before
     elif name == "orthogonal":
-        return torch.zeros(2, parts, parts)
+        return torch.zeros(2, patches, patches)
     return before @ after.transpose(1, 2)
 
 
@@ -79,7 +79,7 @@ def test_gradient_passes_gradcheck_in_double_precision():
 
 
 def test_gradient_with_dustbin_passes_gradcheck_in_double_precision():
-    """With respect to cosines, both masses and the dustbin's score."""
+    """With respect to cosines, both marginals and the dustbin's score."""
     cosine, rows, columns = random_problem(2, 4, 5, 0.3)
     problem = [tensor.double() for tensor in (cosine, rows.exp(), columns.exp(), torch.tensor(0.3))]
     problem = [tensor.requires_grad_() for tensor in problem]
@@ -112,16 +112,16 @@ def test_nothing_of_the_plans_size_is_kept_per_iteration():
 
 
 @pytest.mark.parametrize(("iterations", "off"), [(50, 2e-3), (20, 1e-2)])
-@pytest.mark.parametrize("masses", ["equal", "unequal"])
+@pytest.mark.parametrize("marginals", ["equal", "unequal"])
 @pytest.mark.parametrize("case", ["identical", "mostly equal", "all changed"])
-def test_sums_of_the_plan_are_the_masses(case, masses, iterations, off):
+def test_sums_of_the_plan_are_the_masses(case, marginals, iterations, off):
     """At the default's fifty iterations, and at the twenty of the embedded checkpoint."""
-    cosine = cosine_case(case, parts=256)
-    shares = uniform(cosine) if masses == "equal" else random_problem(2, 256, 256, 1.0)[1].exp()
+    cosine = cosine_case(case, patches=256)
+    shares = uniform(cosine) if marginals == "equal" else random_problem(2, 256, 256, 1.0)[1].exp()
     plan = dustbin_transport(cosine, shares, shares, torch.tensor(0.3), 0.05, iterations).exp()
     target = torch.cat([shares, torch.ones(2, 1)], 1) / 2
     for sums in (plan.sum(2), plan.sum(1)):
-        assert (sums / target - 1)[:, :-1].abs().max() < off  # the parts' own sums
+        assert (sums / target - 1)[:, :-1].abs().max() < off  # the patches' own sums
         torch.testing.assert_close(sums[:, -1], target[:, -1], atol=2e-3, rtol=0)
 
 
@@ -130,17 +130,19 @@ def test_sums_of_the_plan_are_the_masses(case, masses, iterations, off):
 def test_plan_and_gradient_stay_finite_and_true(case, epsilon):
     cosine = cosine_case(case).requires_grad_()
     dustbin = torch.tensor(0.3, requires_grad=True)
-    masses = uniform(cosine)
+    marginals = uniform(cosine)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        log_plan = dustbin_transport(cosine, masses, masses, dustbin, epsilon, 50)
+        log_plan = dustbin_transport(cosine, marginals, marginals, dustbin, epsilon, 50)
     assert log_plan.dtype == torch.float32
     assert log_plan.isfinite().all()
     (log_plan.exp()[:, :-1, :-1] * cosine).sum().backward()
     assert cosine.grad.isfinite().all()
     assert dustbin.grad.isfinite()
     padded = F.pad(cosine.detach(), (0, 1, 0, 1), value=0.3) / epsilon
-    log_masses = (torch.cat([masses, torch.ones(2, 1)], 1) / 2).log()
-    torch.testing.assert_close(log_plan.double(), reference(padded, log_masses, log_masses, 50), atol=1e-3, rtol=1e-4)
+    log_marginals = (torch.cat([marginals, torch.ones(2, 1)], 1) / 2).log()
+    torch.testing.assert_close(
+        log_plan.double(), reference(padded, log_marginals, log_marginals, 50), atol=1e-3, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("epsilon", "dustbin"), [(0.05, -2.9), (0.05, 2.0), (0.02, -0.6)])
@@ -149,12 +151,12 @@ def test_plan_and_gradient_stay_finite_and_true(case, epsilon):
 def test_plan_is_true_as_far_as_the_configuration_allows(case, epsilon, dustbin, iterations):
     cosine = cosine_case(case)
     cosine = cosine - 0.6 * (torch.rand(cosine.shape, generator=torch.Generator().manual_seed(2)) > 0.5).float()
-    masses = random_problem(2, 64, 64, 1.0)[1].exp()
-    plan = dustbin_transport(cosine, masses, masses, torch.tensor(dustbin), epsilon, iterations).exp()
+    marginals = random_problem(2, 64, 64, 1.0)[1].exp()
+    plan = dustbin_transport(cosine, marginals, marginals, torch.tensor(dustbin), epsilon, iterations).exp()
     padded = F.pad(cosine, (0, 1, 0, 1), value=dustbin).double() / epsilon
-    log_masses = (torch.cat([masses, torch.ones(2, 1)], 1) / 2).log()
-    expected = reference(padded, log_masses, log_masses, iterations).exp()
-    assert (64 * (plan - expected)).abs().max() < 1e-3  # of a part's mass
+    log_marginals = (torch.cat([marginals, torch.ones(2, 1)], 1) / 2).log()
+    expected = reference(padded, log_marginals, log_marginals, iterations).exp()
+    assert (64 * (plan - expected)).abs().max() < 1e-3  # of a patch's mass
 
 
 def test_more_iterations_reach_the_masses():
@@ -186,9 +188,9 @@ def test_exchanging_the_sides_transposes_the_plan():
 
 def test_permuting_parts_permutes_the_plan():
     cosine = cosine_case("mostly equal")
-    masses = random_problem(2, 64, 64, 1.0)[1].exp()
+    marginals = random_problem(2, 64, 64, 1.0)[1].exp()
     order = torch.randperm(64, generator=torch.Generator().manual_seed(3))
     settings = (torch.tensor(0.3), 0.05, 50)
-    plan = dustbin_transport(cosine, masses, masses, *settings)[:, :-1, :-1]
-    permuted = dustbin_transport(cosine[:, order], masses[:, order], masses, *settings)[:, :-1, :-1]
+    plan = dustbin_transport(cosine, marginals, marginals, *settings)[:, :-1, :-1]
+    permuted = dustbin_transport(cosine[:, order], marginals[:, order], marginals, *settings)[:, :-1, :-1]
     torch.testing.assert_close(permuted, plan[:, order], atol=1e-4, rtol=0)

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from ssgpa import cli
-from ssgpa.data.clevr_change import load_clevr_change
+from ssgpa.cli import commands as cli
+from ssgpa.data.readers.clevr_change import load_clevr_change
 
 from .scripts import load_script
 
@@ -89,7 +89,7 @@ def test_the_page_from_top_to_bottom(place, capsys):
     assert Path("overlay.png").is_file()
 
 
-def test_other_words_are_told_and_learnt_anew(place, capsys):
+def test_other_words_are_told_and_learned_anew(place, capsys):
     table = Path("my_pairs/captions.jsonl")
     table.write_text(
         re.sub(r"\b(cube|sphere|cylinder)\b", "crane", table.read_text(encoding="utf-8")), encoding="utf-8"

@@ -71,7 +71,7 @@ def tiny_tokenizer(padding_side: str = "left") -> PreTrainedTokenizerFast:
 
 
 def tiny_image_processor(height: int = 32, width: int = 32) -> CLIPImageProcessorPil:
-    """CLIP's processor at a small size, the whole picture, no crop."""
+    """CLIP's processor at a small size, the whole image, no crop."""
     return CLIPImageProcessorPil(size={"height": height, "width": width}, do_center_crop=False)
 
 
@@ -126,8 +126,8 @@ def tiny_config(vision: str = "vit", qformer: bool = False, **overrides: object)
         "vision_config": dict(VISION[vision]),
         "text_config": text,
         "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
-        "part_grid": [4, 4],
-        "part_hidden_size": 32,
+        "patch_grid": [4, 4],
+        "patch_hidden_size": 32,
         "fusion_layers": 2,
         "fusion_hidden_size": 16,
         "alignment_hidden_size": 16,

@@ -24,12 +24,12 @@ class ModelArguments:
         model_name_or_path (`str`, *optional*): A saved system to go on from.
         revision (`str`, *optional*): Its commit, for an id on the Hub.
         model_config (`str`, *optional*): A configuration JSON to start from random weights; then `image_size` gives
-            the picture size and a word tokenizer is built from the training captions.
-        model_class (`str`, *optional*): Class path of a variant, e.g. of `ssgpa.comparison.ablations`; by default the
-            class that the configuration's model type stands for.
+            the image size and a word tokenizer is built from the training captions.
+        model_class (`str`, *optional*): Class path of a variant, e.g. of `ssgpa.benchmarks.variants.ablations`; by
+            default the class that the configuration's model type stands for.
         config_overrides (`str`, *optional*): JSON mapping of the configuration's sizes and rates to other values; a
             plain mapping in a YAML file.
-        image_size (`list[int]`): Height and width of the pictures of a model started from a configuration.
+        image_size (`list[int]`): Height and width of the images of a model started from a configuration.
         prompt (`str`): Prompt of a model started from a configuration.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
         trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained.
@@ -43,7 +43,7 @@ class ModelArguments:
             backward pass. `none` alone is an empty list.
         quantization_config (`str`, *optional*): JSON mapping of `BitsAndBytesConfig`'s arguments, in 4 bit, for frozen
             layers; a plain mapping in a YAML file.
-        quantized (`list[str]`): Regular expressions; frozen linear layers whose name one of them matches are quantised
+        quantized (`list[str]`): Regular expressions; frozen linear layers whose name one of them matches are quantized
             where `quantization_config` is set.
     """
 
@@ -70,18 +70,18 @@ class DataArguments:
 
     Args:
         data_dir (`str`): A folder written by `examples/prepare_data.py`, or `hf://datasets/ORG/NAME[@REVISION]`.
-        captions_per_pair (`int`): Captions of a pair learnt in one step; they share the pair's visual tokens. More
+        captions_per_pair (`int`): Captions of a pair learned in one step; they share the pair's visual tokens. More
             than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
-        distractor_swap (`bool`): Let the distractor picture stand in for the picture before, with probability 0.5.
-            Sides in captions are those of the picture before; how often that matters tells
-            `data/clevr_change/README.md`.
-        augment (`list[str]`): Alterations of training pictures with their probabilities, e.g. `blur=0.3 jpeg=0.3`; see
-            `ssgpa.data.augment.PairAugmentation`. Evaluation never alters pictures.
-        cache_pictures (`bool`): Decode and resize every picture once and keep it in memory as 8-bit.
+        distractor_swap (`bool`): Let the distractor image stand in for the image before, with probability 0.5.
+            Sides in captions are those of the image before; how often that matters tells
+            `data/clevr_renderer/README.md`.
+        augment (`list[str]`): Alterations of training images with their probabilities, e.g. `blur=0.3 jpeg=0.3`; see
+            `ssgpa.data.augment.PairAugmentation`. Evaluation never alters images.
+        cache_images (`bool`): Decode and resize every image once and keep it in memory as 8-bit.
         streaming (`bool`): Read the training rows one after the other, without end; needs `max_steps`.
         shuffle_buffer (`int`): Rows among which a streamed run draws the next one.
-        feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every picture; computed once,
-            read in every run with the same tower and pictures.
+        feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every image; computed once,
+            read in every run with the same tower and images.
         pad_to_multiple_of (`int`, *optional*): Pad training rows to such lengths, so that fewer shapes occur.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
@@ -91,7 +91,7 @@ class DataArguments:
     captions_per_pair: int = 1
     distractor_swap: bool = False
     augment: list[str] = field(default_factory=list)
-    cache_pictures: bool = False
+    cache_images: bool = False
     streaming: bool = False
     shuffle_buffer: int = 256
     feature_cache: str | None = None
@@ -102,7 +102,7 @@ class DataArguments:
 
 @dataclass
 class ChangeCaptioningArguments(TrainingArguments):
-    """Transformers' TrainingArguments and what evaluation by generation and training-only hints need.
+    """Transformers' TrainingArguments and what evaluation by generation and training-only heads need.
 
     Args:
         metric_for_best_model (`str`): The score of the evaluation that chooses the best checkpoint. `auto` is
@@ -113,13 +113,15 @@ class ChangeCaptioningArguments(TrainingArguments):
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
             TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
-        hint_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches the hint off.
-        hint_changed (`float`): Weight of the renderer's changed cells; 0 switches the hint off.
-        hint_type (`float`): Weight of the change type; 0 switches the hint off.
-        hint_steps (`int`, *optional*): Steps after which the hints' weight has fallen to zero; by default they stay.
+        aux_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches it off.
+        aux_changed (`float`): Weight of the renderer's changed cells; 0 switches it off.
+        aux_type (`float`): Weight of the change type; 0 switches it off.
+        aux_steps (`int`, *optional*): Steps after which the auxiliary targets' weight has fallen to zero; by default
+            they stay.
         hub_strategy (`str`): When `push_to_hub` uploads; `end` is once, as a whole. The others also send checkpoints
             before, which have no code.
-        card_facts (`str`, *optional*): YAML file of what the model card tells beside the scores, with `push_to_hub`.
+        card_metadata (`str`, *optional*): YAML file of what the model card tells beside the scores, with
+            `push_to_hub`.
     """
 
     remove_unused_columns: bool = field(default=False)
@@ -128,11 +130,11 @@ class ChangeCaptioningArguments(TrainingArguments):
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
     log_samples: int = 0
-    hint_attributes: float = 0.0
-    hint_changed: float = 0.0
-    hint_type: float = 0.0
-    hint_steps: int | None = None
-    card_facts: str | None = None
+    aux_attributes: float = 0.0
+    aux_changed: float = 0.0
+    aux_type: float = 0.0
+    aux_steps: int | None = None
+    card_metadata: str | None = None
 
 
 def option_of(arguments: TrainingArguments, name: str) -> Any:

@@ -12,7 +12,7 @@ from .pixels import PixelNormalizer
 
 
 IGNORED = -100
-# What every row of `PairDataset` has, beside pictures or their features.
+# What every row of `PairDataset` has, beside images or their features.
 ITEM_NAMES = ("pair_id", "scene_id", "captions")
 # Segments of a packed row: 0 is the prompt, 1 and up are the captions.
 PROMPT, PADDING = 0, -1
@@ -26,20 +26,20 @@ class PairCollator:
     if it stood alone. A lone caption needs no such mask and gets the ordinary one.
 
     Args:
-        processor (`SSGPAProcessor`): Tokenizes and normalises.
-        visual_hints (`bool`): Keep the hints' columns.
-        normalize (`bool`): Give pictures as the model reads them; otherwise as the bytes they are, a quarter of the
-            size, which `ChangeCaptioningTrainer` normalises on the model's device.
+        processor (`SSGPAProcessor`): Tokenizes and normalizes.
+        aux_targets (`bool`): Keep the auxiliary targets' columns.
+        normalize (`bool`): Give images as the model reads them; otherwise as the bytes they are, a quarter of the
+            size, which `ChangeCaptioningTrainer` normalizes on the model's device.
         pad_to_multiple_of (`int`, *optional*): Pad packed rows to such lengths, so that fewer shapes occur.
 
     Raises:
-        ValueError: The processor concatenates the pictures of a pair, or `pad_to_multiple_of` is below 1.
+        ValueError: The processor concatenates the images of a pair, or `pad_to_multiple_of` is below 1.
     """
 
     def __init__(
         self,
         processor: SSGPAProcessor,
-        visual_hints: bool = False,
+        aux_targets: bool = False,
         normalize: bool = True,
         pad_to_multiple_of: int | None = None,
     ) -> None:
@@ -49,12 +49,12 @@ class PairCollator:
             raise ValueError(f"`pad_to_multiple_of` must be at least 1, got {pad_to_multiple_of}.")
         self.processor = processor
         self.pad_to_multiple_of = pad_to_multiple_of or 1
-        self.visual_hints = visual_hints
+        self.aux_targets = aux_targets
         self.prompt = processor.prompt_ids()
         self.normalize = PixelNormalizer(processor.image_processor) if normalize else None
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate rows of `PairDataset` or `PairStream`.
+        """Collate rows of `PairDataset` or `PairIterableDataset`.
 
         Raises:
             ValueError: They are other rows, or a `Trainer` has taken out what the model's `forward` does not name.
@@ -65,10 +65,10 @@ class PairCollator:
         if "vision_features" in items[0]:
             batch["vision_features"] = torch.stack([item["vision_features"] for item in items])
         else:
-            batch["pixel_values"] = self._pixels([item["pictures"] for item in items])
+            batch["pixel_values"] = self._pixels([item["images"] for item in items])
         batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
         batch["pair_ids"] = [item["pair_id"] for item in items]
-        if self.visual_hints:
+        if self.aux_targets:
             batch["cells"] = torch.from_numpy(np.stack([np.stack(item["cells"]) for item in items]))
             batch["change_types"] = [item["change_type"] for item in items]
         return batch
@@ -76,23 +76,23 @@ class PairCollator:
     @staticmethod
     def _check_items(items: list[dict[str, Any]]) -> None:
         missing = [name for name in ITEM_NAMES if name not in items[0]]
-        missing += [] if {"pictures", "vision_features"} & set(items[0]) else ["pictures"]
+        missing += [] if {"images", "vision_features"} & set(items[0]) else ["images"]
         if missing:
             raise ValueError(
                 f"Rows of PairDataset are needed, these have no {', '.join(missing)}. A stock Trainer takes out "
                 "what the model's `forward` does not name: set `remove_unused_columns=False`. A prepared split "
-                "is read through ssgpa.training.pairs.PairDataset."
+                "is read through ssgpa.training.dataset.PairDataset."
             )
 
     def _pixels(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
-        pictures = np.stack([picture for pair in pairs for picture in pair])
-        pixels = torch.from_numpy(pictures.reshape(-1, 2, *pictures.shape[1:]))
+        images = np.stack([image for pair in pairs for image in pair])
+        pixels = torch.from_numpy(images.reshape(-1, 2, *images.shape[1:]))
         return pixels if self.normalize is None else self.normalize(pixels)
 
     def _text(self, captions: list[list[str]], names: list[str]) -> dict[str, torch.Tensor | int]:
         packed = max(len(texts) for texts in captions) > 1
         if packed and self.prompt[-1] == self.processor.image_token_id:
-            raise ValueError("A prompt that ends with a picture cannot be shared by captions: put a word behind it.")
+            raise ValueError("A prompt that ends with an image cannot be shared by captions: put a word behind it.")
         targets = [
             self.processor.caption_ids(texts, [name] * len(texts)) for texts, name in zip(captions, names, strict=True)
         ]

@@ -9,8 +9,8 @@ from typing import Any
 from datasets import Dataset
 from transformers.utils import logging
 
-from ..metrics.files import write_results
-from ..metrics.report import collapse_alarm, format_table
+from ..metrics.report.build import collapse_alarm, format_table
+from ..utils.results import write_results
 
 
 logger = logging.get_logger(__name__)

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What a frozen vision tower makes of every picture, computed once and kept on disk."""
+"""What a frozen vision tower makes of every image, computed once and kept on disk."""
 
 import hashlib
 import json
@@ -20,17 +20,17 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from ..processing_ssgpa import SSGPAProcessor
 from .arguments import ChangeCaptioningArguments
-from .preparation import autocast_dtype
+from .model_setup import autocast_dtype
 
 
 NAME = "features"
 
 
 class FeatureCache:
-    """A folder of features, one file a picture, under names that change with the tower's weights and the pictures.
+    """A folder of features, one file an image, under names that change with the tower's weights and the images.
 
     Args:
-        folder (`Path`): Of this tower and this way to prepare pictures alone; made where it is not there.
+        folder (`Path`): Of this tower and this way to prepare images alone; made where it is not there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,11 +38,11 @@ class FeatureCache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
-        """The file of the picture with this digest."""
+        """The file of the image with this digest."""
         return self.folder / digest[:2] / f"{digest}.safetensors"
 
     def write(self, digest: str, features: Tensor) -> None:
-        """Write a picture's features (1 + parts, part_hidden_size), whole or not at all."""
+        """Write an image's features (1 + patches, patch_hidden_size), whole or not at all."""
         path = self.path(digest)
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")
@@ -51,7 +51,7 @@ class FeatureCache:
         Path(part).replace(path)
 
     def read(self, digest: str) -> Tensor:
-        """Read a picture's features.
+        """Read an image's features.
 
         Raises:
             ValueError: The file is missing or does not hold what was written; the error names it.
@@ -67,9 +67,9 @@ class FeatureCache:
         return features
 
 
-def digest_of(picture: bytes) -> str:
-    """The name of a picture, by its encoded bytes."""
-    return hashlib.sha256(picture).hexdigest()
+def digest_of(image: bytes) -> str:
+    """The name of an image, by its encoded bytes."""
+    return hashlib.sha256(image).hexdigest()
 
 
 def _hash_tensor(tensor: Tensor) -> str:
@@ -78,9 +78,9 @@ def _hash_tensor(tensor: Tensor) -> str:
 
 
 def key_of(tower: nn.Module, processor: SSGPAProcessor, precision: str) -> str:
-    """A name that changes with the tower's weights, the preparation of pictures and the precision."""
+    """A name that changes with the tower's weights, the preparation of images and the precision."""
     parts = [precision, processor.image_processor.to_json_string()]
-    # Only what is told: caches of ordinary pictures keep their names.
+    # Only what is told: caches of ordinary images keep their names.
     parts += [f"{name} {value}" for name, value in processor.reading().items() if value is not None]
     parts += [f"{name} {tuple(value.shape)} {_hash_tensor(value)}" for name, value in tower.state_dict().items()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
@@ -111,7 +111,7 @@ def open_cache(
 
 def fill_cache(
     cache: FeatureCache,
-    pictures: Iterable[tuple[str, Any]],
+    images: Iterable[tuple[str, Any]],
     model: PreTrainedModel,
     processor: SSGPAProcessor,
     arguments: ChangeCaptioningArguments,
@@ -120,9 +120,9 @@ def fill_cache(
 
     Args:
         cache (`FeatureCache`): The cache of `model`.
-        pictures (`Iterable`): Digest of every picture and a function that decodes it to (channels, height, width).
+        images (`Iterable`): Digest of every image and a function that decodes it to (channels, height, width).
         model (`PreTrainedModel`): Its tower is moved to the run's device.
-        processor (`SSGPAProcessor`): Normalises.
+        processor (`SSGPAProcessor`): Normalizes.
         arguments (`ChangeCaptioningArguments`): Device, precision and batch size.
 
     Returns:
@@ -131,7 +131,7 @@ def fill_cache(
     tower = model.model.vision_tower.to(arguments.device)
     wanted: dict[str, Any] = {}
     count = 0
-    for digest, decode in tqdm(pictures, desc="Vision features", leave=False, disable=arguments.disable_tqdm):
+    for digest, decode in tqdm(images, desc="Vision features", leave=False, disable=arguments.disable_tqdm):
         if digest not in wanted and not cache.path(digest).exists():
             wanted[digest] = decode()
         if len(wanted) >= 2 * arguments.per_device_train_batch_size:
@@ -142,24 +142,24 @@ def fill_cache(
 
 def _compute(
     cache: FeatureCache,
-    pictures: dict[str, Any],
+    images: dict[str, Any],
     tower: nn.Module,
     processor: SSGPAProcessor,
     arguments: ChangeCaptioningArguments,
 ) -> int:
-    pixels = processor.image_processor(list(pictures.values()), do_resize=False, return_tensors="pt")["pixel_values"]
+    pixels = processor.image_processor(list(images.values()), do_resize=False, return_tensors="pt")["pixel_values"]
     dtype, training = autocast_dtype(arguments), tower.training
     precision = torch.autocast(arguments.device.type, dtype) if dtype else nullcontext()
     tower.eval()
     with torch.no_grad(), precision:
         states = tower(_in_pairs(pixels).to(arguments.device)).last_hidden_state.flatten(0, 1)
     tower.train(training)
-    for digest, features in zip(pictures, states, strict=False):
+    for digest, features in zip(images, states, strict=False):
         cache.write(digest, features)
-    return len(pictures)
+    return len(images)
 
 
 def _in_pairs(pixels: Tensor) -> Tensor:
-    """The tower reads pairs, though every picture for itself: the last one of an odd number comes twice."""
+    """The tower reads pairs, though every image for itself: the last one of an odd number comes twice."""
     even = pixels if len(pixels) % 2 == 0 else torch.cat([pixels, pixels[-1:]])
     return even.unflatten(0, (-1, 2))

@@ -12,9 +12,9 @@ import torch
 from tqdm.auto import tqdm
 from transformers import LogitsProcessorList
 
-from ..metrics import by_id
+from ..data.decoding import load_pair, undecoded
 from ..pipeline_ssgpa import FiniteLogitsCheck
-from .pairs import load_pair, undecoded
+from ..utils.pair_ids import by_id
 
 
 @contextmanager
@@ -47,12 +47,12 @@ def caption_pairs(
     pair_ids: Sequence[str] | None = None,
     **generate_kwargs: Any,
 ) -> list[str]:
-    """Captions pairs of pictures with any system that follows the calls of this library.
+    """Captions pairs of images with any system that follows the calls of this library.
 
     Args:
         model: A model with `generate`; left in the mode it was in.
         processor: Its processor, called as `processor(images=[[before, after], ...], return_tensors="pt")`.
-        pairs: (before, after) pictures, taken in batches, so that an iterator need not fit in memory.
+        pairs: (before, after) images, taken in batches, so that an iterator need not fit in memory.
         batch_size: Pairs in one call of `generate`.
         device: Where the inputs go; by default the model's own device.
         progress: Show a progress bar.
@@ -112,7 +112,7 @@ def caption_rows(
     Args:
         model: A model with `generate`.
         processor: Its processor.
-        dataset: A `datasets.Dataset` with `pair_id`, `before` and `after`; pictures are decoded a batch at a time.
+        dataset: A `datasets.Dataset` with `pair_id`, `before` and `after`; images are decoded a batch at a time.
         batch_size: Pairs in one call of `generate`.
         progress: Show a progress bar.
         done: Captions by pair id that are there already.
@@ -123,7 +123,7 @@ def caption_rows(
         One caption a row, by pair id, in the order of the rows.
 
     Raises:
-        ValueError: If a pair id comes twice, a picture cannot be decoded, or as for `caption_pairs`.
+        ValueError: If a pair id comes twice, an image cannot be decoded, or as for `caption_pairs`.
         FloatingPointError: If scores are not finite; the error names the pairs.
     """
     if batch_size < 1:
@@ -157,7 +157,7 @@ def change_maps(
     Args:
         model: A model; one whose `forward` knows `output_evidence` has such evidence.
         processor: Its processor.
-        pairs: (before, after) pictures.
+        pairs: (before, after) images.
         batch_size: Pairs in one call.
 
     Returns:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME
 
-from ..loading import BASE_FROM_HERE, LOOSE_NAMES
+from ..utils.loading import BASE_FROM_HERE, LOOSE_NAMES
 from .arguments import ModelArguments
 
 

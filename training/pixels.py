@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Pictures as bytes until the model needs them: a quarter of what workers hand over and of what goes to the device."""
+"""Images as bytes until the model needs them: a quarter of what workers hand over and of what goes to the device."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 
 class PixelNormalizer:
-    """What a processor makes of 8-bit pictures of the model's size, bit for bit, on whatever device they are.
+    """What a processor makes of 8-bit images of the model's size, bit for bit, on whatever device they are.
 
     Args:
-        image_processor: The processor's part for images; it rescales and normalises.
+        image_processor: The processor's part for images; it rescales and normalizes.
     """
 
     def __init__(self, image_processor: Any) -> None:
         self.levels = torch.from_numpy(_normalized_levels(image_processor))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalise.
+        """Normalize.
 
         Args:
             pixels (`torch.Tensor` of shape `(..., 3, height, width)`): Levels of 8 bits, RGB, of any integer dtype.

@@ -51,7 +51,7 @@ def quantize_linears(
         model (`nn.Module`): The model, on any device, the meta device among them.
         patterns (`Iterable[str]`): Regular expressions, searched in the layers' names.
         config (`BitsAndBytesConfig`): The settings.
-        device (`torch.device` or `str`, *optional*): Where the layers are quantised, and stay; by default where they
+        device (`torch.device` or `str`, *optional*): Where the layers are quantized, and stay; by default where they
             are.
 
     Returns:

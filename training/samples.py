@@ -13,17 +13,17 @@ from PIL import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from ..metrics.gallery import choose_pairs
-from ..metrics.report import light_rows
-from ..pictures_ssgpa import concatenate
+from ..data.decoding import load_pair, undecoded
+from ..image_utils_ssgpa import concatenate
+from ..metrics.report.build import light_rows
+from ..metrics.report.gallery import choose_pairs
 from ..pipeline_ssgpa import draw_change_map, draw_overlay
 from .generation import change_maps
-from .pairs import load_pair, undecoded
 
 
 PLACES = ("tensorboard", "trackio", "wandb")
 COLUMNS = ["pair", "caption", "references", "before | after"]
-# Wider pictures are made smaller before they are logged.
+# Wider images are made smaller before they are logged.
 MAX_SIDE = 320
 
 
@@ -35,13 +35,13 @@ class Sample:
         pair_id (`str`): The pair.
         caption (`str`): What the model says.
         references (`list[str]`): What people say.
-        picture (`PIL.Image.Image`): Before and after side by side, tinted with the evidence where the system has some.
+        image (`PIL.Image.Image`): Before and after side by side, tinted with the evidence where the system has some.
     """
 
     pair_id: str
     caption: str
     references: list[str]
-    picture: Image.Image
+    image: Image.Image
 
     def as_markdown(self) -> str:
         """The caption above its references."""
@@ -76,8 +76,8 @@ def _side_by_side(pair: Sequence[Image.Image], maps: np.ndarray | None) -> Image
     if maps is not None:
         cells = torch.from_numpy(maps)
         drawn = [draw_overlay(one, draw_change_map(part, one.size)) for one, part in zip(pair, cells, strict=True)]
-    for picture in drawn:
-        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    for image in drawn:
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
     return concatenate(*drawn, layout="horizontal")
 
 
@@ -85,7 +85,7 @@ def check_places(count: int, report_to: Sequence[str]) -> None:
     """Refuse samples that nobody would see.
 
     Raises:
-        ValueError: `log_samples` is below 0, or `report_to` names no place that shows pictures.
+        ValueError: `log_samples` is below 0, or `report_to` names no place that shows images.
     """
     if count < 0:
         raise ValueError(f"`log_samples` must be at least 0, got {count}.")
@@ -123,7 +123,7 @@ class SampleCallback(TrainerCallback):
 
 
 def write_tensorboard(writer: Any, samples: Sequence[Sample], step: int) -> None:
-    """Write text and picture of every sample under `samples/PAIR_ID`.
+    """Write text and image of every sample under `samples/PAIR_ID`.
 
     Args:
         writer (`SummaryWriter`): The run's writer.
@@ -132,7 +132,7 @@ def write_tensorboard(writer: Any, samples: Sequence[Sample], step: int) -> None
     """
     for sample in samples:
         writer.add_text(f"samples/{sample.pair_id}", sample.as_markdown(), step)
-        writer.add_image(f"samples/{sample.pair_id}", np.asarray(sample.picture), step, dataformats="HWC")
+        writer.add_image(f"samples/{sample.pair_id}", np.asarray(sample.image), step, dataformats="HWC")
     writer.flush()
 
 
@@ -145,7 +145,7 @@ def write_table(module: Any, samples: Sequence[Sample], step: int) -> None:
         step (`int`): The training step.
     """
     rows = [
-        [sample.pair_id, sample.caption, "\n".join(sample.references), module.Image(sample.picture)]
+        [sample.pair_id, sample.caption, "\n".join(sample.references), module.Image(sample.image)]
         for sample in samples
     ]
     module.log({"samples": module.Table(columns=COLUMNS, data=rows), "train/global_step": step})

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data.schema import NO_CHANGE
-from ..metrics.floors import Row
-from ..metrics.report import TIE, build_report, light_rows
+from ..metrics.bounds import Row
+from ..metrics.report.build import TIE, build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
 from .arguments import AUTO_METRIC
 

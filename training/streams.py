@@ -13,12 +13,13 @@ from torch.utils.data import IterableDataset as TorchStream
 from torch.utils.data import get_worker_info
 
 from ..data.augment import PairAugmentation
-from ..data.schema import HINT_COLUMNS
+from ..data.decoding import resize_image
+from ..data.schema import CELL_COLUMNS
 from ..processing_ssgpa import SSGPAProcessor
-from .pairs import AUGMENT_STREAM, check_places, draw_captions, resize_picture
+from .dataset import AUGMENT_STREAM, check_places, draw_captions
 
 
-class PairStream(TorchStream):
+class PairIterableDataset(TorchStream):
     """Training rows without end, read from parquet files wherever they lie; no more than a buffer is in memory.
 
     Every pass over the files is shuffled anew. Training needs `max_steps`. The distractor of a scene is not at hand,
@@ -26,16 +27,16 @@ class PairStream(TorchStream):
 
     Args:
         rows (`datasets.IterableDataset`): A streamed split.
-        processor (`SSGPAProcessor`): Resizes the pictures.
+        processor (`SSGPAProcessor`): Resizes the images.
         captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
         shuffle_buffer (`int`): Rows, undecoded, among which the next one is drawn; files are shuffled too. 0 keeps the
             order of the files.
-        seed (`int`): Seed of order, captions and alterations of the pictures.
-        augmentation (`PairAugmentation`, *optional*): Alters the pictures of every pair anew at every pass.
+        seed (`int`): Seed of order, captions and alterations of the images.
+        augmentation (`PairAugmentation`, *optional*): Alters the images of every pair anew at every pass.
 
     Raises:
-        ValueError: `captions_per_pair` is below 1, or the augmentation would make hints about places wrong; while
-            reading, that there is no pair, or that the augmentation would make a pair's captions wrong.
+        ValueError: `captions_per_pair` is below 1, or the augmentation would make auxiliary targets about places
+            wrong; while reading, that there is no pair, or that the augmentation would make a pair's captions wrong.
     """
 
     def __init__(
@@ -74,22 +75,21 @@ class PairStream(TorchStream):
     def _item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
         pair, scene = (_stable_number(row[name]) for name in ("pair_id", "scene_id"))
         rng = np.random.default_rng([self.seed, epoch, pair])
-        pictures = tuple(
-            resize_picture(row[side], f"pair {row['pair_id']!r}, {side}", self.processor)
-            for side in ("before", "after")
+        images = tuple(
+            resize_image(row[side], f"pair {row['pair_id']!r}, {side}", self.processor) for side in ("before", "after")
         )
         if self.augmentation is not None:
             self.augmentation.check_captions([(row["pair_id"], row["captions"])])
-            pictures = self.augmentation(pictures, np.random.default_rng([self.seed, epoch, pair, AUGMENT_STREAM]))
+            images = self.augmentation(images, np.random.default_rng([self.seed, epoch, pair, AUGMENT_STREAM]))
         item = {
             "pair_id": row["pair_id"],
             "scene_id": scene,
-            "pictures": pictures,
+            "images": images,
             "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }
-        if HINT_COLUMNS[0] in row:
-            item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in HINT_COLUMNS)
+        if CELL_COLUMNS[0] in row:
+            item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in CELL_COLUMNS)
         return item
 
 

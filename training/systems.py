@@ -21,8 +21,8 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
-from ..loading import BROKEN, load_partial_system
 from ..processing_ssgpa import SSGPAProcessor
+from ..utils.loading import BROKEN, load_partial_system
 from .arguments import ModelArguments
 from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
 
@@ -32,7 +32,7 @@ logger = logging.get_logger(__name__)
 # The `trainable` of the paper's presets: a frozen vision tower, a frozen language model with its head, and all else
 # trains. What a tower of maps adds to its tower is not frozen: no checkpoint holds it.
 FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
-# The same with a frozen Q-Former: what the small cards' presets train, some 10 M parameters.
+# The same with a frozen Q-Former: what the small presets train, some 10 M parameters.
 FROZEN_QFORMER_TOO = [
     r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.|model\.connector\.q(former|uery_tokens))"
 ]
@@ -151,7 +151,7 @@ def create_system(
 
     Raises:
         FileNotFoundError: No such configuration.
-        ValueError: The configuration or the picture size does not make a model.
+        ValueError: The configuration or the image size does not make a model.
     """
     tokenizer = build_word_tokenizer(captions, arguments.prompt)
     values = _model_values(Path(arguments.model_config), tokenizer)

@@ -19,16 +19,16 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, PredictionOutput, SaveStrategy, speed_metrics
 from transformers.utils import logging
 
-from ..metrics.report import build_report, light_rows
+from ..metrics.report.build import build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
 from .arguments import AUTO_METRIC, option_of
+from .auxiliary import LOSS_PREFIX, AuxiliaryHeads
 from .collator import PairCollator
+from .dataset import EpochCallback
 from .decay import without_vectors
 from .evaluation import check_rows, rows_of_process, write_evaluation
 from .generation import caption_rows
-from .hints import LOSS_PREFIX, CellHints
 from .lora import complete_checkpoint
-from .pairs import EpochCallback
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
 from .samples import SampleCallback
@@ -59,9 +59,10 @@ class ChangeCaptioningTrainer(Trainer):
         model (`PreTrainedModel`): The system.
         args (`TrainingArguments`): The run's settings. A `metric_for_best_model` of `auto` is settled when training
             starts, see `ChangeCaptioningArguments`.
-        train_rows (`datasets.Dataset`, *optional*): The prepared training split, for the floors beside every score.
+        train_rows (`datasets.Dataset`, *optional*): The prepared training split, for the baselines beside every score.
         change_type_of (`Callable`, *optional*): Reads the change type off a caption.
-        hints (`CellHints`, *optional*): Training-only heads; they are optimised with the model and saved beside it.
+        aux_heads (`AuxiliaryHeads`, *optional*): Training-only heads; they are optimized with the model and saved
+            beside it.
         **kwargs: As for `Trainer`; `eval_dataset` is a prepared split or a dict of such, `processing_class` the
             processor.
 
@@ -77,11 +78,11 @@ class ChangeCaptioningTrainer(Trainer):
         *rest: Any,
         train_rows: Any = None,
         change_type_of: Callable[[str], str | None] | None = None,
-        hints: CellHints | None = None,
+        aux_heads: AuxiliaryHeads | None = None,
         **kwargs: Any,
     ) -> None:
-        if hints is not None:
-            hints.attach(model)
+        if aux_heads is not None:
+            aux_heads.attach(model)
         if args is not None and args.metric_for_best_model == AUTO_METRIC:
             # What it becomes is a matter of this trainer's pairs; the caller may use the arguments again.
             args = copy.copy(args)
@@ -90,7 +91,7 @@ class ChangeCaptioningTrainer(Trainer):
         self.add_callback(EpochCallback)
         if option_of(self.args, "log_samples"):
             self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
-        self.hints = hints
+        self.aux_heads = aux_heads
         self.train_rows = train_rows
         self.change_type_of = change_type_of
         self._evaluated: tuple[Any, dict[str, str]] | None = None
@@ -155,7 +156,7 @@ class ChangeCaptioningTrainer(Trainer):
                 )
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """As `Trainer`'s, but a tie goes to the later step (ours): of equal scores, the one that learnt longer."""
+        """As `Trainer`'s, but a tie goes to the later step (ours): of equal scores, the one that learned longer."""
         best = self.state.best_metric
         better = super()._determine_best_metric(metrics, trial)
         if better or best is None or self._selection is None or not is_tie(metrics[self._selection.metric], best):
@@ -212,11 +213,11 @@ class ChangeCaptioningTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
-        """The model's loss and any hints'; stops the run at the first value that is no number."""
+        """The model's loss and any auxiliary heads'; stops the run at the first value that is no number."""
         self._step_pairs += inputs.pop("pair_ids", [])
-        hint_steps = option_of(self.args, "hint_steps")
-        if self.hints is not None and hint_steps:
-            self.hints.scale = max(0.0, 1 - self.state.global_step / hint_steps)
+        aux_steps = option_of(self.args, "aux_steps")
+        if self.aux_heads is not None and aux_steps:
+            self.aux_heads.scale = max(0.0, 1 - self.state.global_step / aux_steps)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         # As Trainer does with the loss, which is a share of all processes' tokens.
         shared = self.args.average_tokens_across_devices and num_items_in_batch is not None
@@ -224,9 +225,9 @@ class ChangeCaptioningTrainer(Trainer):
         parts = outputs.loss_parts or {}
         # Means over this micro-batch: they must not grow with the number of micro-batches in a step.
         share = 1 / self.current_gradient_accumulation_steps
-        hints = {name: value * share for name, value in parts.items() if name.startswith(LOSS_PREFIX)}
-        loss = loss + sum(hints.values())
-        parts = {name: factor * part for name, part in parts.items()} | hints
+        aux = {name: value * share for name, value in parts.items() if name.startswith(LOSS_PREFIX)}
+        loss = loss + sum(aux.values())
+        parts = {name: factor * part for name, part in parts.items()} | aux
         notes = {f"loss_parts/{name}": part for name, part in parts.items()}
         if outputs.get("fusion_gate") is not None:
             notes["fusion_gate"] = share * outputs.fusion_gate
@@ -268,7 +269,7 @@ class ChangeCaptioningTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = PREFIX
     ) -> dict[str, float]:
-        """Caption the evaluation pairs, score the captions beside their floors, and write both down.
+        """Caption the evaluation pairs, score the captions beside their baselines, and write both down.
 
         Without METEOR, so that no evaluation starts Java, and without the search for the best constant caption.
 
@@ -324,9 +325,9 @@ class ChangeCaptioningTrainer(Trainer):
         return metrics
 
     def _report(self, rows: Any, captions: dict[str, str]) -> dict[str, Any]:
-        floors = light_rows(self.train_rows) if self.train_rows is not None else None
+        baselines = light_rows(self.train_rows) if self.train_rows is not None else None
         return build_report(
-            light_rows(rows), captions, floors, self.change_type_of, seed=self.args.seed, all_constants=False
+            light_rows(rows), captions, baselines, self.change_type_of, seed=self.args.seed, all_constants=False
         )
 
     def predict(
@@ -380,13 +381,13 @@ class ChangeCaptioningTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir)
         if isinstance(self.model, PeftModel) and self.args.should_save:
             complete_checkpoint(self.model, folder, state_dict)
-        if self.hints is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
-            self.hints.save(folder, state_dict)
+        if self.aux_heads is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+            self.aux_heads.save(folder, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.hints is not None:
-            self.hints.load(Path(resume_from_checkpoint))
+        if self.aux_heads is not None:
+            self.aux_heads.load(Path(resume_from_checkpoint))
 
 
 __all__ = ["ChangeCaptioningTrainer"]

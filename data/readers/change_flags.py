@@ -81,7 +81,7 @@ def build_flagged(
     folder: Path,
     records: Sequence[tuple[str, Pair, int | None]],
     findings: Findings,
-    verify_pictures: bool,
+    verify_images: bool,
     splits: Sequence[str] = (),
 ) -> DatasetDict:
     """Settle the types, and build the splits.
@@ -90,7 +90,7 @@ def build_flagged(
         folder: Of the set.
         records: Split, pair and flag of every record.
         findings: Gets what is noticed.
-        verify_pictures: Whether every image is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
         splits: Those that are there even if no record names them.
 
     Returns:
@@ -100,4 +100,4 @@ def build_flagged(
     pairs: dict[str, list[Pair]] = {split: [] for split in splits}
     for split, pair, _ in records:
         pairs.setdefault(split, []).append(pair)
-    return build_splits(folder, pairs, findings, verify_pictures)
+    return build_splits(folder, pairs, findings, verify_images)

@@ -93,7 +93,7 @@ def _read(path: Path, split: str, findings: Findings) -> list[tuple[str, Pair, i
     return [(split, pair, flags[name]) for name, pair in pairs.items()]
 
 
-def load_changechat(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_changechat(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the captions of ChangeChat-105k, with the images of LEVIR-CC.
 
     Args:
@@ -101,7 +101,7 @@ def load_changechat(folder: str | Path, findings: Findings | None = None, verify
             `images/{train,val,test}/{A,B}/`, A before and B after. A `changechat_105k_val.json`, which the release
             lacks, is read if it is there.
         findings: Gets what is noticed; by default faults are errors. Questions of other kinds are left out and noted.
-        verify_pictures: Whether every image is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
@@ -119,7 +119,7 @@ def load_changechat(folder: str | Path, findings: Findings | None = None, verify
             continue
         records += _read(inner_file(folder, file), split, findings)
         read.append(split)
-    return build_flagged(folder, records, findings, verify_pictures, read)
+    return build_flagged(folder, records, findings, verify_images, read)
 
 
 CHANGECHAT = Source(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checks import inner_file, read_json_object
-from ..clevr_change.captions import change_type_of
-from ..clevr_change.layout import SETTINGS
+from ..clevr_renderer.captions.sentences import change_type_of
+from ..clevr_renderer.dataset.layout import SETTINGS
 from ..findings import Findings
 from ..reading import Pair, Source, build_splits, clean_captions, place_of
 
@@ -86,13 +86,13 @@ def _compare_types(pairs: list[Pair], findings: Findings) -> None:
             findings.note(f"{count:,} captions of the block {expected!r} read as {kind!r}")
 
 
-def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the released folder of CLEVR-DC.
 
     Args:
         folder: Holds `bef/N.png`, `aft/N.png`, `captions.json` and `split.json`.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes; the change type follows from the block that a number lies in, of
@@ -115,7 +115,7 @@ def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_p
         for split, listed in numbers.items()
     }
     _compare_types([pair for found in pairs.values() for pair in found], findings)
-    return build_splits(folder, pairs, findings, verify_pictures)
+    return build_splits(folder, pairs, findings, verify_images)
 
 
 CLEVR_DC = Source(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 
-PICTURES = ("image", "edited_image")
+IMAGES = ("image", "edited_image")
 TEXTS = ("idx", "instruction", "task", "input_caption", "output_caption")
 
 
@@ -44,7 +44,7 @@ def _note_equal_captions(table: Dataset, source_split: str, findings: Findings) 
 
 def _tables(folder: Path, findings: Findings) -> dict[str, tuple[str, Dataset]]:
     """Released split and rows of each of our splits."""
-    released = {name: load_table(folder, name, (*TEXTS, *PICTURES)) for name in ("validation", "test")}
+    released = {name: load_table(folder, name, (*TEXTS, *IMAGES)) for name in ("validation", "test")}
     for name, table in released.items():
         _note_equal_captions(table, name, findings)
     parts = {"test": ("test", released["test"])}
@@ -57,7 +57,7 @@ def _tables(folder: Path, findings: Findings) -> dict[str, tuple[str, Dataset]]:
     return parts
 
 
-def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the parquet files of the Emu Edit generations.
 
     Args:
@@ -65,7 +65,7 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_p
             `splits.json`, which parts the released validation rows into train and validation, and
             `gt_augmented_test_clean.json`, whose variations become further references of test.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is decoded once.
+        verify_images: Whether every image is decoded once.
 
     Returns:
         Splits as `reading.Source` describes; the task is the change type. A pair is called SPLIT-IDX after the
@@ -80,7 +80,7 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_p
     splits = {}
     for split, (source_split, table) in _tables(folder, findings).items():
         describe = _describe(split, source_split, variations if split == "test" else {}, findings)
-        splits[split] = pairs_of_table(table, PICTURES, describe, split, findings, verify_pictures)
+        splits[split] = pairs_of_table(table, IMAGES, describe, split, findings, verify_images)
     return settle_tables(splits, findings, str(folder))
 
 
@@ -92,7 +92,7 @@ EMU_EDIT = Source(
         "splits.json and gt_augmented_test_clean.json beside data/ if wanted"
     ),
     counts={"train": 3_050, "validation": 539, "test": 2_022},
-    licence="cc-by-nc-4.0",
+    license="cc-by-nc-4.0",
     url="https://huggingface.co/datasets/facebook/emu_edit_test_set_generations",
     citation="""@inproceedings{sheynin2024emu,
   title     = {Emu Edit: Precise Image Editing via Recognition and Generation Tasks},

@@ -26,14 +26,14 @@ def _pair(record: Any, where: str, split: str, findings: Findings) -> Pair:
 
 
 def load_image_editing_request(
-    folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True
+    folder: str | Path, findings: Findings | None = None, verify_images: bool = True
 ) -> DatasetDict:
-    """Read the released annotations of Image-Editing-Request with their pictures.
+    """Read the released annotations of Image-Editing-Request with their images.
 
     Args:
-        folder: Holds `train.json`, `valid.json`, `test.json` and the pictures in `images/`.
+        folder: Holds `train.json`, `valid.json`, `test.json` and the images in `images/`.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes, without change types: `img0` is before, `img1` after.
@@ -49,7 +49,7 @@ def load_image_editing_request(
         records = enumerate(read_json_list(path))
         pairs[split] = [_pair(record, f"{path}, entry {number}", split, findings) for number, record in records]
     # The release uses some photographs in several splits.
-    return build_splits(folder, pairs, findings, verify_pictures, shared_pictures=True)
+    return build_splits(folder, pairs, findings, verify_images, shared_images=True)
 
 
 IMAGE_EDITING_REQUEST = Source(

@@ -33,13 +33,13 @@ def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair, int]:
     return split, Pair(pair_id, pair_id, *images, captions), take_flag(record, where)
 
 
-def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the released folder of LEVIR-CC.
 
     Args:
         folder: Holds `LevirCCcaptions.json` and `images/{train,val,test}/{A,B}/`, A before and B after.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
@@ -53,7 +53,7 @@ def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_p
     path = inner_file(folder, ANNOTATIONS)
     images = take(read_json_object(path), "images", list, str(path))
     records = [_pair(record, f"{path}, image {number}", findings) for number, record in enumerate(images)]
-    return build_flagged(folder, records, findings, verify_pictures)
+    return build_flagged(folder, records, findings, verify_images)
 
 
 LEVIR_CC = Source(

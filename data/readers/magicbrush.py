@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
-PICTURES = ("source_img", "target_img")
+IMAGES = ("source_img", "target_img")
 TEXTS = ("img_id", "turn_index", "instruction")
 FILES = {"train": "train", "validation": "dev"}
 
@@ -32,13 +32,13 @@ def _describe(split: str, findings: Findings) -> Callable[[dict[str, Any], str],
     return describe
 
 
-def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the parquet files of MagicBrush, one row a turn.
 
     Args:
         folder: Holds `data/train-*.parquet` and `data/dev-*.parquet`; the test split is not released openly.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is decoded once.
+        verify_images: Whether every image is decoded once.
 
     Returns:
         Splits as `reading.Source` describes, without change types; `dev` is validation, test is empty. The turns of
@@ -52,9 +52,9 @@ def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify
 
     splits = {}
     for split, prefix in FILES.items():
-        table = load_table(folder, prefix, (*TEXTS, *PICTURES))
+        table = load_table(folder, prefix, (*TEXTS, *IMAGES))
         describe = _describe(split, findings)
-        splits[split] = pairs_of_table(table, PICTURES, describe, split, findings, verify_pictures)
+        splits[split] = pairs_of_table(table, IMAGES, describe, split, findings, verify_images)
     return settle_tables(splits, findings, str(folder))
 
 
@@ -63,7 +63,7 @@ MAGICBRUSH = Source(
     load=load_magicbrush,
     layout="data/train-*.parquet and data/dev-*.parquet, as on the Hub (hf download ... --local-dir)",
     counts={"train": 8_807, "validation": 528, "test": 0},
-    licence="cc-by-4.0",
+    license="cc-by-4.0",
     url="https://huggingface.co/datasets/osunlp/MagicBrush",
     citation="""@inproceedings{zhang2023magicbrush,
   title     = {MagicBrush: A Manually Annotated Dataset for Instruction-Guided Image Editing},

@@ -51,7 +51,7 @@ def _captions(row: TableRow) -> Any:
 
 
 class _Names:
-    """Finds the picture of a pair by its name, with the suffix or without.
+    """Finds the image of a pair by its name, with the suffix or without.
 
     Args:
         folder: The source folder.
@@ -72,14 +72,14 @@ class _Names:
         return listed
 
     def of_pair(self, side: str, pair_id: str, where: str) -> str:
-        """The name in the source folder of a picture that is called like its pair."""
+        """The name in the source folder of an image that is called like its pair."""
         found = self.listed[side].get(pair_id, [pair_id])
         if len(found) > 1:
             raise ValueError(f"{where}: {' and '.join(found)} in {side}/ fit; name one in `{side}_file_name`")
         return (self.part / side / found[0]).as_posix()
 
     def of_file(self, name: str, where: str) -> str:
-        """The name in the source folder of a picture that the table names."""
+        """The name in the source folder of an image that the table names."""
         if is_inline(name) or is_url(name):
             raise ValueError(f"{where}: {name[:40]!r} is no file of the folder; write the image to one")
         # What leads out of the folder is not looked for, but refused later.
@@ -123,19 +123,19 @@ def _pair(row: TableRow, split: str, names: _Names, findings: Findings) -> Pair:
     return Pair(pair_id, row.text("scene_id") or pair_id, before, after, captions, row.text("change_type"))
 
 
-def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read pairs of your own.
 
     Args:
         folder: Holds a table, `captions` or `metadata` with the suffix `.jsonl`, `.json`, `.csv` or `.tsv`, that
             `pair_table.read_table` reads, with a row a pair: `pair_id`, `captions` (a list; in CSV a list in JSON) or
-            `caption`, and if wanted `split` (train by default), `change_type`, `scene_id`. The pictures are
+            `caption`, and if wanted `split` (train by default), `change_type`, `scene_id`. The images are
             `before/PAIR_ID.*` and `after/PAIR_ID.*`, or the files that `before_file_name` and `after_file_name`, or
             `before` and `after`, name. LLaVA's records are read too, with a list of two files in `image` and one
             answer in `conversations`. `metadata.*`, also in folders `train`, `validation` and `test`, fits folders
             for `imagefolder` of `datasets`. Rows of a CSV file with the same `pair_id` are one pair.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes.
@@ -159,7 +159,7 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
             spelled = (f"{name!r} is {found}" for name, found in names.find.otherwise.items())
             findings.note("files found by another spelling than the table's", spelled)
     return build_splits(
-        folder, {split: list(found.values()) for split, found in pairs.items()}, findings, verify_pictures
+        folder, {split: list(found.values()) for split, found in pairs.items()}, findings, verify_images
     )
 
 
@@ -174,6 +174,6 @@ OWN_PAIRS = Source(
     title="Own pairs",
     load=load_own_pairs,
     layout="before/, after/ and captions.jsonl or captions.csv; or an imagefolder with metadata.jsonl or metadata.csv",
-    about="Pairs of pictures with captions.",
+    about="Pairs of images with captions.",
     language=None,
 )

@@ -79,7 +79,7 @@ def _read_splits(folder: Path, pairs: dict[str, Pair]) -> dict[str, str]:
     return split_of
 
 
-def load_rscc(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_rscc(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the released captions of RSCC with their images.
 
     Args:
@@ -87,7 +87,7 @@ def load_rscc(folder: str | Path, findings: Findings | None = None, verify_pictu
             these folders on. `val_set.txt` and `test_set.txt`, if there, name the `pre_image` of a pair a line, as the
             captions' file does; all other pairs are for training.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every image is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes, without change types.
@@ -107,7 +107,7 @@ def load_rscc(folder: str | Path, findings: Findings | None = None, verify_pictu
         split = split_of.get(given, "train")
         pair.captions = clean_captions(pair.captions, f"{path}, {given}", findings, place_of(split, pair.pair_id))
         found.setdefault(split, []).append(pair)
-    return build_splits(folder, found, findings, verify_pictures)
+    return build_splits(folder, found, findings, verify_images)
 
 
 RSCC = Source(
@@ -115,7 +115,7 @@ RSCC = Source(
     load=load_rscc,
     layout="RSCC_qvq.jsonl and the images in EBD/, xbd/ and xbd_subset/; if wanted, val_set.txt and test_set.txt",
     total=62_351,
-    licence="cc-by-4.0",
+    license="cc-by-4.0",
     url="https://huggingface.co/datasets/BiliSakura/RSCC",
     citation="""@misc{chen2025rscc,
   title         = {RSCC: A Large-Scale Remote Sensing Change Caption Dataset for Disaster Events},
@@ -125,5 +125,5 @@ RSCC = Source(
   archivePrefix = {arXiv}
 }""",
     about="Satellite images before and after disasters; the captions are paragraphs that a model wrote. The images of "
-    "xBD stay under xBD's licence.",
+    "xBD stay under xBD's license.",
 )

@@ -45,14 +45,14 @@ def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair, int |
     return split, Pair(pair_id, pair_id, *images, captions), flag
 
 
-def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the released folder of SECOND-CC.
 
     Args:
         folder: Holds `SECOND-CC-AUG.json` and `{train,val,test}/rgb/{A,B}/`, A before and B after. The semantic maps
             beside `rgb` are not read.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every image is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
@@ -65,7 +65,7 @@ def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_
     path = inner_file(folder, ANNOTATIONS)
     images = take(read_json_object(path), "images", list, str(path))
     records = [_pair(record, f"{path}, image {number}", findings) for number, record in enumerate(images)]
-    return build_flagged(folder, records, findings, verify_pictures)
+    return build_flagged(folder, records, findings, verify_images)
 
 
 SECOND_CC = Source(

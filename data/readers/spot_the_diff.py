@@ -50,7 +50,7 @@ def read_rows(path: Path, split: str, findings: Findings) -> list[Pair]:
 
 
 def load_spot_the_diff(
-    folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True, joined: bool = False
+    folder: str | Path, findings: Findings | None = None, verify_images: bool = True, joined: bool = False
 ) -> DatasetDict:
     """Read the released folder of Spot-the-Diff.
 
@@ -58,7 +58,7 @@ def load_spot_the_diff(
         folder: The folder `data` of the release: `annotations/{train,val,test}.json` and
             `resized_images/{ID.png,ID_2.png}`.
         findings: Gets what is noticed; by default faults are errors, but for empty sentences.
-        verify_pictures: Whether every picture is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
         joined: All sentences of a pair make one caption, joined by ". " (multi change); otherwise each is a caption.
 
     Returns:
@@ -78,7 +78,7 @@ def load_spot_the_diff(
             split: [replace(pair, captions=[JOINT.join(pair.captions)]) for pair in found]
             for split, found in pairs.items()
         }
-    return build_splits(folder, pairs, findings, verify_pictures)
+    return build_splits(folder, pairs, findings, verify_images)
 
 
 SPOT_THE_DIFF_SINGLE = Source(

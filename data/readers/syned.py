@@ -29,14 +29,14 @@ def _pair(record: Any, number: int, variant: int, where: str, split: str, findin
     return Pair(name, str(number), before, after, captions, take(record, "task", str, where).lower())
 
 
-def load_syned(folder: str | Path, findings: Findings | None = None, verify_pictures: bool = True) -> DatasetDict:
+def load_syned(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the released variants of Syned.
 
     Args:
-        folder: Holds `augmented_dataset.json`, `splits.json` and the pictures that the former names, relative to the
+        folder: Holds `augmented_dataset.json`, `splits.json` and the images that the former names, relative to the
             folder.
         findings: Gets what is noticed; by default faults are errors.
-        verify_pictures: Whether every picture is read and decoded once.
+        verify_images: Whether every image is read and decoded once.
 
     Returns:
         Splits as `reading.Source` describes; the task is the change type, the variants of a photograph share a scene.
@@ -63,15 +63,15 @@ def load_syned(folder: str | Path, findings: Findings | None = None, verify_pict
     uneven = [str(number) for number in sorted(split_of) if seen[number] != VARIANTS]
     if uneven:
         findings.note(f"{len(uneven):,} rows with other than {VARIANTS} variants", uneven)
-    return build_splits(folder, pairs, findings, verify_pictures)
+    return build_splits(folder, pairs, findings, verify_images)
 
 
 SYNED = Source(
     title="Syned",
     load=load_syned,
-    layout="augmented_dataset.json, splits.json and the pictures that the former names, relative to the folder",
+    layout="augmented_dataset.json, splits.json and the images that the former names, relative to the folder",
     counts={"train": 24_400, "validation": 4_312, "test": 0},
-    licence="cc-by-nc-4.0",
+    license="cc-by-nc-4.0",
     url="https://huggingface.co/datasets/Gevennou/Syned",
     citation="""@misc{evennou2024reframing,
   title         = {Reframing Image Difference Captioning with BLIP2IDC and Synthetic Augmentation},

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Sets that are released as parquet files with the pictures inside; nothing of them is kept in memory."""
+"""Sets that are released as parquet files with the images inside; nothing of them is kept in memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_picture_bytes, inner_file
-from ..extras import require_datasets
+from ...utils.extras import require_datasets
+from ..checks import check_image_bytes, inner_file
 from ..findings import Findings
 from ..reading import Pair, place_of, table_of
 from ..schema import COLUMNS, SPLITS, check_pairs
@@ -18,14 +18,14 @@ from ..schema import COLUMNS, SPLITS, check_pairs
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-    from ...pictures_ssgpa import Reading
+    from ...image_utils_ssgpa import Reading
 
 
 TEXT_COLUMNS = [name for name in COLUMNS if name not in ("before", "after")]
 
 
 def load_table(folder: Path, prefix: str, columns: Sequence[str]) -> Dataset:
-    """The rows of `data/PREFIX-*.parquet`, with these columns; pictures stay as they are stored.
+    """The rows of `data/PREFIX-*.parquet`, with these columns; images stay as they are stored.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -59,14 +59,14 @@ def _fault(cell: dict[str, Any] | None, name: str, verify: bool, reading: Readin
         return f"{name} is missing"
     try:
         if verify:
-            check_picture_bytes(cell["bytes"], name, reading)
+            check_image_bytes(cell["bytes"], name, reading)
     except ValueError as error:
         return str(error)
     return None
 
 
 def _look(row: dict[str, Any], pair: Pair, split: str, number: int, findings: Findings, verify: bool) -> None:
-    """Tell `findings` of a row's pictures; without `verify`, of missing ones alone."""
+    """Tell `findings` of a row's images; without `verify`, of missing ones alone."""
     place, digests = place_of(split, pair.pair_id), []
     for column, cell in row.items():
         name = f"{split}, row {number}, {column}"
@@ -81,36 +81,36 @@ def _look(row: dict[str, Any], pair: Pair, split: str, number: int, findings: Fi
 
 def pairs_of_table(
     table: Dataset,
-    pictures: tuple[str, str],
+    images: tuple[str, str],
     describe: Callable[[dict[str, Any], str], Pair],
     split: str,
     findings: Findings,
-    verify_pictures: bool,
+    verify_images: bool,
 ) -> Dataset:
     """Check the rows of a table and give them the columns of the schema.
 
     Args:
         table: What `load_table` gave.
-        pictures: Its columns with the pictures before and after.
+        images: Its columns with the images before and after.
         describe: Makes a pair of the other columns; its second argument is the row's place.
         split: Split that the rows belong to.
-        findings: Learns of missing, damaged and equal pictures; the caller settles it.
-        verify_pictures: Whether every picture is decoded once.
+        findings: Learns of missing, damaged and equal images; the caller settles it.
+        verify_images: Whether every image is decoded once.
 
     Returns:
         The rows of the pairs that are not left out.
     """
     hf = require_datasets()
-    texts = table.remove_columns(list(pictures))
+    texts = table.remove_columns(list(images))
     pairs = [describe(row, f"{split}, row {number}") for number, row in enumerate(texts)]
-    images = table.select_columns(list(pictures))
-    for name in pictures:
+    images = table.select_columns(list(images))
+    for name in images:
         images = images.cast_column(name, hf.Image(decode=False))
     for number, (pair, row) in enumerate(zip(pairs, images, strict=True)):
-        _look(row, pair, split, number, findings, verify_pictures)
+        _look(row, pair, split, number, findings, verify_images)
     findings.read[split] = len(pairs)
     kept = [number for number, pair in enumerate(pairs) if not findings.is_out(place_of(split, pair.pair_id))]
-    return join_columns(images.rename_columns(dict(zip(pictures, ("before", "after"), strict=True))), pairs, kept)
+    return join_columns(images.rename_columns(dict(zip(images, ("before", "after"), strict=True))), pairs, kept)
 
 
 def join_columns(images: Dataset, pairs: Sequence[Pair], kept: Sequence[int]) -> Dataset:

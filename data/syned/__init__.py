@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Syned, synthetic pairs after the BLIP2IDC paper (arXiv 2412.15939): edited pictures and instructions in other words.
+"""Syned, synthetic pairs after the BLIP2IDC paper (arXiv 2412.15939): edited images and instructions in other words.
 
 Written from the paper's description; what it leaves open is ours and marked so.
 """

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...metrics.files import library_versions
-from ..extras import require_datasets
-from ..files import write_json, write_json_lines
+from ...utils.extras import require_datasets
+from ...utils.files import write_json, write_json_lines
+from ...utils.results import library_versions
 from ..prepared import write_prepared
 from ..schema import COLUMNS, pair_features
 from .originals import Original
@@ -109,7 +109,7 @@ def write_results(
     """Write `records.jsonl`, `manifest.json` and the prepared folder of a run whose stages are done.
 
     A variant is the pair PAIR_v0, PAIR_v1, ... of its original's scene and change type, so that all variants stay in
-    the original's split; its picture before is the original as the editor saw it, of the same size.
+    the original's split; its image before is the original as the editor saw it, of the same size.
 
     Args:
         folder: The folder of the run.

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Variants of a picture by InstructPix2Pix, each from a seed of its own."""
+"""Variants of an image by InstructPix2Pix, each from a seed of its own."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def edited_size(width: int, height: int, resolution: int) -> tuple[int, int]:
     return tuple(max(1, round(length * scale / MULTIPLE)) * MULTIPLE for length in (width, height))
 
 
-def fit_picture(picture: Image.Image, resolution: int) -> Image.Image:
+def fit_image(image: Image.Image, resolution: int) -> Image.Image:
     """Resize to `edited_size`; what sticks out on two sides is cut off, so that nothing is stretched."""
-    size = edited_size(*picture.size, resolution)
-    return ImageOps.fit(picture, size, method=Image.Resampling.LANCZOS)
+    size = edited_size(*image.size, resolution)
+    return ImageOps.fit(image, size, method=Image.Resampling.LANCZOS)
 
 
 def load_editor(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
     """Load the editor with an Euler ancestral scheduler.
 
     Returns:
-        The pipeline, and what its pictures depend on.
+        The pipeline, and what its images depend on.
 
     Raises:
         ValueError: If it cannot be loaded, is no InstructPix2Pix, or lacks the safety checker; the error names it.
@@ -60,30 +60,30 @@ def _check_editor(pipe: Any, edit: EditSettings) -> None:
         raise ValueError("it holds no safety checker; pass --no-safety_checker to go without")
 
 
-def edit_picture(
-    pipe: Any, picture: Image.Image, instruction: str, seeds: list[int], edit: EditSettings
+def edit_image(
+    pipe: Any, image: Image.Image, instruction: str, seeds: list[int], edit: EditSettings
 ) -> list[Image.Image | None]:
-    """Variants of one picture.
+    """Variants of one image.
 
     Args:
         pipe: What `load_editor` gives.
-        picture: The original, RGB, as `fit_picture` gives it.
+        image: The original, RGB, as `fit_image` gives it.
         instruction: What to change.
         seeds: One a variant. The noise is drawn on the CPU, whatever the device.
         edit: How to edit.
 
     Returns:
-        One picture a seed, of the original's size; None where the safety checker flagged it.
+        One image a seed, of the original's size; None where the safety checker flagged it.
 
     Raises:
-        FloatingPointError: If a picture holds values that are no numbers.
+        FloatingPointError: If an image holds values that are no numbers.
     """
     variants: list[Image.Image | None] = []
     for start in range(0, len(seeds), edit.batch_size):
         batch = seeds[start : start + edit.batch_size]
         output = pipe(
             prompt=[instruction] * len(batch),
-            image=[picture] * len(batch),
+            image=[image] * len(batch),
             num_inference_steps=edit.steps,
             guidance_scale=edit.guidance,
             image_guidance_scale=edit.image_guidance,
@@ -92,13 +92,13 @@ def edit_picture(
         )
         flags = output.nsfw_content_detected or [False] * len(batch)
         variants += [
-            None if flag else _to_picture(array, edit) for array, flag in zip(output.images, flags, strict=True)
+            None if flag else _to_image(array, edit) for array, flag in zip(output.images, flags, strict=True)
         ]
     return variants
 
 
-def _to_picture(array: np.ndarray, edit: EditSettings) -> Image.Image:
+def _to_image(array: np.ndarray, edit: EditSettings) -> Image.Image:
     if not np.isfinite(array).all():
-        raise FloatingPointError("the editor's picture holds values that are no numbers; try --dtype float32")
-    picture = Image.fromarray((array * 255).round().astype(np.uint8))
-    return add_watermark(picture, edit.watermark) if edit.watermark else picture
+        raise FloatingPointError("the editor's image holds values that are no numbers; try --dtype float32")
+    image = Image.fromarray((array * 255).round().astype(np.uint8))
+    return add_watermark(image, edit.watermark) if edit.watermark else image

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from ...loading import BROKEN
-from ...metrics.files import folder_state
+from ...utils.loading import BROKEN
+from ...utils.results import folder_state
 from .settings import EditSettings, ParaphraseSettings, RankSettings, SynedSettings
 
 

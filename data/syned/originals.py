@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What is augmented: a prepared folder, or pictures of your own with one instruction each."""
+"""What is augmented: a prepared folder, or images of your own with one instruction each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ...pictures_ssgpa import load_picture
-from ..checks import check_picture, inner_file
-from ..extras import require_datasets
+from ...image_utils_ssgpa import load_image
+from ...utils.extras import require_datasets
+from ..checks import check_image, inner_file
 from ..prepared import is_prepared, load_prepared
 from ..schema import COLUMNS, SPLITS, pair_features
 
@@ -29,7 +29,7 @@ LISTING = "originals.jsonl"
 
 @dataclass(frozen=True)
 class Original:
-    """One picture with an instruction.
+    """One image with an instruction.
 
     Args:
         number: Position in the set, over all splits.
@@ -50,17 +50,17 @@ def load_originals(folder: str | Path) -> DatasetDict:
     """Load what is to be augmented.
 
     Args:
-        folder: What `examples/prepare_data.py` wrote, of which the picture before and the first caption count; or a
+        folder: What `examples/prepare_data.py` wrote, of which the image before and the first caption count; or a
             folder with `originals.jsonl`, each line `{"id": str, "image": file name, "instruction": str}` with
             "split" where it is not train.
 
     Returns:
-        Splits train, validation, test with the columns of `schema.pair_features`; the pictures after are null in a
-        folder of pictures.
+        Splits train, validation, test with the columns of `schema.pair_features`; the images after are null in a
+        folder of images.
 
     Raises:
-        FileNotFoundError: If it is neither, or lacks a picture.
-        ValueError: For an instruction without words, a damaged picture, or a name that occurs twice.
+        FileNotFoundError: If it is neither, or lacks an image.
+        ValueError: For an instruction without words, a damaged image, or a name that occurs twice.
     """
     folder = Path(folder)
     if is_prepared(folder):
@@ -79,8 +79,8 @@ def _from_listing(folder: Path) -> DatasetDict:
         if row["id"] in seen:
             raise ValueError(f"{folder / LISTING}: the id {row['id']!r} occurs twice")
         seen.add(row["id"])
-        picture = str(check_picture(inner_file(folder, row["image"])))
-        values = (row["id"], row["id"], picture, None, [row["instruction"]], None)
+        image = str(check_image(inner_file(folder, row["image"])))
+        values = (row["id"], row["id"], image, None, [row["instruction"]], None)
         for name, value in zip(COLUMNS, values, strict=True):
             columns[row["split"]][name].append(value)
     if not seen:
@@ -108,7 +108,7 @@ def _has_text(value: Any) -> bool:
 
 
 def list_originals(dataset: DatasetDict) -> list[Original]:
-    """All originals in order, without their pictures.
+    """All originals in order, without their images.
 
     Raises:
         ValueError: For an instruction without letters or digits, naming split and pair.
@@ -123,27 +123,27 @@ def list_originals(dataset: DatasetDict) -> list[Original]:
     return originals
 
 
-def picture_before(dataset: DatasetDict, original: Original) -> Image.Image:
-    """The picture of an original, RGB.
+def image_before(dataset: DatasetDict, original: Original) -> Image.Image:
+    """The image of an original, RGB.
 
     Raises:
         ValueError: If it cannot be read, naming split and pair.
     """
     try:
-        return load_picture(dataset[original.split][original.row]["before"])
+        return load_image(dataset[original.split][original.row]["before"])
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(
-            f"{original.split}, pair {original.pair_id!r}: the picture before cannot be read ({error})"
+            f"{original.split}, pair {original.pair_id!r}: the image before cannot be read ({error})"
         ) from error
 
 
 def digest(dataset: DatasetDict) -> str:
-    """SHA-256 of all rows with the bytes of their pictures before, to tell a changed set from the one of a run."""
+    """SHA-256 of all rows with the bytes of their images before, to tell a changed set from the one of a run."""
     image = require_datasets().Image(decode=False)
     state = hashlib.sha256()
     for split in SPLITS:
         for row in dataset[split].cast_column("before", image).remove_columns("after"):
-            picture = row.pop("before")
-            content = picture["bytes"] or Path(picture["path"]).read_bytes()
+            image = row.pop("before")
+            content = image["bytes"] or Path(image["path"]).read_bytes()
             state.update(json.dumps([split, row, hashlib.sha256(content).hexdigest()]).encode())
     return state.hexdigest()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..files import write_png
+from ...utils.files import write_png
 from .assembly import write_results
-from .editing import edit_picture, fit_picture, load_editor
+from .editing import edit_image, fit_image, load_editor
 from .models import check_device, require_diffusers
-from .originals import Original, digest, list_originals, load_originals, picture_before
+from .originals import Original, digest, image_before, list_originals, load_originals
 from .paraphrasing import draw_answer, load_chat, paraphrase
 from .ranking import best_first, clip_similarities, load_clip
 from .settings import SynedSettings
@@ -30,10 +30,10 @@ def _make_variants(
     pipe: Any, original: Original, dataset: DatasetDict, stage: Stage, settings: SynedSettings
 ) -> dict[str, Any]:
     edit = settings.edit
-    before = fit_picture(picture_before(dataset, original), edit.resolution)
+    before = fit_image(image_before(dataset, original), edit.resolution)
     seeds = [item_seed(settings.seed, "image", original.pair_id, number) for number in range(edit.variants)]
     try:
-        variants = edit_picture(pipe, before, original.instruction, seeds, edit)
+        variants = edit_image(pipe, before, original.instruction, seeds, edit)
     except FloatingPointError as error:
         raise FloatingPointError(f"pair {original.pair_id!r}: {error}") from error
     write_png(stage.path(original, "_before.png"), before)
@@ -44,8 +44,8 @@ def _make_variants(
 
 
 def _open(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def _rank_variants(clip: Any, original: Original, stage: Stage, settings: SynedSettings) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
     check_device(settings.device)
     for name, split in dataset.items():
         if name not in settings.image_splits and split.data["after"].null_count:
-            raise ValueError(f"{name} has no pictures after; add it to image_splits, so that they are made")
+            raise ValueError(f"{name} has no images after; add it to image_splits, so that they are made")
     if not any(len(dataset[name]) for name in (*settings.image_splits, *settings.caption_splits)):
         raise ValueError("the splits named in image_splits and caption_splits are empty: there is nothing to make")
 
@@ -90,15 +90,15 @@ def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
 def make_syned(
     source: str | Path, folder: str | Path, settings: SynedSettings, progress: bool = True
 ) -> dict[str, Any]:
-    """Augment pictures with one instruction each, or go on where an earlier run with the same settings stopped.
+    """Augment images with one instruction each, or go on where an earlier run with the same settings stopped.
 
-    After the Syned pipeline of the BLIP2IDC paper (arXiv 2412.15939, section on synthetic data): eight edited pictures
+    After the Syned pipeline of the BLIP2IDC paper (arXiv 2412.15939, section on synthetic data): eight edited images
     of each training original, four paraphrases of each test instruction, validation as it is. What it leaves open is
     ours: sampler settings, sizes, what ranks, how answers are cleaned.
 
     Args:
         source: See `originals.load_originals`.
-        folder: Gets `variants`, `ranking` and `paraphrases` (pictures and one record an original), and at the end
+        folder: Gets `variants`, `ranking` and `paraphrases` (images and one record an original), and at the end
             `records.jsonl`, `manifest.json` and `prepared`, the folder that training reads.
         settings: What to make.
         progress: Whether to show progress bars.

@@ -37,7 +37,7 @@ def unquote(text: str) -> str | None:
         text: One line, straight quotes.
 
     Returns:
-        The line without quotes that enclose all of it; quotes inside stay, for they name text in a picture. None where
+        The line without quotes that enclose all of it; quotes inside stay, for they name text in an image. None where
         a quote is not closed or was never opened.
     """
     for mark in ('"', "'"):

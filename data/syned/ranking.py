@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Similarity of edited pictures to their instruction and to their original, by CLIP."""
+"""Similarity of edited images to their instruction and to their original, by CLIP."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def clip_similarities(
 
     Args:
         clip: What `load_clip` gives.
-        before: The original picture.
-        variants: The edited pictures.
+        before: The original image.
+        variants: The edited images.
         instruction: What was to change; CLIP reads as many of its tokens as it can.
 
     Returns:
@@ -56,8 +56,8 @@ def clip_similarities(
         text=[instruction], images=[before, *variants], return_tensors="pt", padding=True, truncation=True
     ).to(model.device, model.dtype)
     output = model(**inputs)
-    pictures, text = output.image_embeds.float(), output.text_embeds.float()
-    values = (pictures[1:] @ text[0], pictures[1:] @ pictures[0])
+    images, text = output.image_embeds.float(), output.text_embeds.float()
+    values = (images[1:] @ text[0], images[1:] @ images[0])
     if not all(value.isfinite().all() for value in values):
         raise FloatingPointError("CLIP's similarities are no numbers; try --dtype float32")
     return {name: value.tolist() for name, value in zip(RANKINGS, values, strict=True)}

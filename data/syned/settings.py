@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from ..schema import SPLITS
 
 
-# Raised whenever the same settings give other pictures or captions than before.
+# Raised whenever the same settings give other images or captions than before.
 FORMAT = 1
 MULTIPLE = 64
 RANKINGS = ("image_text", "image_image")
@@ -25,7 +25,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class EditSettings:
-    """How pictures are edited.
+    """How images are edited.
 
     The paper names InstructPix2Pix fine-tuned on MagicBrush and eight variants, and no sampler settings: steps and
     guidance are those of the port's example, the size is InstructPix2Pix's.
@@ -33,11 +33,11 @@ class EditSettings:
     Args:
         model: Folder or id of a `StableDiffusionInstructPix2PixPipeline`.
         revision: Commit, for an id.
-        variants: Edited pictures an original, 1 to 64.
-        resolution: Edited pictures have about resolution ** 2 pixels; a multiple of 64 from 64 to 2048.
+        variants: Edited images an original, 1 to 64.
+        resolution: Edited images have about resolution ** 2 pixels; a multiple of 64 from 64 to 2048.
         steps: Denoising steps, 1 to 1000.
         guidance: Weight of the instruction, above 1 and up to 30.
-        image_guidance: Weight of the original picture, 1 to 10.
+        image_guidance: Weight of the original image, 1 to 10.
         batch_size: Variants of one original in one call; other sizes may differ in the last bits.
         safety_checker: Whether the model's safety checker looks at what was made; what it flags is left out.
         watermark: Text of an invisible watermark, up to 32 bytes; None for none. A captioner could learn to see it.
@@ -79,8 +79,8 @@ class RankSettings:
     Args:
         model: Folder or id of a `CLIPModel`.
         revision: Commit, for an id.
-        by: "image_text", the cosine of edited picture and instruction; "image_image", that of edited and original
-            picture; None to rank nothing.
+        by: "image_text", the cosine of edited image and instruction; "image_image", that of edited and original
+            image; None to rank nothing.
         keep: How many of the best to keep; None for all, as in the paper.
 
     Raises:
@@ -142,11 +142,11 @@ class SynedSettings:
 
     Args:
         seed: Seed of the set; an item's own seeds depend on it and on the item's name alone.
-        image_splits: Splits whose pictures after are replaced by variants; the paper's training part.
+        image_splits: Splits whose images after are replaced by variants; the paper's training part.
         caption_splits: Splits whose captions get paraphrases; the paper's test part.
         device: Where the models run, such as "cpu" or "cuda".
         dtype: Of all models' weights: "float32", "float16" or "bfloat16".
-        edit: How pictures are edited.
+        edit: How images are edited.
         rank: How variants are ranked.
         paraphrase: How instructions are put in other words.
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ...utils.files import is_foreign, write_json
 from ..checks import read_json_object
-from ..files import is_foreign, write_json
 from .originals import Original
 
 

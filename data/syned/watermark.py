@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""An invisible watermark on made pictures, for those who pass them on."""
+"""An invisible watermark on made images, for those who pass them on."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def require_watermark() -> ModuleType:
         raise ImportError("a watermark needs one more package: pip install invisible-watermark") from error
 
 
-def add_watermark(picture: Image.Image, text: str) -> Image.Image:
-    """A copy with `text` in singular values of its wavelet coefficients ("dwtDctSvd"), which smooth pictures keep too.
+def add_watermark(image: Image.Image, text: str) -> Image.Image:
+    """A copy with `text` in singular values of its wavelet coefficients ("dwtDctSvd"), which smooth images keep too.
 
     Args:
-        picture: RGB, at least 256 x 256.
+        image: RGB, at least 256 x 256.
         text: What `WatermarkDecoder("bytes", 8 * number of bytes)` with "dwtDctSvd" reads again.
 
     Raises:
-        ValueError: If the picture is too small to hold a watermark.
+        ValueError: If the image is too small to hold a watermark.
     """
     encoder = require_watermark().WatermarkEncoder()
     encoder.set_watermark("bytes", text.encode())
-    if picture.width * picture.height < 256 * 256:
-        raise ValueError(f"a picture of {picture.width} x {picture.height} is too small for a watermark")
-    blue_first = np.asarray(picture)[:, :, ::-1]
+    if image.width * image.height < 256 * 256:
+        raise ValueError(f"an image of {image.width} x {image.height} is too small for a watermark")
+    blue_first = np.asarray(image)[:, :, ::-1]
     return Image.fromarray(encoder.encode(blue_first, "dwtDctSvd")[:, :, ::-1].copy())

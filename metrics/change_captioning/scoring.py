@@ -33,8 +33,8 @@ def count_items(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> 
     """Counts what was scored.
 
     Args:
-        hypotheses: One tokenised caption an item.
-        targets: The tokenised references of each item.
+        hypotheses: One tokenized caption an item.
+        targets: The tokenized references of each item.
 
     Returns:
         `n_items`, `n_references`, `empty_predictions` and `empty_references`.
@@ -51,8 +51,8 @@ def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]])
     """Runs pycocoevalcap's BLEU, ROUGE-L and CIDEr-D one by one; its all-in-one evaluator goes to the network.
 
     Args:
-        hypotheses: One tokenised caption an item.
-        targets: The tokenised references of each item.
+        hypotheses: One tokenized caption an item.
+        targets: The tokenized references of each item.
 
     Returns:
         `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10.

@@ -123,7 +123,7 @@ def _guess(counts: Counter[str]) -> str | None:
 
 
 def script_fault(texts: Iterable[str], language: str | None, tokenizer: str) -> str | None:
-    """Says how a tokeniser does not fit the script of texts.
+    """Says how a tokenizer does not fit the script of texts.
 
     Args:
         texts: Captions of one set.
@@ -139,11 +139,11 @@ def script_fault(texts: Iterable[str], language: str | None, tokenizer: str) -> 
     share, guessed = _share(counts), _guess(counts)
     if tokenizer != "char" and guessed:
         return (
-            f"{share:.0%} of the letters are of a script without blanks, which the tokeniser {tokenizer!r} takes for "
+            f"{share:.0%} of the letters are of a script without blanks, which the tokenizer {tokenizer!r} takes for "
             f"whole words: scores of such captions mean nothing. Pass language={guessed!r}, or tokenizer='char'."
         )
     if tokenizer == "char" and not guessed and counts.total():
-        told = f"the language is {language!r}" if language else "the tokeniser is 'char'"
+        told = f"the language is {language!r}" if language else "the tokenizer is 'char'"
         return (
             f"Only {share:.0%} of the letters are of a script without blanks, though {told}: are these the captions?"
         )

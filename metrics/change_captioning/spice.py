@@ -20,8 +20,8 @@ def score_spice(
     """Scores captions by SPICE; nothing is downloaded, and nothing is written beside the installed package.
 
     Args:
-        hypotheses: One tokenised caption an item.
-        targets: The tokenised references of each item.
+        hypotheses: One tokenized caption an item.
+        targets: The tokenized references of each item.
         java: The Java to use; the jar is reported to need Java 8 or 11.
         seconds: Time limit.
 

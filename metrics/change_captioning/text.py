@@ -10,7 +10,7 @@ from typing import Any
 from .scripts import UNSPACED, UNSPACED_SIGNS
 
 
-# What the field's tokeniser throws away (PTBTokenizer of the COCO caption evaluation). Brackets are on its list as
+# What the field's tokenizer throws away (PTBTokenizer of the COCO caption evaluation). Brackets are on its list as
 # "-LRB-", but it lower-cases first, so that they stay.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
@@ -37,7 +37,7 @@ _CHARACTERS = re.compile(f"([{UNSPACED}{UNSPACED_SIGNS}]+)")
 def clean_caption(text: str) -> tuple[str, int]:
     """Turns control characters, Unicode line breaks and special tokens into blanks.
 
-    One stray line break shifts every later caption of a tokeniser that reads lines, and a left-over end token costs a
+    One stray line break shifts every later caption of a tokenizer that reads lines, and a left-over end token costs a
     quarter of the CIDEr; both go before anything is counted.
 
     Args:
@@ -54,9 +54,9 @@ def clean_caption(text: str) -> tuple[str, int]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def tokenize_caption(text: str) -> str:
-    """Tokenises a cleaned caption as the Penn Treebank tokeniser of the COCO evaluation does.
+    """Tokenizes a cleaned caption as the Penn Treebank tokenizer of the COCO evaluation does.
 
-    NLTK's word tokeniser, lower case and the punctuation list. NLTK takes its text for one sentence, so that the
+    NLTK's word tokenizer, lower case and the punctuation list. NLTK takes its text for one sentence, so that the
     periods between sentences are split off beforehand.
 
     Args:
@@ -77,7 +77,7 @@ def tokenize_caption(text: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def tokenize_characters(text: str) -> str:
-    """Tokenises a cleaned caption in a script without blanks: every character of such a script is a token.
+    """Tokenizes a cleaned caption in a script without blanks: every character of such a script is a token.
 
     This is the protocol of sacrebleu's `zh`, for all such scripts, without punctuation, as in `tokenize_caption`.
     Words of other scripts among them are tokens as there, and wide letters and digits are ordinary ones.
@@ -117,5 +117,5 @@ def _word_tokenizer() -> Any:
     try:
         from nltk.tokenize.destructive import NLTKWordTokenizer
     except ImportError as error:
-        raise ImportError('Captions are tokenised by nltk: pip install "ssgpa[eval]".') from error
+        raise ImportError('Captions are tokenized by nltk: pip install "ssgpa[eval]".') from error
     return NLTKWordTokenizer()

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Which tokeniser a set of captions goes through, once for the whole set."""
+"""Which tokenizer a set of captions goes through, once for the whole set."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ TOKENIZERS = ("auto", "ptb", "nltk", "char", "none")
 
 
 def choose_tokenizer(name: str, java: Java | None, language: str | None = None) -> str:
-    """Settles "auto": characters for a language without blanks, else the field's own tokeniser where there is Java.
+    """Settles "auto": characters for a language without blanks, else the field's own tokenizer where there is Java.
 
     Args:
         name: One of `TOKENIZERS`.
@@ -38,7 +38,7 @@ def choose_tokenizer(name: str, java: Java | None, language: str | None = None) 
 
 
 def tokenize_all(texts: Iterable[str], name: str, java: Java | None = None) -> dict[str, str]:
-    """Cleans and tokenises texts, each different one once.
+    """Cleans and tokenizes texts, each different one once.
 
     Args:
         texts: Raw captions.

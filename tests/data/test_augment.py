@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Augmentation leaves the answer as it is: what is refused, and what becomes of both pictures."""
+"""Augmentation leaves the answer as it is: what is refused, and what becomes of both images."""
 
 import io
 
@@ -13,15 +13,15 @@ from ssgpa.data.augment import REFUSED, PairAugmentation
 
 @pytest.fixture(scope="module")
 def pair():
-    """Two different pictures of 48 x 72 with a coloured block in each corner."""
+    """Two different images of 48 x 72 with a colored block in each corner."""
     generator = np.random.default_rng(0)
-    pictures = []
+    images = []
     for _ in range(2):
         coarse = Image.fromarray(generator.integers(90, 160, (6, 9, 3), dtype=np.uint8))
-        picture = np.asarray(coarse.resize((72, 48), Image.Resampling.BICUBIC)).copy()
-        picture[:6, :6], picture[:6, -6:], picture[-6:, :6], picture[-6:, -6:] = CORNERS
-        pictures.append(picture.transpose(2, 0, 1))
-    return tuple(pictures)
+        image = np.asarray(coarse.resize((72, 48), Image.Resampling.BICUBIC)).copy()
+        image[:6, :6], image[:6, -6:], image[-6:, :6], image[-6:, -6:] = CORNERS
+        images.append(image.transpose(2, 0, 1))
+    return tuple(images)
 
 
 CORNERS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
@@ -35,31 +35,31 @@ def is_same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def near(picture, color):
-    """Where a picture has about this colour."""
-    return np.abs(picture.astype(int) - np.array(color)[:, None, None]).max(axis=0) < 60
+def near(image, color):
+    """Where an image has about this color."""
+    return np.abs(image.astype(int) - np.array(color)[:, None, None]).max(axis=0) < 60
 
 
 def test_nothing_asked_for_changes_nothing(pair):
     assert is_same(altered(pair), pair)
 
 
-def test_the_same_generator_gives_the_same_pictures(pair):
+def test_the_same_generator_gives_the_same_images(pair):
     everything = {"blur": 0.5, "jpeg": 0.5, "warp": 0.5, "flip": 0.5}
-    originals = tuple(picture.copy() for picture in pair)
+    originals = tuple(image.copy() for image in pair)
     results = [altered(pair, seed, **everything) for seed in range(12)]
     assert all(is_same(altered(pair, seed, **everything), results[seed]) for seed in range(12))
     assert sum(not is_same(results[0], other) for other in results) >= 10
     assert is_same(pair, originals)
-    assert all(picture.shape == (3, 48, 72) and picture.dtype == np.uint8 for found in results for picture in found)
+    assert all(image.shape == (3, 48, 72) and image.dtype == np.uint8 for found in results for image in found)
 
 
-def test_both_pictures_get_the_same_warp(pair):
+def test_both_images_get_the_same_warp(pair):
     for seed in range(8):
         one, other = altered((pair[0], pair[0]), seed, warp=1.0)
         assert np.array_equal(one, other)
         assert not np.array_equal(one, pair[0])
-        # The second picture does not decide about the first.
+        # The second image does not decide about the first.
         assert np.array_equal(altered(pair, seed, warp=1.0)[0], one)
         assert np.array_equal(altered(pair[::-1], seed, warp=1.0)[1], one)
 
@@ -68,9 +68,9 @@ def test_a_warp_cuts_nothing_off_and_moves_little(pair):
     width, height = 72, 48
     places = [(0, 0), (width, 0), (0, height), (width, height)]
     for seed in range(20):
-        for picture in altered(pair, seed, warp=1.0):
+        for image in altered(pair, seed, warp=1.0):
             for color, (x, y) in zip(CORNERS, places, strict=True):
-                rows, columns = np.nonzero(near(picture, color))
+                rows, columns = np.nonzero(near(image, color))
                 # Six pixels at the corner, drawn out to the edge, or moved inwards by 8 % at most.
                 assert rows.size >= 16
                 assert np.abs(columns - x).min() <= 1
@@ -80,12 +80,12 @@ def test_a_warp_cuts_nothing_off_and_moves_little(pair):
 
 
 def test_a_flip_mirrors_both(pair):
-    assert is_same(altered(pair, flip=1.0), tuple(picture[:, :, ::-1] for picture in pair))
+    assert is_same(altered(pair, flip=1.0), tuple(image[:, :, ::-1] for image in pair))
 
 
-def test_blur_and_compression_draw_for_each_picture_alone(pair):
-    def step(picture):
-        return np.abs(np.diff(picture.astype(int), axis=2)).sum()
+def test_blur_and_compression_draw_for_each_image_alone(pair):
+    def step(image):
+        return np.abs(np.diff(image.astype(int), axis=2)).sum()
 
     touched = set()
     for seed in range(40):

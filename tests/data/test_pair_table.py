@@ -9,12 +9,12 @@ import unicodedata
 
 import pytest
 
-from ssgpa.batch_captioning import load_row, read_pairs
+from ssgpa.cli.batch import load_row, read_pairs
 from ssgpa.data.findings import Findings
 from ssgpa.data.pair_table import FileFinder, is_inline, read_table, told
 from ssgpa.data.readers.own_pairs import load_own_pairs
 
-from .readers.reader_cases import Pictures
+from .readers.reader_cases import Images
 
 
 # The same two pairs, in every way in which people sent them.
@@ -73,9 +73,9 @@ WAYS = [(f"{kind}.csv", text) for kind, text in CSV.items()] + [(f"{kind}.json",
 
 @pytest.fixture
 def folder(tmp_path):
-    picture = Pictures(tmp_path)
+    image = Images(tmp_path)
     for _, before, after, _ in ROWS:
-        picture(before), picture(after)
+        image(before), image(after)
     return tmp_path
 
 

@@ -12,9 +12,9 @@ import pytest
 from datasets import load_dataset
 
 from ssgpa.data import load_prepared, prepared
-from ssgpa.data.clevr_change import load_clevr_change
-from ssgpa.data.clevr_change.hints import add_cell_hints
+from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
 from ssgpa.data.prepared import render_settings, write_prepared
+from ssgpa.data.readers.clevr_change import load_clevr_change
 from ssgpa.data.schema import check_pairs, pair_features
 
 from ..scripts import load_script
@@ -58,14 +58,14 @@ def test_round_trip(rendered, copied, tmp_path, main):
     assert [path.name for path in output.parent.iterdir()] == ["prepared"]
 
 
-def test_shards_and_hints(rendered, tmp_path, main, monkeypatch):
+def test_shards_and_aux_heads(rendered, tmp_path, main, monkeypatch):
     monkeypatch.setattr(prepared, "ROWS_PER_SHARD", 3)
-    assert run(main, rendered, tmp_path / "out", "--hint_grid", "4", "6") == 0
+    assert run(main, rendered, tmp_path / "out", "--aux_grid", "4", "6") == 0
     names = sorted(path.name for path in (tmp_path / "out" / "data").glob("train-*"))
     assert names == [f"train-0000{i}-of-00003.parquet" for i in range(3)]
-    expected = add_cell_hints(load_clevr_change(rendered), rendered, (4, 6))
+    expected = add_cell_targets(load_clevr_change(rendered), rendered, (4, 6))
     back = load_prepared(tmp_path / "out")
-    assert back["test"].features == pair_features(with_hints=True)
+    assert back["test"].features == pair_features(with_cells=True)
     assert len(back["train"][0]["before_cells"]) == 24
     for name in expected:
         same_rows(back[name], expected[name])
@@ -137,8 +137,8 @@ def test_existing_folders(rendered, tmp_path, main, capsys):
     assert run(main, rendered, output) == 0
     assert run(main, rendered, output) == 2
     assert "--overwrite" in one_error(capsys)
-    assert run(main, rendered, output, "--overwrite", "--hint_grid", "2", "2") == 0
-    assert load_prepared(output)["train"].features == pair_features(with_hints=True)
+    assert run(main, rendered, output, "--overwrite", "--aux_grid", "2", "2") == 0
+    assert load_prepared(output)["train"].features == pair_features(with_cells=True)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine", encoding="utf-8")
@@ -149,7 +149,7 @@ def test_existing_folders(rendered, tmp_path, main, capsys):
 
 def test_errors_are_one_line_and_leave_nothing(copied, tmp_path, main, capsys):
     shutil.rmtree(copied / "object_masks")
-    assert run(main, copied, tmp_path / "out", "--hint_grid", "2", "2") == 2
+    assert run(main, copied, tmp_path / "out", "--aux_grid", "2", "2") == 2
     assert "--object_masks" in one_error(capsys)
     (copied / "images" / "CLEVR_default_000000.png").write_bytes(b"")
     assert run(main, copied, tmp_path / "out") == 2

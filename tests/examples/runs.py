@@ -15,15 +15,16 @@ import yaml
 from datasets import DatasetDict
 from transformers import set_seed
 
-from ssgpa.data.clevr_change import RenderSettings, load_clevr_change, render_dataset
+from ssgpa.data.clevr_renderer import RenderSettings, render_dataset
 from ssgpa.data.prepared import load_prepared, write_prepared
-from ssgpa.loading import load_system
+from ssgpa.data.readers.clevr_change import load_clevr_change
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, create_system
+from ssgpa.utils.loading import load_system
 
-from ..data.readers.reader_cases import Pictures, dump
+from ..data.readers.reader_cases import Images, dump
 from ..scripts import load_script
 from ..ssgpa_cases import wake
 from ..tiny_systems import tiny_config
@@ -54,7 +55,7 @@ def render_pairs(folder):
 
 
 def write_clevr(folder):
-    """As `render_pairs`, with the masks that hints need; five pairs to validate are enough."""
+    """As `render_pairs`, with the masks that auxiliary targets need; five pairs to validate are enough."""
     settings = RenderSettings(scenes=14, seed=7, size=(96, 64), splits=(0.6, 0.2, 0.2), object_masks=True)
     render_dataset(folder, settings, progress=False)
 
@@ -68,12 +69,12 @@ SIZES = {"train": 16, "validation": 5, "test": 2}
 
 def write_spot(folder):
     """Pairs in the layout of Spot-the-Diff."""
-    picture, number = Pictures(folder), 0
+    image, number = Images(folder), 0
     for split, file in (("train", "train"), ("validation", "val"), ("test", "test")):
         rows = []
         for _ in range(SIZES[split]):
             number += 1
-            picture(f"resized_images/{number}.png"), picture(f"resized_images/{number}_2.png")
+            image(f"resized_images/{number}.png"), image(f"resized_images/{number}_2.png")
             texts = [text.format(COLORS[number % 8]) for text in (SPOTS[number % 4], SPOTS[(number + 1) % 4])]
             rows.append({"img_id": str(number), "sentences": texts})
         dump(folder, f"annotations/{file}.json", rows)
@@ -81,12 +82,12 @@ def write_spot(folder):
 
 def write_requests(folder):
     """Pairs in the layout of Image-Editing-Request."""
-    picture, number = Pictures(folder), 0
+    image, number = Images(folder), 0
     for split, file in (("train", "train"), ("validation", "valid"), ("test", "test")):
         rows = []
         for _ in range(SIZES[split]):
             number += 1
-            images = [picture(f"images/{number}_{side}.jpg").rpartition("/")[2] for side in (0, 1)]
+            images = [image(f"images/{number}_{side}.jpg").rpartition("/")[2] for side in (0, 1)]
             text = REQUESTS[number % 4].format(COLORS[number % 8])
             rows.append({"uid": str(number), "img0": images[0], "img1": images[1], "sents": [text]})
         dump(folder, f"{file}.json", rows)
@@ -95,8 +96,8 @@ def write_requests(folder):
 # Folders that the shipped runs read, by their names: reader, fixture, and what the run's notes say of preparing it.
 DATA_SETS = {
     "clevr_change": ("clevr_change", write_clevr, []),
-    "clevr_prepared": ("clevr_change", write_clevr, ["--hint_grid", "8", "12"]),
-    "clevr_prepared_6x9": ("clevr_change", write_clevr, ["--hint_grid", "6", "9"]),
+    "clevr_prepared": ("clevr_change", write_clevr, ["--aux_grid", "8", "12"]),
+    "clevr_prepared_6x9": ("clevr_change", write_clevr, ["--aux_grid", "6", "9"]),
     "spot_the_diff": ("spot_the_diff_single", write_spot, []),
     "image_editing_request": ("image_editing_request", write_requests, []),
 }

@@ -1,8 +1,8 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The demo: used in a browser and by gradio's client on pictures of our own, and what it refuses.
+"""The demo: used in a browser and by gradio's client on images of our own, and what it refuses.
 
-`SSGPA_SCREENSHOT=docs/space.png pytest tests/examples/test_app.py -k browser` writes the picture of the README.
+`SSGPA_SCREENSHOT=docs/space.png pytest tests/examples/test_app.py -k browser` writes the image of the README.
 """
 
 import base64
@@ -23,13 +23,13 @@ from packaging.requirements import Requirement
 from PIL import Image
 from transformers import pipeline
 
-from ssgpa.cli import EMBEDDED
-from ssgpa.data.clevr_change import RenderSettings, render_dataset
-from ssgpa.loading import load_system
-from ssgpa.pictures_ssgpa import load_picture
+from ssgpa.cli.commands import EMBEDDED
+from ssgpa.data.clevr_renderer import RenderSettings, render_dataset
+from ssgpa.image_utils_ssgpa import load_image
+from ssgpa.utils.loading import load_system
 
+from ..image_cases import geotiff, scene, tiff
 from ..metrics.browser import CHROMIUM, Browser
-from ..picture_cases import geotiff, scene, tiff
 from ..scripts import load_script
 
 
@@ -59,7 +59,7 @@ def page(app):
 
 @pytest.fixture(scope="module")
 def own_pair(tmp_path_factory):
-    """Two pictures that no one has seen: one lossless, one a photograph's kind of file that lies on its side."""
+    """Two images that no one has seen: one lossless, one a photograph's kind of file that lies on its side."""
     base = tmp_path_factory.mktemp("own")
     scenes = render_dataset(base / "scenes", RenderSettings(scenes=1, seed=23, splits=(1, 0, 0)), progress=False)
     before, after = (Image.open(next((scenes / part).iterdir())) for part in ("images", "sc_images"))
@@ -131,13 +131,13 @@ def test_in_the_browser(visited, page, own_pair, expected, tmp_path):
     assert expected["generated_text"] in visited.text("#beams")
     assert expected["generated_text"] in visited.text("#json")
 
-    # The slider uncovers more of one picture.
+    # The slider uncovers more of one image.
     clip = "getComputedStyle(document.querySelector('#slider img.fixed, #slider img:last-of-type')).clipPath"
     start = visited.evaluate(clip)
     visited.drag("#slider .inner", 0.9)
     visited.wait(f"{clip} !== {json.dumps(start)}")
 
-    # Without evidence, the pictures themselves.
+    # Without evidence, the images themselves.
     old = visited.evaluate("document.querySelector('#slider img').src")
     visited.click("#evidence input")
     visited.wait(f"document.querySelector('#slider img').src !== {json.dumps(old)} && {loaded('#slider img')}")
@@ -270,7 +270,7 @@ def test_a_pasted_pair_is_answered_at_once(visited, app, captions):
 
 
 def test_a_bad_image_is_told_beside_its_field(visited, own_pair, expected, tmp_path):
-    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     visited.upload("#before input[type=file]", own_pair[0])
     visited.wait(loaded("#before img"))
     visited.upload("#after input[type=file]", tmp_path / "text.png")
@@ -369,7 +369,7 @@ def test_by_the_client(client, own_pair, expected):
     assert record["scores"] == largest
 
 
-def test_pictures_alone_by_the_client(client, own_pair):
+def test_images_alone_by_the_client(client, own_pair):
     _, shown, table, _ = ask(client, *own_pair, beams=1, evidence=False)
     assert same_pixels(shown[0], Image.open(own_pair[0]).convert("RGB"))
     assert len(table["data"]) == 1
@@ -378,9 +378,9 @@ def test_pictures_alone_by_the_client(client, own_pair):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"before": None}, "before: no picture"),
+        ({"before": None}, "before: no image"),
         ({"after": "wide.png"}, "after: 40000x500 pixels are too many"),
-        ({"after": "small.png"}, "after: a picture of 4x4 pixels is too small"),
+        ({"after": "small.png"}, "after: an image of 4x4 pixels is too small"),
         ({"after": "text.png"}, "cannot identify image"),
         ({"model": "/somewhere/else"}, "not in the list of choices"),
         ({"beams": 99}, "greater than maximum value 8"),
@@ -389,7 +389,7 @@ def test_pictures_alone_by_the_client(client, own_pair):
 def test_what_is_refused(client, own_pair, tmp_path, changes, message):
     Image.new("L", (40_000, 500)).save(tmp_path / "wide.png")
     Image.new("L", (4, 4)).save(tmp_path / "small.png")
-    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     changes = {name: tmp_path / value if name == "after" else value for name, value in changes.items()}
     with pytest.raises(Exception, match=message):
         ask(client, **{"before": own_pair[0], "after": own_pair[1], **changes})
@@ -434,7 +434,7 @@ def test_scores_are_those_of_the_forward_pass(app, own_pair, beams):
     assert [score for _, score in answer.beams] == pytest.approx(sums.tolist(), abs=1e-3)
 
 
-def test_pictures_of_different_sizes_and_systems_without_evidence(app):
+def test_images_of_different_sizes_and_systems_without_evidence(app):
     pair = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (30, 30), "blue")
     answer = app.Answer(pair, [("x", -1.0)], None)
     before, after = app.draw(answer, evidence=True)
@@ -498,11 +498,11 @@ def test_values_become_colors_as_the_model_says(app, sensor, tmp_path):
     paths = write(tmp_path, [tiff(values.astype(np.float32) * 12) for values in gray])
     answer = demo.answer(*paths, NAME, 2)
     # The page shows what the model sees, at the image's own size.
-    for picture, values in zip(answer.pair, gray, strict=True):
-        np.testing.assert_array_equal(np.asarray(picture), np.repeat(values[..., None], 3, -1))
+    for image, values in zip(answer.pair, gray, strict=True):
+        np.testing.assert_array_equal(np.asarray(image), np.repeat(values[..., None], 3, -1))
     seen, once = (processor(images=[images], return_tensors="pt")["pixel_values"] for images in (answer.pair, paths))
     assert torch.equal(seen, once)
-    wanted = app.describe(*app.cached_system(NAME), [load_picture(path, value_range=RANGE) for path in paths], 2)
+    wanted = app.describe(*app.cached_system(NAME), [load_image(path, value_range=RANGE) for path in paths], 2)
     assert answer.beams == wanted.beams
 
 

@@ -22,33 +22,33 @@ def main():
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch):
-    """Two pictures and a saved system in the working directory."""
+def images(tmp_path, monkeypatch):
+    """Two images and a saved system in the working directory."""
     monkeypatch.chdir(tmp_path)
     for part in TINY_SYSTEMS["ssgpa"]():
         part.save_pretrained("model")
     rng = np.random.default_rng(0)
-    pictures = [Image.fromarray(rng.integers(0, 256, (40, width, 3), dtype=np.uint8)) for width in (48, 64)]
-    for picture, name in zip(pictures, ("before", "after"), strict=True):
-        picture.save(f"{name}.png")
-    return pictures
+    images = [Image.fromarray(rng.integers(0, 256, (40, width, 3), dtype=np.uint8)) for width in (48, 64)]
+    for image, name in zip(images, ("before", "after"), strict=True):
+        image.save(f"{name}.png")
+    return images
 
 
-def test_caption_and_overlay_are_those_of_the_pipeline(main, pictures, capsys):
+def test_caption_and_overlay_are_those_of_the_pipeline(main, images, capsys):
     assert main(["before.png", "after.png", "--model", "./model"]) == 0
     printed = capsys.readouterr()
     pipe = pipeline("change-captioning", model="model", device="cpu")
-    expected = pipe(tuple(pictures), return_change_map=True, num_beams=1)[0]
+    expected = pipe(tuple(images), return_change_map=True, num_beams=1)[0]
     assert (printed.out, printed.err) == (expected["generated_text"] + "\n", "")
     drawn = np.asarray(Image.open("overlay.png"))
     both = np.concatenate([np.asarray(expected["overlay_before"]), np.asarray(expected["overlay"])], axis=1)
     np.testing.assert_array_equal(drawn, both)
 
 
-def test_sensor_data_is_read_as_the_checkpoint_tells(main, pictures, capsys):
+def test_sensor_data_is_read_as_the_checkpoint_tells(main, images, capsys):
     """As floats up to 3060, the same images give the same sentence and the same evidence on the whole images."""
-    for name, picture in zip(("before", "after"), pictures, strict=True):
-        gray = picture.convert("L")
+    for name, image in zip(("before", "after"), images, strict=True):
+        gray = image.convert("L")
         gray.save(f"{name}.png")
         Image.fromarray(np.asarray(gray).astype(np.float32) * 12).save(f"{name}.tif")
     assert main(["before.png", "after.png", "--model", "./model", "--output", "plain.png"]) == 0
@@ -72,7 +72,7 @@ CASES = {
     "existing output": (lambda: Path("overlay.png").write_bytes(b"mine"), [], "overlay.png: exists; choose another"),
     "no folder": (lambda: None, ["--output", "none/o.png"], "none/o.png: there is no folder none"),
     "input as output": (lambda: None, ["--output", "after.png"], "after.png: exists; choose another"),
-    "no picture": (lambda: Path("after.png").write_text("text", encoding="utf-8"), [], "after.png: "),
+    "no image": (lambda: Path("after.png").write_text("text", encoding="utf-8"), [], "after.png: "),
     "no model": (lambda: None, ["--model", "./nowhere"], "model ./nowhere: "),
     "missing weight": (
         lambda: change_weights(lambda weights: weights.pop("lm_head.weight")),
@@ -88,7 +88,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_errors_take_one_line_and_write_nothing(main, pictures, capsys, case):
+def test_errors_take_one_line_and_write_nothing(main, images, capsys, case):
     prepare, words, message = CASES[case]
     prepare()
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}

@@ -45,14 +45,14 @@ def ray():
     ray.shutdown()
 
 
-def pictures(count, seed=0):
+def images(count, seed=0):
     rng = np.random.default_rng(seed)
     return [Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)) for _ in range(count)]
 
 
-def encoded(picture):
+def encoded(image):
     data = io.BytesIO()
-    picture.save(data, "PNG")
+    image.save(data, "PNG")
     return data.getvalue()
 
 
@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     for side, seed in (("before", 0), ("after", 1)):
         (folder / side).mkdir()
-        for number, drawn in enumerate(pictures(PAIRS, seed)):
+        for number, drawn in enumerate(images(PAIRS, seed)):
             drawn.save(folder / side / f"{number:03d}.png")
     return folder
 
@@ -106,7 +106,7 @@ def test_a_run_goes_on_and_tries_errors_again(ray, model, folder, tmp_path):
     """Parquet with images inside; one is broken, and what a killed run left lies in the output."""
     rows = [
         {"ID": number, "before": {"bytes": encoded(one), "path": None}, "after": {"bytes": encoded(two), "path": None}}
-        for number, (one, two) in enumerate(zip(pictures(6), pictures(6, 1), strict=True))
+        for number, (one, two) in enumerate(zip(images(6), images(6, 1), strict=True))
     ]
     whole = rows[2]["before"]["bytes"]
     rows[2]["before"]["bytes"] = whole[:40]

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from ssgpa.data.prepared import load_prepared
-from ssgpa.loading import load_system
 from ssgpa.training.generation import caption_rows
+from ssgpa.utils.loading import load_system
 
 from ..scripts import load_script
 from .runs import (

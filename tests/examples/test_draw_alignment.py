@@ -1,4 +1,4 @@
-"""The figure holds what the evidence says, is a picture, and errors take one line."""
+"""The figure holds what the evidence says, is an image, and errors take one line."""
 
 import sys
 from pathlib import Path
@@ -26,50 +26,50 @@ def example():
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch):
-    """Two pictures of different sizes and a saved system in the working directory."""
+def images(tmp_path, monkeypatch):
+    """Two images of different sizes and a saved system in the working directory."""
     monkeypatch.chdir(tmp_path)
     model, processor = tiny_ssgpa(vision="resnet")
     wake(model).save_pretrained("model")
     processor.save_pretrained("model")
     rng = np.random.default_rng(0)
-    pictures = [Image.fromarray(rng.integers(0, 256, (40, width, 3), dtype=np.uint8)) for width in (48, 64)]
-    for picture, name in zip(pictures, ("before", "after"), strict=True):
-        picture.save(f"{name}.png")
-    return pictures
+    images = [Image.fromarray(rng.integers(0, 256, (40, width, 3), dtype=np.uint8)) for width in (48, 64)]
+    for image, name in zip(images, ("before", "after"), strict=True):
+        image.save(f"{name}.png")
+    return images
 
 
-def evidence_of(pictures):
+def evidence_of(images):
     model, processor = (auto.from_pretrained("model") for auto in (AutoModelForImageTextToText, AutoProcessor))
-    inputs = processor(images=pictures, return_tensors="pt")
+    inputs = processor(images=images, return_tensors="pt")
     with torch.no_grad():
         evidence = model.get_image_features(inputs["pixel_values"]).evidence
-    names = ("transport", "own_motion", "camera_shift", "change_map")
+    names = ("transport", "object_motion", "camera_shift", "change_map")
     return {name: evidence[name][0].numpy() for name in names}
 
 
 @pytest.mark.parametrize("min_share", [0.02, 0.1, 0.9])
-def test_lines_are_the_strong_matches(example, pictures, min_share, capsys):
+def test_lines_are_the_strong_matches(example, images, min_share, capsys):
     words = ["before.png", "after.png", "--model", "./model", "--output", "figure.png", "--min_share", str(min_share)]
     assert example.main(words) == 0
     drawn = Image.open("figure.png")
     drawn.load()
     assert drawn.format == "PNG"
     assert min(drawn.size) > 500
-    evidence = evidence_of(pictures)
+    evidence = evidence_of(images)
     plan = torch.tensor(evidence["transport"])
     strongest = plan[:-1, :-1].amax(1) / plan[:-1].sum(1)
     count = int((strongest >= min_share).sum())
     assert f"({count} lines)" in capsys.readouterr().out
-    figure = example.draw_figure(pictures, evidence, "caption", min_share)
+    figure = example.draw_figure(images, evidence, "caption", min_share)
     segments = [segment for lines in figure.axes[0].collections for segment in lines.get_segments()]
     assert len(segments) == count
 
 
-def test_sensor_data_is_read_as_the_checkpoint_tells(example, pictures, capsys):
+def test_sensor_data_is_read_as_the_checkpoint_tells(example, images, capsys):
     """As floats up to 3060, the same images give the same figure."""
-    for name, picture in zip(("before", "after"), pictures, strict=True):
-        gray = picture.convert("L")
+    for name, image in zip(("before", "after"), images, strict=True):
+        gray = image.convert("L")
         gray.save(f"{name}.png")
         Image.fromarray(np.asarray(gray).astype(np.float32) * 12).save(f"{name}.tif")
     assert example.main(["before.png", "after.png", "--model", "./model", "--output", "plain.png"]) == 0
@@ -82,32 +82,32 @@ def test_sensor_data_is_read_as_the_checkpoint_tells(example, pictures, capsys):
     np.testing.assert_array_equal(*(np.asarray(Image.open(f"{name}.png")) for name in ("plain", "sensor")))
 
 
-def test_the_cases_of_lines_differ(example, pictures):
-    transport = evidence_of(pictures)["transport"]
+def test_the_cases_of_lines_differ(example, images):
+    transport = evidence_of(images)["transport"]
     counts = [len(example.strongest_matches(transport, share)) for share in (0.02, 0.1, 0.9)]
     assert counts[0] > counts[1] > counts[2]
 
 
 def plan_of(order, dustbin):
-    """A plan that sends part i to order[i], less what goes to the dustbin."""
-    parts = len(order)
-    plan = np.zeros((parts + 1, parts + 1))
-    plan[np.arange(parts), order] = (1 - np.array(dustbin)) / parts / 2
-    plan[:-1, -1] = np.array(dustbin) / parts / 2
-    plan[-1, :-1] = 0.5 / parts - plan[:-1, :-1].sum(0)
+    """A plan that sends patch i to order[i], less what goes to the dustbin."""
+    patches = len(order)
+    plan = np.zeros((patches + 1, patches + 1))
+    plan[np.arange(patches), order] = (1 - np.array(dustbin)) / patches / 2
+    plan[:-1, -1] = np.array(dustbin) / patches / 2
+    plan[-1, :-1] = 0.5 / patches - plan[:-1, :-1].sum(0)
     plan[-1, -1] = plan[:-1, :-1].sum()
     return plan
 
 
 def test_a_line_joins_the_middles_of_its_cells(example):
-    pictures = [Image.new("RGB", (40, 20)), Image.new("RGB", (80, 40))]
+    images = [Image.new("RGB", (40, 20)), Image.new("RGB", (80, 40))]
     order = np.arange(16)
     order[[1, 6]] = order[[6, 1]]
     dustbin = np.zeros(16)
     dustbin[0] = 0.75
     evidence = {
         "transport": plan_of(order, dustbin),
-        "own_motion": np.zeros((2, 16, 2)),
+        "object_motion": np.zeros((2, 16, 2)),
         "camera_shift": np.zeros(2),
         "change_map": np.zeros((2, *GRID)),
     }
@@ -117,8 +117,8 @@ def test_a_line_joins_the_middles_of_its_cells(example):
         1,
         6,
     ]
-    evidence["own_motion"][0, 1] = (1, 1)
-    figure = example.draw_figure(pictures, evidence, "caption", 0.5)
+    evidence["object_motion"][0, 1] = (1, 1)
+    figure = example.draw_figure(images, evidence, "caption", 0.5)
     usual, far = (lines.get_segments() for lines in figure.axes[0].collections)
     assert (len(usual), len(far)) == (13, 2)
     offset = np.array([40 * 1.03, example.LOWER * 20])
@@ -136,7 +136,7 @@ def without_matplotlib(example, monkeypatch):
 
 CASES = {
     "existing output": (lambda *_: Path("figure.png").write_bytes(b"mine"), [], "figure.png: exists"),
-    "no picture": (lambda *_: Path("after.png").write_text("text", encoding="utf-8"), [], "after.png: "),
+    "no image": (lambda *_: Path("after.png").write_text("text", encoding="utf-8"), [], "after.png: "),
     "no model": (lambda *_: None, ["--model", "./nowhere"], "model ./nowhere: "),
     "no such share": (lambda *_: None, ["--min_share", "2"], "--min_share"),
     "no matplotlib": (without_matplotlib, [], 'pip install "ssgpa[figures]"'),
@@ -144,7 +144,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_errors_take_one_line_and_write_nothing(example, pictures, capsys, monkeypatch, case):
+def test_errors_take_one_line_and_write_nothing(example, images, capsys, monkeypatch, case):
     prepare, words, message = CASES[case]
     prepare(example, monkeypatch)
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}

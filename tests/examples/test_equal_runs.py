@@ -88,12 +88,12 @@ def test_accumulated_means_equal_those_of_one_large_batch(run, workshop):
     check_equal(run("short", **short), run("short-4", **short, **SHARES), 1e-4, names)
 
 
-def test_cached_features_give_the_losses_of_pictures(run, workshop):
+def test_cached_features_give_the_losses_of_images(run, workshop):
     cache = {"feature_cache": workshop / "features"}
     plain = run("plain")
     check_equal(plain, run("filling", **cache), 1e-5)
     files = {path: path.stat().st_mtime_ns for path in (workshop / "features").rglob("*.safetensors")}
-    # Two pictures a pair, and the unchanged pair of a scene shows one of them again.
+    # Two images a pair, and the unchanged pair of a scene shows one of them again.
     assert len(files) == 24
     check_equal(plain, run("filled", **cache), 1e-5)
     assert {path: path.stat().st_mtime_ns for path in (workshop / "features").rglob("*.safetensors")} == files

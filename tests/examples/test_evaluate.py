@@ -15,7 +15,7 @@ from ssgpa.data.reading import table_of
 from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
 
-from ..picture_cases import scene, tiff
+from ..image_cases import scene, tiff
 from ..scripts import load_script
 from ..tiny_systems import TINY_SYSTEMS, tiny_ssgpa
 
@@ -102,17 +102,17 @@ def test_scores_are_those_of_the_captions_beside_them(run, tmp_path, data):
     assert {key: written["scores"]["total"][key] for key in expected} == expected
     assert written["scores"]["changed"]["n_items"] == 4
     assert written["scores"]["by_type"].keys() == {"add", "move"}
-    assert {"no_change_rate", "floors", "ceilings", "distinct_captions", "seed", "versions"} <= written.keys()
+    assert {"no_change_rate", "baselines", "upper_bounds", "distinct_captions", "seed", "versions"} <= written.keys()
     assert (written["data"], written["split"]) == (str(data), "test")
     assert written["render_settings"] == {"seed": 3}
     assert {"python", "ssgpa", "torch", "transformers", "pycocoevalcap", "nltk"} <= written["versions"].keys()
-    assert 'always "the scene remains the same"' in written["floors"]
+    assert 'always "the scene remains the same"' in written["baselines"]
     throughput = written["throughput"]
     assert throughput["captions_per_second"] == pytest.approx(7 / throughput["seconds"])
     assert throughput["num_beams"] == 2
     assert throughput["parameters"] > 1000
     assert "CIDEr-D" in streams.out
-    assert 'floor: always "the scene remains the same"' in streams.out
+    assert 'baseline: always "the scene remains the same"' in streams.out
 
 
 def test_an_interrupted_run_goes_on(run, tmp_path):
@@ -139,8 +139,8 @@ def test_two_systems_are_compared_pair_by_pair(run, tmp_path):
     lines = [{"settings": {}}, *({"pair_id": name, "caption": text} for name, text in best.items())]
     theirs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     _, written, _ = run("--overwrite", "--compare", str(theirs), "--protocol", "clevr_change")
-    assert written["comparison"]["with"] == str(theirs)
-    rouge = written["comparison"]["total"]["rouge_l"]
+    assert written["benchmarks"]["with"] == str(theirs)
+    rouge = written["benchmarks"]["total"]["rouge_l"]
     assert rouge["theirs"] == pytest.approx(1)
     assert rouge["ours"] == pytest.approx(written["scores"]["total"]["rouge_l"])
     assert rouge["p"] < 0.05
@@ -224,7 +224,7 @@ def test_data_is_read_as_it_was_prepared(script, sensor_system, tmp_path, own_ca
     given = {}
 
     def keep(model, processor, pairs, batch_size):
-        given[name] = [np.asarray(picture) for pair in pairs for picture in pair]
+        given[name] = [np.asarray(image) for pair in pairs for image in pair]
         return maps(model, processor, pairs, batch_size)
 
     maps = script.change_maps

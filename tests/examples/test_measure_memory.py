@@ -11,8 +11,8 @@ import yaml
 
 from ssgpa.training.arguments import parse_arguments
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.memory_inputs import TextSizes, example_batch
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.dataset import PairDataset
+from ssgpa.training.memory.inputs import TextSizes, example_batch
 
 from ..scripts import load_script
 from ..tiny_systems import tiny_config

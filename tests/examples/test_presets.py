@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, ResNetConfig, ResNetModel
 
-from ssgpa.loading import load_system
 from ssgpa.training.arguments import parse_arguments
+from ssgpa.utils.loading import load_system
 
 from ..scripts import load_script
 from ..tiny_systems import VISION, tiny_config, tiny_tokenizer
@@ -24,7 +24,7 @@ SHARED = {"ssgpa_vicuna7b", "ablations/base"}
 SHIPPED = {
     str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "cards"
 } - SHARED
-CARDS = ["24gb", "40gb", "16gb"]
+GPU_SIZES = ["24gb", "40gb", "16gb"]
 # From random weights, or from the run that all ablations start from.
 START = "ablations/start"
 OWN_MODELS = ["clevr_tiny", START]
@@ -100,7 +100,7 @@ def check_run(folder, base):
 
 
 def test_every_shipped_run_is_run_here():
-    assert {*RUNS, RESNET, *CARDS, *OWN_MODELS, *ABLATIONS} == SHIPPED
+    assert {*RUNS, RESNET, *GPU_SIZES, *OWN_MODELS, *ABLATIONS} == SHIPPED
     assert {data_of(name) for name in SHIPPED} == set(DATA_SETS)
 
 
@@ -149,7 +149,7 @@ def test_ablations_start_from_a_common_model(own_model, name):
     assert list(logged(folder)) == [1, 2]
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", GPU_SIZES)
 def test_runs_for_cards_with_tiny_backbones(workshop, name):
     if name == "16gb":
         pytest.importorskip("bitsandbytes")

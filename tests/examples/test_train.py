@@ -30,10 +30,10 @@ SETTINGS = {
     "captions_per_pair": 2,
     "distractor_swap": True,
     "augment": ["blur=0.5", "jpeg=0.5"],
-    "cache_pictures": True,
-    "hint_attributes": 0.3,
-    "hint_changed": 0.5,
-    "hint_type": 0.3,
+    "cache_images": True,
+    "aux_attributes": 0.3,
+    "aux_changed": 0.5,
+    "aux_type": 0.3,
     "per_device_train_batch_size": 2,
     "learning_rate": "1e-3",
     "max_steps": 4,
@@ -92,10 +92,10 @@ def check_run(folder, data, steps):
     for step in range(2, steps + 1, 2):
         record = json.loads((folder / "evaluations" / f"eval-{step:06d}.json").read_text(encoding="utf-8"))
         assert len(record["captions"]) == 4
-        assert (folder / f"checkpoint-{step}" / "training_hints.safetensors").is_file()
+        assert (folder / f"checkpoint-{step}" / "auxiliary_heads.safetensors").is_file()
     sizes = json.loads((folder / "trainable_parameters.json").read_text(encoding="utf-8"))
     assert sizes["parameters"] == sizes["trainable"]
-    assert not [name for name in sizes["names"] if "hint" in name]
+    assert not [name for name in sizes["names"] if "auxiliary" in name]
     assert len(caption_with(folder / "best", data)) == 1
 
 
@@ -123,7 +123,7 @@ def test_streamed_run_and_its_continuation(script, config, tmp_path):
     """Eight pairs in batches of two: the sixth step lies in the second pass, which the resumed run finds again."""
     unlike = {
         "distractor_swap": False,
-        "cache_pictures": False,
+        "cache_images": False,
         "eval_strategy": "no",
         "load_best_model_at_end": False,
     }
@@ -173,8 +173,8 @@ def test_two_processes_share_the_batch(config, tmp_path):
     values = tiny_config(vision_config=vision, sinkhorn_iterations=10, **NO_LOSSES).to_diff_dict()
     model = tmp_path / "model.json"
     model.write_text(json.dumps(values), encoding="utf-8")
-    hints = dict.fromkeys(("hint_attributes", "hint_changed", "hint_type"), 0.0)
-    path = config(model_config=str(model), image_size=[32, 32], optim="sgd", bf16=False, **hints)
+    aux = dict.fromkeys(("aux_attributes", "aux_changed", "aux_type"), 0.0)
+    path = config(model_config=str(model), image_size=[32, 32], optim="sgd", bf16=False, **aux)
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     logs = []
     for processes, batch in ((1, 4), (2, 2)):
@@ -222,7 +222,7 @@ def refusal(script, capsys, *words):
         ({"max_train_pairs": 0}, [], ["0 pairs", "train"]),
         ({"streaming": True}, [], ["--streaming", "--distractor_swap"]),
         (
-            {"streaming": True, "distractor_swap": False, "cache_pictures": False, "max_train_pairs": 2},
+            {"streaming": True, "distractor_swap": False, "cache_images": False, "max_train_pairs": 2},
             [],
             ["--streaming", "--max_train_pairs"],
         ),
@@ -322,13 +322,13 @@ def test_half_written_checkpoint_is_passed_over(script, config, tmp_path):
     assert state["global_step"] == 3
 
 
-def test_hints_need_data_with_their_grid(script, config, capsys, rendered, tmp_path):
+def test_aux_heads_need_data_with_their_grid(script, config, capsys, rendered, tmp_path):
     plain = prepare(rendered, tmp_path / "plain")
-    coarse = prepare(rendered, tmp_path / "coarse", "--hint_grid", "2", "3")
-    assert "hint_grid" in refusal(script, capsys, config(data_dir=str(plain)))[-1]
+    coarse = prepare(rendered, tmp_path / "coarse", "--aux_grid", "2", "3")
+    assert "aux_grid" in refusal(script, capsys, config(data_dir=str(plain)))[-1]
     line = refusal(script, capsys, config(data_dir=str(coarse)))[-1]
     assert "6 cells" in line
-    assert "24 parts" in line
+    assert "24 patches" in line
 
 
 def test_run_goes_on_from_a_saved_system_in_part(script, config, tmp_path):

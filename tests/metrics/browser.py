@@ -76,7 +76,7 @@ class Browser:
                 return answer["result"]
 
     def open(self, url):
-        """Opens a page and waits until it is there, pictures included."""
+        """Opens a page and waits until it is there, images included."""
         # The page before may have the same address, and answers for some time yet.
         self.evaluate("window.isLeft = true")
         self.send("Page.navigate", url=url)

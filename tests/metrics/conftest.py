@@ -12,7 +12,7 @@ from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 
 @pytest.fixture(scope="package")
 def scorer():
-    """With Java where there is one: the PTB tokeniser and METEOR."""
+    """With Java where there is one: the PTB tokenizer and METEOR."""
     with CaptionScorer() as found:
         yield found
 

@@ -12,7 +12,7 @@ from ssgpa.metrics.bootstrap import (
     resample,
 )
 from ssgpa.metrics.corpus import ReferenceCorpus
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.report.build import build_report
 from ssgpa.metrics.statistics import meteor_from_sums, meteor_statistics
 
 from .hard_captions import GOLDEN

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from ssgpa.caption_log import CaptionLog
-from ssgpa.metrics.caption_files import match_ids, read_captions, read_references
-from ssgpa.metrics.files import PredictionLog
+from ssgpa.cli.log import CaptionLog
+from ssgpa.metrics.predictions import match_ids, read_captions, read_references
+from ssgpa.utils.results import PredictionLog
 
 
 SAID = {"1": "the red cube, moved", "02": "caf\u00e9 \u2028 \u7ea2", "x": ""}

@@ -5,19 +5,19 @@ from itertools import product
 import numpy as np
 import pytest
 
-from ssgpa.data.clevr_change.captions import change_captions, no_change_captions
-from ssgpa.data.clevr_change.changes import apply_change
-from ssgpa.data.clevr_change.geometry import CHANGE_TYPES, SHAPES, SIZES, advance, ground_directions
-from ssgpa.data.clevr_change.scenes import sample_scene
-from ssgpa.metrics.diagnosis import diagnose, judge
-from ssgpa.metrics.relations import merge_references, relation_verdict
-from ssgpa.metrics.report import build_report
-from ssgpa.metrics.scenes import add_scenes
-from ssgpa.metrics.templates import parse_caption
+from ssgpa.data.clevr_renderer.captions.sentences import change_captions, no_change_captions
+from ssgpa.data.clevr_renderer.scene.changes import apply_change
+from ssgpa.data.clevr_renderer.scene.geometry import CHANGE_TYPES, SHAPES, SIZES, advance, ground_directions
+from ssgpa.data.clevr_renderer.scene.scenes import sample_scene
+from ssgpa.metrics.clevr.diagnosis import diagnose, judge
+from ssgpa.metrics.clevr.relations import merge_references, relation_verdict
+from ssgpa.metrics.clevr.scenes import add_scenes
+from ssgpa.metrics.clevr.templates import parse_caption
+from ssgpa.metrics.report.build import build_report
 
 
 def drawn_changes(count):
-    """Scenes and their captions, without pictures."""
+    """Scenes and their captions, without images."""
     generator = np.random.default_rng(3)
     for index in range(count):
         kind = CHANGE_TYPES[index % 5]
@@ -105,7 +105,7 @@ CAPTIONS = [
     "the large red cube turned blue",
     "the ball on the left side of the tiny block became metallic",
     "the green block behind the matte sphere changed its location",
-    "the grey thing vanished",
+    "the gray thing vanished",
     "the red cube moved",
 ]
 

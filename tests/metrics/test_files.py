@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssgpa.metrics.files import PredictionLog, folder_state, library_versions, read_predictions, write_results
+from ssgpa.utils.results import PredictionLog, folder_state, library_versions, read_predictions, write_results
 
 
 SETTINGS = {"model": "m", "split": "test", "num_beams": 5, "model_files": [["model.safetensors", 1, 2]]}
@@ -98,7 +98,7 @@ def test_two_runs_do_not_write_to_one_log(tmp_path):
     """Of two processes, the second is told to wait; the lock ends with its process."""
     path = tmp_path / "results.predictions.jsonl"
     code = (
-        "import json, sys; from pathlib import Path; from ssgpa.metrics.files import PredictionLog\n"
+        "import json, sys; from pathlib import Path; from ssgpa.utils.results import PredictionLog\n"
         "PredictionLog(Path(sys.argv[1]), json.loads(sys.argv[2])).add({'b': 'y'})"
     )
     second = [sys.executable, "-c", code, str(path), json.dumps(SETTINGS)]

@@ -11,8 +11,8 @@ from ssgpa.data.readers.levir_cc import ANNOTATIONS, load_levir_cc
 from ssgpa.data.readers.own_pairs import load_own_pairs
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.bootstrap import compare_systems
-from ssgpa.metrics.caption_files import read_captions, read_references
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.predictions import read_captions, read_references
+from ssgpa.metrics.report.build import build_report
 from ssgpa.metrics.score_files import load_captions
 from ssgpa.training.word_tokenizer import build_word_tokenizer, unknown_words
 
@@ -162,7 +162,7 @@ def fuzz_folder(folder, table, load, count, seed):
     whole = (folder / table).read_bytes()
     for _ in range(count):
         (folder / table).write_bytes(damage(whole, rng))
-        _, error = attempt((ValueError, FileNotFoundError), load, folder, verify_pictures=False)
+        _, error = attempt((ValueError, FileNotFoundError), load, folder, verify_images=False)
         assert error is None or str(folder) in error
         outcomes.append("refused" if error else "read")
     return outcomes

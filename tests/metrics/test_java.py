@@ -18,7 +18,7 @@ from .hard_captions import GOLDEN, ITEMS, PREDICTIONS, REFERENCES
 
 
 SCORES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
-# Where NLTK's word tokeniser and Stanford's disagree, and no list of rules here brings them together.
+# Where NLTK's word tokenizer and Stanford's disagree, and no list of rules here brings them together.
 APART = {
     "'tis a cube, 'twas a ball",
     "o'clock and rock 'n' roll",
@@ -77,7 +77,7 @@ def test_a_machine_without_java(no_java):
     assert scores["java"] is None
     assert scores["meteor"] is None
     assert scores["meteor_reason"] == NO_JAVA
-    # Four of the captions are tokenised otherwise; the rest of the numbers is the field's.
+    # Four of the captions are tokenized otherwise; the rest of the numbers is the field's.
     assert {name: scores[name] for name in SCORES} == pytest.approx(
         {name: GOLDEN["scores"][name] for name in SCORES}, rel=0.02
     )
@@ -171,7 +171,7 @@ def test_a_java_that_says_nothing_is_stopped(tmp_path):
     start = time.monotonic()
     with pytest.raises(RuntimeError, match=r"0 of 1 answers.*time limit of 0\.5 s.*meteor=False"):
         Meteor(java, seconds=0.5).score(["x"], [["x"]])
-    with pytest.raises(RuntimeError, match=r"PTB tokeniser took more than 0\.5 s"):
+    with pytest.raises(RuntimeError, match=r"PTB tokenizer took more than 0\.5 s"):
         tokenize_ptb(["x"], java, seconds=0.5)
     assert time.monotonic() - start < 30
     assert not [thread for thread in threading.enumerate() if isinstance(thread, _Watch) and thread.is_alive()]
@@ -261,7 +261,7 @@ def test_a_java_that_fails_is_quoted(tmp_path):
     java = silent_java(tmp_path, "echo out of memory >&2; exit 3")
     with pytest.raises(RuntimeError, match="out of memory"):
         Meteor(java).score(["x"] * 3000, [["x"]] * 3000)
-    with pytest.raises(RuntimeError, match="PTB tokeniser failed: out of memory"):
+    with pytest.raises(RuntimeError, match="PTB tokenizer failed: out of memory"):
         tokenize_ptb(["x"], java)
     with pytest.raises(RuntimeError, match="gave 1 lines for 2 captions"):
         tokenize_ptb(["x", "y"], silent_java(tmp_path, "cat > /dev/null; echo x"))

@@ -10,8 +10,8 @@ from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer, default_scorer
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, unspaced_share
 from ssgpa.metrics.change_captioning.text import clean_caption, tokenize_characters
-from ssgpa.metrics.gallery import describe_pairs
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.report.build import build_report
+from ssgpa.metrics.report.gallery import describe_pairs
 
 
 # One caption of each language: the red cube has moved.
@@ -166,7 +166,7 @@ def test_a_language_is_a_code():
 
 
 @pytest.mark.parametrize("options", [{"tokenizer": "nltk"}, {"language": "en"}, {"language": "fr"}])
-def test_a_script_that_does_not_fit_the_tokeniser_is_told(options):
+def test_a_script_that_does_not_fit_the_tokenizer_is_told(options):
     with pytest.warns(UserWarning, match=r"100% of the letters .*Pass language='zh'"):
         scores = score_captions({"a": [SENTENCES["zh"]]}, {"a": SENTENCES["zh"]}, **options, **PLAIN)
     assert scores["bleu_4"] < 1e-3

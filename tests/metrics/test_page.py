@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.metrics.bootstrap import compare_systems
-from ssgpa.metrics.gallery import add_pictures, choose_pairs, describe_pairs, encode_map, encode_picture
-from ssgpa.metrics.page import write_page
-from ssgpa.metrics.plots import Bar, draw_bars, draw_histogram
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.report.build import build_report
+from ssgpa.metrics.report.gallery import add_images, choose_pairs, describe_pairs, encode_image, encode_map
+from ssgpa.metrics.report.page import write_page
+from ssgpa.metrics.report.plots import Bar, draw_bars, draw_histogram
 
 from .browser import CHROMIUM, Browser
 
@@ -52,11 +52,11 @@ def results():
         "decoding": {"num_beams": 5},
         "throughput": {},
     }
-    report["comparison"] = {"with": "other", **compare_systems(ROWS, SAID, dict.fromkeys(SAID, "x"), draws=20)}
+    report["benchmarks"] = {"with": "other", **compare_systems(ROWS, SAID, dict.fromkeys(SAID, "x"), draws=20)}
     return {**facts, **report}
 
 
-def pictures(count):
+def images(count):
     for index in range(count):
         value = 10 * index
         yield {"before": Image.new("RGB", (48, 32), (value, 0, 0)), "after": Image.new("L", (640, 320), value)}
@@ -67,7 +67,7 @@ def page(results, tmp_path_factory):
     cards = describe_pairs(ROWS, SAID)
     shown = choose_pairs(ROWS, 16)
     maps = np.linspace(0, 1, 16 * 2 * 2 * 3).reshape(16, 2, 2, 3)
-    add_pictures([cards[index] for index in shown], pictures(16), maps)
+    add_images([cards[index] for index in shown], images(16), maps)
     return write_page(tmp_path_factory.mktemp("page") / "new", results, cards)
 
 
@@ -143,10 +143,10 @@ def opened(url):
     return kind, Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_pictures_and_maps_are_kept_small_and_raw():
-    kind, picture = opened(encode_picture(Image.new("RGBA", (640, 320), (0, 200, 0, 255))))
-    assert (kind, picture.size) == ("jpeg", (320, 160))
-    assert picture.getpixel((9, 9)) == pytest.approx((0, 200, 0), abs=3)
+def test_images_and_maps_are_kept_small_and_raw():
+    kind, image = opened(encode_image(Image.new("RGBA", (640, 320), (0, 200, 0, 255))))
+    assert (kind, image.size) == ("jpeg", (320, 160))
+    assert image.getpixel((9, 9)) == pytest.approx((0, 200, 0), abs=3)
     kind, cells = opened(encode_map(np.array([[0.0, 0.5, 2.0]])))
     assert (kind, cells.size) == ("png", (3, 1))
     assert [cells.getpixel((column, 0)) for column in range(3)] == [(255, 0, 0, 0), (255, 0, 0, 89), (255, 0, 0, 178)]
@@ -167,14 +167,14 @@ def test_the_page_needs_nothing_else(page, results):
     assert scores["total"][1] == "20"
     low, high = total["intervals"]["cider"]
     assert scores["total"][-1] == f"{100 * total['cider']:.1f} {100 * low:.1f}\u2013{100 * high:.1f}"
-    assert len(reader.tables["floors"]) == 1 + 1 + len(results["floors"]) + len(results["ceilings"]) + 2
+    assert len(reader.tables["baselines"]) == 1 + 1 + len(results["baselines"]) + len(results["upper_bounds"]) + 2
     rates = dict(reader.tables["rates"])
     assert rates["right change type"] == f"{100 * results['change_type_accuracy']['changed']:.1f}"
     assert rates["color right, where named"] == f"{100 * results['diagnosis']['attributes']['color']['right']:.1f}"
     counts = dict(reader.tables["counts"])
     assert counts["changed pairs"] == str(results["diagnosis"]["pairs"])
     assert counts["by the references: relation used"] == str(results["diagnosis"]["relations"]["used"])
-    assert reader.tables["comparison"][1][:2] == ["total", "BLEU-1"]
+    assert reader.tables["benchmarks"][1][:2] == ["total", "BLEU-1"]
     assert ["model", "runs/<b>model</b>"] in reader.tables["facts"]
 
 
@@ -186,7 +186,7 @@ def test_a_collapse_is_told_on_the_page(results, tmp_path):
 
 
 def test_bars_are_as_long_as_their_values():
-    figure = draw_bars("a <b>", [Bar("x & y", 50, [40, 60]), Bar("z", 100, kind="floor")], 200)
+    figure = draw_bars("a <b>", [Bar("x & y", 50, [40, 60]), Bar("z", 100, kind="baseline")], 200)
     widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', figure)]
     assert widths[1] == 2 * widths[0]
     assert "a &lt;b&gt;" in figure
@@ -264,11 +264,11 @@ def test_words_order_and_maps(opened_page):
     assert opened_page.evaluate(shown) == "none"
 
 
-def test_pictures_maps_and_colours(opened_page):
+def test_images_maps_and_colors(opened_page):
     loaded = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
     assert opened_page.evaluate(loaded)
     width = "(place) => document.querySelector(place).getBoundingClientRect().width"
-    assert opened_page.evaluate(f"({width})('.map') === ({width})('.picture')")
+    assert opened_page.evaluate(f"({width})('.map') === ({width})('.image')")
     struck = "[...document.querySelectorAll('[data-pair=\"00\"] .absent')].map((word) => word.textContent)"
     assert opened_page.evaluate(struck) == ["large", "purple"]
     # The caption that ends a script is text and nothing else.

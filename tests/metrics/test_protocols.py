@@ -2,7 +2,7 @@ import pytest
 
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.report.build import build_report
 
 
 PLAIN = {"tokenizer": "nltk", "meteor": False}
@@ -46,9 +46,9 @@ def test_blocks_that_a_protocol_does_not_print_are_empty():
     assert report["scores"]["changed"] is report["scores"]["unchanged"] is None
 
 
-def test_floors_follow_the_protocol():
+def test_baselines_follow_the_protocol():
     report = build_report(SPOT, SAID, SPOT[:1], protocol=PROTOCOLS["spot_the_diff_multi"])
-    assert "a man left the car moved" in {floor["caption"] for floor in report["floors"].values()}
+    assert "a man left the car moved" in {baseline["caption"] for baseline in report["baselines"].values()}
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import time
 import pytest
 
 from ssgpa.metrics import score_captions
-from ssgpa.metrics.floors import MOST_FREQUENT, ONE_REFERENCE, RIGHT_TYPE, SHUFFLED
-from ssgpa.metrics.report import build_report, collapse_alarm, format_table, light_rows
+from ssgpa.metrics.bounds import MOST_FREQUENT, ONE_REFERENCE, RIGHT_TYPE, SHUFFLED
+from ssgpa.metrics.report.build import build_report, collapse_alarm, format_table, light_rows
 
 
 SAME = 'always "there is no change"'
@@ -90,7 +90,7 @@ def test_every_block_is_scored_as_a_set_of_its_own(report, rows, predictions):
     assert report["scores"]["total"]["empty_predictions"] == 1
 
 
-def test_behaviour(report):
+def test_behavior(report):
     assert report["no_change_rate"] == {"changed": 0.5, "unchanged": 0.5}
     assert report["distinct_captions"] == 5
     accuracy = report["change_type_accuracy"]
@@ -99,31 +99,31 @@ def test_behaviour(report):
     assert accuracy["references"] == 0.75
 
 
-def test_constant_floors_by_hand(report, rows):
-    floor = report["floors"][SAME]
-    assert floor["caption"] == "there is no change"
+def test_constant_baselines_by_hand(report, rows):
+    baseline = report["baselines"][SAME]
+    assert baseline["caption"] == "there is no change"
     # On b, "is" is one of four words said and one of five words written; on a, of the second reference alone.
     one_word = (1 + 1.44) * (1 / 4) * (1 / 5) / (1 / 5 + 1.44 / 4)
-    assert floor["changed"]["rouge_l"] == pytest.approx(one_word)
-    assert floor["changed"]["bleu_1"] == pytest.approx(2 / 8 * 2.718281828459045 ** (1 - 9 / 8))
-    assert floor["changed"]["bleu_2"] < 1e-6
+    assert baseline["changed"]["rouge_l"] == pytest.approx(one_word)
+    assert baseline["changed"]["bleu_1"] == pytest.approx(2 / 8 * 2.718281828459045 ** (1 - 9 / 8))
+    assert baseline["changed"]["bleu_2"] < 1e-6
     everywhere = {record["pair_id"]: "there is no change" for record in rows}
     expected = subset(rows, everywhere, "abcde")
-    assert floor["total"]["cider"] == pytest.approx(expected["cider"], abs=1e-9)
-    assert floor["total"]["bleu_4"] == pytest.approx(expected["bleu_4"], abs=1e-9)
+    assert baseline["total"]["cider"] == pytest.approx(expected["cider"], abs=1e-9)
+    assert baseline["total"]["bleu_4"] == pytest.approx(expected["bleu_4"], abs=1e-9)
 
 
-def test_every_floor_has_its_name(report, rows, predictions):
-    assert report["floors"].keys() == {SAME, REMAINS, GONE, MOST_FREQUENT, RIGHT_TYPE, SHUFFLED}
-    assert report["floors"][MOST_FREQUENT]["caption"] == "there is no change"
-    best = max((SAME, REMAINS), key=lambda name: report["floors"][name]["total"]["cider"])
-    assert report["best_constant_floor"]["total"] == best
-    assert report["best_constant_floor"]["changed"] == GONE
+def test_every_baseline_has_its_name(report, rows, predictions):
+    assert report["baselines"].keys() == {SAME, REMAINS, GONE, MOST_FREQUENT, RIGHT_TYPE, SHUFFLED}
+    assert report["baselines"][MOST_FREQUENT]["caption"] == "there is no change"
+    best = max((SAME, REMAINS), key=lambda name: report["baselines"][name]["total"]["cider"])
+    assert report["best_constant_baseline"]["total"] == best
+    assert report["best_constant_baseline"]["changed"] == GONE
     assert report["constants_tried"] == 4
     # One training caption each for "color" and "drop": nothing is left to chance on the changed pairs.
     drawn = {"a": "the big cube is green", "b": "the cube is gone"}
     expected = subset(rows, drawn, "ab")
-    assert report["floors"][RIGHT_TYPE]["changed"]["cider"] == pytest.approx(expected["cider"], abs=1e-9)
+    assert report["baselines"][RIGHT_TYPE]["changed"]["cider"] == pytest.approx(expected["cider"], abs=1e-9)
 
 
 def test_no_training_caption_is_a_better_constant(report, rows, train_rows):
@@ -133,10 +133,10 @@ def test_no_training_caption_is_a_better_constant(report, rows, train_rows):
             for record in train_rows
             for text in record["captions"]
         ]
-        best = report["floors"][report["best_constant_floor"][block]]
+        best = report["baselines"][report["best_constant_baseline"][block]]
         assert best[block]["cider"] == pytest.approx(max(scores), abs=1e-9)
     cheap = build_report(rows, dict.fromkeys("abcde", "x"), train_rows, all_constants=False)
-    assert cheap["floors"].keys() == {SAME, REMAINS, MOST_FREQUENT, RIGHT_TYPE, SHUFFLED}
+    assert cheap["baselines"].keys() == {SAME, REMAINS, MOST_FREQUENT, RIGHT_TYPE, SHUFFLED}
     assert cheap["constants_tried"] is None
 
 
@@ -145,28 +145,28 @@ def test_shuffling_keeps_the_captions_and_breaks_the_pairing():
     exact = {record["pair_id"]: record["captions"][0] for record in rows}
     report = build_report(rows, exact, rows)
     assert report["scores"]["changed"]["cider"] > 5
-    assert report["floors"][SHUFFLED]["changed"]["cider"] < 0.2 * report["scores"]["changed"]["cider"]
+    assert report["baselines"][SHUFFLED]["changed"]["cider"] < 0.2 * report["scores"]["changed"]["cider"]
     assert report == build_report(rows, exact, rows)
-    assert report["floors"][SHUFFLED] != build_report(rows, exact, rows, seed=1)["floors"][SHUFFLED]
+    assert report["baselines"][SHUFFLED] != build_report(rows, exact, rows, seed=1)["baselines"][SHUFFLED]
     assert collapse_alarm(report) is None
 
 
 def test_without_training_rows_only_the_shuffle_is_left(rows, predictions):
     report = build_report(rows, predictions)
-    assert report["floors"].keys() == {SHUFFLED}
-    assert report["best_constant_floor"] == {"total": None, "changed": None}
+    assert report["baselines"].keys() == {SHUFFLED}
+    assert report["best_constant_baseline"] == {"total": None, "changed": None}
     assert report["change_type_accuracy"] is None
     assert report["no_change_synonym"]["best"]["caption"] in {text.lower() for text in CAPTIONS["none"]}
     collapse_alarm(report)
 
 
-def test_ceiling_takes_the_reference_out(rows, predictions):
-    ceiling = build_report(rows, predictions)["ceilings"][ONE_REFERENCE]
-    assert ceiling["skipped"] == 2
-    assert ceiling["total"]["n_items"] == ceiling["total"]["n_references"] == 3
+def test_upper_bound_takes_the_reference_out(rows, predictions):
+    upper_bound = build_report(rows, predictions)["upper_bounds"][ONE_REFERENCE]
+    assert upper_bound["skipped"] == 2
+    assert upper_bound["total"]["n_items"] == upper_bound["total"]["n_references"] == 3
     # The other caption of the pair shares at most 3 of 5 words: with the caption itself left in, ROUGE-L would be 1.
-    assert 0 < ceiling["total"]["rouge_l"] < 0.7
-    assert ceiling["changed"]["n_items"] == 2
+    assert 0 < upper_bound["total"]["rouge_l"] < 0.7
+    assert upper_bound["changed"]["n_items"] == 2
 
 
 def test_synonyms_swap_only_what_says_no_change(rows, predictions, train_rows, report):
@@ -190,8 +190,8 @@ def test_empty_blocks_are_none():
     report = build_report(unknown, {"a": "x"}, unknown, type_of)
     assert report["scores"]["changed"] is None
     assert report["scores"]["by_type"] == {}
-    assert report["floors"][MOST_FREQUENT]["changed"] is None
-    assert report["ceilings"][ONE_REFERENCE] == {"total": None, "changed": None, "skipped": 1}
+    assert report["baselines"][MOST_FREQUENT]["changed"] is None
+    assert report["upper_bounds"][ONE_REFERENCE] == {"total": None, "changed": None, "skipped": 1}
     assert report["change_type_accuracy"] == {"changed": None, "by_type": {}, "references": None}
     assert "-" in format_table(report)
 
@@ -202,11 +202,11 @@ def test_meteor_stands_beside_the_scores_it_explains(rows, predictions, train_ro
     alone = meteor.score([tokens["the cube turned green"]], [[tokens[text] for text in rows[0]["captions"]]])
     assert report["scores"]["by_type"]["color"]["meteor"] == alone[0]
     assert (report["tokenizer"], report["java"]) == ("ptb", scorer.java.version)
-    best = set(report["best_constant_floor"].values())
+    best = set(report["best_constant_baseline"].values())
     for name in (*best, RIGHT_TYPE, SHUFFLED):
-        assert 0 <= report["floors"][name]["total"]["meteor"] < 1
-        assert 0 <= report["floors"][name]["changed"]["meteor"] < 1
-    assert report["ceilings"][ONE_REFERENCE]["changed"]["meteor"] > 0
+        assert 0 <= report["baselines"][name]["total"]["meteor"] < 1
+        assert 0 <= report["baselines"][name]["changed"]["meteor"] < 1
+    assert report["upper_bounds"][ONE_REFERENCE]["changed"]["meteor"] > 0
     system = next(line for line in format_table(report).splitlines() if line.startswith("system "))
     assert f"{100 * report['scores']['total']['meteor']:.1f}" in system
 
@@ -257,28 +257,28 @@ def test_few_captions_over_few_pairs_are_no_alarm():
     assert collapse_alarm(build_report(rows, exact, rows)) is None
 
 
-def test_table_shows_system_floors_and_ceilings(report):
+def test_table_shows_system_baselines_and_upper_bounds(report):
     table = format_table(report).splitlines()
     assert len({len(line) for line in table}) == 1
     system = next(line for line in table if line.startswith("system "))
     for block in ("total", "changed"):
         assert f"{100 * report['scores'][block]['cider']:.1f}" in system
-    for name in report["floors"]:
-        assert any(line.startswith(f"floor: {name}"[:45]) for line in table)
-    assert any("ceiling" in line for line in table)
+    for name in report["baselines"]:
+        assert any(line.startswith(f"baseline: {name}"[:45]) for line in table)
+    assert any("upper_bound" in line for line in table)
     assert any("worst no-change synonym" in line for line in table)
 
 
-def test_light_rows_decode_no_picture():
+def test_light_rows_decode_no_image():
     datasets = pytest.importorskip("datasets")
-    broken = {"path": None, "bytes": b"no picture"}
+    broken = {"path": None, "bytes": b"no image"}
     data = datasets.Dataset.from_list([{**row("a", "none", ["x"]), "before": broken}]).cast_column(
         "before", datasets.Image()
     )
     assert light_rows(data) == [row("a", "none", ["x"])]
 
 
-def test_floors_are_fast():
+def test_baselines_are_fast():
     rows = many_rows(1000)
     train_rows = [*rows, *(row(f"n{index}", "none", [f"no change {index}"]) for index in range(20))]
     exact = {record["pair_id"]: record["captions"][0] for record in rows}

@@ -19,7 +19,7 @@ from ssgpa.metrics.corpus import ReferenceCorpus
 
 
 WORDS = "the a red green cube sphere has moved changed is gone to behind left and no longer there small"
-# METEOR and the PTB tokeniser have tests of their own, with Java and without.
+# METEOR and the PTB tokenizer have tests of their own, with Java and without.
 PLAIN = {"tokenizer": "nltk", "meteor": False}
 METRIC_FOLDER = Path(__file__).parents[2] / "metrics" / "change_captioning"
 
@@ -107,7 +107,7 @@ def frequency(ngram, references):
     return sum(any(ngram in ngrams(caption, len(ngram)) for caption in item) for item in references)
 
 
-def test_equal_to_pycocoevalcap_on_tokenised_text():
+def test_equal_to_pycocoevalcap_on_tokenized_text():
     references, predictions = random_captions(80)
     results = {name: [text] for name, text in predictions.items()}
     bleu = Bleu(4).compute_score(references, results, verbose=0)[0]
@@ -137,7 +137,7 @@ def test_equal_to_the_formulas():
     assert scores["cider"] == pytest.approx(cider_by_hand(predictions, references), abs=1e-9)
 
 
-def test_tokenised_form_is_what_counts():
+def test_tokenized_form_is_what_counts():
     references = {"a": ["The red cube is gone.", "the cube vanished"], "b": ["A sphere moved, to the left!"]}
     raw = score_captions(references, {"a": "THE RED CUBE IS GONE", "b": "a sphere moved to the left .</s>"}, **PLAIN)
     plain = {"a": ["the red cube is gone", "the cube vanished"], "b": ["a sphere moved to the left"]}

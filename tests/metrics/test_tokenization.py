@@ -7,8 +7,8 @@ from ssgpa.metrics.change_captioning.text import clean_caption, tokenize_caption
 
 
 WORDS = (
-    "the a small large red gray grey cube sphere metal rubber is has been moved gone changed its position to behind "
-    "left of in front there person's cars' doesn't it's can't they're brown-colored top-left 2 3.5 colour centre"
+    "the a small large red gray gray cube sphere metal rubber is has been moved gone changed its position to behind "
+    "left of in front there person's cars' doesn't it's can't they're brown-colored top-left 2 3.5 color center"
 )
 BREAKS = ("\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\x00", "\u200b")
 
@@ -48,7 +48,7 @@ def test_special_tokens_are_taken_out_and_counted(token):
     assert clean_caption(f"{token}red cube{token}") == ("red cube", 2)
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="the PTB tokeniser needs Java")
+@pytest.mark.skipif(shutil.which("java") is None, reason="the PTB tokenizer needs Java")
 def test_same_strings_as_the_ptb_tokenizer():
     from pycocoevalcap.tokenizer import ptbtokenizer
 

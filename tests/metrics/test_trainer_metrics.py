@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import EvalPrediction, Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
 
-from ssgpa.metrics.report import build_report
+from ssgpa.metrics.report.build import build_report
 from ssgpa.metrics.trainer_metrics import build_compute_metrics, keep_argmax, report_metrics
 from ssgpa.training.generation import caption_pairs
 
@@ -29,13 +29,13 @@ def system():
     torch.manual_seed(0)
     model, processor = tiny_ssgpa()
     wake(model)
-    # Other words for other pictures, and an end now and then.
+    # Other words for other images, and an end now and then.
     torch.nn.init.normal_(model.lm_head.weight, std=1.0)
     return model.eval(), processor
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     generator = np.random.default_rng(1)
     return [list(generator.integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)) for _ in range(PAIRS)]
 
@@ -59,7 +59,7 @@ def scores_of(metrics):
     }
 
 
-def generated_scores(system, pictures, rows, folder, size, **options):
+def generated_scores(system, images, rows, folder, size, **options):
     """What `Seq2SeqTrainer` gives; its loss of prompts without a caption is of no use here."""
     model, processor = system
 
@@ -74,17 +74,17 @@ def generated_scores(system, pictures, rows, folder, size, **options):
         model,
         arguments(Seq2SeqTrainingArguments, folder, size, **options),
         data_collator=collate,
-        eval_dataset=pictures,
+        eval_dataset=images,
         compute_metrics=build_compute_metrics(processor, rows),
     )
     return trainer.evaluate()
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_generated_captions_score_alike_for_any_batch_size(system, pictures, rows, tmp_path, size):
-    found = generated_scores(system, pictures, rows, tmp_path, size)
+def test_generated_captions_score_alike_for_any_batch_size(system, images, rows, tmp_path, size):
+    found = generated_scores(system, images, rows, tmp_path, size)
     model, processor = system
-    captions = caption_pairs(model, processor, pictures, num_beams=1, max_length=60)
+    captions = caption_pairs(model, processor, images, num_beams=1, max_length=60)
     assert len(set(captions)) > 1
     report = build_report(rows, {row["pair_id"]: text for row, text in zip(rows, captions, strict=True)})
     for name, value in report_metrics(report).items():
@@ -92,16 +92,16 @@ def test_generated_captions_score_alike_for_any_batch_size(system, pictures, row
     assert "eval_teacher_forced" not in found
 
 
-def test_batch_metrics_are_refused(system, pictures, rows, tmp_path):
+def test_batch_metrics_are_refused(system, images, rows, tmp_path):
     with pytest.raises(ValueError, match="batch_eval_metrics would score batch by batch"):
-        generated_scores(system, pictures, rows, tmp_path, 3, batch_eval_metrics=True)
+        generated_scores(system, images, rows, tmp_path, 3, batch_eval_metrics=True)
 
 
 @pytest.mark.parametrize("preprocess", [keep_argmax, None])
 @pytest.mark.parametrize("size", [1, 4])
-def test_teacher_forced_words_are_those_after_the_true_ones(system, pictures, rows, tmp_path, size, preprocess):
+def test_teacher_forced_words_are_those_after_the_true_ones(system, images, rows, tmp_path, size, preprocess):
     model, processor = system
-    items = [(pair, row["captions"][-1]) for pair, row in zip(pictures, rows, strict=True)]
+    items = [(pair, row["captions"][-1]) for pair, row in zip(images, rows, strict=True)]
 
     def collate(batch):
         return processor(images=[pair for pair, _ in batch], suffix=[text for _, text in batch], return_tensors="pt")

@@ -48,15 +48,15 @@ class SSGPAProcessorCommon(ProcessorTesterMixin):
         return {"pair_layout": cls.layout, "image_seq_length": 5}
 
     def prepare_images_inputs(self, batch_size=None, nested=False):
-        pictures = np.random.default_rng(0).integers(0, 255, (2, 30, 400, 3), dtype=np.uint8)
-        pair = [Image.fromarray(picture) for picture in pictures]
+        images = np.random.default_rng(0).integers(0, 255, (2, 30, 400, 3), dtype=np.uint8)
+        pair = [Image.fromarray(image) for image in images]
         return pair if batch_size is None else [pair] * batch_size
 
     def test_subprocessor_defaults_1_images(self):
-        """As the suite's, but for the pictures' extra axis, or their being joined."""
+        """As the suite's, but for the images' extra axis, or their being joined."""
         processor = self.get_processor()
-        pictures = processor.prepare_inputs_layout(images=self.prepare_images_inputs())[0]
-        expected = processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
+        images = processor.prepare_inputs_layout(images=self.prepare_images_inputs())[0]
+        expected = processor.image_processor(images, return_tensors="pt")["pixel_values"]
         result = processor(images=self.prepare_images_inputs(), **MODALITY_TEST_SPECS["images"]["call_time_kwargs"])
         torch.testing.assert_close(result["pixel_values"].flatten(end_dim=-4), expected)
 
@@ -72,10 +72,10 @@ class SSGPAProcessorCommon(ProcessorTesterMixin):
 
 
 class SSGPAPairProcessorTest(SSGPAProcessorCommon, unittest.TestCase):
-    """Pictures apart."""
+    """Images apart."""
 
 
 class SSGPAVerticalProcessorTest(SSGPAProcessorCommon, unittest.TestCase):
-    """Pictures in one."""
+    """Images in one."""
 
     layout = "vertical"

@@ -22,7 +22,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "transformers_peer"
 
-# What the tests import and the source distribution leaves out. Pictures of the Hub become a pair of local ones.
+# What the tests import and the source distribution leaves out. Images of the Hub become a pair of local ones.
 STUBS = {
     f"{PACKAGE}/__init__.py": "",
     f"{PACKAGE}/generation/__init__.py": "",

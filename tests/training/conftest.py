@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The splits of the prepared set, and tiny systems for its pictures, shared by the tests of training."""
+"""The splits of the prepared set, and tiny systems for its images, shared by the tests of training."""
 
 import pytest
 

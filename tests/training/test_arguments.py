@@ -56,12 +56,12 @@ output_dir: out
 
 def test_command_line_wins(write):
     path = write("learning_rate: 1e-3\ntrainable: [a, b]\nbf16: true\nuse_cpu: true\noutput_dir: out\n")
-    overrides = ["--learning_rate", "2e-4", "--trainable", "c", "--bf16", "false", "--hint-type", "0.5"]
+    overrides = ["--learning_rate", "2e-4", "--trainable", "c", "--bf16", "false", "--aux-type", "0.5"]
     model, _, arguments = parse_arguments([path, *overrides])
     assert arguments.learning_rate == 2e-4
     assert model.trainable == ["c"]
     assert arguments.bf16 is False
-    assert arguments.hint_type == 0.5
+    assert arguments.aux_type == 0.5
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from ssgpa.training.collator import IGNORED, PairCollator
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.pixels import PixelNormalizer
 
 from ..ssgpa_cases import wake
@@ -129,19 +129,19 @@ def test_loss_counts_every_supervised_token(make_system, items):
     assert torch.allclose(total / count, mean)
 
 
-def test_hints_and_names_travel_with_the_batch(make_system, items):
+def test_aux_heads_and_names_travel_with_the_batch(make_system, items):
     _, processor = make_system()
-    batch = PairCollator(processor, visual_hints=True)(items)
+    batch = PairCollator(processor, aux_targets=True)(items)
     assert batch["cells"].shape == (3, 2, 24)
     assert batch["pair_ids"] == [item["pair_id"] for item in items]
     assert batch["change_types"] == [item["change_type"] for item in items]
     assert "cells" not in PairCollator(processor)(items)
 
 
-def test_prompt_that_ends_with_a_picture(make_system, splits):
+def test_prompt_that_ends_with_an_image(make_system, splits):
     model, processor = make_system(prompt="<image> <image>")
     dataset = PairDataset(splits["train"], processor, captions_per_pair=2)
-    with pytest.raises(ValueError, match="ends with a picture"):
+    with pytest.raises(ValueError, match="ends with an image"):
         PairCollator(processor)([dataset[0]])
     dataset.captions_per_pair = 1
     assert model(**model_inputs(PairCollator(processor)([dataset[0]]))).loss.isfinite()
@@ -166,14 +166,14 @@ def test_rows_are_padded_to_something(make_system):
         PairCollator(make_system()[1], pad_to_multiple_of=0)
 
 
-def test_concatenated_pictures_are_refused(make_system):
+def test_concatenated_images_are_refused(make_system):
     _, processor = make_system()
     processor.pair_layout = "vertical"
     with pytest.raises(ValueError, match="pair_layout"):
         PairCollator(processor)
 
 
-def test_pictures_of_any_size_give_the_processors_pixels(make_system, splits):
+def test_images_of_any_size_give_the_processors_pixels(make_system, splits):
     _, processor = make_system()
     dataset = PairDataset(splits["train"], processor, cache=True)
     row = splits["train"][3]
@@ -186,7 +186,7 @@ def test_pictures_of_any_size_give_the_processors_pixels(make_system, splits):
     assert torch.equal(PixelNormalizer(processor.image_processor)(levels), wanted)
 
 
-def test_pictures_that_are_cropped_are_the_processors_too(make_system, splits):
+def test_images_that_are_cropped_are_the_processors_too(make_system, splits):
     _, processor = make_system()
     image_processor = processor.image_processor
     image_processor.size = type(image_processor.size)(shortest_edge=40)

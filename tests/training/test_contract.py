@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.training.collator import PairCollator
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.generation import caption_rows
-from ssgpa.training.pairs import PairDataset
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 from .test_trainer import QUIET

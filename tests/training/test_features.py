@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ssgpa.training.arguments import ChangeCaptioningArguments
+from ssgpa.training.dataset import ImageCache, PairDataset
 from ssgpa.training.features import FeatureCache, fill_cache, key_of, open_cache
-from ssgpa.training.pairs import PairDataset, PictureStore
 from ssgpa.training.systems import set_trainable
 
 
@@ -29,11 +29,11 @@ def system(make_system):
 def filled(system, splits, arguments, tmp_path):
     model, processor = system
     cache = open_cache(str(tmp_path / "cache"), model, processor, arguments)
-    store = PictureStore(splits["train"], processor, cache=False)
+    store = ImageCache(splits["train"], processor, cache=False)
     return cache, fill_cache(cache, store.digests(), model, processor, arguments)
 
 
-def test_rows_hold_what_the_tower_makes_of_their_pictures(filled, system, splits):
+def test_rows_hold_what_the_tower_makes_of_their_images(filled, system, splits):
     cache, count = filled
     model, processor = system
     options = {"captions_per_pair": 2, "distractor_swap": True, "seed": 3}
@@ -41,15 +41,15 @@ def test_rows_hold_what_the_tower_makes_of_their_pictures(filled, system, splits
     cached = PairDataset(splits["train"], processor, **options, features=cache)
     assert count == len({digest for digest, _ in plain.store.digests()})
     for number in range(len(plain)):
-        pictures = list(plain[number]["pictures"])
-        pixels = processor.image_processor(pictures, do_resize=False, return_tensors="pt")["pixel_values"]
+        images = list(plain[number]["images"])
+        pixels = processor.image_processor(images, do_resize=False, return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             wanted = model.eval().model.vision_tower(pixels.unsqueeze(0)).last_hidden_state[0]
         torch.testing.assert_close(cached[number]["vision_features"], wanted, atol=1e-5, rtol=0)
         assert cached[number]["captions"] == plain[number]["captions"]
 
 
-def test_other_weights_or_pictures_take_another_folder(system, arguments):
+def test_other_weights_or_images_take_another_folder(system, arguments):
     model, processor = system
     tower = model.model.vision_tower
     first = key_of(tower, processor, "float32")

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The recipe with a language model that was trained elsewhere and stays frozen: its captions come from the pictures.
+"""The recipe with a language model that was trained elsewhere and stays frozen: its captions come from the images.
 
 SmolLM2-135M-Instruct, of Llama's architecture, from a package that ships its weights:
 
@@ -16,15 +16,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.data.clevr_change import RenderSettings, change_type_of, load_clevr_change, render_dataset
-from ssgpa.data.clevr_change.hints import add_cell_hints
+from ssgpa.data.clevr_renderer import RenderSettings, change_type_of, render_dataset
+from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
 from ssgpa.data.prepared import load_prepared, write_prepared
-from ssgpa.metrics.report import build_report, light_rows
+from ssgpa.data.readers.clevr_change import load_clevr_change
+from ssgpa.metrics.report.build import build_report, light_rows
 from ssgpa.training.arguments import ChangeCaptioningArguments
+from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.generation import caption_rows
-from ssgpa.training.hints import hints_of
-from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, generation_defaults, set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
@@ -44,7 +45,7 @@ VISION = {
     "layer_type": "basic",
 }
 OPTIONS = {"fusion_layers": 1, "fusion_hidden_size": 64, "alignment_hidden_size": 64, "sinkhorn_iterations": 20}
-# The caption's loss and the hints alone: each further one lengthens a test that is slow already.
+# The caption's loss and the auxiliary targets alone: each further one lengthens a test that is slow already.
 OPTIONS |= {f"{name}_weight": 0.0 for name in ("contrast", "warp", "cycle", "global")}
 
 
@@ -73,8 +74,8 @@ def system(language_model):
         vision_config=VISION,
         text_config=text,
         image_token_id=tokenizer.convert_tokens_to_ids(PLACEHOLDER),
-        part_grid=list(GRID),
-        part_hidden_size=128,
+        patch_grid=list(GRID),
+        patch_hidden_size=128,
         **OPTIONS,
     )
     model = SSGPAForConditionalGeneration._from_config(config, attn_implementation="eager")
@@ -95,11 +96,13 @@ def system(language_model):
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory):
-    """Two hundred pairs to learn, with hints, and some to look at."""
+    """Two hundred pairs to learn, with auxiliary targets, and some to look at."""
     folder = tmp_path_factory.mktemp("frozen")
     settings = RenderSettings(scenes=SCENES, seed=3, size=(144, 96), splits=(0.9, 0.1, 0.0), object_masks=True)
     rendered = render_dataset(folder / "rendered", settings, progress=False)
-    return load_prepared(write_prepared(add_cell_hints(load_clevr_change(rendered), rendered, GRID), folder / "data"))
+    return load_prepared(
+        write_prepared(add_cell_targets(load_clevr_change(rendered), rendered, GRID), folder / "data")
+    )
 
 
 def train(model, processor, rows, folder):
@@ -115,22 +118,22 @@ def train(model, processor, rows, folder):
         adam_beta2=0.98,
         bf16=True,
         use_cpu=True,
-        hint_attributes=0.3,
-        hint_changed=0.5,
-        hint_type=0.3,
+        aux_attributes=0.3,
+        aux_changed=0.5,
+        aux_type=0.3,
         logging_steps=50,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
     )
-    hints = hints_of(model, arguments, rows.column_names)
+    aux_heads = auxiliary_heads_of(model, arguments, rows.column_names)
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=arguments,
         train_dataset=PairDataset(rows, processor, cache=True),
-        data_collator=PairCollator(processor, visual_hints=True),
+        data_collator=PairCollator(processor, aux_targets=True),
         processing_class=processor,
-        hints=hints,
+        aux_heads=aux_heads,
     )
     trainer.train()
     return [entry["loss_parts/caption"] for entry in trainer.state.log_history if "loss_parts/caption" in entry]
@@ -151,12 +154,12 @@ def test_a_frozen_language_model_learns_to_tell_changes(language_model, system, 
 
     captions = caption_rows(model, processor, rows, batch_size=32, num_beams=1, max_new_tokens=20)
     report = build_report(light_rows(rows), captions, light_rows(rows), change_type_of)
-    floors = [blocks["changed"]["cider"] for blocks in report["floors"].values() if blocks["caption"]]
-    scores, shuffled = report["scores"]["changed"], report["floors"]["predictions shuffled over pairs"]["changed"]
-    facts = {"losses": losses, "cider": scores["cider"], "floors": floors, "shuffled": shuffled["cider"]}
+    baselines = [blocks["changed"]["cider"] for blocks in report["baselines"].values() if blocks["caption"]]
+    scores, shuffled = report["scores"]["changed"], report["baselines"]["predictions shuffled over pairs"]["changed"]
+    facts = {"losses": losses, "cider": scores["cider"], "baselines": baselines, "shuffled": shuffled["cider"]}
     facts |= {"no_change": report["no_change_rate"], "distinct": report["distinct_captions"]}
     record_property("facts", facts)
     # The best constant caption among them, which knows these pairs' references.
-    assert scores["cider"] > 1.2 * max([shuffled["cider"], *floors])
+    assert scores["cider"] > 1.2 * max([shuffled["cider"], *baselines])
     assert report["no_change_rate"]["changed"] < report["no_change_rate"]["unchanged"] - 0.3
     assert report["distinct_captions"] > 20

@@ -14,7 +14,7 @@ from ssgpa.training.generation import caption_pairs, caption_rows, change_maps, 
 from ..tiny_systems import TINY_SYSTEMS
 
 
-def picture(value):
+def image(value):
     return Image.fromarray(np.full((32, 32, 3), value, dtype=np.uint8))
 
 
@@ -178,7 +178,7 @@ def test_bad_arguments(processor):
 @pytest.mark.parametrize("system", TINY_SYSTEMS)
 def test_every_system_captions_pairs(system):
     model, system_processor = TINY_SYSTEMS[system]()
-    pairs = [(picture(10 * index), picture(200 - 10 * index)) for index in range(3)]
+    pairs = [(image(10 * index), image(200 - 10 * index)) for index in range(3)]
     captions = caption_pairs(model, system_processor, pairs, 2, num_beams=2, max_new_tokens=5)
     inputs = system_processor(images=[list(pairs[2])], return_tensors="pt")
     ids = model.generate(**inputs, num_beams=2, max_new_tokens=5)
@@ -192,8 +192,7 @@ def test_every_system_captions_pairs(system):
 @pytest.fixture
 def dataset():
     records = [
-        {"pair_id": f"p{index}", "before": picture(index), "after": picture(99), "captions": ["x"]}
-        for index in range(5)
+        {"pair_id": f"p{index}", "before": image(index), "after": image(99), "captions": ["x"]} for index in range(5)
     ]
     features = datasets.Features(
         {
@@ -235,7 +234,7 @@ def test_rows_with_one_id_twice_are_refused(dataset):
 def test_change_maps_are_the_models_evidence(system):
     model, system_processor = TINY_SYSTEMS[system]()
     model.train()
-    pairs = [(picture(10 * index), picture(200 - 10 * index)) for index in range(3)]
+    pairs = [(image(10 * index), image(200 - 10 * index)) for index in range(3)]
     maps = change_maps(model, system_processor, iter(pairs), batch_size=2)
     assert model.training
     model.eval()

@@ -14,11 +14,11 @@ from transformers import AutoModelForImageTextToText, pipeline
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 from ssgpa import SSGPAForConditionalGeneration
-from ssgpa.loading import load_system
 from ssgpa.training.arguments import ModelArguments, parse_arguments
 from ssgpa.training.lora import PREFIX, add_lora, complete_checkpoint, lasting_name, loose_parameters, whole_modules
-from ssgpa.training.memory_inputs import start_model
+from ssgpa.training.memory.inputs import start_model
 from ssgpa.training.systems import set_trainable, trained_parameters
+from ssgpa.utils.loading import load_system
 
 from ..ssgpa_cases import inputs_for, tiny_model
 
@@ -31,7 +31,7 @@ LORA = {
 }
 TRAINED = ["change_fusion_adapter", "alignment", "^contrast", "connector.*language_projection"]
 # Of a tower of maps, what is not the tower's own.
-MAPS = [r"vision_tower\.(part_projection|position_embeddings|global_token)"]
+MAPS = [r"vision_tower\.(patch_projection|position_embeddings|global_token)"]
 CASES = {
     "lora": ("instructblip-qformer", LORA),
     "no-lora": ("instructblip-qformer", None),
@@ -243,9 +243,12 @@ def test_largest_whole_modules_are_found():
     model, _ = tiny_model("resnet")
     trainable = set_trainable(model, TRAINED + MAPS, set())
     whole = whole_modules(model, set(trainable))
-    assert {"model.alignment", "model.change_fusion_adapter", "contrast", "model.vision_tower.part_projection"} <= set(
-        whole
-    )
+    assert {
+        "model.alignment",
+        "model.change_fusion_adapter",
+        "contrast",
+        "model.vision_tower.patch_projection",
+    } <= set(whole)
     assert loose_parameters(trainable, whole) == [
         "model.vision_tower.global_token",
         "model.vision_tower.position_embeddings",

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Measuring on a card, its logic: a counter in place of CUDA's, the work done on the CPU."""
+"""Measuring on a GPU, its logic: a counter in place of CUDA's, the work done on the CPU."""
 
 from types import SimpleNamespace
 
@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ssgpa import SSGPAForConditionalGeneration
-from ssgpa.training import measuring
 from ssgpa.training.arguments import ChangeCaptioningArguments, ModelArguments
-from ssgpa.training.live_bytes import LiveBytes
-from ssgpa.training.measuring import Timing, bf16_peak, measure_memory, set_cap
-from ssgpa.training.memory import GIB, count_memory, create_optimizer, describe_count, weight_tensors
-from ssgpa.training.memory_inputs import TextSizes, example_batch
-from ssgpa.training.preparation import prepare_training
+from ssgpa.training.memory import measure as measuring
+from ssgpa.training.memory.count import GIB, count_memory, create_optimizer, describe_count, weight_tensors
+from ssgpa.training.memory.inputs import TextSizes, example_batch
+from ssgpa.training.memory.live_bytes import LiveBytes
+from ssgpa.training.memory.measure import Timing, bf16_peak, measure_memory, set_cap
+from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.systems import FROZEN_QFORMER_TOO
 
 from ..tiny_systems import tiny_config
@@ -24,12 +24,12 @@ RESERVED = 123 * 2**20
 
 
 @pytest.fixture
-def card(monkeypatch):
+def gpu(monkeypatch):
     """CUDA's functions, answered from the bytes that live on the CPU."""
-    state = SimpleNamespace(live=None, caches=0, synchronised=0)
+    state = SimpleNamespace(live=None, caches=0, synchronized=0)
 
     def synchronize():
-        state.synchronised += 1
+        state.synchronized += 1
 
     def empty_cache():
         state.caches += 1
@@ -61,16 +61,16 @@ def system(tmp_path):
     return model.train(), batch, lambda: create_optimizer(model, arguments)
 
 
-def follow(card, model, batch):
+def follow(gpu, model, batch):
     tensors = [value for value in batch.values() if isinstance(value, torch.Tensor)]
-    card.live = LiveBytes("cpu", [*(tensor for _, tensor in weight_tensors(model)), *tensors])
-    return card.live
+    gpu.live = LiveBytes("cpu", [*(tensor for _, tensor in weight_tensors(model)), *tensors])
+    return gpu.live
 
 
-def test_a_measurement_agrees_with_the_count(card, system):
+def test_a_measurement_agrees_with_the_count(gpu, system):
     """The same step, counted, and followed through the functions that ask CUDA."""
     model, batch, make_optimizer = system
-    with follow(card, model, batch):
+    with follow(gpu, model, batch):
         row = measure_memory(model, batch, make_optimizer, Timing(warmup=1, steps=2, decoded=4))
     counted = describe_count(count_memory(model, batch, make_optimizer()), 3, 0.0)
     assert not row["out_of_memory"]
@@ -81,15 +81,15 @@ def test_a_measurement_agrees_with_the_count(card, system):
     assert row["gib_by_part"] == counted["gib_by_part"]
     assert row["gib_reserved"] == pytest.approx(RESERVED / GIB, abs=1e-4)
     assert set(counted) - {"processor_seconds", "mib_activations_by_part", "gib_by_phase"} <= set(row)
-    assert card.synchronised >= 4
+    assert gpu.synchronized >= 4
     assert model.training
 
 
-def test_speeds_are_those_of_the_measured_steps(card, system, monkeypatch):
+def test_speeds_are_those_of_the_measured_steps(gpu, system, monkeypatch):
     model, batch, make_optimizer = system
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    with follow(card, model, batch):
+    with follow(gpu, model, batch):
         row = measure_memory(model, batch, make_optimizer, Timing(1, 5, decoded=4), flops=int(7.1e12))
     # Ten seconds between any two looks at the clock: five steps, and one decoding of four tokens for three pairs.
     assert row["seconds_per_step"] == 2.0
@@ -100,7 +100,7 @@ def test_speeds_are_those_of_the_measured_steps(card, system, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["training", "decoding"])
-def test_running_out_of_memory_is_a_result(card, system, where, monkeypatch):
+def test_running_out_of_memory_is_a_result(gpu, system, where, monkeypatch):
     model, batch, make_optimizer = system
 
     def fail(*args, **kwargs):
@@ -108,7 +108,7 @@ def test_running_out_of_memory_is_a_result(card, system, where, monkeypatch):
 
     target = (model.model.connector, "forward") if where == "training" else (model, "generate")
     monkeypatch.setattr(*target, fail)
-    with follow(card, model, batch):
+    with follow(gpu, model, batch):
         row = measure_memory(model, batch, make_optimizer, Timing(0, 1, decoded=2))
     assert row["out_of_memory"]
     assert row["decoded_tokens_per_second"] is None
@@ -116,29 +116,29 @@ def test_running_out_of_memory_is_a_result(card, system, where, monkeypatch):
     assert row["gib"]["weights"] is not None
     assert all(parameter.grad is None for parameter in model.parameters())
     assert model.training
-    assert card.caches == 2
+    assert gpu.caches == 2
     # The next batch size has a chance.
     monkeypatch.undo()
     assert model(**batch).loss.isfinite()
 
 
-def test_other_errors_are_not_taken_for_memory(card, system, monkeypatch):
+def test_other_errors_are_not_taken_for_memory(gpu, system, monkeypatch):
     model, batch, make_optimizer = system
 
     def fail(*args, **kwargs):
         raise RuntimeError("shapes")
 
     monkeypatch.setattr(model.model.connector, "forward", fail)
-    with follow(card, model, batch), pytest.raises(RuntimeError, match="shapes"):
+    with follow(gpu, model, batch), pytest.raises(RuntimeError, match="shapes"):
         measure_memory(model, batch, make_optimizer, Timing(0, 1, 0))
 
 
-def test_a_cap_is_a_share_of_the_card(card, monkeypatch):
+def test_a_cap_is_a_share_of_the_gpu(gpu, monkeypatch):
     shares = []
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
     set_cap(24)
     assert shares == [0.3]
-    with pytest.raises(ValueError, match="96 GiB is above the card's 80 GiB"):
+    with pytest.raises(ValueError, match="96 GiB is above the GPU's 80 GiB"):
         set_cap(96)
 
 

@@ -14,8 +14,7 @@ from torch import nn
 
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.training.arguments import ChangeCaptioningArguments, ModelArguments
-from ssgpa.training.live_bytes import LiveBytes, SavedBytes
-from ssgpa.training.memory import (
+from ssgpa.training.memory.count import (
     COUNTED_ATTENTION,
     GIB,
     count_flops,
@@ -27,8 +26,9 @@ from ssgpa.training.memory import (
     weight_bytes,
     weight_tensors,
 )
-from ssgpa.training.memory_inputs import TextSizes, example_batch, start_model
-from ssgpa.training.preparation import prepare_training
+from ssgpa.training.memory.inputs import TextSizes, example_batch, start_model
+from ssgpa.training.memory.live_bytes import LiveBytes, SavedBytes
+from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.systems import FROZEN_QFORMER_TOO, FROZEN_TOWER_AND_LANGUAGE_MODEL
 
 from ..tiny_systems import tiny_config
@@ -86,7 +86,7 @@ def hooked_bytes(model, batch):
 def fused_calls(model, checkpointing):
     """Attentions that keep something, each with the 24 bytes of a random state that CUDA's kernel adds."""
     names = [name for name, module in model.named_modules() if hasattr(module, "is_causal") and "tower" not in name]
-    # Frozen queries ask for no gradient before they have read a picture.
+    # Frozen queries ask for no gradient before they have read an image.
     names.remove("model.connector.qformer.encoder.layer.0.attention.attention")
     return sum(not any(re.search(pattern, name) for pattern in checkpointing) for name in names)
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Pictures, captions, swaps and cells of the training rows."""
+"""Images, captions, swaps and cells of the training rows."""
 
 import json
 from itertools import islice
@@ -10,10 +10,10 @@ import pytest
 from torch.utils.data import DataLoader
 
 from ssgpa.data.augment import PairAugmentation
-from ssgpa.data.clevr_change.hints import object_bits
+from ssgpa.data.clevr_renderer.dataset.cells import object_bits
 from ssgpa.data.prepared import load_prepared
-from ssgpa.training.pairs import CHANGE_UNKNOWN, PairDataset, PictureStore
-from ssgpa.training.streams import PairStream
+from ssgpa.training.dataset import CHANGE_UNKNOWN, ImageCache, PairDataset
+from ssgpa.training.streams import PairIterableDataset
 
 
 CHANGED = 1 << 15
@@ -28,9 +28,9 @@ def first(batch):
     return batch[0]
 
 
-def test_cached_pictures_equal_those_decoded_at_access(splits, processor):
+def test_cached_images_equal_those_decoded_at_access(splits, processor):
     rows = splits["train"]
-    cached, lazy = (PictureStore(rows, processor, cache) for cache in (True, False))
+    cached, lazy = (ImageCache(rows, processor, cache) for cache in (True, False))
     for index in range(len(rows)):
         for side in ("before", "after"):
             assert np.array_equal(cached(index, side), lazy(index, side))
@@ -39,9 +39,9 @@ def test_cached_pictures_equal_those_decoded_at_access(splits, processor):
 
 
 def test_equal_files_are_kept_once(splits, processor):
-    store = PictureStore(splits["train"], processor, cache=True)
-    # Four scenes: the picture before is shared by the changed and the unchanged pair.
-    assert len(store.pictures) == 12
+    store = ImageCache(splits["train"], processor, cache=True)
+    # Four scenes: the image before is shared by the changed and the unchanged pair.
+    assert len(store.images) == 12
     assert len(store.places) == 16
 
 
@@ -50,7 +50,7 @@ def test_draws_depend_on_seed_epoch_and_row_alone(splits, processor):
         dataset = PairDataset(splits["train"], processor, 2, distractor_swap=True, seed=seed)
         dataset.set_epoch(epoch)
         drawn = {index: dataset[index] for index in order}
-        return [(drawn[index]["captions"], drawn[index]["pictures"][0].sum()) for index in range(8)]
+        return [(drawn[index]["captions"], drawn[index]["images"][0].sum()) for index in range(8)]
 
     there = captions(1, 2, range(8))
     assert there == captions(1, 2, reversed(range(8)))
@@ -88,8 +88,8 @@ def test_no_python_object_is_kept_for_every_row(splits, processor, cache):
     """Each worker would soon have a copy of its own: looking at an object writes its count of references."""
     dataset = PairDataset(splits["train"], processor, cache=cache)
     kept = {**vars(dataset), **vars(dataset.store)}
-    pictures = kept.pop("pictures")
-    assert len(pictures) == (12 if cache else 0)
+    images = kept.pop("images")
+    assert len(images) == (12 if cache else 0)
     objects = [name for name, value in kept.items() if isinstance(value, list | dict) and len(value) >= len(dataset)]
     assert objects == []
 
@@ -97,7 +97,7 @@ def test_no_python_object_is_kept_for_every_row(splits, processor, cache):
 def test_a_split_without_pairs_is_refused(splits, processor):
     with pytest.raises(ValueError, match="nothing to train on: the split has no pairs"):
         PairDataset(splits["train"].select([]), processor)
-    stream = PairStream(splits["train"].to_iterable_dataset().take(0), processor)
+    stream = PairIterableDataset(splits["train"].to_iterable_dataset().take(0), processor)
     with pytest.raises(ValueError, match="nothing to train on: the stream has no pairs"):
         next(iter(stream))
 
@@ -125,30 +125,30 @@ def swapped_and_straight(dataset, index):
     raise AssertionError("64 epochs drew the same")
 
 
-def test_distractor_stands_in_for_the_picture_before_a_change(splits, processor):
+def test_distractor_stands_in_for_the_image_before_a_change(splits, processor):
     dataset = PairDataset(splits["train"], processor, distractor_swap=True)
     store = dataset.store
     assert splits["train"]["change_type"][:2] == ["color", "none"]
     swapped, straight = swapped_and_straight(dataset, 0)
-    assert np.array_equal(straight["pictures"][0], store(0, "before"))
-    assert np.array_equal(swapped["pictures"][0], store(1, "after"))
+    assert np.array_equal(straight["images"][0], store(0, "before"))
+    assert np.array_equal(swapped["images"][0], store(1, "after"))
     assert not np.array_equal(store(0, "before"), store(1, "after"))
     for item in (swapped, straight):
-        assert np.array_equal(item["pictures"][1], store(0, "after"))
+        assert np.array_equal(item["images"][1], store(0, "after"))
         assert item["change_type"] == "color"
         assert set(item["captions"]) <= set(splits["train"][0]["captions"])
 
 
-def test_unchanged_pair_swaps_its_own_pictures(splits, processor):
+def test_unchanged_pair_swaps_its_own_images(splits, processor):
     dataset = PairDataset(splits["train"], processor, distractor_swap=True)
     swapped, straight = swapped_and_straight(dataset, 1)
-    for ours, theirs in zip(swapped["pictures"], reversed(straight["pictures"]), strict=True):
+    for ours, theirs in zip(swapped["images"], reversed(straight["images"]), strict=True):
         assert np.array_equal(ours, theirs)
     for ours, theirs in zip(swapped["cells"], reversed(straight["cells"]), strict=True):
         assert np.array_equal(ours, theirs)
 
 
-def test_cells_travel_with_their_picture(splits, processor):
+def test_cells_travel_with_their_image(splits, processor):
     dataset = PairDataset(splits["train"], processor, distractor_swap=True)
     swapped, straight = swapped_and_straight(dataset, 0)
     rows = splits["train"]
@@ -164,7 +164,7 @@ def test_cells_show_the_objects_of_the_scene(splits, processor, prepared_dir):
     lines = (prepared_dir.parent / "set" / "scenes.jsonl").read_text(encoding="utf-8").splitlines()
     scenes = {record["index"]: record for record in map(json.loads, lines)}
     dataset = PairDataset(splits["train"], processor)
-    for index in (0, 4, 6):  # a changed colour, a move, a changed material: the object is in both pictures
+    for index in (0, 4, 6):  # a changed color, a move, a changed material: the object is in both images
         item, scene = dataset[index], scenes[int(splits["train"][index]["scene_id"])]
         for cells, view in zip(item["cells"], ("default", "semantic"), strict=True):
             objects = {thing["id"]: object_bits(thing) for thing in scene[view]["objects"]}
@@ -197,7 +197,7 @@ def streamed(prepared_dir):
 def test_stream_gives_the_rows_of_the_split_in_every_pass(splits, streamed, processor):
     dataset = PairDataset(splits["train"], processor)
     expected = {dataset[index]["pair_id"]: dataset[index] for index in range(8)}
-    items = list(islice(PairStream(streamed, processor, 2, shuffle_buffer=4, seed=3), 16))
+    items = list(islice(PairIterableDataset(streamed, processor, 2, shuffle_buffer=4, seed=3), 16))
     passes = [items[:8], items[8:]]
     orders = [[item["pair_id"] for item in part] for part in passes]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(expected)
@@ -205,7 +205,7 @@ def test_stream_gives_the_rows_of_the_split_in_every_pass(splits, streamed, proc
     references = dict(zip(splits["train"]["pair_id"], splits["train"]["captions"], strict=True))
     for item in items:
         same = expected[item["pair_id"]]
-        for one, other in zip(item["pictures"] + item["cells"], same["pictures"] + same["cells"], strict=True):
+        for one, other in zip(item["images"] + item["cells"], same["images"] + same["cells"], strict=True):
             np.testing.assert_array_equal(one, other)
         assert len(set(item["captions"])) == 2
         assert set(item["captions"]) <= set(references[item["pair_id"]])
@@ -213,30 +213,30 @@ def test_stream_gives_the_rows_of_the_split_in_every_pass(splits, streamed, proc
     assert first != second
     scenes = [{item["scene_id"] for item in items if item["pair_id"].startswith(f"{i:06d}")} for i in range(8)]
     assert all(len(numbers) <= 1 for numbers in scenes)
-    again = list(islice(PairStream(streamed, processor, 2, shuffle_buffer=4, seed=3), 16))
+    again = list(islice(PairIterableDataset(streamed, processor, 2, shuffle_buffer=4, seed=3), 16))
     assert [item["captions"] for item in again] == [item["captions"] for item in items]
 
 
 def test_stream_ends_in_workers_that_got_no_file(streamed, processor):
-    loader = DataLoader(PairStream(streamed, processor), batch_size=1, num_workers=2, collate_fn=first)
+    loader = DataLoader(PairIterableDataset(streamed, processor), batch_size=1, num_workers=2, collate_fn=first)
     assert len({item["pair_id"] for item in islice(loader, 8)}) == 8
 
 
-def test_stream_alters_pictures_alone_and_anew_at_every_pass(splits, streamed, processor):
-    plain = list(islice(PairStream(streamed, processor, shuffle_buffer=0), 16))
-    stream = PairStream(streamed, processor, shuffle_buffer=0, augmentation=PairAugmentation(jpeg=1.0))
+def test_stream_alters_images_alone_and_anew_at_every_pass(splits, streamed, processor):
+    plain = list(islice(PairIterableDataset(streamed, processor, shuffle_buffer=0), 16))
+    stream = PairIterableDataset(streamed, processor, shuffle_buffer=0, augmentation=PairAugmentation(jpeg=1.0))
     altered, again = (list(islice(stream, 16)) for _ in range(2))
     for one, other, repeated in zip(plain, altered, again, strict=True):
         assert (one["pair_id"], one["captions"]) == (other["pair_id"], other["captions"])
-        assert not np.array_equal(one["pictures"][0], other["pictures"][0])
-        np.testing.assert_array_equal(other["pictures"], repeated["pictures"])
-    assert not np.array_equal(altered[0]["pictures"], altered[8]["pictures"])
+        assert not np.array_equal(one["images"][0], other["images"][0])
+        np.testing.assert_array_equal(other["images"], repeated["images"])
+    assert not np.array_equal(altered[0]["images"], altered[8]["images"])
 
 
 def test_stream_refuses_what_would_change_an_answer(splits, streamed, processor):
-    with pytest.raises(ValueError, match="hint_grid"):
-        PairStream(streamed, processor, augmentation=PairAugmentation(warp=1.0))
+    with pytest.raises(ValueError, match="aux_grid"):
+        PairIterableDataset(streamed, processor, augmentation=PairAugmentation(warp=1.0))
     rows = splits["train"].remove_columns(["before_cells", "after_cells"])
     rows = rows.map(lambda row: {"captions": [*row["captions"], "the left cube moved"]}).to_iterable_dataset()
     with pytest.raises(ValueError, match="flip would make captions wrong"):
-        next(iter(PairStream(rows, processor, augmentation=PairAugmentation(flip=1.0))))
+        next(iter(PairIterableDataset(rows, processor, augmentation=PairAugmentation(flip=1.0))))

@@ -7,7 +7,7 @@ import torch
 
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.positions import check_batch_fits, check_captions_fit, check_generation_fits, positions_of
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.training.arguments import ModelArguments
-from ssgpa.training.memory import finish_step
-from ssgpa.training.memory_inputs import TextSizes, example_batch
-from ssgpa.training.preparation import prepare_training, set_checkpointing, set_precision
+from ssgpa.training.memory.count import finish_step
+from ssgpa.training.memory.inputs import TextSizes, example_batch
+from ssgpa.training.model_setup import prepare_training, set_checkpointing, set_precision
 from ssgpa.training.quantization import quantize_linears, read_quantization
 from ssgpa.training.systems import FROZEN_QFORMER_TOO, set_trainable
 
@@ -137,7 +137,7 @@ def test_quantization_without_its_library(monkeypatch):
 
 
 def test_layers_in_4_bit_are_bitsandbytes_own():
-    """Weights are those that bitsandbytes itself would dequantise; half a byte each and the blocks' scales."""
+    """Weights are those that bitsandbytes itself would dequantize; half a byte each and the blocks' scales."""
     functional = pytest.importorskip("bitsandbytes.functional")
     torch.manual_seed(0)
     linear = nn.Linear(128, 64).to(torch.bfloat16).requires_grad_(False)

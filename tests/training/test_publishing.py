@@ -25,7 +25,7 @@ SETTINGS = {
     "generation_max_new_tokens": 4,
     "disable_tqdm": True,
     "report_to": "none",
-    "hint_type": 0.3,
+    "aux_type": 0.3,
     "push_to_hub": True,
     "hub_model_id": "org/run",
 }
@@ -36,7 +36,7 @@ def test_a_run_is_published(prepared_dir, model_config, tmp_path):
     facts = {"limits": ["It was trained for two steps."], "data_license": "Drawn for a test."}
     (tmp_path / "facts.yaml").write_text(yaml.safe_dump(facts), encoding="utf-8")
     paths = {"data_dir": prepared_dir, "model_config": model_config, "output_dir": tmp_path / "run"}
-    paths["card_facts"] = tmp_path / "facts.yaml"
+    paths["card_metadata"] = tmp_path / "facts.yaml"
     settings = SETTINGS | {name: str(path) for name, path in paths.items()}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     with HubDouble() as hub:
@@ -64,5 +64,11 @@ def test_a_run_is_published(prepared_dir, model_config, tmp_path):
     assert values["changed", "cider"] == round(scores["changed"]["cider"], 4)
     assert {item.dataset_split for item in card.data.eval_results} == {"validation"}
     assert card.data.license == "apache-2.0"
-    for words in ("2 steps of 2 pairs", "hint_type", "which flatters it", "It was trained for two steps.", "floor: "):
+    for words in (
+        "2 steps of 2 pairs",
+        "aux_type",
+        "which flatters it",
+        "It was trained for two steps.",
+        "baseline: ",
+    ):
         assert words in card.text

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.pipeline_ssgpa import ChangeCaptioningPipeline
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.samples import COLUMNS, make_samples
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
@@ -92,15 +92,15 @@ def test_samples_reach_tensorboard(make_trainer, splits, tmp_path, monkeypatch):
             text = event.tensor_proto.string_val[0].decode()
             caption = captions_at(tmp_path / "run", step)[name]
             assert text.split("\n") == [f"**{caption}**", "", *(f"- {line}" for line in rows[name]["captions"])]
-        pictures = events.Images(f"samples/{name}")
-        assert [picture.step for picture in pictures] == STEPS
-        last = np.asarray(Image.open(io.BytesIO(pictures[-1].encoded_image_string)))
+        images = events.Images(f"samples/{name}")
+        assert [image.step for image in images] == STEPS
+        last = np.asarray(Image.open(io.BytesIO(images[-1].encoded_image_string)))
         assert np.array_equal(last, overlays(trainer, rows[name]))
 
 
-def check_picture(picture):
-    assert isinstance(picture, Image.Image)
-    return picture
+def check_image(image):
+    assert isinstance(image, Image.Image)
+    return image
 
 
 def make_rows(columns, data):
@@ -114,7 +114,7 @@ class Tracker(ModuleType):
         super().__init__(name)
         self.logged = []
 
-        self.Image, self.Table = check_picture, make_rows
+        self.Image, self.Table = check_image, make_rows
 
     def log(self, values):
         self.logged.append(values)
@@ -152,13 +152,13 @@ def test_samples_that_nobody_sees_are_refused(make_trainer, report_to, count, me
         make_trainer(report_to, log_samples=count)
 
 
-def test_large_pictures_are_made_smaller_and_systems_without_evidence_are_shown(splits, monkeypatch):
+def test_large_images_are_made_smaller_and_systems_without_evidence_are_shown(splits, monkeypatch):
     monkeypatch.setattr("ssgpa.training.samples.change_maps", lambda *given: None)
     monkeypatch.setattr("ssgpa.training.samples.MAX_SIDE", 48)
     said = dict.fromkeys(splits["validation"]["pair_id"][:], "x")
     samples = make_samples(None, None, splits["validation"], said, 99)
     assert [sample.pair_id for sample in samples] == splits["validation"]["pair_id"][:]
-    assert {sample.picture.size for sample in samples} == {(96, 32)}
+    assert {sample.image.size for sample in samples} == {(96, 32)}
     plain = splits["validation"][0]["before"].convert("RGB").resize((48, 32))
-    difference = np.asarray(samples[0].picture, dtype=float)[:, :48] - np.asarray(plain, dtype=float)
+    difference = np.asarray(samples[0].image, dtype=float)[:, :48] - np.asarray(plain, dtype=float)
     assert np.abs(difference).mean() < 4

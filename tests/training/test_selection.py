@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.pairs import PairDataset
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.selection import Selection, choose_metric, explain_still_score, reachable_scores
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from ssgpa.data.decoding import adopt_reading, describe_sources, load_pair, undecoded
 from ssgpa.data.prepared import load_prepared, reading_of
 from ssgpa.data.reading import table_of
-from ssgpa.pictures_ssgpa import load_picture
+from ssgpa.image_utils_ssgpa import load_image
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.generation import caption_rows
-from ssgpa.training.pairs import PairDataset, adopt_reading, describe_sources, load_pair, undecoded
 from ssgpa.training.samples import make_samples
-from ssgpa.training.streams import PairStream
+from ssgpa.training.streams import PairIterableDataset
 
-from ..picture_cases import encoded, scene, tiff
+from ..image_cases import encoded, scene, tiff
 from ..processing_cases import build
 from ..scripts import load_script
 
@@ -66,11 +67,11 @@ def prepare(folder, *options):
 def test_preparing_refuses_what_training_could_not_read(own_pairs, capsys):
     assert prepare(own_pairs) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "train, pair 'site0': before/site0.tif is not a readable picture: " in line
+    assert "train, pair 'site0': before/site0.tif is not a readable image: " in line
     assert "value_range=(low, high)" in line
     (own_pairs / "mine" / "before" / "site0.tif").write_bytes(encoded("PNG", scene(4, 4)))
     assert prepare(own_pairs, "--value_range", "0,3060") == 2
-    assert "site0.tif is not a readable picture: a picture of 4x4 pixels is too small" in capsys.readouterr().err
+    assert "site0.tif is not a readable image: an image of 4x4 pixels is too small" in capsys.readouterr().err
 
 
 def test_a_range_travels_from_preparing_to_the_trained_processor(own_pairs, capsys, own_cache):
@@ -83,12 +84,12 @@ def test_a_range_travels_from_preparing_to_the_trained_processor(own_pairs, caps
     assert processor.trained_size == {"height": 32, "width": 40}
     (told,) = [json.loads(json.dumps(processor.to_dict()[name])) for name in ("value_range",)]
     assert told == [0, 3060]
-    found = PairDataset(rows, processor)[0]["pictures"]
+    found = PairDataset(rows, processor)[0]["images"]
     expected = [np.repeat(scene(40, 32, seed)[..., :1], 3, -1) for seed in range(2)]
     resized = build()(images=expected, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
     np.testing.assert_array_equal(found, resized)
     stream = load_prepared(own_pairs / "out", streaming=True)["train"]
-    np.testing.assert_array_equal(next(iter(PairStream(stream, processor)))["pictures"], resized)
+    np.testing.assert_array_equal(next(iter(PairIterableDataset(stream, processor)))["images"], resized)
     describe_sources(processor, stream, reading)
     assert processor.trained_size == {"height": 32, "width": 40}
 
@@ -106,7 +107,7 @@ def test_a_damaged_note_of_the_reading_is_told(own_pairs, capsys):
 
 BROKEN = {
     "range": (SENSOR[0], "value_range"),
-    "cut": (SENSOR[0][:2000], "cannot be read as a picture"),
+    "cut": (SENSOR[0][:2000], "cannot be read as an image"),
     "small": (encoded("PNG", scene(4, 4)), "4x4 pixels is too small"),
 }
 
@@ -121,7 +122,9 @@ def test_errors_name_pair_and_file_and_never_a_number_in_a_batch(case, reader):
     readers = {
         "at access": lambda: PairDataset(rows, processor)[1],
         "cached": lambda: PairDataset(rows, processor, cache=True),
-        "streamed": lambda: list(islice(PairStream(rows.to_iterable_dataset(), processor, shuffle_buffer=0), 2)),
+        "streamed": lambda: list(
+            islice(PairIterableDataset(rows.to_iterable_dataset(), processor, shuffle_buffer=0), 2)
+        ),
         "captions": lambda: caption_rows(_Model(), processor, rows),
         "samples": lambda: make_samples(_Model(), processor, rows, dict.fromkeys(rows["pair_id"][:], "x"), 2),
         "described": lambda: describe_sources(processor, rows, {}),
@@ -132,12 +135,12 @@ def test_errors_name_pair_and_file_and_never_a_number_in_a_batch(case, reader):
 
 
 class _Model:
-    """Never reached: pictures are decoded first."""
+    """Never reached: images are decoded first."""
 
     device, dtype = "cpu", None
 
 
-def test_the_size_of_a_mixed_set_is_that_of_its_large_pictures():
+def test_the_size_of_a_mixed_set_is_that_of_its_large_images():
     contents = [encoded("PNG", scene(width, 24)) for width in (24, 24, 24, 32, 32, 32, 40, 40, 48, 96)]
     processor = build(trained_size={"height": 8, "width": 8})
     describe_sources(processor, rows_of(contents), {})
@@ -154,7 +157,7 @@ def test_the_reading_of_the_data_replaces_all_of_a_bases(caplog):
     """Ordinary images through a base of sensor data came out near-black."""
     rows = rows_of([encoded("PNG", scene(40, 32, seed)) for seed in range(2)])
     processor, plain = build(**OWN), build()
-    assert PairDataset(rows, processor)[0]["pictures"][0].max() < 32
+    assert PairDataset(rows, processor)[0]["images"][0].max() < 32
     with caplog.at_level(logging.WARNING):
         describe_sources(processor, rows, {})
     (line,) = [record.getMessage() for record in caplog.records if "base" in record.getMessage()]
@@ -162,7 +165,7 @@ def test_the_reading_of_the_data_replaces_all_of_a_bases(caplog):
     assert "value_range=(0.0, 3060.0), nodata=-9999.0, bands=(1,)" in line
     assert processor.reading() == dict.fromkeys(OWN)
     assert not OWN.keys() & processor.to_dict().keys()
-    np.testing.assert_array_equal(PairDataset(rows, processor)[0]["pictures"], PairDataset(rows, plain)[0]["pictures"])
+    np.testing.assert_array_equal(PairDataset(rows, processor)[0]["images"], PairDataset(rows, plain)[0]["images"])
 
 
 @pytest.mark.parametrize(("own", "told"), [({}, OWN), (OWN, OWN), ({}, {})])
@@ -209,14 +212,14 @@ def test_a_processor_of_another_kind_reads_plain_data_alone():
         adopt_reading(object(), OWN, "out")
 
 
-def test_whole_pictures_keep_their_size_and_are_scaled_once():
+def test_whole_images_keep_their_size_and_are_scaled_once():
     (row,) = undecoded(rows_of(SENSOR[:2]))
     processor = build(value_range=(0, 3060))
     expected = [scene(40, 32, seed)[..., :1].repeat(3, -1) for seed in range(2)]
     for pair in (load_pair(row, processor, whole=True), load_pair(row, value_range=(0, 3060))):
         np.testing.assert_array_equal(np.stack(pair), expected)
-    assert [picture.size for picture in load_pair(row, processor)] == [(32, 32)] * 2
+    assert [image.size for image in load_pair(row, processor)] == [(32, 32)] * 2
     # What was read in a way of its own holds colors.
-    read = {side: load_picture(row[side], value_range=(0, 6120)) for side in ("before", "after")}
+    read = {side: load_image(row[side], value_range=(0, 6120)) for side in ("before", "after")}
     for found, source in zip(load_pair(row | read, processor, whole=True), read.values(), strict=True):
         np.testing.assert_array_equal(np.asarray(found), np.asarray(source))

@@ -42,7 +42,7 @@ def test_created_system_is_built_by_configuration_and_tokenizer(make_system, mod
     model, processor = make_system(attn_implementation="eager")
     assert isinstance(model, SSGPAForConditionalGeneration)
     assert model.config._attn_implementation == "eager"
-    assert model.config.part_grid == model_config_values["part_grid"]
+    assert model.config.patch_grid == model_config_values["patch_grid"]
     assert model.config.text_config.vocab_size == len(processor.tokenizer)
     assert model.config.image_token_id == processor.image_token_id
     assert model.generation_config.eos_token_id == processor.tokenizer.eos_token_id
@@ -108,7 +108,7 @@ def test_overrides_of_a_saved_system_add_parts_that_train(make_system, tmp_path)
         load_system(ModelArguments(model_name_or_path=path, config_overrides='{"fusion_layer": 1}'))
 
 
-def test_picture_size_needs_two_numbers(model_config):
+def test_image_size_needs_two_numbers(model_config):
     with pytest.raises(ValueError, match="image_size"):
         create_system(ModelArguments(model_config=str(model_config), image_size=[32]), CAPTIONS)
 

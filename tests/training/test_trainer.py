@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
-from ssgpa.data.clevr_change.captions import change_type_of
+from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.training.arguments import ChangeCaptioningArguments
+from ssgpa.training.auxiliary import FILE_NAME, auxiliary_heads_of
 from ssgpa.training.collator import IGNORED, PairCollator
+from ssgpa.training.dataset import PairDataset
 from ssgpa.training.decay import without_vectors
-from ssgpa.training.hints import FILE_NAME, hints_of
-from ssgpa.training.pairs import PairDataset
 from ssgpa.training.systems import set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
@@ -28,7 +28,7 @@ from ..ssgpa_cases import LOSSES, NO_LOSSES, TOKENS, wake
 from ..tiny_systems import tiny_config
 
 
-HINTS = {"hint_attributes": 0.3, "hint_changed": 0.5, "hint_type": 0.3}
+AUX = {"aux_attributes": 0.3, "aux_changed": 0.5, "aux_type": 0.3}
 QUIET = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "logging_steps": 1, "save_strategy": "no"}
 
 
@@ -52,18 +52,18 @@ def make_trainer(make_system, splits, tmp_path):
         set_seed(arguments.seed)
         model, processor = system or make_system()
         wake(model)
-        hints = hints_of(model, arguments, splits["train"].column_names)
+        aux_heads = auxiliary_heads_of(model, arguments, splits["train"].column_names)
         dataset = PairDataset(splits["train"], processor, captions, swap, cache=True, seed=arguments.seed)
         trainer = ChangeCaptioningTrainer(
             model=model,
             args=arguments,
             train_dataset=dataset,
             eval_dataset=splits["validation"],
-            data_collator=PairCollator(processor, visual_hints=hints is not None),
+            data_collator=PairCollator(processor, aux_targets=aux_heads is not None),
             processing_class=processor,
             train_rows=splits["train"],
             change_type_of=change_type_of,
-            hints=hints,
+            aux_heads=aux_heads,
         )
         trainer.recorder = Recorder(dataset)
         trainer.add_callback(trainer.recorder)
@@ -80,12 +80,12 @@ def logged(trainer, name="loss"):
 @pytest.mark.parametrize("step", [3, 4])
 def test_resumed_run_equals_the_uninterrupted_one(make_trainer, options, step):
     """Two steps an epoch: step 3 is in the middle of the second, step 4 at its end."""
-    options = {"save_strategy": "steps", "save_steps": 1, **HINTS, **options}
+    options = {"save_strategy": "steps", "save_steps": 1, **AUX, **options}
     whole = make_trainer("whole", **options)
     whole.train()
     resumed = make_trainer("resumed", **options)
     resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-{step}")
-    parts = (f"loss_parts/{part}" for part in (*LOSSES, "hint_type"))
+    parts = (f"loss_parts/{part}" for part in (*LOSSES, "aux_type"))
     for name in ("loss", "grad_norm", *parts):
         wanted = logged(whole, name)
         assert list(wanted) == [1, 2, 3, 4, 5, 6]
@@ -95,7 +95,7 @@ def test_resumed_run_equals_the_uninterrupted_one(make_trainer, options, step):
         assert torch.allclose(value, resumed.model.state_dict()[name], atol=1e-6), name
 
 
-def test_pictures_handed_over_as_bytes_train_the_same(make_trainer):
+def test_images_handed_over_as_bytes_train_the_same(make_trainer):
     floats = make_trainer("floats")
     floats.train()
     handed = make_trainer("bytes")
@@ -151,10 +151,10 @@ def test_accumulated_batches_equal_one_large_batch(make_trainer, make_system):
         # What is drawn or averaged over a micro-batch's pairs is another in each.
         model.contrast.weight, model.loss_weights = 0.0, dict.fromkeys(model.loss_weights, 0.0)
         sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": accumulation}
-        trainer = make_trainer(f"by-{size}", (model, processor), swap=False, optim="sgd", **sizes, **HINTS)
+        trainer = make_trainer(f"by-{size}", (model, processor), swap=False, optim="sgd", **sizes, **AUX)
         trainer.train()
         runs.append(trainer)
-    for name in ("loss", *(f"loss_parts/{part}" for part in ("caption", *HINTS))):
+    for name in ("loss", *(f"loss_parts/{part}" for part in ("caption", *AUX))):
         wanted = logged(runs[0], name)
         assert len(set(wanted.values())) == 6
         assert logged(runs[1], name) == pytest.approx(wanted, abs=2e-5)
@@ -168,28 +168,28 @@ def test_accumulated_batches_equal_one_large_batch(make_trainer, make_system):
         {"logging_steps": 2},
         # Batches of 3, 3 and 2 pairs: the second step of an epoch has one micro-batch only.
         {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, "logging_steps": 3},
-        {"hint_steps": 4},
+        {"aux_steps": 4},
     ],
 )
 def test_parts_in_the_log_add_up_to_the_loss(make_trainer, options):
-    trainer = make_trainer(**HINTS, **options)
+    trainer = make_trainer(**AUX, **options)
     trainer.train()
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert len(entries) == 6 // options.get("logging_steps", 1)
     for entry in entries:
         parts = {name: value for name, value in entry.items() if name.startswith("loss_parts/")}
-        assert set(parts) == {f"loss_parts/{name}" for name in (*LOSSES, *HINTS)}
+        assert set(parts) == {f"loss_parts/{name}" for name in (*LOSSES, *AUX)}
         assert sum(parts.values()) == pytest.approx(entry["loss"], rel=1e-5)
         assert 0 < entry["fusion_gate"] < 1
 
 
-def test_hints_fade(make_trainer):
-    trainer = make_trainer(**HINTS, hint_steps=4)
+def test_aux_heads_fade(make_trainer):
+    trainer = make_trainer(**AUX, aux_steps=4)
     trainer.train()
-    hints = [value for _, value in sorted(logged(trainer, "loss_parts/hint_attributes").items())]
-    assert hints == sorted(hints, reverse=True)
-    assert hints[0] > 0
-    assert hints[4:] == [0, 0]
+    values = [value for _, value in sorted(logged(trainer, "loss_parts/aux_attributes").items())]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 0
+    assert values[4:] == [0, 0]
 
 
 def test_trainer_counts_the_supervised_tokens(make_trainer):
@@ -255,7 +255,7 @@ def test_value_that_is_no_number_stops_the_run(make_trainer, splits, act, what):
         make_trainer("none").train(resume_from_checkpoint=f"{folder}/checkpoint-3")
 
 
-def test_picture_that_is_no_number_is_named(make_trainer):
+def test_image_that_is_no_number_is_named(make_trainer):
     trainer = make_trainer(per_device_train_batch_size=2)
     collate = trainer.data_collator
 
@@ -271,14 +271,14 @@ def test_picture_that_is_no_number_is_named(make_trainer):
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one_with_hints(prepared_dir, tmp_path):
+def test_two_processes_take_the_steps_of_one_with_aux_heads(prepared_dir, tmp_path):
     """A tower without batch statistics and the caption's loss alone: no term mixes pairs."""
     vision = TOKENS | {"model_type": "vit", "image_size": [32, 48]}
-    values = tiny_config(vision_config=vision, part_grid=[4, 6], sinkhorn_iterations=10, **NO_LOSSES)
+    values = tiny_config(vision_config=vision, patch_grid=[4, 6], sinkhorn_iterations=10, **NO_LOSSES)
     model = tmp_path / "model.json"
     model.write_text(json.dumps(values.to_diff_dict()), encoding="utf-8")
     paths = {"model_config": str(model), "data_dir": str(prepared_dir), "image_size": [32, 48]}
-    run = {**QUIET, **HINTS, **paths, "optim": "sgd", "learning_rate": 0.1, "max_steps": 4}
+    run = {**QUIET, **AUX, **paths, "optim": "sgd", "learning_rate": 0.1, "max_steps": 4}
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(run), encoding="utf-8")
     script = Path(__file__).parents[2] / "examples" / "train.py"
@@ -294,28 +294,28 @@ def test_two_processes_take_the_steps_of_one_with_hints(prepared_dir, tmp_path):
         logs.append([entry for entry in state["log_history"] if "loss" in entry])
     assert len(logs[0]) == 4
     for one, two in zip(*logs, strict=True):
-        for name in ("loss", "grad_norm", *(f"loss_parts/{part}" for part in ("caption", *HINTS))):
+        for name in ("loss", "grad_norm", *(f"loss_parts/{part}" for part in ("caption", *AUX))):
             assert two[name] == pytest.approx(one[name], abs=1e-3), name
 
 
-def test_hints_are_in_checkpoints_but_not_in_models(make_trainer):
-    trainer = make_trainer(save_strategy="steps", save_steps=2, max_steps=2, **HINTS)
-    start = {name: value.clone() for name, value in trainer.hints.state_dict().items()}
+def test_aux_heads_are_in_checkpoints_but_not_in_models(make_trainer):
+    trainer = make_trainer(save_strategy="steps", save_steps=2, max_steps=2, **AUX)
+    start = {name: value.clone() for name, value in trainer.aux_heads.state_dict().items()}
     trainer.train()
     checkpoint = f"{trainer.args.output_dir}/checkpoint-2"
     weights, heads = load_file(f"{checkpoint}/model.safetensors"), load_file(f"{checkpoint}/{FILE_NAME}")
-    assert not [name for name in weights if "hint" in name]
-    assert all(torch.equal(value, trainer.hints.state_dict()[name]) for name, value in heads.items())
+    assert not [name for name in weights if "auxiliary" in name]
+    assert all(torch.equal(value, trainer.aux_heads.state_dict()[name]) for name, value in heads.items())
     assert not any(torch.equal(value, start[name]) for name, value in heads.items())
     trainer.save_model(f"{trainer.args.output_dir}/best")
     assert sorted(load_file(f"{trainer.args.output_dir}/best/model.safetensors")) == sorted(weights)
 
 
-def test_checkpoint_without_hints_is_refused(make_trainer):
+def test_checkpoint_without_aux_heads_is_refused(make_trainer):
     plain = make_trainer("plain", save_strategy="steps", save_steps=1, max_steps=1)
     plain.train()
-    with pytest.raises(FileNotFoundError, match="without hints"):
-        make_trainer("hinted", **HINTS).train(resume_from_checkpoint=f"{plain.args.output_dir}/checkpoint-1")
+    with pytest.raises(FileNotFoundError, match="without auxiliary heads"):
+        make_trainer("headed", **AUX).train(resume_from_checkpoint=f"{plain.args.output_dir}/checkpoint-1")
 
 
 def test_evaluation_writes_what_it_logs(make_trainer, splits, tmp_path):
@@ -324,7 +324,7 @@ def test_evaluation_writes_what_it_logs(make_trainer, splits, tmp_path):
     record = json.loads((tmp_path / "run" / "evaluations" / "eval-000002.json").read_text(encoding="utf-8"))
     assert record["step"] == 2
     assert list(record["captions"]) == splits["validation"]["pair_id"][:]
-    assert record["floors"]
+    assert record["baselines"]
     assert logged(trainer, "eval_changed_cider") == {2: record["scores"]["changed"]["cider"]}
     assert logged(trainer, "eval_no_change_on_changed") == {2: record["no_change_rate"]["changed"]}
     assert trainer.model.training

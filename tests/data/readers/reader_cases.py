@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from ssgpa.data.clevr_change.reader import CLEVR_CHANGE
 from ssgpa.data.readers import (
     CHANGECHAT,
     CLEVR_DC,
@@ -27,6 +26,7 @@ from ssgpa.data.readers import (
     SPOT_THE_DIFF_SINGLE,
     SYNED,
 )
+from ssgpa.data.readers.clevr_change import CLEVR_CHANGE
 from ssgpa.data.reading import Source
 
 
@@ -39,7 +39,7 @@ class Case:
         make: Writes the folder.
         rows: Pairs of train, validation and test that must come out.
         table: File with captions.
-        picture: File of a picture of the first training pair; None where pictures lie in the table.
+        image: File of an image of the first training pair; None where images lie in the table.
         rename: Puts a caption under the key `cc` in the table.
         empty: Makes the captions of the first training pair blank.
         escape: Lets an entry lead out of the folder.
@@ -50,7 +50,7 @@ class Case:
     make: Callable[[Path], None]
     rows: tuple[int, int, int]
     table: str
-    picture: str | None
+    image: str | None
     rename: Callable[[Path], None]
     empty: Callable[[Path], None]
     escape: Callable[[Path], None]
@@ -63,8 +63,8 @@ def png(shade, kind="PNG"):
     return data.getvalue()
 
 
-class Pictures:
-    """Writes pictures of a folder, no two alike."""
+class Images:
+    """Writes images of a folder, no two alike."""
 
     def __init__(self, folder):
         self.folder, self.shade = folder, 0
@@ -112,10 +112,10 @@ def edit_rows(name, change):
 
 
 def make_clevr_change(folder):
-    picture = Pictures(folder)
+    image = Images(folder)
     for index in range(4):
         for part, view in (("images", "default"), ("sc_images", "semantic"), ("nsc_images", "nonsemantic")):
-            picture(f"{part}/CLEVR_{view}_{index:06d}.png")
+            image(f"{part}/CLEVR_{view}_{index:06d}.png")
     names = [f"CLEVR_default_{index:06d}.png" for index in range(4)]
     dump(folder, "change_captions.json", {name: ["the cube went away", "a cube has gone"] for name in names})
     dump(folder, "no_change_captions.json", {name: ["nothing is different"] for name in names})
@@ -123,18 +123,18 @@ def make_clevr_change(folder):
 
 
 def make_clevr_dc(folder):
-    picture = Pictures(folder)
+    image = Images(folder)
     numbers = [0, 8_000, 16_000, 24_000, 32_000, 40_000]
     for number in numbers:
-        picture(f"bef/{number}.png"), picture(f"aft/{number}.png")
+        image(f"bef/{number}.png"), image(f"aft/{number}.png")
     dump(folder, "captions.json", {str(number): [f"what happened in {number}"] for number in numbers})
     dump(folder, "split.json", {"train": numbers[:4], "val": [32_000], "test": [40_000]})
 
 
 def make_spot(folder):
-    picture = Pictures(folder)
+    image = Images(folder)
     for number in range(1, 6):
-        picture(f"resized_images/{number}.png"), picture(f"resized_images/{number}_2.png")
+        image(f"resized_images/{number}.png"), image(f"resized_images/{number}_2.png")
     train = [("1", ["a van left", "a man came"]), ("2", ["more people"]), ("1", ["the van is gone"])]
     for name, rows in (
         ("train", train),
@@ -145,23 +145,23 @@ def make_spot(folder):
 
 
 def make_requests(folder):
-    picture = Pictures(folder)
+    image = Images(folder)
     for split, uids in (("train", "ab"), ("valid", "c"), ("test", "d")):
         rows = [
             {"uid": uid, "img0": f"{uid}_0.jpg", "img1": f"{uid}_1.jpg", "sents": [f"Please brighten {uid}"]}
             for uid in uids
         ]
         for row in rows:
-            picture(f"images/{row['img0']}"), picture(f"images/{row['img1']}")
+            image(f"images/{row['img0']}"), image(f"images/{row['img1']}")
         dump(folder, f"{split}.json", rows)
 
 
 def make_levir(folder):
-    picture, images = Pictures(folder), []
+    image, images = Images(folder), []
     for split, count in (("train", 2), ("val", 1), ("test", 1)):
         for number in range(count):
             name = f"{split}_{number:06d}.png"
-            picture(f"images/{split}/A/{name}"), picture(f"images/{split}/B/{name}")
+            image(f"images/{split}/A/{name}"), image(f"images/{split}/B/{name}")
             text = f" houses were built in {name} ." if number else " The scene is the same as before ."
             sentences = [{"raw": text, "tokens": ["houses"]}]
             images.append({"filename": name, "split": split, "changeflag": number, "sentences": sentences})
@@ -208,12 +208,12 @@ def make_emu(folder):
 
 
 def make_syned(folder):
-    picture = Pictures(folder)
+    image = Images(folder)
     records = [
         {
             "idx": number,
-            "image": picture(f"originals/{number}_{variant}.png"),
-            "edited_image": picture(f"edited/{number}_{variant}.png"),
+            "image": image(f"originals/{number}_{variant}.png"),
+            "edited_image": image(f"edited/{number}_{variant}.png"),
             "instruction": f"Remove the boat of {number}",
             "task": "remove",
         }
@@ -225,10 +225,10 @@ def make_syned(folder):
 
 
 def make_own(folder):
-    picture = Pictures(folder)
+    image = Images(folder)
     rows = []
     for name, split in (("one", None), ("two", "val"), ("three", "test")):
-        picture(f"before/{name}.png"), picture(f"after/{name}.jpg")
+        image(f"before/{name}.png"), image(f"after/{name}.jpg")
         rows.append(
             {"pair_id": name, "captions": [f"the {name} moved", "a move"]} | ({"split": split} if split else {})
         )
@@ -237,7 +237,7 @@ def make_own(folder):
 
 
 def make_second_cc(folder):
-    picture, images = Pictures(folder), []
+    image, images = Images(folder), []
     for name, split, flag in (
         ("1", "train", 0),
         ("2", "train", 1),
@@ -246,7 +246,7 @@ def make_second_cc(folder):
         ("1", "test", 1),
     ):
         for part in ("rgb", "sem"):
-            picture(f"{split}/{part}/A/{name}.png"), picture(f"{split}/{part}/B/{name}.png")
+            image(f"{split}/{part}/A/{name}.png"), image(f"{split}/{part}/B/{name}.png")
         told = f"trees gave way to the road of {split} {name} ." if flag else "there is no difference ."
         sentences = [{"raw": told, "tokens": ["unread"], "sentid": 0}]
         record = {"filename": f"{name}.png", "split": split, "imgid": 0, "sentences": sentences}
@@ -272,10 +272,10 @@ JUDGE = "<image> <image> Please judge whether these two images have changed. Ple
 
 
 def make_changechat(folder):
-    picture = Pictures(folder)
+    image = Images(folder)
     for name in ("train_000001", "train_000002", "val_000001", "test_000001"):
         for side in "AB":
-            picture(f"images/{name.partition('_')[0]}/{side}/{name}.png")
+            image(f"images/{name.partition('_')[0]}/{side}/{name}.png")
     dialog = (JUDGE, "Yes", "Based on the above analysis, please describe the changes in detail.", "A house appears.")
     records = [
         chat(0, "train_000001", 0, CAPTION, "There is no difference."),
@@ -293,7 +293,7 @@ def make_changechat(folder):
 
 
 def make_rscc(folder):
-    picture, rows = Pictures(folder), []
+    image, rows = Images(folder), []
     places = {
         "EBD/quake/images/quake_1": "",
         "xbd/images-w512-h512/flood/images/flood_00000001": "_part2",
@@ -301,7 +301,7 @@ def make_rscc(folder):
         "xbd_subset/fire/images/fire_00000003": "_part4",
     }
     for place, part in places.items():
-        names = [picture(f"{place}_{side}_disaster{part}.png") for side in ("pre", "post")]
+        names = [image(f"{place}_{side}_disaster{part}.png") for side in ("pre", "post")]
         start = "" if place.startswith("EBD") else "/home/datasets/"
         told = {"pre_image": start + names[0], "post_image": start + names[1]}
         rows.append(told | {"change_caption": f"The {place} stands under water, several roofs are gone."})

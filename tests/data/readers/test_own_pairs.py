@@ -9,7 +9,7 @@ import pytest
 from ssgpa.data.findings import Findings
 from ssgpa.data.readers.own_pairs import load_own_pairs
 
-from .reader_cases import Pictures, dump, edit, make_own, png
+from .reader_cases import Images, dump, edit, make_own, png
 
 
 def test_own_pairs_fields(tmp_path):
@@ -49,11 +49,11 @@ def test_errors_in_csv_name_the_line(tmp_path, text, message):
 
 def test_own_pairs_as_imagefolder(tmp_path):
     for split in ("train", "test"):
-        picture = Pictures(tmp_path / split)
-        rows = [{"before_file_name": picture("a.png"), "after_file_name": picture("b.png"), "captions": ["moved"]}]
+        image = Images(tmp_path / split)
+        rows = [{"before_file_name": image("a.png"), "after_file_name": image("b.png"), "captions": ["moved"]}]
         rows[0]["pair_id"] = split
         dump(tmp_path / split, "metadata.jsonl", rows)
-    # Equal pictures of different scenes in two splits are told.
+    # Equal images of different scenes in two splits are told.
     findings = Findings()
     dataset = load_own_pairs(tmp_path, findings)
     assert [len(split) for split in dataset.values()] == [1, 0, 1]
@@ -88,7 +88,7 @@ def test_null_fields_are_left_out(tmp_path):
     assert load_own_pairs(tmp_path)["train"][0]["scene_id"] == "one"
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path):
+def test_two_images_of_one_name_are_refused(tmp_path):
     make_own(tmp_path)
     (tmp_path / "before" / "one.jpg").write_bytes(png(9))
     with pytest.raises(ValueError, match=r"line 1: one\.jpg and one\.png in before/ fit; name one"):

@@ -11,10 +11,10 @@ from huggingface_hub import DatasetCard
 from huggingface_hub.utils import httpx
 
 from ssgpa.data import load_prepared
-from ssgpa.data.clevr_change.layout import SETTINGS
-from ssgpa.data.hub import push_prepared
+from ssgpa.data.clevr_renderer.dataset.layout import SETTINGS
 from ssgpa.data.prepared import language_of
 from ssgpa.data.schema import pair_features
+from ssgpa.hub.dataset import push_prepared
 
 from ...scripts import load_script
 from .reader_cases import CASES
@@ -44,7 +44,7 @@ def test_prepared_with_card(script, name, tmp_path, capsys):
     assert {split: len(rows) for split, rows in load_prepared(tmp_path / "out").items()} == counts
     card = DatasetCard.load(tmp_path / "out" / "README.md")
     source = CASES[name].source
-    assert card.data.license == source.licence
+    assert card.data.license == source.license
     assert card.data.task_categories == ["image-to-text"]
     told = {split["name"]: split["num_examples"] for split in card.data.dataset_info["splits"]}
     assert told == {split: count for split, count in counts.items() if count}

@@ -59,23 +59,23 @@ def break_table(case, folder):
     path.write_bytes(path.read_bytes()[:-30] + b"[")
 
 
-def break_picture(case, folder):
-    if case.picture is None:
+def break_image(case, folder):
+    if case.image is None:
         damaged_cell(folder / case.table)
     else:
-        path = folder / case.picture
+        path = folder / case.image
         path.write_bytes(path.read_bytes()[:-20])
 
 
-def lose_picture(case, folder):
-    if case.picture is None:
+def lose_image(case, folder):
+    if case.image is None:
         case.escape(folder)
     else:
-        (folder / case.picture).unlink()
+        (folder / case.image).unlink()
 
 
-def link_picture(case, folder):
-    path = folder / (case.picture or case.table)
+def link_image(case, folder):
+    path = folder / (case.image or case.table)
     path.rename(folder.parent / "moved")
     path.symlink_to(folder.parent / "moved")
 
@@ -93,12 +93,12 @@ BROKEN = {
         r"'cc'|is missing, found .*cc|columns \['\w+'\] are missing, found .*cc",
     ),
     "table missing": (lambda case, folder: (folder / case.table).unlink(), r"is missing|holds none of"),
-    # In a table with pictures inside, a path instead of the bytes is a missing picture: it is never followed.
+    # In a table with images inside, a path instead of the bytes is a missing image: it is never followed.
     "path out": (
         lambda case, folder: case.escape(folder),
         r"leads out of|is not the number of a pair|expected a list of scene numbers|_?im(g|age) is missing",
     ),
-    "picture is a link out": (link_picture, r"leads out of"),
+    "image is a link out": (link_image, r"leads out of"),
     "table is a link out": (link_table, r"leads out of"),
 }
 
@@ -115,8 +115,8 @@ def test_broken_copies(case, folder, way):
 
 
 FAULTY = {
-    "missing": (lose_picture, "is missing"),
-    "damaged": (break_picture, "is not a readable picture"),
+    "missing": (lose_image, "is missing"),
+    "damaged": (break_image, "is not a readable image"),
     "no caption": (lambda case, folder: case.empty(folder), "captions empty"),
 }
 

@@ -63,7 +63,7 @@ def test_requests_may_share_photographs_across_splits(tmp_path):
     assert ["images/a_0.jpg"] in findings.leaks
 
 
-def test_picture_in_two_splits_is_refused(tmp_path):
+def test_image_in_two_splits_is_refused(tmp_path):
     CASES["syned"].make(tmp_path)
     edit("augmented_dataset.json", lambda rows: rows[-1].update(image="originals/0_0.png"))(tmp_path)
     with pytest.raises(ValueError, match=r"originals/0_0\.png is used in train and in validation, pair '1-7'"):
@@ -306,7 +306,7 @@ def test_syned_instructions_and_splits(tmp_path):
         read_split_numbers(tmp_path / "splits.json")
 
 
-def test_equal_pictures_are_told_by_name(tmp_path):
+def test_equal_images_are_told_by_name(tmp_path):
     make_own(tmp_path)
     (tmp_path / "after" / "one.jpg").write_bytes(png(77))
     (tmp_path / "after" / "two.jpg").write_bytes(png(77))
@@ -372,18 +372,18 @@ def test_nothing_left_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(("change_type", "told"), [(None, ["train, pair 'one'"]), ("none", [])])
-def test_pair_of_equal_pictures_is_told(tmp_path, change_type, told):
+def test_pair_of_equal_images_is_told(tmp_path, change_type, told):
     make_own(tmp_path)
     (tmp_path / "after" / "one.jpg").write_bytes((tmp_path / "before" / "one.png").read_bytes())
     edit("captions.jsonl", lambda rows: rows[0].update(change_type=change_type))(tmp_path)
     findings = Findings()
     load_own_pairs(tmp_path, findings)
     assert findings.still == told
-    assert findings.lines() == [f"1 pairs show the same picture twice: {place}" for place in told]
+    assert findings.lines() == [f"1 pairs show the same image twice: {place}" for place in told]
     assert findings.equal == []
 
 
-def test_row_of_equal_pictures_is_told(tmp_path):
+def test_row_of_equal_images_is_told(tmp_path):
     CASES["emu_edit"].make(tmp_path)
     edit_rows(EMU, lambda rows: rows[1].update(edited_image=rows[1]["image"]))(tmp_path)
     findings = Findings()

@@ -226,7 +226,7 @@ def make_noise(seed, size=(80, 64)):
 
 @pytest.fixture(scope="session")
 def source_rows():
-    """Rows of a set like Emu Edit by split: instruction, task and number of a picture."""
+    """Rows of a set like Emu Edit by split: instruction, task and number of an image."""
     return {
         "train": [("make the sky red", "color", 0), ("add a dog", "add", 1), ("remove the car", None, 1)],
         "validation": [("turn the tree blue", "color", 2)],
@@ -241,11 +241,11 @@ def source(source_rows, tmp_path_factory):
     splits = {}
     for split, rows in source_rows.items():
         columns = {name: [] for name in pair_features()}
-        for number, (instruction, task, picture) in enumerate(rows):
+        for number, (instruction, task, image) in enumerate(rows):
             names = [folder / f"{split}_{number}_{side}.png" for side in ("before", "after")]
-            make_noise(picture).save(names[0])
-            make_noise(100 + picture).save(names[1])
-            values = (f"{split}-{number}", f"photo-{picture}", *map(str, names), [instruction], task)
+            make_noise(image).save(names[0])
+            make_noise(100 + image).save(names[1])
+            values = (f"{split}-{number}", f"photo-{image}", *map(str, names), [instruction], task)
             for name, value in zip(columns, values, strict=True):
                 columns[name].append(value)
         splits[split] = Dataset.from_dict(columns, features=pair_features())
@@ -253,11 +253,11 @@ def source(source_rows, tmp_path_factory):
 
 
 @pytest.fixture
-def own_pictures(tmp_path):
-    """A function that makes a folder of pictures with its listing."""
+def own_images(tmp_path):
+    """A function that makes a folder of images with its listing."""
 
     def make(*lines):
-        folder = tmp_path / "pictures"
+        folder = tmp_path / "images"
         folder.mkdir()
         for number in range(2):
             make_noise(number).save(folder / f"{number}.png")

@@ -9,7 +9,7 @@ from ssgpa.data.syned.quotes import unquote
 
 
 SOURCE = "Make the sky red."
-GOOD = ["Paint the sky red", "Turn the sky a shade of red", "Give the sky a red colour", "Recolour the sky in red"]
+GOOD = ["Paint the sky red", "Turn the sky a shade of red", "Give the sky a red color", "Recolor the sky in red"]
 
 LISTS = {
     "plain lines": "{0}\n{1}\n{2}\n{3}",
@@ -56,7 +56,7 @@ CHAT = [
     "Please let me know if you would like any changes.",
     "Feel free to ask for more",
     "Note: all of these keep the meaning.",
-    "(Note that the colour stays the same)",
+    "(Note that the color stays the same)",
     "I'd be happy to help with that.",
     "These variations are all short",
     "Is there anything else?",
@@ -64,16 +64,16 @@ CHAT = [
     "Okay, here we go.",
 ]
 REFUSALS = [
-    "I cannot fulfil this request.",
+    "I cannot fulfill this request.",
     "I can't help with that.",
     "I'm sorry, but I can't assist with that request.",
     "I apologize, but this goes too far.",
-    "As an AI language model, I have no pictures.",
+    "As an AI language model, I have no images.",
     "I'm just an AI, it's not appropriate to do so.",
-    "Sorry, I am not able to edit pictures.",
+    "Sorry, I am not able to edit images.",
     "Unfortunately, I am unable to and I will not.",
     "It is not appropriate for me to say that",
-    "I\u2019m unable to see the picture",
+    "I\u2019m unable to see the image",
 ]
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from ssgpa.data.syned.editing import edit_picture, edited_size, fit_picture, load_editor
+from ssgpa.data.syned.editing import edit_image, edited_size, fit_image, load_editor
 from ssgpa.data.syned.models import model_facts
 from ssgpa.data.syned.ranking import best_first, clip_similarities, load_clip
 from ssgpa.data.syned.settings import EditSettings
@@ -31,28 +31,28 @@ def test_sizes(size):
 
 
 def test_fitting_cuts_but_does_not_stretch():
-    """A circle stays one: as wide as high, whatever the shape of the picture."""
+    """A circle stays one: as wide as high, whatever the shape of the image."""
     rows, columns = np.mgrid[:300, :500]
     circle = ((rows - 150) ** 2 + (columns - 250) ** 2 < 100**2).astype(np.uint8) * 255
-    fitted = np.asarray(fit_picture(Image.fromarray(circle).convert("RGB"), 256))[:, :, 0] > 127
+    fitted = np.asarray(fit_image(Image.fromarray(circle).convert("RGB"), 256))[:, :, 0] > 127
     assert fitted.shape == (192, 320)
     assert fitted.any(axis=0).sum() == pytest.approx(fitted.any(axis=1).sum(), abs=1)
 
 
 def test_each_variant_is_what_its_seed_gives_alone(settings, noise):
-    """One call for all variants gives what the library gives for one picture and one generator."""
+    """One call for all variants gives what the library gives for one image and one generator."""
     diffusers = pytest.importorskip("diffusers")
     pipe, facts = load_editor(settings)
     assert isinstance(pipe.scheduler, diffusers.EulerAncestralDiscreteScheduler)
     assert facts["commit"] is None
     assert "unet/diffusion_pytorch_model.safetensors" in [name for name, *_ in facts["files"]]
-    picture = noise(0, (64, 64))
-    variants = edit_picture(pipe, picture, "make it red", [3, 4, 5], settings.edit)
+    image = noise(0, (64, 64))
+    variants = edit_image(pipe, image, "make it red", [3, 4, 5], settings.edit)
     assert len({variant.tobytes() for variant in variants}) == 3
     for seed, variant in zip([3, 4, 5], variants, strict=True):
         alone = pipe(
             "make it red",
-            picture,
+            image,
             num_inference_steps=2,
             guidance_scale=7.0,
             image_guidance_scale=1.5,
@@ -61,7 +61,7 @@ def test_each_variant_is_what_its_seed_gives_alone(settings, noise):
         difference = np.abs(np.asarray(variant, dtype=int) - np.asarray(alone, dtype=int))
         assert variant.size == (64, 64)
         assert difference.max() <= 1
-    other = edit_picture(pipe, picture, "paint the dog", [3], settings.edit)[0]
+    other = edit_image(pipe, image, "paint the dog", [3], settings.edit)[0]
     assert other.tobytes() != variants[0].tobytes()
 
 
@@ -69,21 +69,21 @@ def test_numbers_that_are_none_are_refused(settings, noise):
     pipe, _ = load_editor(settings)
     pipe.vae.decoder.conv_out.bias.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="try --dtype float32"):
-        edit_picture(pipe, noise(0, (64, 64)), "make it red", [0], settings.edit)
+        edit_image(pipe, noise(0, (64, 64)), "make it red", [0], settings.edit)
 
 
 def test_safety_checker(build_editor, build_checker, changed, noise, tmp_path):
     build_editor(build_checker(-2.0)).save_pretrained(tmp_path / "strict")
     build_editor().save_pretrained(tmp_path / "without")
-    pictures = {}
+    images = {}
     for name, checked in (("strict", True), ("strict", False), ("without", False)):
         settings = changed("edit", model=str(tmp_path / name), safety_checker=checked)
         pipe, _ = load_editor(settings)
-        pictures[name, checked] = edit_picture(pipe, noise(0, (64, 64)), "make it red", [0, 1], settings.edit)
-    assert pictures["strict", True] == [None, None]
-    assert None not in pictures["strict", False]
-    assert [picture.tobytes() for picture in pictures["strict", False]] == [
-        picture.tobytes() for picture in pictures["without", False]
+        images[name, checked] = edit_image(pipe, noise(0, (64, 64)), "make it red", [0, 1], settings.edit)
+    assert images["strict", True] == [None, None]
+    assert None not in images["strict", False]
+    assert [image.tobytes() for image in images["strict", False]] == [
+        image.tobytes() for image in images["without", False]
     ]
     with pytest.raises(ValueError, match="no safety checker; pass --no-safety_checker"):
         load_editor(changed("edit", model=str(tmp_path / "without")))
@@ -133,15 +133,15 @@ def test_best_first():
 @pytest.mark.parametrize("size", [(512, 512), (576, 448)])
 def test_watermark_is_read_again(size, noise):
     imwatermark = pytest.importorskip("imwatermark", reason="needs invisible-watermark")
-    picture = noise(3, size)
-    marked = add_watermark(picture, "made here")
-    difference = np.abs(np.asarray(marked, dtype=int) - np.asarray(picture, dtype=int))
+    image = noise(3, size)
+    marked = add_watermark(image, "made here")
+    difference = np.abs(np.asarray(marked, dtype=int) - np.asarray(image, dtype=int))
     assert 0 < difference.mean() < 3
     blue_first = np.asarray(marked)[:, :, ::-1]
     assert imwatermark.WatermarkDecoder("bytes", 72).decode(blue_first, "dwtDctSvd") == b"made here"
 
 
-def test_small_pictures_hold_no_watermark(noise):
+def test_small_images_hold_no_watermark(noise):
     pytest.importorskip("imwatermark", reason="needs invisible-watermark")
     with pytest.raises(ValueError, match="64 x 64 is too small for a watermark"):
         add_watermark(noise(3, (64, 64)), "made")

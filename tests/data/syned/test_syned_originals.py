@@ -11,7 +11,7 @@ from PIL import Image
 
 from ssgpa.data.schema import pair_features
 from ssgpa.data.syned import EditSettings, ParaphraseSettings, RankSettings, SynedSettings, make_syned
-from ssgpa.data.syned.originals import list_originals, load_originals, picture_before
+from ssgpa.data.syned.originals import image_before, list_originals, load_originals
 
 
 GOOD = {"id": "a", "image": "0.png", "instruction": "make it red"}
@@ -24,36 +24,36 @@ LISTINGS = {
     "numbers": ([{**GOOD, "id": 1, "image": 2}], "line 1: id, image must be a string"),
     "unknown split": ([{**GOOD, "split": "val"}], "split must be train, validation, test, not 'val'"),
     "twice": ([GOOD, GOOD], "the id 'a' occurs twice"),
-    "elsewhere": ([{**GOOD, "image": "../pictures.png"}], "leads out of"),
+    "elsewhere": ([{**GOOD, "image": "../images.png"}], "leads out of"),
     "missing": ([{**GOOD, "image": "7.png"}], "7.png is missing"),
     "empty": ([""], "line 1 is not a JSON object"),
-    "no pictures after": (
+    "no images after": (
         [GOOD, {**GOOD, "id": "b", "split": "test"}],
-        "test has no pictures after; add it to image_s",
+        "test has no images after; add it to image_s",
     ),
-    "nothing in the split": ([{**GOOD, "split": "validation"}], "validation has no pictures after"),
+    "nothing in the split": ([{**GOOD, "split": "validation"}], "validation has no images after"),
 }
 
 
 @pytest.mark.parametrize("case", LISTINGS)
-def test_broken_listings(case, own_pictures, tmp_path):
+def test_broken_listings(case, own_images, tmp_path):
     lines, message = LISTINGS[case]
     pytest.importorskip("diffusers", reason='needs diffusers: pip install "ssgpa[syned]"')
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        make_syned(own_pictures(*lines), tmp_path / "out", SynedSettings(seed=0), progress=False)
+        make_syned(own_images(*lines), tmp_path / "out", SynedSettings(seed=0), progress=False)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_picture_is_named(own_pictures):
-    folder = own_pictures(GOOD)
+def test_a_damaged_image_is_named(own_images):
+    folder = own_images(GOOD)
     (folder / "0.png").write_bytes((folder / "0.png").read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"0\.png is not a readable picture"):
+    with pytest.raises(ValueError, match=r"0\.png is not a readable image"):
         load_originals(folder)
     with pytest.raises(FileNotFoundError, match=r"holds neither a prepared data set nor originals\.jsonl"):
         load_originals(folder / "nowhere")
 
 
-def test_a_damaged_picture_of_a_prepared_folder_is_named(noise, tmp_path):
+def test_a_damaged_image_of_a_prepared_folder_is_named(noise, tmp_path):
     noise(0).save(tmp_path / "whole.png")
     content = (tmp_path / "whole.png").read_bytes()[:-200]
     row = {"pair_id": "p", "scene_id": "s", "before": {"bytes": content, "path": None}}
@@ -61,13 +61,13 @@ def test_a_damaged_picture_of_a_prepared_folder_is_named(noise, tmp_path):
     dataset = DatasetDict({"train": Dataset.from_list(rows, features=pair_features())})
     for split in ("validation", "test"):
         dataset[split] = dataset["train"].select([])
-    with pytest.raises(ValueError, match="train, pair 'p': the picture before cannot be read"):
-        picture_before(dataset, list_originals(dataset)[0])
+    with pytest.raises(ValueError, match="train, pair 'p': the image before cannot be read"):
+        image_before(dataset, list_originals(dataset)[0])
 
 
-def test_pictures_are_upright_and_rgb(own_pictures):
+def test_images_are_upright_and_rgb(own_images):
     """The file's first row of pixels is the right edge where its orientation is 6."""
-    folder = own_pictures(GOOD, {**GOOD, "id": "b", "image": "turned.jpg", "split": "test"})
+    folder = own_images(GOOD, {**GOOD, "id": "b", "image": "turned.jpg", "split": "test"})
     gradient = np.repeat(np.linspace(0, 255, 32, dtype=np.uint8)[:, None], 64, axis=1)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -78,9 +78,9 @@ def test_pictures_are_upright_and_rgb(own_pictures):
         (0, "train", 0, "a"),
         (1, "test", 0, "b"),
     ]
-    picture = picture_before(dataset, originals[1])
-    assert (picture.size, picture.mode) == ((32, 64), "RGB")
-    assert np.asarray(picture)[0, 0, 0] > 200
+    image = image_before(dataset, originals[1])
+    assert (image.size, image.mode) == ((32, 64), "RGB")
+    assert np.asarray(image)[0, 0, 0] > 200
 
 
 RANGES = [

@@ -10,7 +10,7 @@ import pytest
 from ssgpa.data.prepared import load_prepared
 from ssgpa.data.syned import make_syned, stages
 from ssgpa.data.syned.cleaning import comparison_key
-from ssgpa.data.syned.editing import edit_picture, fit_picture, load_editor
+from ssgpa.data.syned.editing import edit_image, fit_image, load_editor
 
 
 def contents(folder):
@@ -34,15 +34,15 @@ def test_variants_of_the_training_part(made, source, source_rows, settings):
     train = dataset["train"]
     rows = [(f"train-{number}", *row) for number, row in enumerate(source_rows["train"])]
     assert train["pair_id"][:] == [f"{name}_v{variant}" for name, *_ in rows for variant in range(2)]
-    assert train["scene_id"][:] == [f"photo-{picture}" for *_, picture in rows for _ in range(2)]
+    assert train["scene_id"][:] == [f"photo-{image}" for *_, image in rows for _ in range(2)]
     assert train["captions"][:] == [[instruction] for _, instruction, *_ in rows for _ in range(2)]
     assert train["change_type"][:] == [task for _, _, task, _ in rows for _ in range(2)]
     pipe, _ = load_editor(settings)
     for row, record in zip(train.select([2, 3]), [records(made)[1]] * 2, strict=True):
-        before = fit_picture(originals["train"][1]["before"], 64)
+        before = fit_image(originals["train"][1]["before"], 64)
         np.testing.assert_array_equal(row["before"], before)
         number = int(row["pair_id"][-1])
-        edited = edit_picture(pipe, before, "add a dog", record["variants"]["seeds"], settings.edit)[number]
+        edited = edit_image(pipe, before, "add a dog", record["variants"]["seeds"], settings.edit)[number]
         np.testing.assert_array_equal(row["after"], edited)
 
 
@@ -121,7 +121,7 @@ def test_a_finished_run_loads_no_model(made, source, settings, monkeypatch):
     assert contents(made) == before
 
 
-def test_other_settings_originals_and_models_are_refused(made, source, settings, changed, own_pictures, tmp_path):
+def test_other_settings_originals_and_models_are_refused(made, source, settings, changed, own_images, tmp_path):
     before = contents(made)
     cases = {
         r"begun otherwise: edit.steps 2 there, 3 here; choose": changed("edit", steps=3),
@@ -131,11 +131,11 @@ def test_other_settings_originals_and_models_are_refused(made, source, settings,
     for message, other in cases.items():
         with pytest.raises(ValueError, match=message):
             make_syned(source, made, other, progress=False)
-    pictures = own_pictures({"id": "a", "image": "0.png", "instruction": "make it red"})
+    images = own_images({"id": "a", "image": "0.png", "instruction": "make it red"})
     with pytest.raises(ValueError, match="begun otherwise: originals "):
-        make_syned(pictures, made, settings, progress=False)
+        make_syned(images, made, settings, progress=False)
     with pytest.raises(FileExistsError, match="was not begun by this program"):
-        make_syned(source, pictures, settings, progress=False)
+        make_syned(source, images, settings, progress=False)
     assert contents(made) == before
 
 
@@ -149,10 +149,10 @@ def test_another_model_under_the_same_name_is_refused(build_editor, source, chan
         make_syned(source, tmp_path / "out", settings, progress=False)
 
 
-def test_items_do_not_depend_on_their_order(own_pictures, changed, tmp_path):
-    """Variants and paraphrases of a picture are the same behind another and alone."""
+def test_items_do_not_depend_on_their_order(own_images, changed, tmp_path):
+    """Variants and paraphrases of an image are the same behind another and alone."""
     lines = [{"id": name, "image": f"{name}.png", "instruction": f"make {name} red"} for name in "01"]
-    folder = own_pictures(*lines)
+    folder = own_images(*lines)
     settings = changed("rank", {"caption_splits": ("train",)}, by=None)
     rows = {}
     for name, order in (("both", lines), ("alone", lines[1:])):

@@ -1,0 +1,137 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Writes the tables in README.md and docs/ from the JSON files of the programs that measured them.
+
+python benchmarks/readme_table.py            # rewrite the blocks between their two marks
+python benchmarks/readme_table.py --check    # exit code 1 if it is not what the file says
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssgpa.benchmarks.tables.evidence_tables import read_evidence
+from ssgpa.benchmarks.tables.large_images_table import read_large_images
+from ssgpa.benchmarks.tables.loader_table import read_loader
+from ssgpa.benchmarks.tables.memory_table import read_memory
+from ssgpa.benchmarks.tables.parameter_table import format_parameters
+from ssgpa.benchmarks.tables.speed_table import read_speed
+from ssgpa.metrics.report.markdown import EMPTY, format_report
+from ssgpa.utils.files import replacing
+
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("evidence", "data", "images", "memory", "speed")),
+]
+RESULTS, PARAMETERS = "results", "parameters"
+BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
+
+
+def format_throughput(figures: Mapping[str, Any], source: str) -> str:
+    """One paragraph of speeds, with what they were measured on.
+
+    Args:
+        figures: The JSON of `benchmarks/measure_throughput.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Markdown.
+    """
+    training, generation, settings = figures["training"], figures["generation"], figures["settings"]
+    rates, sizes = training["pairs_per_second"], figures["parameters"]
+    return (
+        f"Speed on {figures['threads']} threads of a CPU ({figures['cpu']}), {sizes['ssgpa']:,} parameters, batches "
+        f"of {settings['batch_size']}: {rates['ssgpa']:.1f} training pairs a second, "
+        f"{100 * training['ratio']:.0f} % of the {rates['without_alignment']:.1f} of the same model without adapter, "
+        f"alignment and contrast in the same run; "
+        f"{generation['beams_1']['captions_per_second']:.1f} captions a second greedily, "
+        f"{generation['beams_5']['captions_per_second']:.1f} with 5 beams. From `{source}`."
+    )
+
+
+def replace_block(text: str, block: str, name: str = RESULTS) -> str:
+    """Put `block` between the two marks of a name.
+
+    Args:
+        text: The document.
+        block: What belongs there.
+        name: The marks' name.
+
+    Returns:
+        The document.
+
+    Raises:
+        ValueError: The marks are not there once each, in order.
+    """
+    begin, end = BEGIN.replace(RESULTS, name), END.replace(RESULTS, name)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"The document needs {begin} and then {end}, once each.")
+    return f"{text[: text.index(begin)]}{begin}\n{block}\n{text[text.index(end) :]}"
+
+
+def update(document: Path, blocks: Mapping[str, str], check: bool) -> bool:
+    """Put the blocks into one document, each where its marks are.
+
+    Args:
+        document: A Markdown file with the marks of one block or more.
+        blocks: What belongs between marks, by their name.
+        check: Leave the file as it is.
+
+    Returns:
+        Whether the file is current when this returns.
+
+    Raises:
+        ValueError: The document has marks of no block, or some that are not there once each, in order.
+    """
+    new = old = document.read_text(encoding="utf-8")
+    found = [name for name in blocks if f"<!-- {name}:" in old]
+    if not found:
+        raise ValueError(f"{document} has none of the marks {', '.join(f'<!-- {name}:begin -->' for name in blocks)}.")
+    for name in found:
+        new = replace_block(new, blocks[name], name)
+    if not check:
+        with replacing(document) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+    return new == old or not check
+
+
+def read_parameters(path: Path) -> str:
+    """The table of the presets' parameters, empty where nothing is stored."""
+    if not path.is_file():
+        return ""
+    return format_parameters(json.loads(path.read_text(encoding="utf-8")), f"benchmarks/results/{path.name}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("documents", type=Path, nargs="*", default=DOCUMENTS)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/ssgpa-clevr-tiny.json")
+    parser.add_argument("--parameters", type=Path, default=ROOT / "benchmarks/results/parameters.json")
+    parser.add_argument("--check", action="store_true", help="change nothing, tell whether the tables are current")
+    options = parser.parse_args(arguments)
+    block = EMPTY
+    if options.results.is_file():
+        report = json.loads(options.results.read_text(encoding="utf-8"))
+        block = format_report(report, f"benchmarks/results/{options.results.name}")
+    speeds = options.results.with_name(f"{options.results.stem}-throughput.json")
+    if speeds.is_file():
+        figures = json.loads(speeds.read_text(encoding="utf-8"))
+        block += f"\n\n{format_throughput(figures, f'benchmarks/results/{speeds.name}')}"
+    blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
+    blocks |= read_evidence(options.results.parent) | read_loader(options.results.parent)
+    blocks |= read_memory(options.results.parent) | read_speed(options.results.parent)
+    blocks |= read_large_images(options.results.parent)
+    stale = [path for path in options.documents if not update(path, blocks, options.check)]
+    for path in stale:
+        print(f"{path}: the table is stale, run benchmarks/readme_table.py.")
+    return int(bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Lays out what was measured of the alignment, where it points and what it costs, as Markdown for README.md."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+
+TYPES = ("color", "material", "add", "drop", "move")
+# The rows of the table: the map's name in the file, and what the reader is told.
+ROWS = {
+    "chance": "chance: a cell drawn at random",
+    "reachable": "upper bound: a perfect map on this grid",
+    "change_map": "**change map**, as shown to users",
+    "content": "its first cue: change of direction from what transport brings",
+    "motion_cue": "its second cue: object motion",
+    "residual": "transport's residual, length",
+    "softmax_attention": "control: softmax attention's residual, length",
+    "same_cell": "control: same-cell difference of the tower's features",
+    "unmatched_mass": "unmatched mass alone",
+    "counterpart": "change of direction in the matching space alone",
+    "largest_of_three": "the former change map: the largest of the two lines above and object motion",
+}
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _signed(found: Mapping[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{100 * found['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _row(figures: Mapping[str, Any], name: str, label: str) -> str:
+    pointing, auc = figures["pointing"][name], figures["auc"].get(name)
+    low, high = pointing["all"]["interval"]
+    cells = [_percent(pointing[kind]["mean"]) if kind in pointing else "-" for kind in TYPES]
+    cells += [f"{_percent(pointing['all']['mean'])} [{_percent(low)}, {_percent(high)}]"]
+    cells += [_percent(figures["touching"][name]["all"]["mean"]), _percent(auc["all"]["mean"]) if auc else "-"]
+    cells += [_percent(figures["told_apart"][name]) if name in figures["told_apart"] else "-"]
+    return f"| {label} | {' | '.join(cells)} |"
+
+
+def format_localization(figures: Mapping[str, Any], source: str) -> str:
+    """One row a map, and what the columns mean.
+
+    Args:
+        figures: The JSON of `benchmarks/measure_localization.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Markdown.
+    """
+    heads = ["percent", *TYPES, "all", "touching", "AUC", "told apart"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines += [_row(figures, name, label) for name, label in ROWS.items()]
+    grid = figures["grid"]
+    facts = [
+        f"{figures['pairs']['changed']} changed pairs, {grid[0]} x {grid[1]} cells, 95 % bootstrap intervals, from "
+        f"`{source}`.",
+    ]
+    for column, measure in (("all", "pointing"), ("touching", "touching")):
+        differences = figures["differences"][measure]
+        facts += [
+            f'Paired differences in the column "{column}", in points:',
+            f"change map less same cell {_signed(differences['change_map - same_cell'])},",
+            f"change map less softmax attention {_signed(differences['change_map - softmax_attention'])},",
+            f"transport's residual less softmax attention's {_signed(differences['residual - softmax_attention'])}.",
+        ]
+    return "\n".join([*lines, "", " ".join(facts), "", format_motion(figures["motion"])])
+
+
+def format_motion(motion: Mapping[str, Any]) -> str:
+    """What the alignment says of moves, beside the truth.
+
+    Args:
+        motion: That part of the JSON of `benchmarks/measure_localization.py`.
+
+    Returns:
+        One paragraph.
+    """
+    shift, left, own = motion["camera_shift"], motion["left_by_camera_shift"], motion.get("object_motion")
+    facts = [
+        f"The camera's shift is off by {shift['median_error']:.2f} cells in the median, where always saying zero is "
+        f"off by {shift['error_of_zero']:.2f}. Once the true shift is taken away, unchanged objects still move by "
+        f"{left['median']:.2f} cells in the median and {left['percentile_90']:.2f} at the 90th percentile."
+    ]
+    if own:
+        facts.append(
+            f"Own motion of moved objects is off by {own['median_error']:.2f} cells, where zero is off by "
+            f"{own['error_of_zero']:.2f}, and within 45 degrees of the truth in "
+            f"{_percent(own['within_45_degrees'])} % of {own['pairs']} pairs."
+        )
+    return " ".join(facts)
+
+
+def _law(name: str, fit: Mapping[str, Any]) -> str:
+    between = ", ".join(f"{value:.2f}" for value in fit["between_sizes"])
+    balance = "never" if fit["balance"] is None else f"at {fit['balance']:.0f} patches"
+    return f"{name}: exponent {fit['exponent']:.2f} ({between} from size to size), terms equal {balance}"
+
+
+def format_cost(figures: Mapping[str, Any], source: str) -> str:
+    """The table over the number of patches, the laws and the overhead.
+
+    Args:
+        figures: The JSON of `benchmarks/measure_alignment_cost.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Markdown.
+    """
+    settings, overhead, fits = figures["settings"], figures["overhead"], figures["law"]["fits"]
+    lines = ["| patches | forward, s | forward and backward, s | kept for backward, MB |", "|---:|---:|---:|---:|"]
+    lines += [
+        f"| {row['patches']} | {row['forward_seconds']:.2f} | {row['forward_backward_seconds']:.2f} | "
+        f"{row['saved_bytes'] / 1e6:.0f} |"
+        for row in figures["law"]["sizes"]
+    ]
+    laws = "; ".join(
+        _law(name, fits[key])
+        for name, key in (
+            ("forward", "forward_seconds"),
+            ("forward and backward", "forward_backward_seconds"),
+            ("memory", "saved_bytes"),
+        )
+    )
+    ratios = ", ".join(
+        f"{_percent(row['ratio'])} % in {name} ({median(row['seconds']['alignment']):.2f} s of "
+        f"{median(row['seconds']['tower']):.1f} s)"
+        for name, row in overhead["dtypes"].items()
+    )
+    tower = overhead["tower"]
+    facts = [
+        f"{settings['batch_size']} pairs, patches of width {settings['width']}, processor seconds on "
+        f"{figures['threads']} thread{'s' * (figures['threads'] > 1)} ({figures['cpu']}), from `{source}`.",
+        f"Fitted with a N + b N^2: {laws}.",
+        f"Beside a vision tower of {tower['num_hidden_layers']} blocks of width {tower['hidden_size']} "
+        f"({overhead['tower_parameters']:,} parameters), {overhead['patches']} patches, {overhead['pairs']} pairs, "
+        f"the alignment's forward pass takes {ratios} of the tower's.",
+    ]
+    return "\n".join([*lines, "", " ".join(facts)])
+
+
+# The marks' name in the document: the file, and how it is laid out.
+SOURCES = {
+    "localization": ("localization.json", format_localization),
+    "cost": ("alignment_cost.json", format_cost),
+}
+
+
+def read_evidence(folder: Path) -> dict[str, str]:
+    """Blocks by the name of their marks, of the files that a folder of results holds."""
+    return {
+        name: layout(json.loads((folder / file).read_text(encoding="utf-8")), f"benchmarks/results/{file}")
+        for name, (file, layout) in SOURCES.items()
+        if (folder / file).is_file()
+    }

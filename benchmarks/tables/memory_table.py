@@ -1,0 +1,144 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Lays out the JSON of `benchmarks/measure_memory.py` as the tables of docs/memory.md."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssgpa.training.memory.plot import label_of
+
+
+SIZES = ("weights", "gradients", "optimizer", "activations", "total")
+NOT_MEASURED = "not measured"
+FILE = "memory.json"
+
+
+def _gib(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _rate(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _key(row: Mapping[str, Any]) -> tuple:
+    return row["run"], tuple(row["checkpointing"]), row["batch_size"]
+
+
+def _measured_total(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return NOT_MEASURED
+    if row["out_of_memory"]:
+        return "out of memory"
+    return f"{_gib(row['gib']['total'])} / {_gib(row['gib_reserved'])}"
+
+
+def format_counts(figures: Mapping[str, Any]) -> list[str]:
+    """One row a run and batch size: what is counted, and what was measured without a cap.
+
+    Args:
+        figures: The JSON.
+
+    Returns:
+        Lines of Markdown.
+    """
+    measured = {_key(row): row for row in figures["measured"] if row["cap_gib"] is None}
+    lines = [
+        "| run | pairs | weights | gradients | optimizer | activations | **peak** | measured: allocated / reserved |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in figures["counted"]:
+        sizes = [_gib(row["gib"][name]) for name in SIZES]
+        sizes[-1] = f"**{sizes[-1]}**"
+        cells = [label_of(row), str(row["batch_size"]), *sizes, _measured_total(measured.get(_key(row)))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def format_speeds(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One row a measurement: GPU, cap, speeds.
+
+    Args:
+        rows: Measured rows.
+
+    Returns:
+        Lines of Markdown; a single one where nothing was measured.
+    """
+    rows = list(rows)
+    if not rows:
+        return [
+            f"On a GPU: {NOT_MEASURED}. Pairs a second, the share of the GPU's bf16 peak, decoded tokens a second "
+            "and a run under a cap are told here once the program has run on one."
+        ]
+    lines = [
+        "| GPU | cap, GiB | run | pairs | allocated / reserved | pairs/s | tokens/s | of bf16 peak | decoded/s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        share = None if row["share_of_peak"] is None else 100 * row["share_of_peak"]
+        cells = [
+            row["device"],
+            _rate(row["cap_gib"], "g"),
+            label_of(row),
+            str(row["batch_size"]),
+            _measured_total(row),
+            _rate(row["pairs_per_second"], ".1f"),
+            _rate(row["tokens_per_second"], ".0f"),
+            "-" if share is None else f"{share:.0f} %",
+            _rate(row["decoded_tokens_per_second"], ".0f"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def format_parts(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What one pair more keeps for the backward pass, by part, between the two largest counts of each run."""
+    runs: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["run"] != "reproduction":
+            runs.setdefault(label_of(row), []).append(row)
+    texts = []
+    for label, found in runs.items():
+        few, many = sorted(found, key=lambda row: row["batch_size"])[-2:]
+        pairs = many["batch_size"] - few["batch_size"]
+        parts = {
+            part: (size - few["mib_activations_by_part"].get(part, 0)) / pairs
+            for part, size in many["mib_activations_by_part"].items()
+        }
+        total = sum(parts.values())
+        largest = sorted(parts.items(), key=lambda item: -item[1])[:3]
+        detail = ", ".join(f"{part.replace('_', ' ')} {size:.0f}" for part, size in largest)
+        texts.append(f"{label} {total:.0f} ({detail})")
+    return f"MiB that one pair more keeps for the backward pass: {'; '.join(texts)}."
+
+
+def format_memory(figures: Mapping[str, Any], source: str) -> str:
+    """Lay out the results as Markdown.
+
+    Args:
+        figures: The JSON of `benchmarks/measure_memory.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Two tables and the lines that belong to them.
+    """
+    first = figures["counted"][0]
+    facts = (
+        f"GiB; {first['tokens_per_pair']} tokens of the language model a pair, the reproduction "
+        f"{figures['counted'][-1]['tokens_per_pair']}. From `{source}`."
+    )
+    parts = format_parts(figures["counted"])
+    assumptions = f"Assumed: {'; '.join(figures['assumptions'])}."
+    return "\n".join(
+        [*format_counts(figures), "", facts, "", parts, "", assumptions, "", *format_speeds(figures["measured"])]
+    )
+
+
+def read_memory(folder: Path) -> dict[str, str]:
+    """The block by the name of its marks, where the folder of results holds the file."""
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    return {"memory": format_memory(json.loads(path.read_text(encoding="utf-8")), f"benchmarks/results/{FILE}")}

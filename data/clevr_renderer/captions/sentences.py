@@ -1,0 +1,167 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Captions of a change, and the change type that a caption speaks of (source: CLEVR-Change's two caption families)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ..scene.geometry import advance, ground_directions
+from ..scene.scenes import Scene, SceneObject
+from .grammar import ENDINGS, NO_CHANGE, RELATIONS, SYNONYMS
+
+
+CAPTIONS_PER_CHANGE = 7
+CAPTIONS_PER_DISTRACTOR = 5
+DRAWS = 60
+RELATION_THRESHOLD = 0.2
+ATTRIBUTES = ("size", "color", "material", "shape")
+
+Mask = tuple[bool, ...]
+Phrase = tuple[SceneObject, Mask]
+Reference = tuple[Phrase, str | None, Phrase | None]
+
+MASKS: tuple[Mask, ...] = tuple(mask for mask in product((False, True), repeat=4) if any(mask))
+_ALL: Mask = (True, True, True, True)
+
+
+def matches(thing: SceneObject, target: SceneObject, mask: Mask) -> bool:
+    """Whether an object has the attributes of `target` that a mask over `ATTRIBUTES` keeps."""
+    return all(
+        getattr(thing, name) == getattr(target, name) for name, used in zip(ATTRIBUTES, mask, strict=True) if used
+    )
+
+
+def unique_masks(objects: tuple[SceneObject, ...], target: SceneObject) -> list[Mask]:
+    """Masks that leave the target as the only object that matches."""
+    return [mask for mask in MASKS if sum(matches(thing, target, mask) for thing in objects) == 1]
+
+
+def _direct_references(scene: Scene, target: SceneObject) -> list[Reference]:
+    return [((target, mask), None, None) for mask in unique_masks(scene.objects, target) if mask != _ALL]
+
+
+def related(scene: Scene, anchor: SceneObject, direction: tuple[float, float]) -> list[SceneObject]:
+    """Objects that lie clearly beyond `anchor` along a unit ground direction."""
+    return [
+        thing
+        for thing in scene.objects
+        if thing.id != anchor.id and advance(anchor.position, thing.position, direction) > RELATION_THRESHOLD
+    ]
+
+
+def _relations(scene: Scene, target: SceneObject) -> Iterator[tuple[str, SceneObject]]:
+    """Relations to an anchor in which the target is the only object with its four attributes."""
+    directions = ground_directions(scene.camera)
+    for anchor in scene.objects:
+        for name, direction in directions.items():
+            alike = [thing for thing in related(scene, anchor, direction) if matches(thing, target, _ALL)]
+            if alike == [target]:
+                yield name, anchor
+
+
+def _relation_references(scene: Scene, target: SceneObject) -> list[Reference]:
+    return [
+        ((target, _ALL), name, (anchor, mask))
+        for name, anchor in _relations(scene, target)
+        for mask in unique_masks(scene.objects, anchor)
+    ]
+
+
+def draw_one(generator: np.random.Generator, options: tuple | list) -> Any:
+    """One of the options."""
+    return options[int(generator.integers(len(options)))]
+
+
+def word_of(generator: np.random.Generator, value: str) -> str:
+    """A synonym of an attribute's value."""
+    return draw_one(generator, SYNONYMS[value])
+
+
+def noun_phrase(generator: np.random.Generator, phrase: Phrase) -> str:
+    """The article and the words of the attributes that the mask keeps."""
+    thing, mask = phrase
+    values = [getattr(thing, name) for name, used in zip(ATTRIBUTES, mask, strict=True) if used]
+    if not mask[-1]:
+        values.append("thing")
+    return " ".join(["the", *(word_of(generator, value) for value in values)])
+
+
+def _subject(generator: np.random.Generator, reference: Reference) -> str:
+    target, relation, anchor = reference
+    if relation is None or anchor is None:
+        return noun_phrase(generator, target)
+    link = "that is " if generator.random() < 0.5 else ""
+    words = draw_one(generator, RELATIONS[relation])
+    return f"{noun_phrase(generator, target)} {link}{words} {noun_phrase(generator, anchor)}"
+
+
+def change_captions(
+    before: Scene, after: Scene, changed_id: int, change_type: str, generator: np.random.Generator
+) -> list[str]:
+    """Up to seven distinct captions of one change, about half of them with a relation.
+
+    An added object is described in the `after` scene, any other one in `before`, each with its camera's directions.
+
+    Returns:
+        An empty list where no phrase of the two families denotes the object alone.
+    """
+    scene = after if change_type == "add" else before
+    target = next(thing for thing in scene.objects if thing.id == changed_id)
+    families = [f for f in (_direct_references(scene, target), _relation_references(scene, target)) if f]
+    value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
+    captions: dict[str, None] = {}
+    for draw in range(DRAWS if families else 0):
+        subject = _subject(generator, draw_one(generator, families[draw % len(families)]))
+        ending = draw_one(generator, ENDINGS[change_type])
+        captions[f"{subject} {ending.format(word_of(generator, value) if value else '')}"] = None
+        if len(captions) == CAPTIONS_PER_CHANGE:
+            break
+    return list(captions)
+
+
+def no_change_captions(generator: np.random.Generator) -> list[str]:
+    """Five of the nine sentences that say that nothing changed."""
+    return [NO_CHANGE[i] for i in generator.choice(len(NO_CHANGE), CAPTIONS_PER_DISTRACTOR, replace=False)]
+
+
+def _value_type(words: list[str]) -> str | None:
+    """Type of "... changed to / turned / became VALUE"."""
+    verb = " ".join(words[:-1])
+    if not verb.endswith(tuple(f" {ending.removesuffix(' {}')}" for ending in ENDINGS["color"])):
+        return None
+    for change_type, values in (("color", _color_words()), ("material", _material_words())):
+        if words[-1] in values:
+            return change_type
+    return None
+
+
+def _color_words() -> set[str]:
+    return {word for value, words in SYNONYMS.items() if words == (value,) and value != "cylinder" for word in words}
+
+
+def _material_words() -> set[str]:
+    return {*SYNONYMS["metal"], *SYNONYMS["rubber"]}
+
+
+def change_type_of(caption: str) -> str | None:
+    """The change a caption speaks of, read off its ending.
+
+    Args:
+        caption: A sentence; case, surrounding blanks and a final full stop do not count.
+
+    Returns:
+        "color", "material", "add", "drop", "move", "none", or None where no ending of the grammar fits.
+    """
+    words = caption.strip().rstrip(".").lower().split()
+    text = " ".join(words)
+    if text in NO_CHANGE:
+        return "none"
+    for change_type in ("add", "drop", "move"):
+        if text.endswith(tuple(f" {ending}" for ending in ENDINGS[change_type])):
+            return change_type
+    return _value_type(words)

@@ -1,0 +1,185 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Light, floor, rubber and metal of the ray caster, for single rays and arrays of rays alike (see `kernels`; ours)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .kernels import (
+    FAR,
+    FLOOR_ALBEDO,
+    LIFT,
+    SUN,
+    SUN_SPREAD,
+    SUN_STRENGTH,
+    Real,
+    Vector,
+    _shared,
+    along,
+    choose,
+    dot,
+    occluded,
+    unit,
+)
+
+
+NO_GLOSS = 0.0
+RUBBER_WIDTH = 0.36
+METAL_WIDTH = 0.22
+SECOND_WIDTH = 0.35
+HIGHLIGHT_LIMIT = 40.0
+BACKDROP = (-0.754, 0.656)
+
+
+@_shared
+def scaled_sum(a: Vector, k: Real, b: Vector) -> Vector:
+    """`a + k b`."""
+    return (a[0] + k * b[0], a[1] + k * b[1], a[2] + k * b[2])
+
+
+@_shared
+def lamp_ray(lights: np.ndarray, lamp: int, su: Real, sv: Real, point: Vector) -> tuple[Vector, Real, Vector]:
+    """Unit direction to one place (`su`, `sv` in [-1, 1]) of a lamp, its distance, and its irradiance face on."""
+    if lamp == lights.shape[0]:
+        sun = (SUN[0] + SUN_SPREAD * su, SUN[1] + SUN_SPREAD * sv, SUN[2] + 0.0 * su)
+        full = SUN_STRENGTH + 0.0 * point[0]
+        return unit(sun), FAR + 0.0 * point[0], (full, full, full)
+    place = (
+        lights[lamp, 0] + su * lights[lamp, 3] + sv * lights[lamp, 6] - point[0],
+        lights[lamp, 1] + su * lights[lamp, 4] + sv * lights[lamp, 7] - point[1],
+        lights[lamp, 2] + su * lights[lamp, 5] + sv * lights[lamp, 8] - point[2],
+    )
+    inverse = 1.0 / np.sqrt(dot(place, place))
+    direction = (place[0] * inverse, place[1] * inverse, place[2] * inverse)
+    cosine = np.maximum(-dot(direction, (lights[lamp, 12], lights[lamp, 13], lights[lamp, 14])), 0.0)
+    k = cosine * inverse * inverse
+    return direction, 1.0 / inverse, (lights[lamp, 9] * k, lights[lamp, 10] * k, lights[lamp, 11] * k)
+
+
+@_shared
+def highlight(normal: Vector, view: Vector, light: Vector, width: float) -> Real:
+    """GGX-like lobe of a rough glossy surface; `width` is the squared Blender roughness."""
+    half = unit((light[0] + view[0], light[1] + view[1], light[2] + view[2]))
+    cosine = np.maximum(dot(half, normal), 0.0)
+    square = width * width
+    spread = cosine * cosine * (square - 1.0) + 1.0
+    lobe = square / (math.pi * spread * spread) * 0.25 / np.maximum(0.25, np.abs(dot(view, normal)))
+    return np.minimum(lobe, HIGHLIGHT_LIMIT)
+
+
+@_shared
+def gather_light(
+    objects: np.ndarray,
+    lights: np.ndarray,
+    point: Vector,
+    normal: Vector,
+    view: Vector,
+    sample: tuple[Real, Real],
+    width: float,
+    shadows: bool,
+) -> tuple[Vector, Vector]:
+    """Irradiance and glossy radiance (r, g, b) from three area lights and the sun, with shadows."""
+    zero = 0.0 * point[0]
+    diffuse, glossy = (zero, zero, zero), (zero, zero, zero)
+    start = along(point, normal, LIFT)
+    for lamp in range(lights.shape[0] + 1):
+        direction, distance, strength = lamp_ray(lights, lamp, sample[0], sample[1], point)
+        cosine = np.maximum(dot(direction, normal), 0.0)
+        lit = (cosine > 0.0) & (strength[0] > 0.0)
+        if shadows:
+            lit = choose(occluded(objects, start, direction, distance, lit), False, lit)
+        share = choose(lit, 1.0, 0.0)
+        diffuse = scaled_sum(diffuse, share * cosine, strength)
+        if width > 0.0:
+            glossy = scaled_sum(glossy, share * highlight(normal, view, direction, width), strength)
+    return diffuse, glossy
+
+
+@_shared
+def contact(objects: np.ndarray, point: Vector) -> Real:
+    """Share of ambient light left on the floor near the feet of objects."""
+    share = 1.0 + 0.0 * point[0]
+    for i in range(objects.shape[0]):
+        x, y = point[0] - objects[i, 1], point[1] - objects[i, 2]
+        near = np.maximum(1.0 - np.sqrt(x * x + y * y) / (2.2 * objects[i, 3]), 0.0)
+        share = share * (1.0 - 0.72 * near * near)
+    return np.maximum(share, 0.2)
+
+
+@_shared
+def floor_color(diffuse: Vector, ambient: Real) -> Vector:
+    """Radiance of the gray floor under `diffuse` irradiance."""
+    k = FLOOR_ALBEDO / math.pi
+    return ((diffuse[0] + ambient) * k, (diffuse[1] + ambient) * k, (diffuse[2] + ambient) * k)
+
+
+@_shared
+def environment(direction: Vector) -> Real:
+    """Gray radiance of the backdrop that curves up behind the scene, seen by rays that leave it upwards."""
+    back = 0.5 + 0.5 * (direction[0] * BACKDROP[0] + direction[1] * BACKDROP[1])
+    low = np.maximum(1.0 - direction[2] / 0.85, 0.0)
+    return 0.02 + 0.17 * low * (0.35 + 0.65 * back)
+
+
+@_shared
+def lamp_glow(lights: np.ndarray, origin: Vector, direction: Vector) -> Vector:
+    """Radiance of the area lights as a polished surface mirrors them, their edges softened."""
+    glow = (0.0 * origin[0], 0.0 * origin[0], 0.0 * origin[0])
+    for lamp in range(lights.shape[0]):
+        aim = (lights[lamp, 12], lights[lamp, 13], lights[lamp, 14])
+        place = (lights[lamp, 0] - origin[0], lights[lamp, 1] - origin[1], lights[lamp, 2] - origin[2])
+        toward = np.minimum(dot(direction, aim), -1e-6)
+        meet = scaled_sum((-place[0], -place[1], -place[2]), dot(place, aim) / toward, direction)
+        u, v = (lights[lamp, 3], lights[lamp, 4], lights[lamp, 5]), (lights[lamp, 6], lights[lamp, 7], lights[lamp, 8])
+        area = dot(u, u)
+        edge = np.maximum(np.abs(dot(meet, u)), np.abs(dot(meet, v))) / area
+        share = np.minimum(np.maximum(1.6 - edge, 0.0), 1.0) * choose(dot(place, direction) > 0.0, 1.0, 0.0)
+        glow = scaled_sum(glow, share / (4.0 * area), (lights[lamp, 9], lights[lamp, 10], lights[lamp, 11]))
+    return glow
+
+
+@_shared
+def rubber_color(color: Vector, rise: Real, normal: Vector, view: Vector, diffuse: Vector, glossy: Vector) -> Vector:
+    """Radiance of matte rubber; `rise` is the height above the floor in radii."""
+    ambient = (0.17 + 0.16 * (1.0 - normal[2])) * (0.55 + 0.45 * np.minimum(rise / 1.2, 1.0))
+    k = 0.92 / math.pi
+    shine = 0.03 + 0.22 * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
+    return (
+        color[0] * (diffuse[0] + ambient) * k + shine * (glossy[0] + 0.09),
+        color[1] * (diffuse[1] + ambient) * k + shine * (glossy[1] + 0.09),
+        color[2] * (diffuse[2] + ambient) * k + shine * (glossy[2] + 0.09),
+    )
+
+
+@_shared
+def _metal_channel(tint: Real, grazing: Real, mirrored: Real, blurred: Real) -> Real:
+    return (tint + (1.0 - tint) * grazing) * (0.80 * mirrored + 0.42 * blurred)
+
+
+@_shared
+def metal_color(color: Vector, normal: Vector, view: Vector, mirrored: Vector, glossy: Vector) -> Vector:
+    """Radiance of metal: a sharp mirror image and a blurred one, both tinted."""
+    grazing = 0.5 * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
+    around = 0.08 + 0.04 * (1.0 - normal[2])
+    return (
+        _metal_channel(color[0], grazing, mirrored[0], glossy[0] + around),
+        _metal_channel(color[1], grazing, mirrored[1], glossy[1] + around),
+        _metal_channel(color[2], grazing, mirrored[2], glossy[2] + around),
+    )
+
+
+@_shared
+def second_color(color: Vector, metal: Real, normal: Vector, diffuse: Vector, glossy: Vector) -> Vector:
+    """Radiance of an object seen in a mirror, where metal is not mirrored again."""
+    ambient = 0.25 * (1.0 - 0.5 * normal[2])
+    base = choose(metal > 0.5, 0.13, ambient / math.pi)
+    matte = choose(metal > 0.5, 0.3, 1.0) / math.pi
+    shine = choose(metal > 0.5, 0.5, 0.03)
+    return (
+        color[0] * (base + diffuse[0] * matte + shine * glossy[0]),
+        color[1] * (base + diffuse[1] * matte + shine * glossy[1]),
+        color[2] * (base + diffuse[2] * matte + shine * glossy[2]),
+    )

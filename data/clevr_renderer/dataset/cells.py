@@ -1,0 +1,149 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Auxiliary targets for training from the renderer's object masks: what each cell of a grid shows (ours).
+
+A cell's target is an integer. Bits 0-2 stand for the shapes cube, sphere, cylinder; 3-10 for the colors gray, red,
+blue, green, brown, purple, cyan, yellow; 11-12 for rubber, metal; 13-14 for large, small; bit 15 for the changed
+object. An object shows in every cell it covers a tenth of, and in the cell that holds most of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ...checks import inner_file
+from ...schema import CELL_COLUMNS, NO_CHANGE, pair_features
+from ..scene.geometry import COLORS, MATERIALS, SHAPES, SIZES
+from .layout import MASK_FOLDER, SCENES, mask_name
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+COVERED = 0.1
+CHANGED_BIT = 15
+_BITS = {
+    (field, value): bit
+    for bit, (field, value) in enumerate(
+        (field, value)
+        for field, values in (("shape", SHAPES), ("color", COLORS), ("material", MATERIALS), ("size", SIZES))
+        for value in values
+    )
+}
+
+
+def _cell_of_pixels(size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """Number of the cell, row by row, that each pixel of a (height, width) image lies in."""
+    rows = np.arange(size[0]) * grid[0] // size[0]
+    columns = np.arange(size[1]) * grid[1] // size[1]
+    return rows[:, None] * grid[1] + columns[None, :]
+
+
+def object_bits(thing: dict[str, Any]) -> int:
+    """The attribute bits 0-14 of an object of `scenes.jsonl`."""
+    return sum(1 << _BITS[field, thing[field]] for field in ("shape", "color", "material", "size"))
+
+
+def cell_targets(
+    ids: np.ndarray, objects: list[dict[str, Any]], changed_ids: Collection[int], grid: tuple[int, int]
+) -> list[int]:
+    """Auxiliary targets of one image.
+
+    Args:
+        ids: Object ids of the pixels, uint8 (height, width).
+        objects: The image's objects, as in `scenes.jsonl`.
+        changed_ids: Ids of the changed objects; none in a pair without a change.
+        grid: Rows and columns.
+
+    Returns:
+        rows * columns integers, row by row.
+
+    Raises:
+        ValueError: If the grid is finer than the image.
+    """
+    if not (1 <= grid[0] <= ids.shape[0] and 1 <= grid[1] <= ids.shape[1]):
+        raise ValueError(f"a grid of {grid[0]} x {grid[1]} cells does not fit {ids.shape[0]} x {ids.shape[1]} pixels")
+    cells = _cell_of_pixels(ids.shape, grid)
+    count = grid[0] * grid[1]
+    area = np.bincount(cells.ravel(), minlength=count)
+    targets = np.zeros(count, dtype=np.int64)
+    for thing in objects:
+        covered = np.bincount(cells[ids == thing["id"]], minlength=count)
+        shown = covered >= COVERED * area
+        shown[covered.argmax()] = covered.any()
+        targets[shown] |= object_bits(thing) | (int(thing["id"] in changed_ids) << CHANGED_BIT)
+    return targets.tolist()
+
+
+def _read_scenes(path: Path) -> dict[int, dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        records = (json.loads(line) for line in lines)
+        return {record["index"]: record for record in records}
+
+
+def _view_targets(
+    folder: Path, record: dict[str, Any], view: str, changed_ids: Collection[int], grid: tuple[int, int]
+) -> list[int]:
+    with Image.open(inner_file(folder, mask_name(view, record["index"]))) as mask:
+        ids = np.asarray(mask)
+    return cell_targets(ids, record[view]["objects"], changed_ids, grid)
+
+
+def _changed_ids(record: dict[str, Any]) -> list[int]:
+    if "changes" in record:
+        return [change["object_id"] for change in record["changes"]]
+    return [record["changed_object"]]
+
+
+def _pair_targets(
+    row: dict[str, Any], folder: Path, scenes: dict[int, dict[str, Any]], grid: tuple[int, int]
+) -> list[list[int]]:
+    record = scenes.get(int(row["scene_id"]))
+    if record is None:
+        raise ValueError(f"{folder / SCENES} has no scene {row['scene_id']}")
+    same = row["change_type"] == NO_CHANGE
+    changed_ids = [] if same else _changed_ids(record)
+    views = ("default", "nonsemantic" if same else "semantic")
+    return [_view_targets(folder, record, view, changed_ids, grid) for view in views]
+
+
+def _with_targets(split: Dataset, targets: list[list[list[int]]]) -> Dataset:
+    features = pair_features(with_cells=True)
+    for number, name in enumerate(CELL_COLUMNS):
+        split = split.add_column(name, [pair[number] for pair in targets], feature=features[name])
+    return split
+
+
+def add_cell_targets(dataset: DatasetDict, folder: str | Path, grid: tuple[int, int]) -> DatasetDict:
+    """Add the columns `before_cells` and `after_cells` to a set read from `folder`.
+
+    Args:
+        dataset: What `reader.load_clevr_change` read.
+        folder: A folder rendered with object masks.
+        grid: Rows and columns.
+
+    Returns:
+        The same splits with two more columns, lists of rows * columns int32.
+
+    Raises:
+        FileNotFoundError: If the folder has no object masks.
+        ValueError: If the grid does not fit the images.
+    """
+    folder = Path(folder)
+    if not (folder / SCENES).is_file() or not (folder / MASK_FOLDER).is_dir():
+        raise FileNotFoundError(
+            f"{folder} has no object masks; render it with --object_masks to get cell auxiliary targets"
+        )
+    scenes = _read_scenes(inner_file(folder, SCENES))
+    result = dataset.copy()
+    for name, split in dataset.items():
+        rows = split.select_columns(["scene_id", "change_type"])
+        result[name] = _with_targets(split, [_pair_targets(row, folder, scenes, grid) for row in rows])
+    return result

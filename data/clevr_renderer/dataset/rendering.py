@@ -1,0 +1,63 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Renders chosen scenes of a set; what the writer does itself and what its workers do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ....utils.files import write_json, write_png
+from ..caster.ray_caster import object_ids, render
+from ..scene.scenes import sample_scene
+from . import pair_set, triple_set
+from .drawing import Layout, part
+from .layout import CLEVR_CHANGE, CLEVR_DC
+from .settings import RenderSettings
+
+
+_LAYOUTS = {CLEVR_CHANGE: triple_set.LAYOUT, CLEVR_DC: pair_set.LAYOUT}
+
+
+def layout_of(settings: RenderSettings) -> Layout:
+    """The layout that the settings name."""
+    return _LAYOUTS[settings.layout]
+
+
+def image_files(settings: RenderSettings, index: int) -> list[str]:
+    """Paths of all image files of a scene."""
+    layout = layout_of(settings)
+    return layout.images(index) + (layout.masks(index) if settings.object_masks else [])
+
+
+def render_scene(folder: Path, settings: RenderSettings, index: int, with_record: bool) -> None:
+    """Write the images of a scene that are not there yet, then its record, which marks the scene as complete."""
+    layout = layout_of(settings)
+    drawing = layout.draw(settings, index)
+    for name, scene in zip(layout.images(index), drawing.scenes, strict=True):
+        if not (folder / name).is_file():
+            write_png(folder / name, Image.fromarray(render(scene, settings.size, settings.backend)))
+    for name, ids in zip(layout.masks(index) if settings.object_masks else (), drawing.ids, strict=False):
+        if not (folder / name).is_file():
+            write_png(folder / name, Image.fromarray(ids))
+    if with_record:
+        write_json(part(folder, index), drawing.record)
+
+
+def pending_scenes(folder: Path, settings: RenderSettings, with_record: bool) -> list[int]:
+    """Scenes that lack an image, or a record if one is wanted."""
+    return [
+        index
+        for index in range(settings.scenes)
+        if (with_record and not part(folder, index).is_file())
+        or not all((folder / name).is_file() for name in image_files(settings, index))
+    ]
+
+
+def warm_up(settings: RenderSettings) -> None:
+    """Compile once, so that workers find the compiled code."""
+    scene = sample_scene(np.random.default_rng(0), 0.0)
+    object_ids(scene, (4, 4), settings.backend)
+    render(scene, (4, 4), settings.backend)

@@ -1,0 +1,155 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""One index of the data set: default scene, changed scene, distractor, and their captions, from one seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..captions.sentences import no_change_captions
+from ..caster.ray_caster import object_ids
+from ..scene.cameras import Views
+from ..scene.changes import Change, apply_changes
+from ..scene.geometry import CHANGE_TYPES
+from ..scene.scenes import Scene, populate
+from .layout import VIEWS
+from .multiple import captions_of_changes
+
+
+RELEASED_PIXELS = 480 * 320
+RELEASED_VISIBLE = 200
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Triple:
+    """The three scenes of one index, in the order of `layout.VIEWS`, with their object ids and captions."""
+
+    index: int
+    changes: tuple[Change, ...]
+    scenes: tuple[Scene, Scene, Scene]
+    ids: tuple[np.ndarray, np.ndarray, np.ndarray]
+    change_captions: list[str]
+    no_change_captions: list[str]
+
+
+def min_visible_pixels(size: tuple[int, int]) -> int:
+    """The release's 200 pixels of 480 x 320, scaled to an image of `size` (width, height), rounded up."""
+    return math.ceil(RELEASED_VISIBLE * size[0] * size[1] / RELEASED_PIXELS)
+
+
+def visible_ids(scene: Scene, size: tuple[int, int], backend: str | None = None) -> np.ndarray | None:
+    """The object-id image of a scene, or None if one of its objects shows too few pixels."""
+    ids = object_ids(scene, size, backend)
+    counts = np.bincount(ids.ravel(), minlength=256)
+    shown = all(counts[thing.id] >= min_visible_pixels(size) for thing in scene.objects)
+    return ids if shown else None
+
+
+def change_types_of_index(index: int, counts: tuple[int, int], generator: np.random.Generator) -> list[str]:
+    """Types of the changes of an index: the first by its number, any others at random.
+
+    With counts (low, high), blocks of five indices have low, low + 1, ..., high, low, ... changes.
+    """
+    kinds = len(CHANGE_TYPES)
+    count = counts[0] + index // kinds % (counts[1] - counts[0] + 1)
+    others = [CHANGE_TYPES[int(generator.integers(kinds))] for _ in range(count - 1)]
+    return [CHANGE_TYPES[index % kinds], *others]
+
+
+def _try_triple(
+    index: int,
+    generator: np.random.Generator,
+    size: tuple[int, int],
+    backend: str | None,
+    views: Views,
+    counts: tuple[int, int],
+) -> Triple | None:
+    default = populate(generator, views.first_camera(generator))
+    changed = apply_changes(default, change_types_of_index(index, counts, generator), generator)
+    if changed is None:
+        return None
+    after, changes = changed
+    semantic, distractor = (views.next_view(scene, default.camera, generator) for scene in (after, default))
+    scenes = (default, semantic, distractor)
+    ids = []
+    for scene in scenes:
+        ids.append(visible_ids(scene, size, backend))
+        if ids[-1] is None:
+            return None
+    captions = captions_of_changes(default, semantic, changes, generator)
+    if not captions:
+        return None
+    return Triple(index, changes, scenes, tuple(ids), captions, no_change_captions(generator))
+
+
+def draw_triple(
+    seed: int,
+    index: int,
+    size: tuple[int, int],
+    backend: str | None = None,
+    views: Views | None = None,
+    counts: tuple[int, int] = (1, 1),
+) -> Triple:
+    """Index `index` of the set made from `seed`: the same whatever else is drawn.
+
+    Everything is drawn anew until every object shows enough pixels in all three images, the changes have a place,
+    and at least one caption denotes each changed object alone.
+
+    Args:
+        seed: Seed of the set.
+        index: Its first change has the `index % 5`-th type of `geometry.CHANGE_TYPES`.
+        size: Width and height of the images, which the visibility rule depends on.
+        backend: "numba" or "numpy"; the faster one that is installed by default.
+        views: Cameras and lights; by default independent cameras that move by 1.5 and lights drawn once.
+        counts: Fewest and most changes.
+    """
+    generator = np.random.default_rng([seed, index])
+    triple = None
+    while triple is None:
+        triple = _try_triple(index, generator, size, backend, views or Views(), counts)
+    return triple
+
+
+def bounding_box(ids: np.ndarray, object_id: int) -> Box | None:
+    """Box [x, y, width, height] of an object's visible pixels; None if none shows."""
+    rows, columns = np.nonzero(ids == object_id)
+    if rows.size == 0:
+        return None
+    x, y = int(columns.min()), int(rows.min())
+    return (x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1)
+
+
+def scene_record(scene: Scene, ids: np.ndarray) -> dict:
+    """Camera and objects of a view with their boxes, ready for JSON."""
+    objects = [asdict(thing) | {"bbox": bounding_box(ids, thing.id)} for thing in scene.objects]
+    return {"camera": scene.camera, "objects": objects}
+
+
+def triple_record(triple: Triple) -> dict:
+    """What the data set keeps of a triple besides its images, ready for JSON.
+
+    A single change stands under "change_type" and "changed_object", several ones in a list under "changes"; lights
+    that move stand under "view_lights".
+    """
+    views = dict(zip(VIEWS, zip(triple.scenes, triple.ids, strict=True), strict=True))
+    if len(triple.changes) == 1:
+        change = triple.changes[0]
+        changes = {"change_type": change.change_type, "changed_object": change.object_id}
+    else:
+        changes = {"changes": [asdict(change) for change in triple.changes]}
+    lights = {view: scene.lights for view, (scene, _) in views.items()}
+    moved = {"view_lights": lights} if any(places != triple.scenes[0].lights for places in lights.values()) else {}
+    return {
+        "index": triple.index,
+        **changes,
+        "change_captions": triple.change_captions,
+        "no_change_captions": triple.no_change_captions,
+        "lights": triple.scenes[0].lights,
+        **moved,
+        **{view: scene_record(scene, ids) for view, (scene, ids) in views.items()},
+    }

@@ -1,0 +1,161 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Images of prepared rows, decoded and resized as a processor does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+from datasets import Image as ImageFeature
+from PIL import Image
+from transformers.utils import logging
+
+from ..image_utils_ssgpa import READING, Reading, load_image
+from ..processing_ssgpa import SSGPAProcessor, fixed_size
+from .schema import SIDES
+
+
+logger = logging.get_logger(__name__)
+
+# So many pairs tell how large the images of a set are.
+SAMPLED_PAIRS = 64
+
+
+def resize_image(source: dict[str, Any], name: str, processor: SSGPAProcessor) -> np.ndarray:
+    """Decode an undecoded cell of an image column, and resize it as the processor does.
+
+    Args:
+        source (`dict`): `bytes` and `path`.
+        name (`str`): The pair and its side, for errors.
+        processor (`SSGPAProcessor`): Decodes and resizes.
+
+    Returns:
+        `np.ndarray`: (channels, height, width), uint8.
+
+    Raises:
+        ValueError: It cannot be decoded; the error names the pair and the file.
+    """
+    image_processor, image = processor.image_processor, _named(processor.load_image, source, name)
+    if image.size == fixed_size(image_processor):
+        return np.asarray(image).transpose(2, 0, 1)
+    resized = image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    return resized["pixel_values"][0].astype(np.uint8)
+
+
+def undecoded(rows: Dataset) -> Dataset:
+    """A prepared split whose images come as their files' bytes, for the decoder of this package."""
+    for side in SIDES:
+        if isinstance(rows.features.get(side), ImageFeature):
+            rows = rows.cast_column(side, ImageFeature(decode=False))
+    return rows
+
+
+def load_pair(
+    row: Mapping[str, Any], processor: Any = None, whole: bool = False, **reading: Any
+) -> tuple[Image.Image, Image.Image]:
+    """Decode the two images of a row of `undecoded` as the processor does.
+
+    Args:
+        row (`dict`): With `pair_id`, `before` and `after`.
+        processor (`SSGPAProcessor`, *optional*): Says how values become colors, and which size is needed. Without one,
+            or with one of another kind, the images keep their own size.
+        whole (`bool`): Leave the images at their own size.
+        **reading (`Any`, *optional*): `value_range`, `nodata` and `bands`; by default the processor's own.
+
+    Returns:
+        `tuple[PIL.Image.Image, PIL.Image.Image]`: Before and after, mode RGB.
+
+    Raises:
+        ValueError: One cannot be decoded; the error names the pair and the file.
+    """
+    # Any processor may show its pairs; only ours says how to read them.
+    load = partial(processor.load_image, whole=whole) if hasattr(processor, "load_image") else load_image
+    return tuple(_named(partial(load, **reading), row[side], f"pair {row['pair_id']!r}, {side}") for side in SIDES)
+
+
+def _named(load: Callable[..., Image.Image], source: Any, name: str) -> Image.Image:
+    try:
+        return load(source, name)
+    except (OSError, ValueError) as error:
+        raise ValueError(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
+
+
+def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset, reading: Mapping[str, Any]) -> None:
+    """Note in a processor how the training images are read and how large they are; it is saved with it.
+
+    Args:
+        processor (`SSGPAProcessor`): Gets `value_range`, `nodata`, `bands` as the data was prepared with, None where
+            it was prepared without, and `trained_size`: of the images of up to 64 pairs in the order of their
+            pixels, the size of the one nine tenths up.
+        rows (`datasets.Dataset` or `datasets.IterableDataset`): The prepared training split.
+        reading (`dict`): What `data.prepared.reading_of` gives.
+
+    Raises:
+        ValueError: An image cannot be decoded; the error names the pair.
+    """
+    # Preparing has checked the data with its own reading; a base's would be another one.
+    own, told = Reading(**processor.reading()), Reading(**reading)
+    if own not in (told, Reading()):
+        logger.warning(
+            f"Images are read as the data was prepared, with {_tell(told)}, "
+            f"and no longer with the base's {_tell(own)}."
+        )
+    _set_reading(processor, told)
+    processor.trained_size = None
+    if isinstance(rows, Dataset):
+        count = min(len(rows), SAMPLED_PAIRS)
+        files = undecoded(rows).select([place * len(rows) // count for place in range(count)])
+    else:
+        files = rows.decode(False).take(SAMPLED_PAIRS)
+    sizes = sorted(
+        (image.ssgpa_facts.size for row in files for image in load_pair(row, processor)),
+        key=lambda size: (size[0] * size[1], size),
+    )
+    if sizes:
+        width, height = sizes[len(sizes) * 9 // 10]
+        processor.trained_size = {"height": height, "width": width}
+
+
+def adopt_reading(processor: Any, reading: Mapping[str, Any], data: str) -> None:
+    """Let a trained system's processor read prepared data as the data was prepared.
+
+    Args:
+        processor (`SSGPAProcessor`): Takes what `reading` tells and it does not.
+        reading (`dict`): What `data.prepared.reading_of` gives.
+        data (`str`): What errors call the data.
+
+    Raises:
+        ValueError: The processor tells another reading than the data, or cannot be told any.
+    """
+    told = Reading(**reading)
+    if not hasattr(processor, "reading"):
+        if told.is_default:
+            return
+        raise ValueError(
+            f"{data} was prepared with {_tell(told)}, and a {type(processor).__name__} cannot read images so; "
+            "evaluate it on data prepared without."
+        )
+    own = processor.reading()
+    other = [name for name in READING if own[name] is not None and own[name] != getattr(told, name)]
+    if other:
+        raise ValueError(
+            f"{data} was prepared with {_tell(told, other)}, and the model reads images with "
+            f"{_tell(Reading(**own), other)}: one of them would show other colors than were learned. Prepare the data "
+            "with the model's options, or save the model's processor with the data's."
+        )
+    _set_reading(processor, told)
+
+
+def _set_reading(processor: SSGPAProcessor, reading: Reading) -> None:
+    for name in READING:
+        setattr(processor, name, getattr(reading, name))
+
+
+def _tell(reading: Reading, names: Sequence[str] = READING) -> str:
+    """Options of a reading in words, None included."""
+    return ", ".join(f"{name}={getattr(reading, name)}" for name in names)
+
+
+__all__ = ["SIDES", "adopt_reading", "describe_sources", "load_pair", "resize_image", "undecoded"]

@@ -1,0 +1,47 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Prepared folders on the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.utils import httpx
+
+from ..data.prepared import CARD, MARKER, check_prepared
+
+
+FILES = "data/*.parquet"
+
+
+def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> str:
+    """Upload a prepared folder as a data set, in one commit that also removes the parquet files of an earlier one.
+
+    Args:
+        folder: What `examples/prepare_data.py` wrote.
+        repo_id: `ORG/NAME`; the repository is created if need be.
+        private: Whether a new repository is private.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        FileNotFoundError: If the folder was not prepared or lacks a file.
+        OSError: If the Hub cannot be reached or refuses.
+    """
+    check_prepared(folder)
+    api = HfApi()
+    try:
+        url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            allow_patterns=[CARD, MARKER, FILES],
+            delete_patterns=[FILES],
+            commit_message="Upload pairs of images with captions of what changed",
+        )
+    except httpx.HTTPError as error:
+        raise OSError(f"{repo_id}: the upload of {folder} failed: {error}") from error
+    return str(url)

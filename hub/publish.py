@@ -1,0 +1,96 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Saved systems on the Hub, with a card that tells how they were made and how well they do."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo
+
+from ..pipeline_ssgpa import ChangeCaptioningPipeline
+from ..utils.loading import load_system
+from .model_card import CardMetadata, CardSample, render_card, sample_files
+
+
+def read_facts(path: Path) -> CardMetadata:
+    """Read what a card tells beside the scores.
+
+    Args:
+        path: YAML with the fields of `CardMetadata`.
+
+    Returns:
+        The facts.
+
+    Raises:
+        ValueError: The file is no YAML of these fields; the error names it.
+        ImportError: PyYAML is missing.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError('PyYAML is missing: pip install "ssgpa[train]".') from error
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: is not YAML ({error}).") from error
+    known = [item.name for item in fields(CardMetadata)]
+    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else [type(values).__name__]
+    if unknown:
+        raise ValueError(f"{path}: {unknown[0]} is none of a card's facts: {', '.join(known)}.")
+    return CardMetadata(**values)
+
+
+def caption_samples(model: Any, processor: Any, pairs: Sequence[tuple[str | Path, str | Path]]) -> list[CardSample]:
+    """Let the model caption the pairs that its card shows.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        pairs: Files of (before, after).
+
+    Returns:
+        One sample a pair.
+    """
+    pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
+    return [
+        CardSample(Path(before), Path(after), pipe((before, after))[0]["generated_text"]) for before, after in pairs
+    ]
+
+
+def publish_folder(
+    path: str | Path,
+    repo_id: str,
+    facts: CardMetadata | str | Path | None = None,
+    results: str | Path | None = None,
+    pairs: Sequence[tuple[str | Path, str | Path]] = (),
+    **options: Any,
+) -> CommitInfo:
+    """Upload a saved system: weights, processor, pipeline, code, and a card with its scores.
+
+    Args:
+        path: Folder of the system.
+        repo_id: `owner/name`.
+        facts: What the card tells beside the scores, or a YAML file of it.
+        results: JSON file that `examples/evaluate.py` wrote.
+        pairs: Files of (before, after) that the card shows with the model's own captions.
+        **options: For the model's `push_to_hub`, for example `private=True`.
+
+    Returns:
+        The commit.
+
+    Raises:
+        ValueError: A file is not what it should be; the error names it.
+    """
+    model, processor = load_system(str(path))
+    facts = read_facts(Path(facts)) if isinstance(facts, str | Path) else facts or CardMetadata()
+    facts.num_parameters = model.num_parameters()
+    report = json.loads(Path(results).read_text(encoding="utf-8")) if results is not None else None
+    samples = caption_samples(model, processor, pairs)
+    card = render_card(repo_id, facts, report, samples, str(results))
+    return model.push_to_hub(repo_id, processor=processor, card=card, files=sample_files(samples), **options)
+
+
+__all__ = ["caption_samples", "publish_folder", "read_facts"]

@@ -1,0 +1,138 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A finished run on the Hub: what was saved, with a card that tells how it was trained and how well it does."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo
+
+from ..training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from ..utils.results import write_results
+from .model_card import CardMetadata
+from .publish import publish_folder, read_facts
+
+
+SCORES_NOTE = (
+    "These are scores on the validation pairs by which the checkpoint was chosen, which flatters it. Score it on "
+    "pairs that the run has not seen (`examples/evaluate.py`) before you compare it with anything."
+)
+RESULTS = "card_results.json"
+
+
+def describe_run(
+    model: ModelArguments, data: DataArguments, run: ChangeCaptioningArguments, steps: int, sizes: Mapping[str, Any]
+) -> str:
+    """Tell how a run was made, in Markdown.
+
+    Args:
+        model: Where the model came from.
+        data: What it learned from.
+        run: The settings of the training.
+        steps: Steps that were taken.
+        sizes: Counts of `parameters` and `trainable` ones.
+
+    Returns:
+        One paragraph.
+    """
+    pairs = run.per_device_train_batch_size * run.gradient_accumulation_steps * run.world_size
+    start = f"From `{model.model_name_or_path}`" if model.model_name_or_path else "From random weights"
+    aux = [name for name in ("aux_attributes", "aux_changed", "aux_type") if getattr(run, name)]
+    told = f" During training the data told it more than captions do ({', '.join(aux)})." if aux else ""
+    return (
+        f"{start}, by `examples/train.py`: {steps:,} steps of {pairs} pairs with {data.captions_per_pair} caption(s) "
+        f"each from `{Path(data.data_dir).name}`, {sizes['trainable']:,} of {sizes['parameters']:,} parameters "
+        f"trained, learning rate {run.learning_rate:g} ({run.lr_scheduler_type}), weight decay {run.weight_decay:g}, "
+        f"seed {run.seed}.{told}"
+    )
+
+
+def facts_of_run(
+    model: ModelArguments, data: DataArguments, run: ChangeCaptioningArguments, steps: int, sizes: Mapping[str, Any]
+) -> CardMetadata:
+    """What the card tells: the file of facts where one is given, and the run's own settings where it says nothing.
+
+    Args:
+        model: Where the model came from.
+        data: What it learned from.
+        run: The settings of the training.
+        steps: Steps that were taken.
+        sizes: Counts of `parameters` and `trainable` ones.
+
+    Returns:
+        The facts.
+
+    Raises:
+        ValueError: The file of facts is wrong; the error names it.
+    """
+    facts = read_facts(Path(run.card_metadata)) if run.card_metadata else CardMetadata()
+    if facts.base_models is None and not model.model_name_or_path:
+        facts.base_models = []
+    facts.training = facts.training or describe_run(model, data, run, steps, sizes)
+    facts.data_name = facts.data_name or Path(data.data_dir).name
+    facts.scores_note = facts.scores_note or SCORES_NOTE
+    return facts
+
+
+def results_of_run(
+    state: Mapping[str, Any], repo_id: str, data: DataArguments, run: ChangeCaptioningArguments
+) -> Path | None:
+    """Write the scores of the checkpoint that was saved as the best, in the form of `examples/evaluate.py`.
+
+    Args:
+        state: The trainer's state at the end.
+        repo_id: What the scores' row is called.
+        data: What it was scored on.
+        run: How captions were made, and where the run's files are.
+
+    Returns:
+        The file; None where the run was not evaluated.
+    """
+    output_dir = Path(run.output_dir)
+    step = state.get("best_global_step") or state["global_step"]
+    evaluation = output_dir / "evaluations" / f"eval-{step:06d}.json"
+    if not evaluation.is_file():
+        return None
+    record = json.loads(evaluation.read_text(encoding="utf-8"))
+    del record["captions"]
+    decoding = {"num_beams": run.generation_num_beams, "max_new_tokens": run.generation_max_new_tokens}
+    facts = {"model": repo_id, "data": Path(data.data_dir).name, "split": "validation", "decoding": decoding}
+    write_results(output_dir / RESULTS, {**facts, **record})
+    return output_dir / RESULTS
+
+
+def publish_run(
+    repo_id: str, model: ModelArguments, data: DataArguments, run: ChangeCaptioningArguments, sizes: Mapping[str, Any]
+) -> CommitInfo:
+    """Upload the best checkpoint of a finished run.
+
+    Args:
+        repo_id: `owner/name`.
+        model: Where the model came from.
+        data: What it learned from.
+        run: The settings of the training, with those of the Hub.
+        sizes: Counts of `parameters` and `trainable` ones.
+
+    Returns:
+        The commit.
+
+    Raises:
+        ValueError: The file of facts is wrong; the error names it.
+    """
+    output_dir = Path(run.output_dir)
+    state = json.loads((output_dir / "trainer_state.json").read_text(encoding="utf-8"))
+    results = results_of_run(state, repo_id, data, run)
+    return publish_folder(
+        output_dir / "best",
+        repo_id,
+        facts_of_run(model, data, run, state["global_step"], sizes),
+        results,
+        private=run.hub_private_repo,
+        token=run.hub_token,
+        revision=run.hub_revision,
+    )
+
+
+__all__ = ["describe_run", "facts_of_run", "publish_run", "results_of_run"]

@@ -1,0 +1,243 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What captions score that owe nothing to the images (baselines), and what people score (upper bounds)."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .change_captioning.meteor import Meteor
+from .corpus import ReferenceCorpus
+
+
+MAX_CONSTANTS = 20
+MOST_FREQUENT = "most frequent training caption"
+RIGHT_TYPE = "random training caption of the right change type"
+SHUFFLED = "predictions shuffled over pairs"
+ONE_REFERENCE = "one reference against the others"
+
+Row = Mapping[str, Any]
+
+
+class PairBlocks:
+    """The references of a split as two blocks, total and changed pairs, each with its own document frequencies.
+
+    Args:
+        references: The tokenized captions of each pair.
+        change_types: The type of each pair: "none" where nothing changed, None where unknown.
+        meteor: METEOR, where it is wanted.
+    """
+
+    def __init__(
+        self,
+        references: Sequence[Sequence[str]],
+        change_types: Sequence[str | None],
+        meteor: Meteor | None = None,
+    ) -> None:
+        self.references = list(references)
+        self.meteor = meteor
+        self.change_types = list(change_types)
+        self.changed = [index for index, name in enumerate(change_types) if name not in {None, "none"}]
+        self._total = ReferenceCorpus(references)
+        self._changed = ReferenceCorpus([references[index] for index in self.changed]) if self.changed else None
+
+    def score_total(self, hypotheses: Sequence[str]) -> dict[str, Any]:
+        """Scores one tokenized caption a pair over all pairs.
+
+        Args:
+            hypotheses: As many captions as pairs.
+
+        Returns:
+            The scores.
+        """
+        return self._total.score(hypotheses)
+
+    def score(self, hypotheses: Sequence[str], with_meteor: bool = False) -> dict[str, Any]:
+        """Scores one tokenized caption a pair.
+
+        Args:
+            hypotheses: As many captions as pairs.
+            with_meteor: Whether to add METEOR, which takes most of the time.
+
+        Returns:
+            {"total": scores, "changed": scores, or None where no pair changed}.
+        """
+        blocks = {"total": self.score_total(hypotheses), "changed": None}
+        if self._changed:
+            blocks["changed"] = self._changed.score([hypotheses[index] for index in self.changed])
+        if with_meteor:
+            self.add_meteor(blocks, hypotheses)
+        return blocks
+
+    def best_constants(self, captions: Sequence[str]) -> list[str]:
+        """Finds the captions with the highest CIDEr-D of all, were one of them said of every pair.
+
+        Args:
+            captions: Tokenized captions to choose from.
+
+        Returns:
+            The best over all pairs and the best over the changed ones, each once.
+        """
+        found = [block.best_constant(captions) for block in (self._total, self._changed) if block]
+        return list(dict.fromkeys(best[0] for best in found if best))
+
+    def add_meteor(self, blocks: dict[str, Any], hypotheses: Sequence[str]) -> None:
+        """Adds METEOR to scores, where it is wanted.
+
+        Args:
+            blocks: What `score` gave for these captions.
+            hypotheses: As many captions as pairs.
+        """
+        for name, indices in (("total", range(len(hypotheses))), ("changed", self.changed)):
+            if self.meteor and blocks[name]:
+                texts = [hypotheses[index] for index in indices]
+                blocks[name]["meteor"] = self.meteor.score(texts, [self.references[index] for index in indices])[0]
+
+
+def count_captions(rows: Sequence[Row], unchanged_only: bool = False) -> Counter[str]:
+    """Counts the captions of tokenized rows, most frequent first, ties in alphabetical order.
+
+    Args:
+        rows: Tokenized records with `captions` and `change_type`.
+        unchanged_only: Count those of the pairs with change type "none" alone: the no-change sentences.
+
+    Returns:
+        Occurrences by caption; empty captions are left out.
+    """
+    chosen = [row for row in rows if not unchanged_only or row["change_type"] == "none"]
+    counts = Counter(text for row in chosen for text in row["captions"])
+    counts.pop("", None)
+    return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+
+def score_baselines(
+    blocks: PairBlocks,
+    hypotheses: Sequence[str],
+    train_rows: Sequence[Row] | None,
+    seed: int,
+    all_constants: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Scores captions that owe nothing to the images.
+
+    With training rows, said of every pair: each no-change sentence of the training split (the `MAX_CONSTANTS` most
+    frequent ones), its most frequent caption, and of all its captions the one with the highest CIDEr-D over all pairs,
+    and over the changed ones (chosen on the scored references themselves, so that no constant does better). Also a
+    random training caption of each pair's change type (of any type where the type is unknown or new). Always: the
+    system's own captions shuffled over the pairs.
+
+    Args:
+        blocks: The references that are scored.
+        hypotheses: The system's tokenized captions.
+        train_rows: Tokenized records of the training split.
+        seed: Of the draws.
+        all_constants: Whether to try every training caption, which takes seconds for tens of thousands.
+
+    Returns:
+        {name: {"total": scores, "changed": scores or None, "caption": the constant or None}}.
+    """
+    generator = np.random.default_rng(seed)
+    baselines = {}
+    constants = constant_captions(train_rows or [])
+    if all_constants:
+        captions = [text for row in train_rows or [] for text in row["captions"]]
+        new = [text for text in blocks.best_constants(captions) if text not in constants.values()]
+        constants |= {f'always "{caption}"': caption for caption in new}
+    for name, caption in constants.items():
+        baselines[name] = {**blocks.score([caption] * len(hypotheses)), "caption": caption}
+    if train_rows:
+        drawn = draw_by_type(blocks.change_types, train_rows, generator)
+        baselines[RIGHT_TYPE] = {**blocks.score(drawn, with_meteor=True), "caption": None}
+    shuffled = [hypotheses[index] for index in generator.permutation(len(hypotheses))]
+    baselines[SHUFFLED] = {**blocks.score(shuffled, with_meteor=True), "caption": None}
+    return baselines
+
+
+def constant_captions(train_rows: Sequence[Row]) -> dict[str, str]:
+    """Names the constant captions that serve as baselines.
+
+    Args:
+        train_rows: Tokenized records of the training split, possibly none.
+
+    Returns:
+        {name of the baseline: tokenized caption}.
+    """
+    sentences = count_captions(train_rows, unchanged_only=True).most_common(MAX_CONSTANTS)
+    constants = {f'always "{sentence}"': sentence for sentence, _ in sentences}
+    for sentence, _ in count_captions(train_rows).most_common(1):
+        constants[MOST_FREQUENT] = sentence
+    return constants
+
+
+def draw_by_type(
+    change_types: Sequence[str | None], train_rows: Sequence[Row], generator: np.random.Generator
+) -> list[str]:
+    """Draws a training caption of its change type for each pair.
+
+    Args:
+        change_types: The type of each pair.
+        train_rows: Tokenized records of the training split.
+        generator: Random numbers.
+
+    Returns:
+        One tokenized caption a pair.
+    """
+    by_type: dict[str | None, list[str]] = {}
+    for row in train_rows:
+        by_type.setdefault(row["change_type"], []).extend(row["captions"])
+    everything = [caption for captions in by_type.values() for caption in captions]
+    pools = [by_type.get(name) or everything for name in change_types]
+    return [pool[generator.integers(len(pool))] for pool in pools]
+
+
+def score_upper_bounds(
+    blocks: PairBlocks, references: Sequence[Sequence[str]], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Scores people against people: one random reference of each pair against the others of the pair.
+
+    Args:
+        blocks: The blocks of the split, for the change types.
+        references: The tokenized captions of each pair.
+        seed: Of the draws.
+
+    Returns:
+        {name: {"total": scores or None, "changed": scores or None, "skipped": pairs with a single reference}}.
+    """
+    generator = np.random.default_rng(seed)
+    kept = [index for index, item in enumerate(references) if len(item) > 1]
+    skipped = len(references) - len(kept)
+    if not kept:
+        return {ONE_REFERENCE: {"total": None, "changed": None, "skipped": skipped}}
+    rest = [list(references[index]) for index in kept]
+    chosen = [item.pop(generator.integers(len(item))) for item in rest]
+    kept_blocks = PairBlocks(rest, [blocks.change_types[index] for index in kept], blocks.meteor)
+    scores = kept_blocks.score(chosen, with_meteor=True)
+    return {ONE_REFERENCE: {**scores, "skipped": skipped}}
+
+
+def score_synonyms(
+    blocks: PairBlocks, hypotheses: Sequence[str], known: set[str], candidates: Sequence[str]
+) -> dict[str, dict[str, Any]] | None:
+    """Replaces every "no change" caption by one no-change sentence: how much of the total is the choice of synonym.
+
+    Args:
+        blocks: The references that are scored.
+        hypotheses: The system's tokenized captions.
+        known: What counts as "no change".
+        candidates: The no-change sentences to try.
+
+    Returns:
+        {"best": {"caption": sentence, **scores of the total}, "worst": ...} by CIDEr; None with nothing to swap.
+    """
+    if not candidates or known.isdisjoint(hypotheses):
+        return None
+    trials = []
+    for sentence in candidates:
+        swapped = [sentence if text in known else text for text in hypotheses]
+        trials.append({"caption": sentence, **blocks.score_total(swapped)})
+    return {"best": max(trials, key=_cider), "worst": min(trials, key=_cider)}
+
+
+def _cider(scores: Mapping[str, Any]) -> float:
+    return scores["cider"]

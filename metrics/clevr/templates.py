@@ -1,0 +1,111 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What a caption in CLEVR-Change's grammar says: the object, its relation to another, the change, the new value."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...data.clevr_renderer.captions.grammar import ENDINGS, NO_CHANGE, RELATIONS, SYNONYMS
+from ...data.clevr_renderer.scene.geometry import COLORS, MATERIALS, SHAPES, SIZES
+
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "size": tuple(SIZES),
+    "color": tuple(COLORS),
+    "material": MATERIALS,
+    "shape": SHAPES,
+}
+_MEANINGS = {
+    word: (attribute, value)
+    for attribute, values in ATTRIBUTES.items()
+    for value in values
+    for word in SYNONYMS[value]
+}
+_ANY_SHAPE = frozenset(SYNONYMS["thing"])
+
+
+def _longest_first(phrases: Mapping[str, Sequence[str]]) -> list[tuple[tuple[str, ...], str]]:
+    found = [(tuple(phrase.split()), name) for name, texts in phrases.items() for phrase in texts]
+    return sorted(found, key=lambda item: -len(item[0]))
+
+
+_RELATIONS = _longest_first(RELATIONS)
+_PLAIN_ENDINGS = _longest_first({name: ENDINGS[name] for name in ("add", "drop", "move")})
+_VALUE_ENDINGS = _longest_first({"": [ending.removesuffix(" {}") for ending in ENDINGS["color"]]})
+
+
+@dataclass(frozen=True)
+class ParsedCaption:
+    """A caption of the grammar.
+
+    Args:
+        change_type: "color", "material", "add", "drop", "move" or "none".
+        subject: Value by attribute, for the attributes that are named.
+        value: The new color or material.
+        relation: "left", "right", "behind" or "front" of the anchor.
+        anchor: As `subject`, for the object that the relation starts from.
+    """
+
+    change_type: str
+    subject: Mapping[str, str]
+    value: str | None = None
+    relation: str | None = None
+    anchor: Mapping[str, str] | None = None
+
+
+def parse_caption(text: str) -> ParsedCaption | None:
+    """Reads a caption.
+
+    Args:
+        text: A tokenized caption.
+
+    Returns:
+        What it says, or None where the grammar does not make such a sentence.
+    """
+    words = text.split()
+    if text in NO_CHANGE:
+        return ParsedCaption("none", {})
+    found = _split_ending(words)
+    if found is None:
+        return None
+    change_type, value, rest = found
+    subject, relation, anchor = _split_relation(rest)
+    thing, other = _read_phrase(subject), anchor and _read_phrase(anchor)
+    if thing is None or (relation and other is None):
+        return None
+    return ParsedCaption(change_type, thing, value, relation, other)
+
+
+def _split_ending(words: Sequence[str]) -> tuple[str, str | None, Sequence[str]] | None:
+    for ending, change_type in _PLAIN_ENDINGS:
+        if tuple(words[-len(ending) :]) == ending:
+            return change_type, None, words[: -len(ending)]
+    attribute, value = _MEANINGS.get(words[-1] if words else "", ("", ""))
+    for ending, _ in _VALUE_ENDINGS:
+        if attribute in {"color", "material"} and tuple(words[-len(ending) - 1 : -1]) == ending:
+            return attribute, value, words[: -len(ending) - 1]
+    return None
+
+
+def _split_relation(words: Sequence[str]) -> tuple[Sequence[str], str | None, Sequence[str] | None]:
+    for phrase, name in _RELATIONS:
+        for start in range(1, len(words) - len(phrase)):
+            if tuple(words[start : start + len(phrase)]) == phrase:
+                subject = words[:start]
+                return subject[:-2] if subject[-2:] == ["that", "is"] else subject, name, words[start + len(phrase) :]
+    return words, None, None
+
+
+def _read_phrase(words: Sequence[str]) -> dict[str, str] | None:
+    """Reads "the [size] [color] [material] shape-or-thing"; attributes in any order, each at most once."""
+    if len(words) < 2 or words[0] != "the":
+        return None
+    *attributes, noun = words[1:]
+    named = [_MEANINGS.get(word) for word in attributes]
+    if noun not in _ANY_SHAPE:
+        named.append(_MEANINGS.get(noun))
+        if named[-1] is None or named[-1][0] != "shape":
+            return None
+    if None in named or len({attribute for attribute, _ in named}) < len(named):
+        return None
+    return dict(named)

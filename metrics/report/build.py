@@ -1,0 +1,281 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A report that cannot be fooled by a constant caption: scores by block, baselines, upper bounds, collapse alarm."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .. import by_id, check_ids
+from ..behavior import change_type_accuracy, no_change_rate
+from ..bootstrap import describe_bootstrap, intervals
+from ..bounds import (
+    MAX_CONSTANTS,
+    PairBlocks,
+    Row,
+    count_captions,
+    score_baselines,
+    score_synonyms,
+    score_upper_bounds,
+)
+from ..change_captioning.scorer import CaptionScorer, default_scorer
+from ..change_captioning.scoring import check_lists
+from ..change_captioning.text import clean_caption
+from ..clevr.diagnosis import diagnose
+from ..corpus import ReferenceCorpus
+from ..protocols import Protocol, apply_protocol, keep_blocks
+
+
+OWN_FREQUENCIES = "from the references of this block alone; blocks are not comparable"
+COLUMNS = {"B4": "bleu_4", "METEOR": "meteor", "ROUGE-L": "rouge_l", "CIDEr-D": "cider"}
+TEXT_COLUMNS = ("pair_id", "scene_id", "captions", "change_type")
+NAME_WIDTH = 60
+MIN_DISTINCT = 5
+MIN_PAIRS = 50
+MAX_NO_CHANGE_RATE = 0.9
+TIE = 1e-6
+
+
+def light_rows(dataset: Any) -> list[Row]:
+    """Reads the text columns of a split, without decoding its images.
+
+    Args:
+        dataset: A `datasets.Dataset` with the columns of `ssgpa.data`.
+
+    Returns:
+        Records with `pair_id`, `captions`, `change_type` and, where there is one, `scene_id`.
+    """
+    return dataset.select_columns([name for name in TEXT_COLUMNS if name in dataset.column_names]).to_list()
+
+
+def build_report(
+    rows: Sequence[Row],
+    predictions: Mapping[str, str],
+    train_rows: Sequence[Row] | None = None,
+    change_type_of: Callable[[str], str | None] | None = None,
+    seed: int = 0,
+    scorer: CaptionScorer | None = None,
+    protocol: Protocol | None = None,
+    all_constants: bool = True,
+) -> dict[str, Any]:
+    """Scores captions over all pairs and by block, beside what blind captions and people score.
+
+    A caption counts as "no change" when its tokenized form is a caption of a pair with change type "none", in `rows`
+    or `train_rows`. Blocks without a pair are None.
+
+    Args:
+        rows: Records of the split with `pair_id`, `captions` and `change_type` ("none": unchanged, None: unknown).
+        predictions: One caption a pair, by pair id.
+        train_rows: Records of the training split, for the baselines.
+        change_type_of: Reads the change type off a caption, for `change_type_accuracy`.
+        seed: Of the draws of baselines and upper bounds.
+        scorer: Tokenizer and metrics; by default those that need no Java, see `default_scorer`. METEOR is computed
+            for the system, the upper bounds and the baselines that are no constants, and for the best constant.
+        protocol: Which references and blocks count; by default all of them.
+        all_constants: Whether to look for the best constant among all training captions, see
+            `baselines.score_baselines`.
+
+    Returns:
+        `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
+        `diagnosis` (see `diagnosis.diagnose`), `baselines`, `best_constant_baseline` (names), `constants_tried`
+        (different training captions), `upper_bounds`, `no_change_synonym`, `seed`, `protocol` (name and description,
+        or None),
+        `bootstrap` and what the scores depend on: `tokenizer`, `language`, `java`,
+        `versions`.
+
+    Raises:
+        ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
+    """
+    if not rows:
+        raise ValueError("There is nothing to score: the split has no pairs.")
+    by_pair = by_id(((row["pair_id"], row) for row in rows), "rows")
+    check_ids(by_pair, predictions)
+    said = [predictions[name] for name in by_pair]
+    check_lists(said, [row["captions"] for row in rows], [f"pair {name!r}" for name in by_pair])
+    scorer = scorer or default_scorer(text for row in rows for text in row["captions"])
+    if protocol:
+        rows, train_rows = apply_protocol(protocol, rows), train_rows and apply_protocol(protocol, train_rows)
+    texts = [text for row in [*rows, *(train_rows or [])] for text in row["captions"]]
+    tokens = scorer.tokenize([*said, *texts])
+    table = tokenize_rows(rows, tokens)
+    train_table = train_rows and tokenize_rows(train_rows, tokens)
+    hypotheses = [tokens[text] for text in said]
+    markers = [clean_caption(text)[1] for text in said]
+    references = [row["captions"] for row in table]
+    blocks = PairBlocks(references, [row["change_type"] for row in table], scorer.meteor)
+    known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
+    candidates = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
+    baselines = score_baselines(blocks, hypotheses, train_table, seed, all_constants)
+    scores = score_blocks(table, hypotheses, markers, scorer, seed)
+    best = best_constants(baselines)
+    for name in set(best.values()) - {None}:
+        blocks.add_meteor(baselines[name], [baselines[name]["caption"]] * len(rows))
+    return {
+        "seed": seed,
+        **scorer.describe(),
+        "protocol": protocol and {"name": protocol.name, "description": protocol.description},
+        "scores": keep_blocks(protocol, scores) if protocol else scores,
+        "bootstrap": describe_bootstrap(),
+        "no_change_rate": no_change_rate(blocks, hypotheses, known),
+        "distinct_captions": len(set(hypotheses)),
+        "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
+        "diagnosis": diagnose(table, hypotheses),
+        "baselines": baselines,
+        "best_constant_baseline": best,
+        "constants_tried": len(count_captions(train_table)) if train_table and all_constants else None,
+        "upper_bounds": score_upper_bounds(blocks, references, seed),
+        "no_change_synonym": score_synonyms(blocks, hypotheses, known, [sentence for sentence, _ in candidates]),
+    }
+
+
+def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
+    """Replaces captions by their tokens.
+
+    Args:
+        rows: Records of a split.
+        tokens: {raw caption: tokens}.
+
+    Returns:
+        New records.
+    """
+    return [{**row, "captions": [tokens[text] for text in row["captions"]]} for row in rows]
+
+
+def score_blocks(
+    rows: Sequence[Row], hypotheses: Sequence[str], markers: Sequence[int], scorer: CaptionScorer, seed: int = 0
+) -> dict[str, Any]:
+    """Scores all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
+
+    Args:
+        rows: Tokenized records of the split.
+        hypotheses: One tokenized caption a record.
+        markers: How many special tokens were taken out of each caption.
+        scorer: The metrics.
+        seed: Of the bootstrap.
+
+    Returns:
+        {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their `intervals`, or None.
+    """
+
+    def score(kept: Callable[[str | None], bool]) -> dict[str, Any] | None:
+        indices = [index for index, row in enumerate(rows) if kept(row["change_type"])]
+        if not indices:
+            return None
+        texts = [hypotheses[index] for index in indices]
+        targets = [rows[index]["captions"] for index in indices]
+        scores = scorer.score(texts, targets)
+        scores["intervals"] = intervals(ReferenceCorpus(targets).statistics(texts, scorer.meteor), seed=seed)
+        removed = sum(markers[index] for index in indices)
+        return {**scores, "special_tokens": removed, "document_frequencies": OWN_FREQUENCIES}
+
+    types = sorted({row["change_type"] for row in rows} - {None, "none"})
+    return {
+        "total": score(lambda kind: True),
+        "changed": score(lambda kind: kind in types),
+        "unchanged": score(lambda kind: kind == "none"),
+        "by_type": {name: score(lambda kind, name=name: kind == name) for name in types},
+    }
+
+
+def best_constants(baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """Names the constant caption with the highest CIDEr.
+
+    Args:
+        baselines: What `score_baselines` gave.
+
+    Returns:
+        {"total": name of the baseline, "changed": name}; None where there is no constant or no such pair.
+    """
+    best = {}
+    for block in ("total", "changed"):
+        found = {
+            name: baseline[block]["cider"]
+            for name, baseline in baselines.items()
+            if baseline["caption"] and baseline[block]
+        }
+        best[block] = max(found, key=found.__getitem__, default=None)
+    return best
+
+
+def format_table(report: Mapping[str, Any]) -> str:
+    """Lays a report out as plain text: the system, its baselines and upper bounds, scores times 100.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there is
+        no score.
+    """
+    lines = [("system", report["scores"])]
+    lines += [(f"baseline: {name}", scores) for name, scores in report["baselines"].items()]
+    lines += [(f"upper bound: {name}", scores) for name, scores in report["upper_bounds"].items()]
+    for name, scores in (report["no_change_synonym"] or {}).items():
+        lines.append((f"system, {name} no-change synonym", {"total": scores, "changed": None}))
+    width = min(NAME_WIDTH, max(len(name) for name, _ in lines))
+    header = [f"{title:>8}" for title in COLUMNS]
+    table = [
+        " " * width + f"{'total':>{8 * len(COLUMNS)}} |{'changed':>{8 * len(COLUMNS)}}",
+        " " * width + "".join(header) + " |" + "".join(header),
+    ]
+    for name, blocks in lines:
+        shown = name if len(name) <= width else name[: width - 3] + "..."
+        table.append(f"{shown:<{width}}{_cells(blocks['total'])} |{_cells(blocks['changed'])}")
+    return "\n".join(table)
+
+
+def format_intervals(report: Mapping[str, Any]) -> str:
+    """Lays out the system's scores by block, each with its 95 % interval.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        A line a block: its pairs, then each score times 100 with the ends of its interval.
+    """
+    scores = report["scores"]
+    blocks = {name: scores[name] for name in ("total", "changed", "unchanged")} | scores["by_type"]
+    lines = []
+    for name, block in blocks.items():
+        if block:
+            parts = [_span(title, block[key], block["intervals"].get(key)) for title, key in COLUMNS.items()]
+            lines.append(f"{name} ({block['n_items']} pairs): {', '.join(filter(None, parts))}")
+    return "\n".join(lines)
+
+
+def _span(title: str, value: float | None, ends: Sequence[float] | None) -> str:
+    if value is None or ends is None:
+        return ""
+    return f"{title} {100 * value:.1f} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+
+
+def _cells(scores: Mapping[str, Any] | None) -> str:
+    values = [(scores or {}).get(key) for key in COLUMNS.values()]
+    return "".join(f"{'-':>8}" if value is None else f"{100 * value:>8.1f}" for value in values)
+
+
+def collapse_alarm(report: Mapping[str, Any]) -> str | None:
+    """Tells when the captions no longer depend on the images.
+
+    The signs: fewer than 5 distinct captions over 50 or more pairs, "no change" said of more than 90 % of the changed
+    pairs, or a CIDEr on the changed pairs (on all where no type is known) that one constant caption reaches too.
+
+    Args:
+        report: What `build_report` gave.
+
+    Returns:
+        A warning that names each sign, or None.
+    """
+    signs = []
+    distinct, pairs = report["distinct_captions"], report["scores"]["total"]["n_items"]
+    if distinct < MIN_DISTINCT and pairs >= MIN_PAIRS:
+        signs.append(f"only {distinct} distinct captions over {pairs} pairs")
+    rate = report["no_change_rate"]["changed"]
+    if rate is not None and rate > MAX_NO_CHANGE_RATE:
+        signs.append(f'"no change" said of {rate:.0%} of the changed pairs')
+    block = "changed" if report["scores"]["changed"] else "total"
+    name = report["best_constant_baseline"][block]
+    if name is not None:
+        ours, baseline = report["scores"][block]["cider"], report["baselines"][name][block]["cider"]
+        if ours <= baseline + TIE:
+            signs.append(f"CIDEr {100 * ours:.1f} ({block}) is not above {100 * baseline:.1f} of one constant: {name}")
+    return "The captions have collapsed: " + "; ".join(signs) + "." if signs else None

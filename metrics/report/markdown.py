@@ -1,0 +1,89 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A report of scores as Markdown tables, for cards and documents."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+EMPTY = "No results are stored yet."
+METRICS = ("bleu_4", "rouge_l", "cider")
+# The total comes last: it moves most by which no-change sentence is said.
+BLOCKS = ("changed", "unchanged", "total")
+
+
+def format_scores(scores: Mapping[str, Any] | None) -> str:
+    """BLEU-4, ROUGE-L and CIDEr times 100, as one cell; a dash where there is no score."""
+    return " / ".join(f"{100 * scores[key]:.1f}" for key in METRICS) if scores else "-"
+
+
+def format_rate(value: float | None) -> str:
+    """A share in percent, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def rows_of(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The system, the strongest constant captions, the other baselines, the upper bounds.
+
+    Args:
+        report: The JSON of `examples/evaluate.py`.
+
+    Returns:
+        Name and blocks of scores of each row; the system's best and worst no-change synonym behind it.
+    """
+    best = set(report["best_constant_baseline"].values())
+    baselines = [
+        (name, blocks) for name, blocks in report["baselines"].items() if name in best or not blocks["caption"]
+    ]
+    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    swapped = report["no_change_synonym"] or {}
+    rows += [
+        (f'the same, no change always told as "{scores["caption"]}"', {"total": scores}) for scores in swapped.values()
+    ]
+    rows += [(f"baseline: {name}", blocks) for name, blocks in baselines]
+    return rows + [(f"upper bound: {name}", blocks) for name, blocks in report["upper_bounds"].items()]
+
+
+def format_blocks(report: Mapping[str, Any]) -> list[str]:
+    """The table over all, changed and unchanged pairs."""
+    lines = ["| BLEU-4 / ROUGE-L / CIDEr, x 100 | changed | unchanged | all pairs |", "|---|---|---|---|"]
+    for name, blocks in rows_of(report):
+        cells = " | ".join(format_scores(blocks.get(block)) for block in BLOCKS)
+        lines.append(f"| {name} | {cells} |")
+    return lines
+
+
+def format_types(report: Mapping[str, Any]) -> list[str]:
+    """The table by change type: pairs, scores, and how often the caption names the right type."""
+    accuracy = (report["change_type_accuracy"] or {}).get("by_type", {})
+    lines = ["| change | pairs | BLEU-4 / ROUGE-L / CIDEr | type named right |", "|---|---|---|---|"]
+    for name, scores in report["scores"]["by_type"].items():
+        right = format_rate(accuracy.get(name))
+        lines.append(f"| {name} | {scores['n_items']} | {format_scores(scores)} | {right} |")
+    return lines
+
+
+def format_report(report: Mapping[str, Any], source: str) -> str:
+    """Lay out one evaluation as Markdown.
+
+    Args:
+        report: The JSON of `examples/evaluate.py`.
+        source: The file it came from, as the reader finds it.
+
+    Returns:
+        Two tables and the lines that belong to them.
+    """
+    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
+    facts = [
+        f"Split {report['split']}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
+        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs.",
+        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
+        f"{format_rate(rates['unchanged'])} of the unchanged pairs.",
+        f"Distinct captions: {report['distinct_captions']}.",
+    ]
+    return "\n".join([*format_blocks(report), "", *format_types(report), "", " ".join(facts)])
+
+
+__all__ = ["EMPTY", "format_report"]

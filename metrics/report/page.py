@@ -1,0 +1,105 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""The report of an evaluation as one self-contained HTML page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ...utils.files import replacing
+from .build import collapse_alarm
+from .plots import Bar, draw_bars, draw_histogram
+from .tables import baselines_table, comparison_table, counts_table, facts_table, rates_table, scores_table
+
+
+FILES = Path(__file__).parent / "page_files"
+INDEX = "index.html"
+
+
+def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> Path:
+    """Writes the page; it needs no other file and no network.
+
+    Args:
+        folder: Where `index.html` goes; made where it is missing.
+        results: What `examples/evaluate.py` writes.
+        cards: From `gallery.describe_pairs`, for all pairs; those with images come into the gallery.
+
+    Returns:
+        The file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / INDEX) as temporary:
+        temporary.write_text(build_page(results, cards), encoding="utf-8")
+    return folder / INDEX
+
+
+def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> str:
+    """Fills the template.
+
+    Args:
+        results: As for `write_page`.
+        cards: As for `write_page`.
+
+    Returns:
+        HTML.
+    """
+    alarm = collapse_alarm(results)
+    shown = [card for card in cards if "before" in card]
+    parts = {
+        "title": escape(
+            f"{Path(str(results['model'])).name} on {results['split'] or Path(str(results['data'])).name}"
+        ),
+        "style": (FILES / "page.css").read_text(encoding="utf-8"),
+        "script": (FILES / "page.js").read_text(encoding="utf-8"),
+        "alarm": f'<p class="alarm">{escape(alarm)}</p>' if alarm else "",
+        "facts": facts_table(results),
+        "scores": scores_table(results),
+        "baselines": baselines_table(results),
+        "rates": rates_table(results),
+        "counts": counts_table(results),
+        "benchmarks": comparison_table(results),
+        "plots": "".join(_plots(results, cards)),
+        "count": str(len(cards)),
+        "shown": str(len(shown)),
+        # No caption may end the script element.
+        "cards": json.dumps(shown, ensure_ascii=False).replace("<", "\\u003c"),
+    }
+    page = (FILES / "page.html").read_text(encoding="utf-8")
+    pieces = page.split("{{")
+    return pieces[0] + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
+
+
+def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> list[str]:
+    title = "CIDEr-D x 100, {} pairs: system, baselines, upper_bound"
+    blocks = [block for block in ("changed", "total") if results["scores"][block]]
+    plots = [draw_bars(title.format(block), _rivals(results, block)) for block in blocks]
+    accuracy = (results["change_type_accuracy"] or {}).get("by_type", {})
+    plots.append(
+        draw_bars("Change type named right, %", [Bar(name, 100 * rate) for name, rate in accuracy.items()], 100)
+    )
+    diagnosis = results["diagnosis"]
+    if diagnosis:
+        rates = {name: values["right"] for name, values in diagnosis["attributes"].items()}
+        rates |= {f"new {name}": rate for name, rate in diagnosis["new_value"].items()}
+        bars = [Bar(name, 100 * rate) for name, rate in rates.items() if rate is not None]
+        plots.append(draw_bars("Attributes of the object, right where named, and new values, %", bars, 100))
+    changed = [card for card in cards if card["change_type"] != "none"]
+    plots.append(
+        draw_histogram("ROUGE-L of single pairs, unchanged ones left out", [card["rouge_l"] for card in changed])
+    )
+    return plots
+
+
+def _rivals(results: Mapping[str, Any], block: str) -> list[Bar]:
+    scores = results["scores"][block]
+    bars = [Bar("system", 100 * scores["cider"], [100 * end for end in scores["intervals"]["cider"]])]
+    best = results["best_constant_baseline"][block]
+    for name, baseline in results["baselines"].items():
+        if baseline[block] and (name == best or not baseline["caption"]):
+            bars.append(Bar(name, 100 * baseline[block]["cider"], kind="baseline"))
+    for name, upper_bound in results["upper_bounds"].items():
+        if upper_bound[block]:
+            bars.append(Bar(name, 100 * upper_bound[block]["cider"], kind="upper_bound"))
+    return bars

@@ -1,0 +1,207 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Tables of the HTML report."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+
+METRICS = {
+    "bleu_1": "BLEU-1",
+    "bleu_4": "BLEU-4",
+    "meteor": "METEOR",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr-D",
+}
+DASH = "\u2013"
+BY_REFERENCES = {
+    "used": "relation used",
+    "confirmed": "of these, a reference says so too",
+    "contradicted": "of these, a reference says the opposite",
+    "open": "of these, the references do not tell",
+    "needed": "each reference uses a relation",
+    "used_where_needed": "of these, relation used",
+    "confirmed_where_needed": "of these, a reference says so too",
+}
+BY_SCENES = {
+    "singled_out": "caption fits the changed object and no other",
+    "relation_used": "relation used",
+    "relation_true": "of these, it holds",
+    "relation_needed": "attributes alone do not single the object out",
+    "used_where_needed": "of these, relation used",
+    "true_where_needed": "of these, it holds",
+    "singled_out_where_needed": "of these, caption fits the object and no other",
+}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
+    """Lays out a table; its cells are HTML already.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells.
+        name: The table's id.
+
+    Returns:
+        HTML.
+    """
+    head = "".join(f"<th>{escape(title)}</th>" for title in header)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<table id="{escape(name)}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def percent(value: float | None) -> str:
+    """A number times 100, or a dash.
+
+    Args:
+        value: A score or a rate.
+
+    Returns:
+        Text.
+    """
+    return DASH if value is None else f"{100 * value:.1f}"
+
+
+def scores_table(results: Mapping[str, Any]) -> str:
+    """Scores of every block, with their intervals.
+
+    Args:
+        results: What `examples/evaluate.py` writes.
+
+    Returns:
+        HTML.
+    """
+    scores = results["scores"]
+    blocks = {name: scores[name] for name in ("total", "changed", "unchanged")} | scores["by_type"]
+    rows = []
+    for name, block in blocks.items():
+        if block:
+            cells = [_with_interval(block, metric) for metric in METRICS]
+            rows.append([escape(name), str(block["n_items"]), str(block["n_references"]), *cells])
+    return table(["block", "pairs", "references", *METRICS.values()], rows, "scores")
+
+
+def _with_interval(block: Mapping[str, Any], metric: str) -> str:
+    ends = block["intervals"].get(metric)
+    reason = escape(block["meteor_reason"] or "") if metric == "meteor" else ""
+    shown = f'<span title="{reason}">{percent(block[metric])}</span>'
+    return f"{shown} <small>{percent(ends[0])}{DASH}{percent(ends[1])}</small>" if ends else shown
+
+
+def baselines_table(results: Mapping[str, Any]) -> str:
+    """The system between baselines and upper bounds.
+
+    Args:
+        results: What `examples/evaluate.py` writes.
+
+    Returns:
+        HTML.
+    """
+    lines = [("system", results["scores"])]
+    lines += [(f"baseline: {name}", blocks) for name, blocks in results["baselines"].items()]
+    lines += [(f"upper bound: {name}", blocks) for name, blocks in results["upper_bounds"].items()]
+    for name, scores in (results["no_change_synonym"] or {}).items():
+        lines.append((f'system, always "{scores["caption"]}" ({name} no-change synonym)', {"total": scores}))
+    chosen = list(METRICS)[1:]
+    header = ["", *(f"{block}: {METRICS[metric]}" for block in ("changed", "total") for metric in chosen)]
+    rows = [
+        [
+            escape(name),
+            *(percent((blocks.get(block) or {}).get(key)) for block in ("changed", "total") for key in chosen),
+        ]
+        for name, blocks in lines
+    ]
+    return table(header, rows, "baselines")
+
+
+def rates_table(results: Mapping[str, Any]) -> str:
+    """What the captions say, whatever they score.
+
+    Args:
+        results: What `examples/evaluate.py` writes.
+
+    Returns:
+        HTML.
+    """
+    rates, accuracy = results["no_change_rate"], results["change_type_accuracy"] or {}
+    found = {
+        '"nothing changed", of the changed pairs': rates["changed"],
+        '"nothing changed", of the unchanged pairs': rates["unchanged"],
+        "right change type": accuracy.get("changed"),
+        **{f"right change type: {name}": rate for name, rate in accuracy.get("by_type", {}).items()},
+        **_diagnosis_rates(results["diagnosis"]),
+    }
+    rows = [[escape(name), percent(rate)] for name, rate in found.items()]
+    rows.append(["distinct captions", str(results["distinct_captions"])])
+    return table(["what", "%"], rows, "rates")
+
+
+def _diagnosis_rates(diagnosis: Mapping[str, Any] | None) -> dict[str, float | None]:
+    if not diagnosis:
+        return {}
+    found = {"captions that the grammar explains": diagnosis["captions_parsed"]}
+    found["object named without a mistake"] = diagnosis["subject"]
+    for name, values in diagnosis["attributes"].items():
+        found[f"{name} named"] = values["named"]
+        found[f"{name} right, where named"] = values["right"]
+    found |= {f"new {name} right": rate for name, rate in diagnosis["new_value"].items()}
+    return found
+
+
+def counts_table(results: Mapping[str, Any]) -> str:
+    """Relations and whether the object is singled out, as the references and, where known, the scenes tell.
+
+    Args:
+        results: What `examples/evaluate.py` writes.
+
+    Returns:
+        HTML; "" where there is no diagnosis.
+    """
+    diagnosis = results["diagnosis"]
+    if not diagnosis:
+        return ""
+    lines = [(f"by the references: {title}", diagnosis["relations"][name]) for name, title in BY_REFERENCES.items()]
+    if diagnosis["scene"]:
+        lines += [(f"by the scenes: {title}", diagnosis["scene"][name]) for name, title in BY_SCENES.items()]
+    rows = [[escape(title), str(count)] for title, count in lines]
+    return table(["changed pairs", str(diagnosis["pairs"])], rows, "counts")
+
+
+def comparison_table(results: Mapping[str, Any]) -> str:
+    """The paired comparison with another system.
+
+    Args:
+        results: What `examples/evaluate.py` writes.
+
+    Returns:
+        HTML; "" where there is none.
+    """
+    comparison = results.get("benchmarks")
+    if not comparison:
+        return ""
+    rows = []
+    for block in ("total", "changed"):
+        for metric, values in (comparison[block] or {}).items():
+            cells = [percent(values[key]) for key in ("ours", "theirs", "difference")]
+            ends = DASH.join(percent(end) for end in values["interval"])
+            rows.append([block, METRICS.get(metric, metric.upper()), *cells, ends, f"{values['p']:.3f}"])
+    heading = f"<h2>Beside {escape(comparison['with'])}</h2>"
+    return heading + table(["block", "metric", "ours", "theirs", "difference", "95 %", "p"], rows, "benchmarks")
+
+
+def facts_table(results: Mapping[str, Any]) -> str:
+    """What the scores depend on.
+
+    Args:
+        results: What `examples/evaluate.py` writes.
+
+    Returns:
+        HTML.
+    """
+    facts = {name: results.get(name) for name in ("model", "data", "split", "seed", "tokenizer", "java")}
+    facts["protocol"] = (results["protocol"] or {}).get("description")
+    for group in ("decoding", "throughput", "versions", "bootstrap"):
+        facts |= {f"{group}: {name}": value for name, value in (results.get(group) or {}).items()}
+    rows = [[escape(name), DASH if value is None else escape(str(value))] for name, value in facts.items()]
+    return table(["", ""], rows, "facts")

@@ -1,0 +1,145 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Training-only hints: their losses, and that they stay out of the model."""
+
+import math
+
+import pytest
+import torch
+
+from ssgpa.training.arguments import ChangeCaptioningArguments
+from ssgpa.training.auxiliary import ATTRIBUTE_BITS, CHANGE_TYPES, CHANGED_WEIGHT, AuxiliaryHeads, auxiliary_heads_of
+from ssgpa.training.collator import PairCollator
+from ssgpa.training.dataset import CHANGE_UNKNOWN, PairDataset
+
+
+ALL = {"attributes": 1.0, "changed": 1.0, "type": 1.0}
+CHANGED = 1 << 15
+
+
+def log_loss(logit, target):
+    """Cross-entropy of one logit by its definition."""
+    probability = 1 / (1 + math.exp(-logit))
+    return -math.log(probability if target else 1 - probability)
+
+
+@pytest.fixture
+def heads():
+    """Heads that answer a constant: zero weights, small biases."""
+    heads = AuxiliaryHeads(4, dict(ALL))
+    for layer in (heads.attributes, heads.changed, heads.change_type):
+        torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.constant_(heads.attributes.bias, 0.5)
+    torch.nn.init.constant_(heads.changed.bias, -1.0)
+    heads.change_type.bias.data = torch.arange(6.0)
+    heads._features = {"tower": torch.randn(1, 2, 3, 4), "aligned": torch.randn(1, 2, 3, 4)}
+    return heads
+
+
+def test_attribute_loss_sums_the_bits_of_a_cell(heads):
+    cells = torch.tensor([[[0b101, 0], [CHANGED | 1, 0b11]]])
+    ones = 2 + 0 + 1 + 2
+    wanted = (ones * log_loss(0.5, True) + (4 * ATTRIBUTE_BITS - ones) * log_loss(0.5, False)) / 4
+    assert heads.losses(cells, ["move"])["aux_attributes"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_changed_loss_skips_cells_of_which_nothing_is_known(heads):
+    cells = torch.tensor([[[CHANGED, 0], [CHANGE_UNKNOWN | CHANGED, CHANGE_UNKNOWN]]])
+    wanted = (CHANGED_WEIGHT * log_loss(-1.0, True) + log_loss(-1.0, False)) / 2
+    assert heads.losses(cells, ["move"])["aux_changed"].item() == pytest.approx(wanted, rel=1e-5)
+    unknown = cells | CHANGE_UNKNOWN
+    assert heads.losses(unknown, ["move"])["aux_changed"].item() == 0
+
+
+@pytest.mark.parametrize("change_type", CHANGE_TYPES)
+def test_type_loss_is_the_cross_entropy(heads, change_type):
+    index = CHANGE_TYPES.index(change_type)
+    wanted = math.log(sum(math.exp(value) for value in range(6))) - index
+    losses = heads.losses(torch.zeros(1, 2, 2, dtype=torch.long), [change_type])
+    assert losses["aux_type"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_weights_and_scale_multiply(heads):
+    cells = torch.zeros(1, 2, 2, dtype=torch.long)
+    plain = heads.losses(cells, ["add"])
+    heads.weights, heads.scale = {"attributes": 0.5, "changed": 0.0, "type": 2.0}, 0.25
+    scaled = heads.losses(cells, ["add"])
+    assert set(scaled) == {"aux_attributes", "aux_type"}
+    assert scaled["aux_attributes"].item() == pytest.approx(plain["aux_attributes"].item() / 8)
+    assert scaled["aux_type"].item() == pytest.approx(plain["aux_type"].item() / 2)
+
+
+def test_wrong_grid_and_unknown_type_are_named(heads):
+    with pytest.raises(ValueError, match="aux_grid"):
+        heads.losses(torch.zeros(1, 2, 5, dtype=torch.long), ["add"])
+    with pytest.raises(ValueError, match="melted"):
+        heads.losses(torch.zeros(1, 2, 2, dtype=torch.long), ["melted"])
+
+
+def options(**weights):
+    return ChangeCaptioningArguments(output_dir="unused", use_cpu=True, **weights)
+
+
+def test_aux_heads_are_off_by_default_and_need_their_columns(make_system, splits):
+    model, _ = make_system()
+    columns = splits["train"].column_names
+    assert auxiliary_heads_of(model, options(), columns) is None
+    assert auxiliary_heads_of(model, options(aux_type=0.1), columns).weights["type"] == 0.1
+    with pytest.raises(ValueError, match="aux_grid"):
+        auxiliary_heads_of(model, options(aux_type=0.1), [name for name in columns if not name.endswith("_cells")])
+    del model.model.alignment
+    with pytest.raises(ValueError, match="lacks one"):
+        auxiliary_heads_of(model, options(aux_type=0.1), columns)
+
+
+@pytest.fixture
+def attached(make_system, splits):
+    model, processor = make_system()
+    heads = auxiliary_heads_of(model, options(aux_attributes=0.3, aux_changed=0.5, aux_type=0.3), ["before_cells"])
+    heads.attach(model)
+    batch = PairCollator(processor, aux_targets=True)([PairDataset(splits["train"], processor)[0]])
+    return model, heads, batch
+
+
+def test_gradients_reach_the_vision_tower_through_the_aux_heads(attached):
+    model, _, batch = attached
+    del batch["pair_ids"]
+    output = model.train()(**batch)
+    losses = {name: output.loss_parts.pop(name) for name in ("aux_attributes", "aux_changed", "aux_type")}
+    torch.testing.assert_close(output.loss, sum(output.loss_parts.values()))
+    assert all(loss.item() > 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert model.model.vision_tower.patch_projection.weight.grad.abs().sum() > 0
+    assert model.model.alignment.evidence_mlp.fc2.weight.grad.abs().sum() > 0
+    assert model.model.language_model.embed_tokens.weight.grad is None
+
+
+def test_without_cells_there_are_no_aux_heads(attached):
+    model, _, batch = attached
+    whole = {name: value for name, value in batch.items() if name not in ("pair_ids", "cells", "change_types")}
+    del batch["pair_ids"]
+    model.train()(**batch)
+    assert not [name for name in model(**whole).loss_parts if name.startswith("aux_")]
+
+
+def test_saved_model_holds_no_aux_heads(attached, tmp_path):
+    from safetensors.torch import load_file
+
+    model, heads, _ = attached
+    model.save_pretrained(tmp_path)
+    assert not [name for name in load_file(tmp_path / "model.safetensors") if "auxiliary" in name]
+    _, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    with pytest.raises(FileNotFoundError, match="without auxiliary heads"):
+        heads.load(tmp_path)
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_heads_come_back_from_a_checkpoint(attached, tmp_path, gathered):
+    model, heads, _ = attached
+    heads.save(tmp_path, model.state_dict() if gathered else None)
+    wanted = {name: value.clone() for name, value in heads.state_dict().items()}
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter)
+    heads.load(tmp_path)
+    assert all(torch.equal(value, wanted[name]) for name, value in heads.state_dict().items())

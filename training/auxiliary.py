@@ -1,0 +1,172 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Training-only hints: small heads that read the model's features and never become part of the saved model.
+
+They stand in for a pretrained image encoder where everything is trained from scratch on rendered scenes: the renderer
+knows which attributes a cell shows and where the change is. Off by default; a result that used them says so.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from ..data.clevr_renderer.dataset.cells import CHANGED_BIT
+from .arguments import ChangeCaptioningArguments
+from .dataset import CHANGE_UNKNOWN
+
+
+# The attributes are the bits below that of the change.
+ATTRIBUTE_BITS = CHANGED_BIT
+CHANGE_TYPES = ("color", "material", "add", "drop", "move", "none")
+# Few cells show the change; without this the head would answer "nowhere".
+CHANGED_WEIGHT = 5.0
+MODULE_NAME = "auxiliary_heads"
+LOSS_PREFIX = "aux_"
+FILE_NAME = f"{MODULE_NAME}.safetensors"
+
+
+class AuxiliaryHeads(nn.Module):
+    """Heads for the attributes of every cell, for the changed cells and for the change type.
+
+    Args:
+        hidden_size (`int`): Width of the patches.
+        weights (`dict[str, float]`): Weights of `attributes`, `changed` and `type`; zero switches one off.
+    """
+
+    def __init__(self, hidden_size: int, weights: dict[str, float]) -> None:
+        super().__init__()
+        self.weights = weights
+        self.attributes = nn.Linear(hidden_size, ATTRIBUTE_BITS)
+        self.changed = nn.Linear(hidden_size, 1)
+        self.change_type = nn.Linear(2 * hidden_size, len(CHANGE_TYPES))
+        self.scale = 1.0
+        self._features: dict[str, Tensor] = {}
+        self._batch: tuple[Tensor | None, list[str] | None] = (None, None)
+
+    def attach(self, model: PreTrainedModel) -> None:
+        """Train with `model`, unsaved with it, on what its vision tower and alignment return.
+
+        From then on the model's forward pass also takes `cells` and `change_types`, and where they are given adds the
+        auxiliary targets' losses to the output's `loss_parts`, though not to its `loss`. Worked out outside the
+        forward pass, they would escape the wrappers of distributed training.
+        """
+        model.register_forward_pre_hook(self._keep_batch, with_kwargs=True)
+        model.register_forward_hook(self._add_losses)
+        model.model.vision_tower.register_forward_hook(
+            lambda module, inputs, output: self._features.update(tower=output[0])
+        )
+        model.model.alignment.register_forward_hook(
+            lambda module, inputs, output: self._features.update(aligned=output[0])
+        )
+        model.add_module(MODULE_NAME, self)
+        own = {f"{MODULE_NAME}.{name}" for name in self.state_dict()}
+        model._keys_to_ignore_on_save = set(model._keys_to_ignore_on_save or []) | own
+
+    def _keep_batch(self, model: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        self._batch = options.pop("cells", None), options.pop("change_types", None)
+        return inputs, options
+
+    def _add_losses(self, model: nn.Module, inputs: tuple, output: ModelOutput) -> None:
+        cells, change_types = self._batch
+        if cells is not None:
+            output["loss_parts"] = (output.loss_parts or {}) | self.losses(cells, change_types)
+
+    def save(self, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write the heads into a checkpoint's folder, from the model's state where that is gathered already."""
+        if state_dict is not None:
+            prefix = f"{MODULE_NAME}."
+            own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        else:
+            own = self.state_dict()
+        save_file({name: value.contiguous() for name, value in own.items()}, folder / FILE_NAME)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: The checkpoint was written by a run without hints.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: the checkpoint was written by a run without hints.")
+        self.load_state_dict(load_file(path))
+
+    def losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
+        """Weighted losses of the last forward pass.
+
+        Args:
+            cells (`torch.Tensor` of shape `(batch, 2, patches)`): Attribute bits of every cell.
+            change_types (`list[str]`): Change type of every pair.
+
+        Returns:
+            `dict[str, torch.Tensor]`: Scalars by name.
+
+        Raises:
+            ValueError: The cells are not the model's patches, or a change type is unknown.
+        """
+        # Behind the batch's own pairs there may be those that a loss made up.
+        tower, aligned = (self._features[name][: len(cells)].float() for name in ("tower", "aligned"))
+        if cells.shape != (*tower.shape[:2], tower.shape[2] - 1):
+            raise ValueError(
+                f"The auxiliary targets have {cells.shape[-1]} cells an image, the model "
+                f"{tower.shape[2] - 1} patches: prepare the data with a `--aux_grid` of the model's `patch_grid`."
+            )
+        parts = {
+            "attributes": self._attribute_loss(tower[:, :, 1:], cells),
+            "changed": self._changed_loss(aligned[:, :, 1:], cells),
+            "type": self._type_loss(aligned, change_types),
+        }
+        factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
+        return {f"{LOSS_PREFIX}{name}": factor * parts[name] for name, factor in factors.items()}
+
+    def _attribute_loss(self, patches: Tensor, cells: Tensor) -> Tensor:
+        bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1
+        logits = self.attributes(patches)
+        return F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
+
+    def _changed_loss(self, patches: Tensor, cells: Tensor) -> Tensor:
+        changed = ((cells >> CHANGED_BIT) & 1).float()
+        known = (cells & CHANGE_UNKNOWN == 0).float()
+        loss = F.binary_cross_entropy_with_logits(
+            self.changed(patches).squeeze(-1),
+            changed,
+            weight=known,
+            pos_weight=torch.tensor(CHANGED_WEIGHT, device=cells.device),
+            reduction="sum",
+        )
+        return loss / known.sum().clamp_min(1)
+
+    def _type_loss(self, aligned: Tensor, change_types: list[str]) -> Tensor:
+        unknown = {name for name in change_types if name not in CHANGE_TYPES}
+        if unknown:
+            raise ValueError(
+                f"The auxiliary head of the change type knows {', '.join(CHANGE_TYPES)}; the data says {unknown}."
+            )
+        tokens = aligned.flatten(1, 2)
+        logits = self.change_type(torch.cat([tokens.mean(1), tokens.amax(1)], 1))
+        target = torch.tensor([CHANGE_TYPES.index(name) for name in change_types], device=logits.device)
+        return F.cross_entropy(logits, target)
+
+
+def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns: list[str]) -> AuxiliaryHeads | None:
+    """Auxiliary heads that the run's arguments switch on, or None.
+
+    Raises:
+        ValueError: Auxiliary targets are wanted, and the prepared data has none or the model no alignment.
+    """
+    weights = {name: getattr(arguments, f"aux_{name}") for name in ("attributes", "changed", "type")}
+    if not any(weights.values()):
+        return None
+    if "before_cells" not in columns:
+        raise ValueError(
+            "Auxiliary targets need the cells of `prepare_data.py --aux_grid ROWS COLUMNS`; the data has none."
+        )
+    if not all(hasattr(model.model, part) for part in ("vision_tower", "alignment")):
+        raise ValueError(f"Auxiliary heads read a vision tower and an alignment; {type(model).__name__} lacks one.")
+    return AuxiliaryHeads(model.config.patch_hidden_size, weights)

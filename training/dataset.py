@@ -1,0 +1,236 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Pairs of images as a torch data set: images decoded once, captions drawn anew every epoch."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset
+from datasets import Image as ImageFeature
+from torch.utils.data import Dataset as TorchDataset
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..data.augment import PairAugmentation
+from ..data.decoding import SIDES, resize_image
+from ..data.schema import CELL_COLUMNS, NO_CHANGE
+from ..processing_ssgpa import SSGPAProcessor
+from .features import FeatureCache, digest_of
+
+
+# Bit of a cell that says: whether the changed object is here is not known.
+CHANGE_UNKNOWN = 1 << 16
+SWAP_PROBABILITY = 0.5
+# Keeps alterations of images apart from the draws of captions and swaps.
+AUGMENT_STREAM = 0xA06
+
+Place = tuple[int, str]
+
+
+def draw_captions(captions: list[str], number: int, rng: np.random.Generator) -> list[str]:
+    """Draw so many captions, without repetition where there are enough."""
+    order = rng.permutation(len(captions))
+    return [captions[order[place % len(order)]] for place in range(number)]
+
+
+def check_places(augmentation: PairAugmentation | None, columns: Sequence[str]) -> PairAugmentation | None:
+    """Return the augmentation if it leaves the auxiliary targets of these columns right.
+
+    Raises:
+        ValueError: It moves what places show, and there are auxiliary targets about places.
+    """
+    if augmentation is not None and augmentation.moves and CELL_COLUMNS[0] in columns:
+        raise ValueError(
+            "augment: warp and flip would make the auxiliary targets about cells wrong; prepare the data without "
+            "--aux_grid"
+        )
+    return augmentation
+
+
+class ImageCache:
+    """Resized 8-bit images of a prepared split, by row and side; equal files are kept once.
+
+    Args:
+        rows (`datasets.Dataset`): A prepared split.
+        processor (`SSGPAProcessor`): Its image processor resizes.
+        cache (`bool`): Decode all now and keep them; otherwise decode at every access.
+    """
+
+    def __init__(self, rows: Dataset, processor: SSGPAProcessor, cache: bool) -> None:
+        self.columns = {
+            side: rows.select_columns([side]).cast_column(side, ImageFeature(decode=False)) for side in SIDES
+        }
+        self.pair_ids = rows.select_columns(["pair_id"])
+        self.processor = processor
+        self.images: list[np.ndarray] = []
+        # Which image a row shows before and after, one after the other; no Python objects, see `PairDataset`.
+        self.places = np.zeros(2 * len(rows), dtype=np.int64)
+        if cache:
+            self._decode_all()
+
+    def _decode_all(self) -> None:
+        known: dict[bytes, int] = {}
+        for number, (side, rows) in enumerate(self.columns.items()):
+            for index, row in enumerate(tqdm(rows, desc=f"Decoding images {side}", leave=False)):
+                digest = hashlib.sha256(row[side]["bytes"]).digest()
+                if digest not in known:
+                    known[digest] = len(self.images)
+                    self.images.append(self._decode(row[side], index, side))
+                self.places[2 * index + number] = known[digest]
+
+    def _decode(self, source: dict[str, Any], index: int, side: str) -> np.ndarray:
+        return resize_image(source, f"pair {self.pair_ids[index]['pair_id']!r}, {side}", self.processor)
+
+    def digests(self) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+        """The digest of every image, and what decodes it."""
+        for side, rows in self.columns.items():
+            for index, row in enumerate(rows):
+                yield digest_of(row[side]["bytes"]), partial(self._decode, row[side], index, side)
+
+    def features(self, cache: FeatureCache, index: int, side: str) -> torch.Tensor:
+        """The features of a row's image (1 + patches, patch_hidden_size)."""
+        return cache.read(digest_of(self.columns[side][index][side]["bytes"]))
+
+    def __call__(self, index: int, side: str) -> np.ndarray:
+        """The image of a row, (channels, height, width), uint8."""
+        if self.images:
+            return self.images[self.places[2 * index + SIDES.index(side)]]
+        return self._decode(self.columns[side][index][side], index, side)
+
+
+class PairDataset(TorchDataset):
+    """Training rows: two resized images, some of the pair's captions, and auxiliary targets where the split has them.
+
+    What is drawn at random depends on seed, epoch and row alone, so that a resumed run sees what it would have seen.
+
+    Texts and auxiliary targets stay in Arrow's memory. As Python objects they take several times as much, and every
+    worker soon has a copy of its own, since looking at an object writes its count of references.
+
+    Args:
+        rows (`datasets.Dataset`): A prepared split.
+        processor (`SSGPAProcessor`): Resizes the images.
+        captions_per_pair (`int`): Captions drawn for every pair, without repetition where it has enough.
+        distractor_swap (`bool`): With probability 0.5 the distractor image of the scene stands for the one before.
+        cache (`bool`): Keep the resized images in memory.
+        seed (`int`): Seed of captions, swaps and alterations of the images.
+        augmentation (`PairAugmentation`, *optional*): Alters the images of every pair anew every epoch.
+        features (`FeatureCache`, *optional*): Give the images' features from there, in place of the images.
+
+    Raises:
+        ValueError: There is no pair, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged,
+            or the augmentation would change an answer or make auxiliary targets about places wrong.
+    """
+
+    def __init__(
+        self,
+        rows: Dataset,
+        processor: SSGPAProcessor,
+        captions_per_pair: int = 1,
+        distractor_swap: bool = False,
+        cache: bool = False,
+        seed: int = 0,
+        augmentation: PairAugmentation | None = None,
+        features: FeatureCache | None = None,
+    ) -> None:
+        if not len(rows):
+            raise ValueError("There is nothing to train on: the split has no pairs.")
+        self.table = rows.remove_columns([name for name in (*SIDES, *CELL_COLUMNS) if name in rows.column_names])
+        has_cells = CELL_COLUMNS[0] in rows.column_names
+        self.cells = rows.select_columns(list(CELL_COLUMNS)).with_format("arrow") if has_cells else None
+        columns = rows.select_columns(["scene_id", "change_type"]).with_format("arrow")[:]
+        # Number of every row's scene, in the order of their names.
+        self.scene_numbers = pc.rank(columns["scene_id"], tiebreaker="dense").to_numpy().astype(np.int64) - 1
+        # Row of every scene's unchanged pair, -1 where there is none.
+        self.unchanged = np.full(self.scene_numbers.max() + 1, -1)
+        still = np.flatnonzero(pc.equal(columns["change_type"], NO_CHANGE).fill_null(False).to_numpy())
+        self.unchanged[self.scene_numbers[still]] = still
+        if captions_per_pair < 1:
+            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
+        if distractor_swap and not still.size:
+            raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
+        if augmentation is not None:
+            augmentation.check_captions((row["pair_id"], row["captions"]) for row in self.table)
+        if augmentation is not None and features is not None:
+            raise ValueError("augment: features are of images as they are; leave out `augment` or `feature_cache`")
+        self.augmentation = check_places(augmentation, rows.column_names)
+        self.captions_per_pair = captions_per_pair
+        self.distractor_swap = distractor_swap
+        self.seed = seed
+        # Shared memory, for workers that outlive an epoch.
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.store = ImageCache(rows, processor, cache and features is None)
+        self.features = features
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other captions, swaps and alterations from now on."""
+        self.epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.table[index]
+        rng = np.random.default_rng([self.seed, self.epoch.item(), index])
+        before, after = (index, "before"), (index, "after")
+        if self.distractor_swap and rng.random() < SWAP_PROBABILITY:
+            before, after = self._swap(index, row["change_type"])
+        item = {
+            "pair_id": row["pair_id"],
+            "scene_id": int(self.scene_numbers[index]),
+            "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
+            "change_type": row["change_type"],
+        }
+        if self.features is None:
+            item["images"] = self._images(before, after, index)
+        else:
+            both = [self.store.features(self.features, *place) for place in (before, after)]
+            item["vision_features"] = torch.stack(both)
+        if self.cells is not None:
+            item["cells"] = (self._cells(before, index), self._cells(after, index))
+        return item
+
+    def _images(self, before: Place, after: Place, index: int) -> tuple[np.ndarray, np.ndarray]:
+        images = self.store(*before), self.store(*after)
+        if self.augmentation is None:
+            return images
+        rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
+        return self.augmentation(images, rng)
+
+    def _swap(self, index: int, change_type: str | None) -> tuple[Place, Place]:
+        distractor = int(self.unchanged[self.scene_numbers[index]])
+        if distractor < 0:
+            return (index, "before"), (index, "after")
+        if change_type == NO_CHANGE:
+            return (index, "after"), (index, "before")
+        return (distractor, "after"), (index, "after")
+
+    def _cells(self, place: Place, index: int) -> np.ndarray:
+        (cells,) = self.cells[place[0]][f"{place[1]}_cells"]
+        cells = cells.values.to_numpy().astype(np.int64)
+        # The distractor's row does not say which object the semantic change touches.
+        return cells if place[0] == index else cells | CHANGE_UNKNOWN
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the training data which epoch begins.
+
+    Accelerate's data loader tells either its sampler or its data set; where batches are skipped or shared out among
+    processes, that is the sampler alone.
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Pass the epoch on to a data set that asks for it."""
+        if hasattr(train_dataloader.dataset, "set_epoch"):
+            train_dataloader.dataset.set_epoch(int(state.epoch or 0))

