@@ -1,5 +1,16 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
-# Licensed under the Apache License, Version 2.0.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """What SSGPA takes over from an InstructBLIP or a BLIP-2 checkpoint: sizes and weights, every one of them or none."""
 
 import os
@@ -114,7 +125,7 @@ def convert_config(source: PreTrainedConfig, **fields: Any) -> SSGPAConfig:
 
     Args:
         source (`PreTrainedConfig`): Configuration of an InstructBLIP or BLIP-2.
-        **fields: Fields of [`SSGPAConfig`]; they win.
+        **fields (`Any`, *optional*): Fields of [`SSGPAConfig`]; they win.
 
     Returns:
         `SSGPAConfig`: The configuration.

@@ -154,7 +154,7 @@ def smoothed_caption_loss(
         num_items_in_batch (`torch.Tensor` or `int`, *optional*): Divisor, by default the number of tokens.
         ignore_index (`int`, *optional*, defaults to -100): Label that does not count.
         shift_labels (`torch.Tensor`, *optional*): Labels shifted already, in place of `labels`.
-        kwargs: Not used.
+        kwargs (`object`, *optional*): Not used.
 
     Returns:
         `torch.Tensor`: The loss, a scalar.

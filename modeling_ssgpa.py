@@ -174,7 +174,7 @@ class SSGPAVisionTower(nn.Module):
 
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The pairs.
-            **kwargs: Passed on to the tower.
+            **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the tower.
 
         Returns:
             `BaseModelOutput`: `last_hidden_state` (batch, 2, 1 + patches, patch_hidden_size), the global token, then
@@ -298,8 +298,8 @@ class SSGPAPreTrainedModel(PreTrainedModel):
 
         Args:
             attn_implementation (`str` or `dict`): As for every model of Transformers.
-            *args: As there.
-            **kwargs: As there.
+            *args (`Any`): As there.
+            **kwargs (`Any`, *optional*): As there.
         """
         # CODEPATH: ResNet towers (ssgpa-clevr-tiny, ssgpa-resnet101-vicuna7b) have no attention and refuse to set one.
         if isinstance(attn_implementation, str) and getattr(self.config.vision_config, "hidden_size", None) is None:
@@ -313,7 +313,8 @@ class SSGPAPreTrainedModel(PreTrainedModel):
         Args:
             repo_id (`str`): `owner/name`; made where it is missing.
             processor (`SSGPAProcessor`, *optional*): By default the one where the model was loaded from.
-            **kwargs: `card`, `files`, and those of every `push_to_hub`; see `publish` in `publishing_ssgpa.py`.
+            **kwargs (`Any`, *optional*): `card`, `files`, and those of every `push_to_hub`; see `publish` in
+                `publishing_ssgpa.py`.
 
         Returns:
             `CommitInfo`: The commit.
@@ -593,7 +594,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is
                 its own.
             revision (`str`, *optional*): Commit, for an id.
-            kwargs: Fields of [`SSGPAConfig`].
+            kwargs (`Any`, *optional*): Fields of [`SSGPAConfig`].
 
         Returns:
             `SSGPAForConditionalGeneration`: In evaluation mode.
@@ -644,7 +645,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             dtype (`torch.dtype` or `str`, *optional*, defaults to `"auto"`): Of a checkpoint that is read; `"auto"` is
                 its own.
             revision (`str`, *optional*): Commit, for an id.
-            kwargs: Fields of [`SSGPAConfig`].
+            kwargs (`Any`, *optional*): Fields of [`SSGPAConfig`].
 
         Returns:
             `SSGPAForConditionalGeneration`: In evaluation mode.

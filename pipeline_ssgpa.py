@@ -197,14 +197,17 @@ class ChangeCaptioningPipeline(Pipeline):
         """Caption one pair or many.
 
         Args:
-            inputs: One pair: `(before, after)`, `[before, after]`, `{"before": ..., "after": ...}` or one array or
-                tensor of both; or a list of such pairs; or a generator or a data set of them. An image is a path, a
-                URL, the bytes of a file, a PIL image, an array or a tensor.
-            tiles: Rows and columns of tiles into which each image is cut, or `"auto"`, for large images: each tile is
-                captioned on its own, at the same place of both images. By default an image is one.
-            tile_overlap: How far a tile reaches into its neighbors, as a share of its own side; 0.125 by default.
-            **kwargs: `on_error` (`"raise"` by default, or `"return"`) says what becomes of a pair that cannot be
-                read: `"return"` gives `[{"error": "..."}]` in its place. `return_change_map` (`bool`, defaults to
+            inputs (`Any`): One pair: `(before, after)`, `[before, after]`, `{"before": ..., "after": ...}` or one
+                array or tensor of both; or a list of such pairs; or a generator or a data set of them. An image is a
+                path, a URL, the bytes of a file, a PIL image, an array or a tensor.
+            tiles (`Any`, *optional*): Rows and columns of tiles into which each image is cut, or `"auto"`, for large
+                images: each tile is captioned on its own, at the same place of both images. By default an image is
+                    one.
+            tile_overlap (`float`, *optional*): How far a tile reaches into its neighbors, as a share of its own side;
+                0.125 by default.
+            **kwargs (`Any`, *optional*): `on_error` (`"raise"` by default, or `"return"`) says what becomes of a pair
+                that cannot be read: `"return"` gives `[{"error": "..."}]` in its place. `return_change_map` (`bool`,
+                    defaults to
                 `False`) also returns where the evidence lies; only systems that have such evidence can. `batch_size`
                 (`int`, defaults to 1) pairs go through the model together; where that is too much for the memory, the
                 batch is halved with a warning, and it goes on with so many. `generate_kwargs` (`dict`) are arguments
@@ -539,7 +542,7 @@ class ChangeCaptioningPipeline(Pipeline):
 
         Args:
             save_directory (`str` or `PathLike`): The folder; made where it is missing.
-            **kwargs: For `save_pretrained` of the model, for example `push_to_hub`.
+            **kwargs (`Any`, *optional*): For `save_pretrained` of the model, for example `push_to_hub`.
 
         Raises:
             NotADirectoryError: There is a file of that name.

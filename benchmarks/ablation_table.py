@@ -64,7 +64,7 @@ def compare_runs(runs: Runs, options: argparse.Namespace) -> dict[str, Any]:
     """Compare every run with the reference of its seed.
 
     Returns:
-        {name: {seed: {block: {metric: see `metrics.bootstrap.compare_statistics`}}}}.
+        `dict[str, Any]`: {name: {seed: {block: {metric: see `metrics.bootstrap.compare_statistics`}}}}.
     """
     split = runs[options.reference][0]["settings"]["scored_on"]["split"]
     rows = light_rows(load_prepared(options.data)[split])

@@ -49,10 +49,10 @@ def build_empty(path: Path) -> tuple[nn.Module, float]:
     """Build the model of a configuration on the meta device, where parameters have shapes and no memory.
 
     Args:
-        path: A configuration JSON.
+        path (`Path`): A configuration JSON.
 
     Returns:
-        The model, and the seconds that it took.
+        `tuple[nn.Module, float]`: The model, and the seconds that it took.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -74,8 +74,8 @@ def count(model: nn.Module, trainable: Iterable[str]) -> dict[str, Any]:
     """Count a model's parameters; shared ones count once, where they come first.
 
     Args:
-        model: The model, on any device.
-        trainable: Regular expressions; a parameter whose name one of them matches trains.
+        model (`nn.Module`): The model, on any device.
+        trainable (`Iterable[str]`): Regular expressions; a parameter whose name one of them matches trains.
 
     Returns:
         `parts` {part: {"total", "trainable"}} of the parts that are there, `total` and `trainable`.

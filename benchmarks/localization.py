@@ -37,12 +37,12 @@ def raw_maps(
     in the matching space; `largest_of_three`, of these and `motion_cue`, which was the change map's definition once.
 
     Args:
-        model: A system with an alignment.
-        pixel_values: (batch, 2, 3, height, width).
+        model (`SSGPAForConditionalGeneration`): A system with an alignment.
+        pixel_values (`Tensor`): (batch, 2, 3, height, width).
 
     Returns:
-        Maps (batch, 2, patches) by name, not scaled, and `object_motion` (batch, 2, patches, 2), `camera_shift`
-        (batch, 2).
+        `tuple[dict[str, Tensor], dict[str, Tensor]]`: Maps (batch, 2, patches) by name, not scaled, and
+        `object_motion` (batch, 2, patches, 2), `camera_shift` (batch, 2).
     """
     core = model.model
     encoded = core.vision_tower(pixel_values).last_hidden_state
@@ -81,13 +81,14 @@ def cells_in_box(box: Box, size: tuple[int, int], grid: tuple[int, int], margin:
     """Cells whose center lies in a box.
 
     Args:
-        box: [x, y, width, height] in pixels.
-        size: Width and height of the image, in pixels.
-        grid: Rows and columns.
-        margin: What the box grows by on every side, in cells; with 0.5, a cell counts where it touches the box.
+        box (`Box`): [x, y, width, height] in pixels.
+        size (`tuple[int, int]`): Width and height of the image, in pixels.
+        grid (`tuple[int, int]`): Rows and columns.
+        margin (`float`, *optional*, defaults to `0.0`): What the box grows by on every side, in cells; with 0.5, a
+            cell counts where it touches the box.
 
     Returns:
-        bool (rows * columns,).
+        `np.ndarray`: Bool (rows * columns,).
     """
     x, y, width, height = box
     tall, wide = size[1] / grid[0], size[0] / grid[1]
@@ -107,8 +108,8 @@ def mean_with_interval(values: Sequence[float], seed: int) -> dict[str, float | 
     """Mean over pairs, with the bootstrap interval of metrics.bootstrap.
 
     Args:
-        values: One a pair.
-        seed: Of the draws; equal seeds draw the same pairs.
+        values (`Sequence[float]`): One a pair.
+        seed (`int`): Of the draws; equal seeds draw the same pairs.
 
     Returns:
         `mean`, `interval` [low, high] at 95 %, and `pairs`.

@@ -131,8 +131,8 @@ def fit_law(patches: Sequence[int], costs: Sequence[float]) -> dict[str, float |
     """Describe a cost over the number of patches N.
 
     Args:
-        patches: N of each measurement.
-        costs: Seconds or bytes.
+        patches (`Sequence[int]`): N of each measurement.
+        costs (`Sequence[float]`): Seconds or bytes.
 
     Returns:
         `exponent`, the slope of log cost over log N, over all sizes and `between_sizes`; `per_patch` a and
@@ -182,10 +182,10 @@ def measure_overhead(
     """Seconds of both forward passes on the same pairs, in turn, and their ratio.
 
     Args:
-        tower: A vision tower of tokens.
-        alignment: Made for its patches.
-        options: The command line.
-        pixel_values: (2 * pairs, 3, height, width).
+        tower (`nn.Module`): A vision tower of tokens.
+        alignment (`nn.Module`): Made for its patches.
+        options (`argparse.Namespace`): The command line.
+        pixel_values (`Tensor`): (2 * pairs, 3, height, width).
     """
     patches = alignment.patch_grid[0] * alignment.patch_grid[1]
     first = tower(pixel_values[:2]).last_hidden_state[:, -1 - patches :]

@@ -59,12 +59,12 @@ def write_pairs(folder: Path, pairs: int, broken_every: int) -> list[int]:
     """Write `pairs.csv` and its images.
 
     Args:
-        folder: An empty folder.
-        pairs: Rows.
-        broken_every: Every so manieth row has a broken image, now before, now after.
+        folder (`Path`): An empty folder.
+        pairs (`int`): Rows.
+        broken_every (`int`): Every so manieth row has a broken image, now before, now after.
 
     Returns:
-        The numbers of the broken rows.
+        `list[int]`: The numbers of the broken rows.
     """
     names = [sorted(path.name for path in IMAGES.glob(f"*_{side}.png")) for side in ("before", "after")]
     for name in (*names[0], *names[1]):
@@ -92,12 +92,13 @@ def watch(
     """Run the command and sample the memory of its process.
 
     Args:
-        command: The words.
-        output: The file that it fills.
-        environment: Its environment; this process's by default.
+        command (`list[str]`): The words.
+        output (`Path`): The file that it fills.
+        environment (`dict[str, str]`, *optional*): Its environment; this process's by default.
 
     Returns:
-        Its exit code, its seconds, and samples of (seconds since the start, MiB resident, bytes of the output).
+        `tuple[int, float, list[tuple[float, float, int]]]`: Its exit code, its seconds, and samples of (seconds since
+        the start, MiB resident, bytes of the output).
 
     Raises:
         ImportError: psutil is missing.
@@ -124,10 +125,11 @@ def describe_memory(samples: list[tuple[float, float, int]]) -> dict[str, Any]:
     """Memory over the four quarters of the captioning, which begins when the first batch is written.
 
     Args:
-        samples: What `watch` gives.
+        samples (`list[tuple[float, float, int]]`): What `watch` gives.
 
     Returns:
-        Median and largest MiB of each quarter, and by how much the last quarter's largest exceeds the first's.
+        `dict[str, Any]`: Median and largest MiB of each quarter, and by how much the last quarter's largest exceeds
+        the first's.
 
     Raises:
         ValueError: There are fewer than four samples.
@@ -153,13 +155,13 @@ def caption(
     """Run the command over the pairs of a folder, and count.
 
     Args:
-        options: The command line.
-        folder: What `write_pairs` filled.
-        broken: The rows with a broken image.
-        environment: The command's environment; this process's by default.
+        options (`argparse.Namespace`): The command line.
+        folder (`Path`): What `write_pairs` filled.
+        broken (`list[int]`): The rows with a broken image.
+        environment (`dict[str, str]`, *optional*): The command's environment; this process's by default.
 
     Returns:
-        The figures.
+        `dict[str, Any]`: The figures.
 
     Raises:
         RuntimeError: The command ended in another way than with the exit code for pairs that failed.
@@ -199,11 +201,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Make the pairs and caption them, by an older commit first where one is named.
 
     Args:
-        options: The command line.
-        folder: An empty folder.
+        options (`argparse.Namespace`): The command line.
+        folder (`Path`): An empty folder.
 
     Returns:
-        The figures; those of the older commit under `before`.
+        `dict[str, Any]`: The figures; those of the older commit under `before`.
 
     Raises:
         RuntimeError: The command ended in another way than with the exit code for pairs that failed.

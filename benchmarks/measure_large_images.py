@@ -84,12 +84,12 @@ def write_pair(folder: Path, width: int, height: int) -> list[Path]:
     """Write the enlarged sample pair as JPEG files.
 
     Args:
-        folder: Where to.
-        width: Of each image, in pixels.
-        height: Of each image, in pixels.
+        folder (`Path`): Where to.
+        width (`int`): Of each image, in pixels.
+        height (`int`): Of each image, in pixels.
 
     Returns:
-        The files, before and after.
+        `list[Path]`: The files, before and after.
     """
     rng = np.random.default_rng(0)
     files = []

@@ -50,8 +50,8 @@ class BareImages(TorchDataset):
     """The images of a split by bare PIL: decoded to RGB and resized, bicubic.
 
     Args:
-        rows: A prepared split; its files are held in memory.
-        side: Side of the square, pixels.
+        rows (`Dataset`): A prepared split; its files are held in memory.
+        side (`int`): Side of the square, pixels.
     """
 
     def __init__(self, rows: Dataset, side: int) -> None:
@@ -74,8 +74,8 @@ class NormalizedBatches:
     """A loader's batches, normalized in this process.
 
     Args:
-        loader: Gives images as bytes.
-        normalize: As the trainer's.
+        loader (`DataLoader`): Gives images as bytes.
+        normalize (`PixelNormalizer`): As the trainer's.
     """
 
     def __init__(self, loader: DataLoader, normalize: PixelNormalizer) -> None:

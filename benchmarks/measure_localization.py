@@ -84,12 +84,13 @@ def score_maps(pair: TruePair, maps: Mapping[str, np.ndarray], grid: tuple[int, 
     """Score every map of one changed pair, averaged over the images that show the object.
 
     Args:
-        pair: The pair.
-        maps: (2, patches) by name.
-        grid: Rows and columns of the patches.
+        pair (`TruePair`): The pair.
+        maps (`Mapping[str, np.ndarray]`): (2, patches) by name.
+        grid (`tuple[int, int]`): Rows and columns of the patches.
 
     Returns:
-        {measure: {map: value}}; "chance" and "reachable" of a measure stand among its maps.
+        `dict[str, dict[str, float]]`: {measure: {map: value}}; "chance" and "reachable" of a measure stand among its
+        maps.
     """
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for side in visible_sides(pair.change_type):
@@ -113,9 +114,9 @@ def summarize(
     """Mean and interval by measure, map, and change type or "all".
 
     Args:
-        scores: Of each pair.
-        types: Change type of each pair.
-        seed: Of the bootstrap.
+        scores (`Sequence[Mapping[str, Mapping[str, float]]]`): Of each pair.
+        types (`Sequence[str]`): Change type of each pair.
+        seed (`int`): Of the bootstrap.
     """
     groups = {"all": list(range(len(types)))}
     groups |= {kind: [i for i, own in enumerate(types) if own == kind] for kind in dict.fromkeys(types)}

@@ -100,12 +100,12 @@ def merge(stored: dict[str, Any], rows: list[dict[str, Any]], device: str) -> di
     """Put new rows in the place of those that they repeat.
 
     Args:
-        stored: The stored results; empty where there are none.
-        rows: New ones, of one kind.
-        device: `meta` or `cuda`.
+        stored (`dict[str, Any]`): The stored results; empty where there are none.
+        rows (`list[dict[str, Any]]`): New ones, of one kind.
+        device (`str`): `meta` or `cuda`.
 
     Returns:
-        The results: `counted`, `measured`, `assumptions` and `versions`.
+        `dict[str, Any]`: The results: `counted`, `measured`, `assumptions` and `versions`.
     """
     counted, measured = stored.get("counted", []), stored.get("measured", [])
     if device == "meta":

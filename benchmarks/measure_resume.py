@@ -104,8 +104,8 @@ def compare(one: dict[str, str], other: dict[str, str]) -> dict[str, Any]:
     """The verdict on two folders.
 
     Args:
-        one: Hashes of the uninterrupted run's files.
-        other: Those of the resumed run's.
+        one (`dict[str, str]`): Hashes of the uninterrupted run's files.
+        other (`dict[str, str]`): Those of the resumed run's.
     """
     different = sorted(name for name in one | other if one.get(name) != other.get(name))
     lines = "".join(f"{digest}  {name}\n" for name, digest in one.items())

@@ -55,11 +55,11 @@ def compare(runs: tuple[Run, Run], turns: int) -> dict[str, Any]:
     """Let both runs take their turns, each the first in every other one; what comes before only warms up.
 
     Args:
-        runs: With and without.
-        turns: Of each.
+        runs (`tuple[Run, Run]`): With and without.
+        turns (`int`): Of each.
 
     Returns:
-        Median seconds, the ratio of without to with by paired turns, and the seconds of all turns.
+        `dict[str, Any]`: Median seconds, the ratio of without to with by paired turns, and the seconds of all turns.
     """
     first = [seconds_of(run) for run in runs]
     seconds = []

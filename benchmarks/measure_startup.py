@@ -60,10 +60,10 @@ def run_once(name: str) -> tuple[float, str]:
     """Run one command.
 
     Args:
-        name: Of the command.
+        name (`str`): Of the command.
 
     Returns:
-        Seconds of wall time, and what it printed.
+        `tuple[float, str]`: Seconds of wall time, and what it printed.
 
     Raises:
         ChildProcessError: It ended with another code than it should.

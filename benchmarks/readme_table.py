@@ -36,11 +36,11 @@ def format_throughput(figures: Mapping[str, Any], source: str) -> str:
     """One paragraph of speeds, with what they were measured on.
 
     Args:
-        figures: The JSON of `benchmarks/measure_throughput.py`.
-        source: The file it came from, as the reader finds it.
+        figures (`Mapping[str, Any]`): The JSON of `benchmarks/measure_throughput.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown.
+        `str`: Markdown.
     """
     training, generation, settings = figures["training"], figures["generation"], figures["settings"]
     rates, sizes = training["pairs_per_second"], figures["parameters"]
@@ -58,12 +58,12 @@ def replace_block(text: str, block: str, name: str = RESULTS) -> str:
     """Put `block` between the two marks of a name.
 
     Args:
-        text: The document.
-        block: What belongs there.
-        name: The marks' name.
+        text (`str`): The document.
+        block (`str`): What belongs there.
+        name (`str`, *optional*, defaults to `RESULTS`): The marks' name.
 
     Returns:
-        The document.
+        `str`: The document.
 
     Raises:
         ValueError: The marks are not there once each, in order.
@@ -78,12 +78,12 @@ def update(document: Path, blocks: Mapping[str, str], check: bool) -> bool:
     """Put the blocks into one document, each where its marks are.
 
     Args:
-        document: A Markdown file with the marks of one block or more.
-        blocks: What belongs between marks, by their name.
-        check: Leave the file as it is.
+        document (`Path`): A Markdown file with the marks of one block or more.
+        blocks (`Mapping[str, str]`): What belongs between marks, by their name.
+        check (`bool`): Leave the file as it is.
 
     Returns:
-        Whether the file is current when this returns.
+        `bool`: Whether the file is current when this returns.
 
     Raises:
         ValueError: The document has marks of no block, or some that are not there once each, in order.

@@ -41,8 +41,8 @@ def figures_table(ours: dict[str, Any], code: dict[str, Any]) -> str:
     """Both presets beside the release.
 
     Args:
-        ours: Figures of the default set.
-        code: Figures of a set with the cameras of the public generator's scripts.
+        ours (`dict[str, Any]`): Figures of the default set.
+        code (`dict[str, Any]`): Figures of a set with the cameras of the public generator's scripts.
     """
     released = ours["released"]
     sets = (ours, code)

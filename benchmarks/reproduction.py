@@ -140,11 +140,11 @@ def build_reproduction(vision: dict, text: dict) -> Reproduction:
     """The system on the meta device.
 
     Args:
-        vision: ViT-g's configuration.
-        text: Vicuna's configuration.
+        vision (`dict`): ViT-g's configuration.
+        text (`dict`): Vicuna's configuration.
 
     Returns:
-        Ready to count: 313 million parameters train.
+        `Reproduction`: Ready to count: 313 million parameters train.
     """
     with torch.device("meta"):
         return Reproduction(InstructBlipVisionConfig(**vision), LlamaConfig(**text)).train()
@@ -154,10 +154,11 @@ def reproduction_batch(batch_size: int, caption: int, passes: int = 2, size: int
     """A batch on the meta device; the prompt stands in front of the caption a second time, as it did.
 
     Args:
-        batch_size: Pairs.
-        caption: Tokens of the longest caption, its end among them.
-        passes: Forward passes whose graphs are kept until the one backward pass; two on CLEVR-Change.
-        size: Height and width of the images.
+        batch_size (`int`): Pairs.
+        caption (`int`): Tokens of the longest caption, its end among them.
+        passes (`int`, *optional*, defaults to `2`): Forward passes whose graphs are kept until the one backward pass;
+            two on CLEVR-Change.
+        size (`int`, *optional*, defaults to `224`): Height and width of the images.
 
     Returns:
         `pixel_values` and `labels`.

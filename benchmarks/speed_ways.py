@@ -29,7 +29,7 @@ class Bench:
     """A system, and training pairs for it.
 
     Args:
-        options: The command line.
+        options (`argparse.Namespace`): The command line.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:

@@ -30,11 +30,11 @@ class PairRow:
     """One row of a table of pairs.
 
     Attributes:
-        row: Its number, from 1 on; the line with the columns' names is not counted.
-        before: The first image, as the table tells it.
-        after: The second image.
-        pair_id: Its name, where the table has such a column.
-        problem: Why the row cannot be read; None for most.
+        row (`int`): Its number, from 1 on; the line with the columns' names is not counted.
+        before (`str`): The first image, as the table tells it.
+        after (`str`): The second image.
+        pair_id (`str`, *optional*): Its name, where the table has such a column.
+        problem (`str`, *optional*): Why the row cannot be read; None for most.
     """
 
     row: int
@@ -54,12 +54,12 @@ class BatchResult:
     """What became of the rows.
 
     Attributes:
-        captioned: Rows that were captioned now.
-        known: Rows that an earlier run had captioned.
-        failed: Rows without a caption.
-        errors: The first of their errors.
-        otherwise: Files that were found by another spelling than the table's.
-        notes: What else a user should know, a line each.
+        captioned (`int`, *optional*, defaults to `0`): Rows that were captioned now.
+        known (`int`, *optional*, defaults to `0`): Rows that an earlier run had captioned.
+        failed (`int`, *optional*, defaults to `0`): Rows without a caption.
+        errors (`list[str]`, *optional*, defaults to `[]`): The first of their errors.
+        otherwise (`int`, *optional*, defaults to `0`): Files that were found by another spelling than the table's.
+        notes (`list[str]`, *optional*, defaults to `[]`): What else a user should know, a line each.
     """
 
     captioned: int = 0
@@ -75,11 +75,13 @@ class Share:
     """What one process made of the rows that it was dealt.
 
     Attributes:
-        records: What is to be written about them.
-        errors: Those of the rows without a caption.
-        otherwise: Names of files that were found otherwise than they were written, with the row and the file's name.
-        batch_size: Pairs that fit into this process's memory, where a batch did not; None elsewhere.
-        fatal: Why the run must end; None where it goes on.
+        records (`list[dict[str, Any]]`, *optional*, defaults to `[]`): What is to be written about them.
+        errors (`list[str]`, *optional*, defaults to `[]`): Those of the rows without a caption.
+        otherwise (`list[tuple[int, str, str]]`, *optional*, defaults to `[]`): Names of files that were found
+            otherwise than they were written, with the row and the file's name.
+        batch_size (`int`, *optional*): Pairs that fit into this process's memory, where a batch did not; None
+            elsewhere.
+        fatal (`Exception`, *optional*): Why the run must end; None where it goes on.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -93,11 +95,11 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
     """Read a table of pairs row by row.
 
     Args:
-        path: A table that `data.pair_table.read_table` reads, with the columns `before` and `after`, or the names that
-            stand for them, and, if wanted, `pair_id`; others are not looked at.
+        path (`Path`): A table that `data.pair_table.read_table` reads, with the columns `before` and `after`, or the
+            names that stand for them, and, if wanted, `pair_id`; others are not looked at.
 
     Yields:
-        The rows. A cell that is missing is empty; a row that cannot be read has a `problem`.
+        `PairRow`: The rows. A cell that is missing is empty; a row that cannot be read has a `problem`.
 
     Raises:
         OSError: The file cannot be read.
@@ -123,12 +125,13 @@ def load_row(
     """Decode the images of a row.
 
     Args:
-        row: The row.
-        find: Finds the files that it names.
-        load: Decodes an image, whose column is its second argument.
+        row (`PairRow`): The row.
+        find (`FileFinder`): Finds the files that it names.
+        load (`Callable[[str | Path, str], Image.Image]`, *optional*, defaults to `load_image`): Decodes an image,
+            whose column is its second argument.
 
     Returns:
-        Before and after.
+        `tuple[Image.Image, Image.Image]`: Before and after.
 
     Raises:
         OSError: An image is not there or may not be read.
@@ -151,13 +154,13 @@ class BatchCaptioner:
     Of several processes, the first one reads the table, deals the rows out, and writes; each captions its share.
 
     Args:
-        pipe: The pipeline.
-        folder: What relative paths in the table start from.
-        batch_size: Pairs that go through the model together, in each process.
-        stop: Raise the first row's error.
-        decoding: Arguments of the pipeline.
-        group: The processes; one alone by default.
-        reading: How values become colors: `value_range`, `nodata`, `bands`.
+        pipe (`ChangeCaptioningPipeline`): The pipeline.
+        folder (`Path`): What relative paths in the table start from.
+        batch_size (`int`): Pairs that go through the model together, in each process.
+        stop (`bool`): Raise the first row's error.
+        decoding (`Mapping[str, Any]`): Arguments of the pipeline.
+        group (`ProcessGroup`, *optional*): The processes; one alone by default.
+        reading (`Mapping[str, Any]`, *optional*): How values become colors: `value_range`, `nodata`, `bands`.
     """
 
     def __init__(
@@ -184,13 +187,13 @@ class BatchCaptioner:
         """Caption the rows that have no caption yet, in the first process.
 
         Args:
-            rows: The rows.
-            total: How many there are.
-            log: Where captions and errors go.
-            progress: Show a bar on stderr.
+            rows (`Iterable[PairRow]`): The rows.
+            total (`int`): How many there are.
+            log (`CaptionLog`): Where captions and errors go.
+            progress (`bool`, *optional*, defaults to `True`): Show a bar on stderr.
 
         Returns:
-            What became of them.
+            `BatchResult`: What became of them.
 
         Raises:
             OSError: The captions cannot be written, or with `stop` an image cannot be read.

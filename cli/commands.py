@@ -60,10 +60,11 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
     """Caption the pair and write the images that were asked for.
 
     Args:
-        options: The command line.
+        options (`argparse.Namespace`): The command line.
 
     Returns:
-        What `--json` prints. `scores` holds the largest values of the two change maps, null where the system has none.
+        `dict[str, Any]`: What `--json` prints. `scores` holds the largest values of the two change maps, null where
+        the system has none.
     """
     check_outputs(options)
     pipe, reading = load_pipeline(options), reading_options(options)
@@ -90,7 +91,7 @@ def check_table(options: argparse.Namespace) -> int:
     """Read the table once through, so that what is wrong with it shows before any work is done.
 
     Returns:
-        Its number of pairs.
+        `int`: Its number of pairs.
 
     Raises:
         OSError: It cannot be read, or the captions could not be written.
@@ -112,10 +113,10 @@ def caption_table(options: argparse.Namespace) -> BatchResult:
     """Caption every pair of the table that has no caption in the output yet.
 
     Args:
-        options: The command line.
+        options (`argparse.Namespace`): The command line.
 
     Returns:
-        What became of the rows.
+        `BatchResult`: What became of the rows.
     """
     with ProcessGroup() as group:
         total = group.first(lambda: check_table(options))
@@ -161,10 +162,11 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line asks for.
 
     Args:
-        options: The command line, read by `ssgpa_command.parse_arguments`.
+        options (`argparse.Namespace`): The command line, read by `ssgpa_command.parse_arguments`.
 
     Returns:
-        The exit code: 0, or 2 after one line on stderr that names the file and the reason. With a table, 1 if some of
+        `int`: The exit code: 0, or 2 after one line on stderr that names the file and the reason. With a table, 1 if
+            some of
         its pairs failed, and 130 where the run was interrupted.
     """
     be_quiet()
@@ -190,9 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the installed command `ssgpa` does the same, and starts faster.
 
     Args:
-        arguments: The words after the program's name; by default those of the process.
+        arguments (`Sequence[str]`, *optional*): The words after the program's name; by default those of the process.
 
     Returns:
-        The exit code; see `run`.
+        `int`: The exit code; see `run`.
     """
     return run(parse_arguments(arguments))

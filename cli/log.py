@@ -23,10 +23,10 @@ class CaptionLog:
     on lies beside it, in `NAME.settings.json`. One run at a time writes to it: `.NAME.lock` is locked until `close`.
 
     Args:
-        path: The file; its folder exists.
-        settings: What the captions depend on, as JSON.
-        rows: How many rows the table has.
-        overwrite: Begin anew where the file exists.
+        path (`Path`): The file; its folder exists.
+        settings (`Mapping[str, Any]`): What the captions depend on, as JSON.
+        rows (`int`): How many rows the table has.
+        overwrite (`bool`, *optional*, defaults to `False`): Begin anew where the file exists.
 
     Raises:
         FileExistsError: The file was not written by such a run, by one with other settings, or is being written to.

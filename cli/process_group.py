@@ -60,10 +60,10 @@ class ProcessGroup:
         """Let the first process do something that the others depend on.
 
         Args:
-            work: What it does.
+            work (`Callable[[], Result]`): What it does.
 
         Returns:
-            Its result; None in the other processes.
+            `Result`: Its result; None in the other processes.
 
         Raises:
             FirstProcessError: In the other processes, where the first one failed.
@@ -85,10 +85,10 @@ class ProcessGroup:
         """Give each process its share.
 
         Args:
-            shares: One a process; None in all but the first.
+            shares (`Sequence[Any]`, *optional*): One a process; None in all but the first.
 
         Returns:
-            This process's.
+            `Any`: This process's.
 
         Raises:
             FirstProcessError: In the other processes, where the first one has ended.
@@ -104,10 +104,10 @@ class ProcessGroup:
         """Bring the results of all processes to the first one, in their order.
 
         Args:
-            result: This process's.
+            result (`Any`): This process's.
 
         Returns:
-            All of them; nothing in the other processes.
+            `list[Any]`: All of them; nothing in the other processes.
 
         Raises:
             FirstProcessError: In the other processes, where the first one has ended.

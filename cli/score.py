@@ -11,10 +11,10 @@ def run(options: argparse.Namespace) -> int:
     """Score the file, print the table and write what was asked for.
 
     Args:
-        options: The command line.
+        options (`argparse.Namespace`): The command line.
 
     Returns:
-        The exit code 0.
+        `int`: The exit code 0.
 
     Raises:
         OSError: A file cannot be read or written, or exists.

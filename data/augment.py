@@ -45,10 +45,13 @@ class PairAugmentation:
     """Random alterations of pairs, each with its probability.
 
     Args:
-        blur: Gaussian blur of an image, each on its own; radius .2 to 1 % of the shorter side.
-        jpeg: JPEG compression of an image, each on its own; quality 40 to 95.
-        warp: One projective warp of both images, whose corners move inwards by up to 8 %; edges are drawn out.
-        flip: Both images mirrored; only for sets whose captions name neither sides nor writing.
+        blur (`float`, *optional*, defaults to `0.0`): Gaussian blur of an image, each on its own; radius .2 to 1 % of
+            the shorter side.
+        jpeg (`float`, *optional*, defaults to `0.0`): JPEG compression of an image, each on its own; quality 40 to 95.
+        warp (`float`, *optional*, defaults to `0.0`): One projective warp of both images, whose corners move inwards
+            by up to 8 %; edges are drawn out.
+        flip (`float`, *optional*, defaults to `0.0`): Both images mirrored; only for sets whose captions name neither
+            sides nor writing.
 
     Raises:
         ValueError: A probability lies outside 0 to 1.
@@ -89,7 +92,7 @@ class PairAugmentation:
         """Refuse to mirror pairs whose captions a mirror would make wrong.
 
         Args:
-            captions: Id and captions of all pairs.
+            captions (`Iterable[tuple[str, list[str]]]`): Id and captions of all pairs.
 
         Raises:
             ValueError: A flip is wanted and a caption names a side or writing; the error names the pair and quotes it.
@@ -110,11 +113,11 @@ class PairAugmentation:
         """Alter a pair.
 
         Args:
-            images: Before and after, uint8 (3, height, width) each; they are left as they are.
-            rng: Decides everything.
+            images (`Images`): Before and after, uint8 (3, height, width) each; they are left as they are.
+            rng (`np.random.Generator`): Decides everything.
 
         Returns:
-            New images of the same sizes.
+            `Images`: New images of the same sizes.
         """
         before, after = (Image.fromarray(image.transpose(1, 2, 0)) for image in images)
         if rng.random() < self.warp:

@@ -30,9 +30,9 @@ def card_metadata(source: Source, dataset: DatasetDict, license: str) -> str:
     """The YAML block of the card.
 
     Args:
-        source: The data set.
-        dataset: What was prepared; empty splits are left out, since they have no file.
-        license: Identifier as the Hub knows it.
+        source (`Source`): The data set.
+        dataset (`DatasetDict`): What was prepared; empty splits are left out, since they have no file.
+        license (`str`): Identifier as the Hub knows it.
     """
     from datasets import DatasetInfo, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
@@ -63,10 +63,10 @@ def write_card(source: Source, dataset: DatasetDict, findings: Findings, license
     """The text of `README.md`.
 
     Args:
-        source: The data set.
-        dataset: What was prepared.
-        findings: What the reader noticed.
-        license: Overrides that of the release.
+        source (`Source`): The data set.
+        dataset (`DatasetDict`): What was prepared.
+        findings (`Findings`): What the reader noticed.
+        license (`str`, *optional*): Overrides that of the release.
     """
     rows: Mapping[str, int] = {split: len(part) for split, part in dataset.items()}
     license = license or source.license

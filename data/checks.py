@@ -124,9 +124,9 @@ def check_image_bytes(content: bytes, name: str, reading: Reading | None = None)
     """Check that an image is whole and can be trained on: what training decodes it with, and checksums of a PNG.
 
     Args:
-        content: The file.
-        name: What the error calls it.
-        reading: How values become colors, by default as their dtype says.
+        content (`bytes`): The file.
+        name (`str`): What the error calls it.
+        reading (`Reading`, *optional*): How values become colors, by default as their dtype says.
 
     Raises:
         ValueError: If it is truncated, damaged, too small, not an image, or its values fit no range of colors.

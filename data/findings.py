@@ -31,15 +31,20 @@ class Findings:
     """A reader's notes on a folder.
 
     Args:
-        skip_faulty: Leave out pairs with missing or damaged images or without captions; otherwise they are an error.
-        reading: How values of images become colors, with which they are checked; by default as their dtype says.
-        notes: Known faults of a release, and what was done about them.
-        faulty: Pairs that cannot be used, and why.
-        omitted: Pairs that are left out as a known fault of the release.
-        read: Pairs found in each split, before any was left out.
-        equal: Groups of images of different scenes with the same bytes, by name.
-        leaks: Those groups that lie in more than one split, and single images that several splits use.
-        still: Pairs with the same image twice, though no type says that nothing changed.
+        skip_faulty (`bool`, *optional*, defaults to `False`): Leave out pairs with missing or damaged images or
+            without captions; otherwise they are an error.
+        reading (`Reading`, *optional*): How values of images become colors, with which they are checked; by default as
+            their dtype says.
+        notes (`list[str]`, *optional*, defaults to `[]`): Known faults of a release, and what was done about them.
+        faulty (`dict[str, str]`, *optional*, defaults to `{}`): Pairs that cannot be used, and why.
+        omitted (`set[str]`, *optional*): Pairs that are left out as a known fault of the release.
+        read (`dict[str, int]`, *optional*, defaults to `{}`): Pairs found in each split, before any was left out.
+        equal (`list[list[str]]`, *optional*, defaults to `[]`): Groups of images of different scenes with the same
+            bytes, by name.
+        leaks (`list[list[str]]`, *optional*, defaults to `[]`): Those groups that lie in more than one split, and
+            single images that several splits use.
+        still (`list[str]`, *optional*, defaults to `[]`): Pairs with the same image twice, though no type says that
+            nothing changed.
     """
 
     skip_faulty: bool = False
@@ -127,10 +132,11 @@ def count_table(
     """A Markdown table of the counts, with a note on every split that differs from the published one.
 
     Args:
-        rows: Pairs kept in each split.
-        findings: What was read.
-        published: Pairs of each split as published; None where nothing was.
-        total: Pairs altogether as published, which adds a row; None where that was not, or tells nothing new.
+        rows (`Mapping[str, int]`): Pairs kept in each split.
+        findings (`Findings`): What was read.
+        published (`Mapping[str, int]`, *optional*): Pairs of each split as published; None where nothing was.
+        total (`int`, *optional*): Pairs altogether as published, which adds a row; None where that was not, or tells
+            nothing new.
     """
     lines = ["| split | published | found | kept | |", "|---|---|---|---|---|"]
     found = {split: findings.read.get(split, kept) for split, kept in rows.items()}

@@ -75,13 +75,15 @@ class TableRow:
     """One row of a table.
 
     Attributes:
-        number: From 1 on; a line with the columns' names is not counted.
-        where: File and line, for errors.
-        cells: What it holds, by the columns' names in lower case; cells that are blank or null are left out.
-        blank: What was left out, "" or None, by the columns' names.
-        problem: What is wrong with this row alone; None for most.
-        short: Whether a CSV row has fewer cells than there are columns.
-        counts: Cells of a CSV row and columns of the first line, where they differ by more than blanks at the end.
+        number (`int`): From 1 on; a line with the columns' names is not counted.
+        where (`str`): File and line, for errors.
+        cells (`dict[str, Any]`, *optional*, defaults to `{}`): What it holds, by the columns' names in lower case;
+            cells that are blank or null are left out.
+        blank (`dict[str, Any]`, *optional*, defaults to `{}`): What was left out, "" or None, by the columns' names.
+        problem (`str`, *optional*): What is wrong with this row alone; None for most.
+        short (`bool`, *optional*, defaults to `False`): Whether a CSV row has fewer cells than there are columns.
+        counts (`tuple[int, int]`, *optional*): Cells of a CSV row and columns of the first line, where they differ by
+            more than blanks at the end.
     """
 
     number: int
@@ -159,10 +161,10 @@ def text_encoding(path: Path) -> str:
     """The encoding of a table, as its byte order mark says; UTF-8 without one.
 
     Args:
-        path: The file.
+        path (`Path`): The file.
 
     Returns:
-        A name that `open` takes; a mark of UTF-8 is no part of the text.
+        `str`: A name that `open` takes; a mark of UTF-8 is no part of the text.
 
     Raises:
         OSError: The file cannot be read.
@@ -190,15 +192,17 @@ def read_table(
     """Read a table row by row. Nothing but a JSON list is held in memory as a whole.
 
     Args:
-        path: CSV or JSON, as its suffix tells, and otherwise its first character; UTF-8, or what its byte order mark
-            says.
-        required: Columns, by the keys of `NAMES`, that a CSV file must have and that each JSON record should have.
-        known: Names of columns, by which the delimiter of a CSV file is found.
-        check: Given the names of a CSV file's columns, and file and line for its error; in place of the check that
-            no two of them say the same of a pair.
+        path (`Path`): CSV or JSON, as its suffix tells, and otherwise its first character; UTF-8, or what its byte
+            order mark says.
+        required (`Sequence[str]`, *optional*, defaults to `()`): Columns, by the keys of `NAMES`, that a CSV file must
+            have and that each JSON record should have.
+        known (`Collection[str]`, *optional*, defaults to `FIELDS`): Names of columns, by which the delimiter of a CSV
+            file is found.
+        check (`Callable[[Sequence[str], str], None]`, *optional*): Given the names of a CSV file's columns, and file
+            and line for its error; in place of the check that no two of them say the same of a pair.
 
     Yields:
-        The rows that are not blank. One that is wrong in itself has a `problem`.
+        `TableRow`: The rows that are not blank. One that is wrong in itself has a `problem`.
 
     Raises:
         OSError: The file cannot be read.
@@ -385,10 +389,10 @@ def told(source: str) -> str:
     """How an output tells an image of a table: as it stands there, or the digest of an image within the table.
 
     Args:
-        source: The cell.
+        source (`str`): The cell.
 
     Returns:
-        The cell, or `sha256:` and the digest of its text.
+        `str`: The cell, or `sha256:` and the digest of its text.
     """
     return f"sha256:{hashlib.sha256(source.encode()).hexdigest()}" if is_inline(source) else source
 
@@ -397,7 +401,7 @@ class FileFinder:
     r"""Finds the files that a table names, where need be by `\` for `/` and by another case.
 
     Args:
-        folder: Where relative names start.
+        folder (`Path`): Where relative names start.
 
     Attributes:
         otherwise: The names that were found otherwise than they were written, each with the file's own.
@@ -412,10 +416,10 @@ class FileFinder:
         """The file of this name, or where it should be.
 
         Args:
-            name: As the table has it.
+            name (`str`): As the table has it.
 
         Returns:
-            Its path; that of the name itself where no file fits.
+            `Path`: Its path; that of the name itself where no file fits.
 
         Raises:
             ValueError: Several files fit; the error names them.

@@ -89,15 +89,15 @@ def write_prepared(
     """Write a checked data set of pairs as a prepared folder, whole or not at all.
 
     Args:
-        dataset: Splits train, validation, test with the columns of `schema.pair_features`.
-        folder: Gets `data/SPLIT-00000-of-0000N.parquet` and `prepared.json`.
-        facts: What else `prepared.json` keeps, such as the data set's name.
-        overwrite: Whether a prepared folder of the same name is replaced.
-        card: Text of a `README.md`.
-        rows_per_shard: Rows of a file, 1,024 by default; a worker that streams reads whole files.
+        dataset (`DatasetDict`): Splits train, validation, test with the columns of `schema.pair_features`.
+        folder (`str` or `Path`): Gets `data/SPLIT-00000-of-0000N.parquet` and `prepared.json`.
+        facts (`dict[str, Any]`, *optional*): What else `prepared.json` keeps, such as the data set's name.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether a prepared folder of the same name is replaced.
+        card (`str`, *optional*): Text of a `README.md`.
+        rows_per_shard (`int`, *optional*): Rows of a file, 1,024 by default; a worker that streams reads whole files.
 
     Returns:
-        The folder.
+        `Path`: The folder.
 
     Raises:
         FileExistsError: See `check_target`.
@@ -176,14 +176,17 @@ def load_prepared(
     """Load a prepared folder.
 
     Args:
-        folder: What `examples/prepare_data.py` wrote; or `hf://datasets/ORG/NAME[@REVISION]`, where it was pushed to.
-        streaming: Read the rows one after the other from the parquet files, wherever they lie, and keep nothing.
-            Otherwise they are copied once to the cache on disk, from where any row can be read.
-        columns: Read these only.
-        splits: Read these only.
+        folder (`str` or `Path`): What `examples/prepare_data.py` wrote; or `hf://datasets/ORG/NAME[@REVISION]`, where
+            it was pushed to.
+        streaming (`bool`, *optional*, defaults to `False`): Read the rows one after the other from the parquet files,
+            wherever they lie, and keep nothing. Otherwise they are copied once to the cache on disk, from where any
+            row can be read.
+        columns (`list[str]`, *optional*): Read these only.
+        splits (`Sequence[str]`, *optional*, defaults to `SPLITS`): Read these only.
 
     Returns:
-        Splits train, validation, test, or those asked for, with the columns of `schema.pair_features`; images are
+        `DatasetDict` or `IterableDatasetDict`: Splits train, validation, test, or those asked for, with the columns of
+            `schema.pair_features`; images are
         decoded on access. With `streaming`, an `IterableDatasetDict`.
 
     Raises:
@@ -208,7 +211,7 @@ def render_settings(folder: str | Path) -> dict[str, Any] | None:
     """How the scenes of a prepared folder were rendered, seed included; None where that is not known.
 
     Args:
-        folder: As for `load_prepared`.
+        folder (`str` or `Path`): As for `load_prepared`.
 
     Raises:
         FileNotFoundError: If the folder was not prepared.
@@ -221,10 +224,10 @@ def language_of(folder: str | Path) -> str | None:
     """The language of a prepared folder's captions, a code such as "en" or "zh"; None where it was not told.
 
     Args:
-        folder: As for `load_prepared`.
+        folder (`str` or `Path`): As for `load_prepared`.
 
     Returns:
-        Such a code.
+        `str`: Such a code.
 
     Raises:
         FileNotFoundError: If the folder was not prepared.
@@ -240,10 +243,10 @@ def reading_of(folder: str | Path) -> dict[str, Any]:
     """How values of a prepared folder's images become colors.
 
     Args:
-        folder: As for `load_prepared`.
+        folder (`str` or `Path`): As for `load_prepared`.
 
     Returns:
-        Those of `value_range`, `nodata` and `bands` that the folder was prepared with.
+        `dict[str, Any]`: Those of `value_range`, `nodata` and `bands` that the folder was prepared with.
 
     Raises:
         FileNotFoundError: If the folder was not prepared.

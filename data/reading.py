@@ -24,17 +24,20 @@ class Source:
     """A data set as it was published, and how to read it.
 
     Args:
-        title: Its name in print.
-        load: The reader, `load(folder, findings=None, verify_images=True)`, which gives a `DatasetDict` of train,
-            validation and test with the columns of `schema.pair_features`.
-        layout: What the folder must hold, in one line.
-        counts: Pairs of each split as published, or as counted in the release; None where there is no release.
-        total: Pairs altogether as published, where the splits' counts were not.
-        license: Identifier as the Hub knows it; "unknown" where the release names none.
-        url: Where the release is described.
-        citation: BibTeX, or "".
-        about: What the pairs and captions are.
-        language: Of the captions, a code such as "en" or "zh"; None where only their owner knows.
+        title (`str`): Its name in print.
+        load (`Callable[..., DatasetDict]`): The reader, `load(folder, findings=None, verify_images=True)`, which gives
+            a `DatasetDict` of train, validation and test with the columns of `schema.pair_features`.
+        layout (`str`): What the folder must hold, in one line.
+        counts (`Mapping[str, int]`, *optional*): Pairs of each split as published, or as counted in the release; None
+            where there is no release.
+        total (`int`, *optional*): Pairs altogether as published, where the splits' counts were not.
+        license (`str`, *optional*, defaults to `'unknown'`): Identifier as the Hub knows it; "unknown" where the
+            release names none.
+        url (`str`, *optional*, defaults to `''`): Where the release is described.
+        citation (`str`, *optional*, defaults to `''`): BibTeX, or "".
+        about (`str`, *optional*, defaults to `''`): What the pairs and captions are.
+        language (`str`, *optional*, defaults to `'en'`): Of the captions, a code such as "en" or "zh"; None where only
+            their owner knows.
     """
 
     title: str
@@ -54,12 +57,12 @@ class Pair:
     """One pair, with its images as names in the source folder.
 
     Args:
-        pair_id: Unique in the set.
-        scene_id: The same for pairs that show one scene; such pairs may not lie in two splits.
-        before: Name of the earlier image, relative to the folder.
-        after: Name of the later image.
-        captions: References.
-        change_type: "none" where nothing changed, None where unknown.
+        pair_id (`str`): Unique in the set.
+        scene_id (`str`): The same for pairs that show one scene; such pairs may not lie in two splits.
+        before (`str`): Name of the earlier image, relative to the folder.
+        after (`str`): Name of the later image.
+        captions (`list[str]`): References.
+        change_type (`str`, *optional*): "none" where nothing changed, None where unknown.
     """
 
     pair_id: str
@@ -92,10 +95,10 @@ def clean_captions(captions: Any, where: str, findings: Findings, place: str) ->
     """Strip captions; empty ones, or none at all, are a fault of the pair.
 
     Args:
-        captions: What the file holds.
-        where: File and entry, for errors.
-        findings: Gets the fault.
-        place: Split and pair, for `findings`.
+        captions (`Any`): What the file holds.
+        where (`str`): File and entry, for errors.
+        findings (`Findings`): Gets the fault.
+        place (`str`): Split and pair, for `findings`.
 
     Raises:
         ValueError: If it is no list of strings.
@@ -137,10 +140,10 @@ class ImageCheck:
     """Looks at the images of a folder, each once.
 
     Args:
-        folder: Where the names start.
-        findings: Learns of missing, damaged and equal images.
-        verify: Whether images are opened; otherwise only their being there is checked.
-        shared: Whether the set is known to use images in several splits, which is then noted.
+        folder (`Path`): Where the names start.
+        findings (`Findings`): Learns of missing, damaged and equal images.
+        verify (`bool`): Whether images are opened; otherwise only their being there is checked.
+        shared (`bool`): Whether the set is known to use images in several splits, which is then noted.
     """
 
     def __init__(self, folder: Path, findings: Findings, verify: bool, shared: bool) -> None:
@@ -202,11 +205,12 @@ def build_splits(
     """Check the pairs of each split and make a data set of them; its images stay files.
 
     Args:
-        folder: The source folder.
-        pairs: Pairs by split; a split that is left out is empty.
-        findings: Gets all that is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
-        shared_images: Whether the set is known to use images in several splits.
+        folder (`Path`): The source folder.
+        pairs (`Mapping[str, Sequence[Pair]]`): Pairs by split; a split that is left out is empty.
+        findings (`Findings`, *optional*): Gets all that is noticed; by default faults are errors.
+        verify_images (`bool`): Whether every image is read and decoded once.
+        shared_images (`bool`, *optional*, defaults to `False`): Whether the set is known to use images in several
+            splits.
 
     Raises:
         ValueError: If an image lies outside of the folder; if a pair, a scene or, unless `shared_images`, an image

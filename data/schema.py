@@ -26,7 +26,8 @@ def pair_features(with_cells: bool = False) -> Features:
     """Features of a data set of pairs.
 
     Args:
-        with_cells: Adds `before_cells` and `after_cells`, lists of int32, see `clevr_renderer.dataset.cells`.
+        with_cells (`bool`, *optional*, defaults to `False`): Adds `before_cells` and `after_cells`, lists of int32,
+            see `clevr_renderer.dataset.cells`.
 
     Returns:
         `pair_id` and `scene_id` string, `before` and `after` image, `captions` list of strings, `change_type` string

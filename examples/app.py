@@ -88,9 +88,11 @@ class Answer:
     """What a model says about a pair.
 
     Args:
-        pair: Before and after, upright RGB.
-        beams: Captions with the natural logarithm of their probability, the beam search's best first.
-        maps: Gray drawings of the evidence on before and on after; None where the system has none.
+        pair (`Pair`): Before and after, upright RGB.
+        beams (`list[tuple[str, float]]`): Captions with the natural logarithm of their probability, the beam search's
+            best first.
+        maps (`Pair`, *optional*): Gray drawings of the evidence on before and on after; None where the system has
+            none.
     """
 
     pair: Pair
@@ -109,7 +111,7 @@ class PairError(ValueError):
     """What is wrong with the images of a pair, by side.
 
     Args:
-        reasons: Texts by "before" and "after".
+        reasons (`dict[str, str]`): Texts by "before" and "after".
     """
 
     def __init__(self, reasons: dict[str, str]) -> None:
@@ -131,12 +133,12 @@ def read_image(path: str | None, name: str, processor: ProcessorMixin) -> Image.
     """Decode an uploaded image that is not too large, as the model that is asked reads images.
 
     Args:
-        path: The file; None where there is none.
-        name: The side.
-        processor: The model's processor, which knows how values become colors.
+        path (`str`, *optional*): The file; None where there is none.
+        name (`str`): The side.
+        processor (`ProcessorMixin`): The model's processor, which knows how values become colors.
 
     Returns:
-        The image, RGB, of its own size.
+        `Image.Image`: The image, RGB, of its own size.
 
     Raises:
         ValueError: There is none, it is too large, or no image; the error tells neither side nor the server's path.
@@ -163,12 +165,12 @@ def read_pair(before: str | None, after: str | None, processor: ProcessorMixin) 
     """Decode both images.
 
     Args:
-        before: File of the first image; None where there is none.
-        after: File of the second image.
-        processor: The model's processor.
+        before (`str`, *optional*): File of the first image; None where there is none.
+        after (`str`, *optional*): File of the second image.
+        processor (`ProcessorMixin`): The model's processor.
 
     Returns:
-        Both, RGB, each of its own size.
+        `Pair`: Both, RGB, each of its own size.
 
     Raises:
         PairError: One or both cannot be used.
@@ -189,13 +191,13 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
     """Caption a pair with a beam search and say how probable each caption is.
 
     Args:
-        model: Any system of this library.
-        processor: Its processor.
-        pair: Before and after.
-        beams: Number of beams; as many captions come back.
+        model (`PreTrainedModel`): Any system of this library.
+        processor (`ProcessorMixin`): Its processor.
+        pair (`Pair`): Before and after.
+        beams (`int`): Number of beams; as many captions come back.
 
     Returns:
-        The answer. A caption's log probability is the sum over its tokens and the end of the sentence.
+        `Answer`: The answer. A caption's log probability is the sum over its tokens and the end of the sentence.
     """
     inputs = processor(images=[list(pair)], return_tensors="pt").to(model.device, dtype=model.dtype)
     maps = None
@@ -251,8 +253,9 @@ class Demo:
     """What the page does.
 
     Args:
-        models: Names that the page shows, with the folder or id of each.
-        samples: Files of (before, after) that the page offers.
+        models (`dict[str, str]`): Names that the page shows, with the folder or id of each.
+        samples (`Sequence[Sequence[str]]`, *optional*, defaults to `()`): Files of (before, after) that the page
+            offers.
     """
 
     def __init__(self, models: dict[str, str], samples: Sequence[Sequence[str]] = ()) -> None:
@@ -294,14 +297,15 @@ class Demo:
         """Caption a pair of files, for programs.
 
         Args:
-            before: The first image.
-            after: The second image.
-            model: One of the page's models.
-            beams: Beams of the search, 1 to 8; as many captions come back.
-            evidence: Whether the images of the slider show the evidence.
+            before (`str`, *optional*): The first image.
+            after (`str`, *optional*): The second image.
+            model (`str`): One of the page's models.
+            beams (`float`): Beams of the search, 1 to 8; as many captions come back.
+            evidence (`bool`): Whether the images of the slider show the evidence.
 
         Returns:
-            The caption, the slider's images, the rows of the table, and the JSON.
+            `tuple[str, Pair | None, list[list[Any]], dict[str, Any]]`: The caption, the slider's images, the rows of
+            the table, and the JSON.
 
         Raises:
             gradio.Error: Something cannot be used; the message tells what and why.
@@ -316,14 +320,14 @@ class Demo:
         """Caption the pair of the page, if it is complete; what is wrong with an image stands beside its field.
 
         Args:
-            before: The first image.
-            after: The second image.
-            model: One of the page's models.
-            beams: Beams of the search.
-            evidence: Whether the images of the slider show the evidence.
+            before (`str`, *optional*): The first image.
+            after (`str`, *optional*): The second image.
+            model (`str`): One of the page's models.
+            beams (`float`): Beams of the search.
+            evidence (`bool`): Whether the images of the slider show the evidence.
 
         Returns:
-            What `show` returns, and the notes below both images.
+            `tuple[Any, ...]`: What `show` returns, and the notes below both images.
 
         Raises:
             gradio.Error: The model failed.
@@ -460,13 +464,14 @@ def serve(models: Sequence[str] = (), host: str | None = None, port: int | None 
     """Serve the page.
 
     Args:
-        models: Folders of saved systems or ids on the Hub; by default the checkpoint of the package.
-        host: Address to listen at; gradio's default, this machine alone.
-        port: Port; the first free one from 7860 on.
-        wait: Whether to go on until the server is stopped.
+        models (`Sequence[str]`, *optional*, defaults to `()`): Folders of saved systems or ids on the Hub; by default
+            the checkpoint of the package.
+        host (`str`, *optional*): Address to listen at; gradio's default, this machine alone.
+        port (`int`, *optional*): Port; the first free one from 7860 on.
+        wait (`bool`, *optional*, defaults to `True`): Whether to go on until the server is stopped.
 
     Returns:
-        The page, whose `local_url` is its address.
+        `Any`: The page, whose `local_url` is its address.
     """
     named = {path: path for path in models} or {EMBEDDED.name: str(EMBEDDED)}
     # A broken one stops the start; the first is the one that is asked first.

@@ -57,10 +57,10 @@ class Captioner:
     """One copy of the model, in a process of its own.
 
     Args:
-        model: Folder of a saved system, or its id on the Hub.
-        revision: Commit, for an id.
-        decoding: Arguments of `generate`, and `tiles`.
-        reading: How values become colors: `value_range`, `nodata`, `bands`.
+        model (`str`): Folder of a saved system, or its id on the Hub.
+        revision (`str`, *optional*): Commit, for an id.
+        decoding (`Mapping[str, Any]`): Arguments of `generate`, and `tiles`.
+        reading (`Mapping[str, Any]`, *optional*): How values become colors: `value_range`, `nodata`, `bands`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Captioner:
         """Caption a batch.
 
         Args:
-            batch: `pair_id`, `before` and `after`, a row a pair.
+            batch (`dict[str, np.ndarray]`): `pair_id`, `before` and `after`, a row a pair.
 
         Returns:
             `pair_id`, and `caption` or `error`; the other is null.
@@ -104,7 +104,7 @@ def read_source(source: Path) -> Any:
     """The pairs as a Ray dataset with the columns `pair_id`, `before` and `after`.
 
     Args:
-        source: A parquet file, a folder of them, or a folder with `before/` and `after/`.
+        source (`Path`): A parquet file, a folder of them, or a folder with `before/` and `after/`.
 
     Raises:
         FileNotFoundError: It is none of these.
@@ -170,8 +170,8 @@ def check_output(source: Path, output: Path) -> None:
     """Refuse a folder that is not this program's; nothing in it is touched.
 
     Args:
-        source: Where the pairs are.
-        output: The folder; it may be missing, or be what an earlier run left.
+        source (`Path`): Where the pairs are.
+        output (`Path`): The folder; it may be missing, or be what an earlier run left.
 
     Raises:
         ValueError: It is the source, or within it.
@@ -202,9 +202,9 @@ def open_output(source: Path, output: Path, settings: Mapping[str, Any]) -> Iter
     """Hold the folder for one run, and keep in it what its captions depend on.
 
     Args:
-        source: Where the pairs are.
-        output: The folder; made where it is missing.
-        settings: See `settings_of`.
+        source (`Path`): Where the pairs are.
+        output (`Path`): The folder; made where it is missing.
+        settings (`Mapping[str, Any]`): See `settings_of`.
 
     Raises:
         OSError: See `check_output`; or another run writes to the folder, or it holds captions of other settings.
@@ -255,10 +255,10 @@ def take_up(output: Path) -> pa.Array:
     """The ids of the pairs that earlier runs captioned; drops their errors, and what a killed run left unfinished.
 
     Args:
-        output: The folder, held by `open_output`.
+        output (`Path`): The folder, held by `open_output`.
 
     Returns:
-        The ids, text.
+        `pa.Array`: The ids, text.
 
     Raises:
         OSError: A file cannot be read or written.
@@ -323,15 +323,15 @@ def caption(
     """Caption all pairs that have no caption in the output yet.
 
     Args:
-        source: See `read_source`.
-        output: Folder of parquet files with `pair_id`, `caption` and `error`; see `open_output`.
-        arguments: For `captioner`; the first four are those of `Captioner`.
-        num_workers: Copies of the model.
-        batch_size: Pairs that go through the model together.
-        captioner: What captions a batch.
+        source (`Path`): See `read_source`.
+        output (`Path`): Folder of parquet files with `pair_id`, `caption` and `error`; see `open_output`.
+        arguments (`Sequence[Any]`): For `captioner`; the first four are those of `Captioner`.
+        num_workers (`int`): Copies of the model.
+        batch_size (`int`): Pairs that go through the model together.
+        captioner (`type[Captioner]`, *optional*, defaults to `Captioner`): What captions a batch.
 
     Returns:
-        How many pairs were captioned, known and failed.
+        `dict[str, int]`: How many pairs were captioned, known and failed.
 
     Raises:
         OSError: See `open_output`, `take_up` and `read_source`.

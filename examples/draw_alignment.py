@@ -61,8 +61,8 @@ def strongest_matches(transport: np.ndarray, min_share: float) -> list[Match]:
     """The strongest match of every patch before that sends it at least `min_share` of its mass, dustbin included.
 
     Args:
-        transport: Plan (patches + 1, patches + 1); the last row and column are the dustbin.
-        min_share: In (0, 1].
+        transport (`np.ndarray`): Plan (patches + 1, patches + 1); the last row and column are the dustbin.
+        min_share (`float`): In (0, 1].
     """
     shares = transport[:-1, :-1] / transport[:-1].sum(1, keepdims=True)
     best = shares.argmax(1)
@@ -136,13 +136,14 @@ def draw_figure(images: list[Image.Image], evidence: dict[str, np.ndarray], titl
     """Lay out all panels.
 
     Args:
-        images: Before and after.
-        evidence: Of one pair, without the batch axis: `transport`, `object_motion`, `camera_shift`, `change_map`.
-        title: The caption.
-        min_share: See `strongest_matches`.
+        images (`list[Image.Image]`): Before and after.
+        evidence (`dict[str, np.ndarray]`): Of one pair, without the batch axis: `transport`, `object_motion`,
+            `camera_shift`, `change_map`.
+        title (`str`): The caption.
+        min_share (`float`): See `strongest_matches`.
 
     Returns:
-        A `matplotlib.figure.Figure`.
+        `Any`: A `matplotlib.figure.Figure`.
     """
     figure = require_matplotlib().Figure(figsize=(7.6, 9), layout="constrained")
     figure.suptitle(textwrap.fill(f"“{title}”", 80), fontsize=10)

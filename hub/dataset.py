@@ -19,12 +19,12 @@ def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> st
     """Upload a prepared folder as a data set, in one commit that also removes the parquet files of an earlier one.
 
     Args:
-        folder: What `examples/prepare_data.py` wrote.
-        repo_id: `ORG/NAME`; the repository is created if need be.
-        private: Whether a new repository is private.
+        folder (`str` or `Path`): What `examples/prepare_data.py` wrote.
+        repo_id (`str`): `ORG/NAME`; the repository is created if need be.
+        private (`bool`, *optional*, defaults to `False`): Whether a new repository is private.
 
     Returns:
-        The repository's address.
+        `str`: The repository's address.
 
     Raises:
         FileNotFoundError: If the folder was not prepared or lacks a file.

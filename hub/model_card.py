@@ -31,19 +31,19 @@ class CardMetadata:
     """What a card tells beside the scores; everything has its place in a YAML file too.
 
     Attributes:
-        license: The license of the weights, by the Hub's names. By default Apache 2.0 where the weights come from no
-            other checkpoint, else `other`.
-        base_models: Ids of the checkpoints whose weights are in this one; empty where there are none, None where
-            nobody has said.
-        datasets: Ids of the data sets on the Hub.
-        data_name: What the data of the scores are called.
-        data_license: License of the data.
-        summary: A sentence on what this checkpoint is.
-        training: How it was trained, in Markdown.
-        limits: What it cannot do, a sentence each.
-        scores_note: What the reader of the scores must know.
-        tags: More tags.
-        num_parameters: Parameters of the model.
+        license (`str`, *optional*): The license of the weights, by the Hub's names. By default Apache 2.0 where the
+            weights come from no other checkpoint, else `other`.
+        base_models (`list[str]`, *optional*): Ids of the checkpoints whose weights are in this one; empty where there
+            are none, None where nobody has said.
+        datasets (`list[str]`, *optional*, defaults to `[]`): Ids of the data sets on the Hub.
+        data_name (`str`, *optional*): What the data of the scores are called.
+        data_license (`str`, *optional*): License of the data.
+        summary (`str`, *optional*): A sentence on what this checkpoint is.
+        training (`str`, *optional*): How it was trained, in Markdown.
+        limits (`list[str]`, *optional*, defaults to `[]`): What it cannot do, a sentence each.
+        scores_note (`str`, *optional*): What the reader of the scores must know.
+        tags (`list[str]`, *optional*, defaults to `[]`): More tags.
+        num_parameters (`int`, *optional*): Parameters of the model.
     """
 
     license: str | None = None
@@ -64,9 +64,9 @@ class CardSample:
     """A pair that the card shows.
 
     Attributes:
-        before: File of the first image.
-        after: File of the second image.
-        caption: What the model says of them.
+        before (`Path`): File of the first image.
+        after (`Path`): File of the second image.
+        caption (`str`): What the model says of them.
     """
 
     before: Path
@@ -95,11 +95,11 @@ def eval_results(results: Mapping[str, Any], data_name: str) -> list[EvalResult]
     """The scores as entries of the card's `model-index`, in the metrics' own units.
 
     Args:
-        results: The JSON of `examples/evaluate.py`.
-        data_name: What the data are called.
+        results (`Mapping[str, Any]`): The JSON of `examples/evaluate.py`.
+        data_name (`str`): What the data are called.
 
     Returns:
-        One entry a metric and block of pairs; metrics without a score are left out.
+        `list[EvalResult]`: One entry a metric and block of pairs; metrics without a score are left out.
     """
     return [
         EvalResult(
@@ -166,14 +166,16 @@ def render_card(
     """Render the model card of a repository.
 
     Args:
-        repo_id: `owner/name`.
-        facts: What the card tells beside the scores.
-        results: The JSON of `examples/evaluate.py`, for the scores beside their baselines and upper bounds.
-        samples: Pairs to show; their files go along as `sample_files` names them.
-        source: The results' file, as the reader finds it.
+        repo_id (`str`): `owner/name`.
+        facts (`CardMetadata`, *optional*): What the card tells beside the scores.
+        results (`Mapping[str, Any]`, *optional*): The JSON of `examples/evaluate.py`, for the scores beside their
+            baselines and upper bounds.
+        samples (`Sequence[CardSample]`, *optional*, defaults to `()`): Pairs to show; their files go along as
+            `sample_files` names them.
+        source (`str`, *optional*): The results' file, as the reader finds it.
 
     Returns:
-        The card; huggingface_hub has parsed its front matter.
+        `ModelCard`: The card; huggingface_hub has parsed its front matter.
 
     Raises:
         ValueError: `repo_id` is no id, or the front matter could not be read back.

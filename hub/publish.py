@@ -19,10 +19,10 @@ def read_facts(path: Path) -> CardMetadata:
     """Read what a card tells beside the scores.
 
     Args:
-        path: YAML with the fields of `CardMetadata`.
+        path (`Path`): YAML with the fields of `CardMetadata`.
 
     Returns:
-        The facts.
+        `CardMetadata`: The facts.
 
     Raises:
         ValueError: The file is no YAML of these fields; the error names it.
@@ -47,12 +47,12 @@ def caption_samples(model: Any, processor: Any, pairs: Sequence[tuple[str | Path
     """Let the model caption the pairs that its card shows.
 
     Args:
-        model: The model.
-        processor: Its processor.
-        pairs: Files of (before, after).
+        model (`Any`): The model.
+        processor (`Any`): Its processor.
+        pairs (`Sequence[tuple[str | Path, str | Path]]`): Files of (before, after).
 
     Returns:
-        One sample a pair.
+        `list[CardSample]`: One sample a pair.
     """
     pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
     return [
@@ -71,15 +71,17 @@ def publish_folder(
     """Upload a saved system: weights, processor, pipeline, code, and a card with its scores.
 
     Args:
-        path: Folder of the system.
-        repo_id: `owner/name`.
-        facts: What the card tells beside the scores, or a YAML file of it.
-        results: JSON file that `examples/evaluate.py` wrote.
-        pairs: Files of (before, after) that the card shows with the model's own captions.
-        **options: For the model's `push_to_hub`, for example `private=True`.
+        path (`str` or `Path`): Folder of the system.
+        repo_id (`str`): `owner/name`.
+        facts (`CardMetadata`, `str` or `Path`, *optional*): What the card tells beside the scores, or a YAML file of
+            it.
+        results (`str` or `Path`, *optional*): JSON file that `examples/evaluate.py` wrote.
+        pairs (`Sequence[tuple[str | Path, str | Path]]`, *optional*, defaults to `()`): Files of (before, after) that
+            the card shows with the model's own captions.
+        **options (`Any`, *optional*): For the model's `push_to_hub`, for example `private=True`.
 
     Returns:
-        The commit.
+        `CommitInfo`: The commit.
 
     Raises:
         ValueError: A file is not what it should be; the error names it.

@@ -28,14 +28,14 @@ def describe_run(
     """Tell how a run was made, in Markdown.
 
     Args:
-        model: Where the model came from.
-        data: What it learned from.
-        run: The settings of the training.
-        steps: Steps that were taken.
-        sizes: Counts of `parameters` and `trainable` ones.
+        model (`ModelArguments`): Where the model came from.
+        data (`DataArguments`): What it learned from.
+        run (`ChangeCaptioningArguments`): The settings of the training.
+        steps (`int`): Steps that were taken.
+        sizes (`Mapping[str, Any]`): Counts of `parameters` and `trainable` ones.
 
     Returns:
-        One paragraph.
+        `str`: One paragraph.
     """
     pairs = run.per_device_train_batch_size * run.gradient_accumulation_steps * run.world_size
     start = f"From `{model.model_name_or_path}`" if model.model_name_or_path else "From random weights"
@@ -55,14 +55,14 @@ def facts_of_run(
     """What the card tells: the file of facts where one is given, and the run's own settings where it says nothing.
 
     Args:
-        model: Where the model came from.
-        data: What it learned from.
-        run: The settings of the training.
-        steps: Steps that were taken.
-        sizes: Counts of `parameters` and `trainable` ones.
+        model (`ModelArguments`): Where the model came from.
+        data (`DataArguments`): What it learned from.
+        run (`ChangeCaptioningArguments`): The settings of the training.
+        steps (`int`): Steps that were taken.
+        sizes (`Mapping[str, Any]`): Counts of `parameters` and `trainable` ones.
 
     Returns:
-        The facts.
+        `CardMetadata`: The facts.
 
     Raises:
         ValueError: The file of facts is wrong; the error names it.
@@ -82,13 +82,13 @@ def results_of_run(
     """Write the scores of the checkpoint that was saved as the best, in the form of `examples/evaluate.py`.
 
     Args:
-        state: The trainer's state at the end.
-        repo_id: What the scores' row is called.
-        data: What it was scored on.
-        run: How captions were made, and where the run's files are.
+        state (`Mapping[str, Any]`): The trainer's state at the end.
+        repo_id (`str`): What the scores' row is called.
+        data (`DataArguments`): What it was scored on.
+        run (`ChangeCaptioningArguments`): How captions were made, and where the run's files are.
 
     Returns:
-        The file; None where the run was not evaluated.
+        `Path`: The file; None where the run was not evaluated.
     """
     output_dir = Path(run.output_dir)
     step = state.get("best_global_step") or state["global_step"]
@@ -109,14 +109,14 @@ def publish_run(
     """Upload the best checkpoint of a finished run.
 
     Args:
-        repo_id: `owner/name`.
-        model: Where the model came from.
-        data: What it learned from.
-        run: The settings of the training, with those of the Hub.
-        sizes: Counts of `parameters` and `trainable` ones.
+        repo_id (`str`): `owner/name`.
+        model (`ModelArguments`): Where the model came from.
+        data (`DataArguments`): What it learned from.
+        run (`ChangeCaptioningArguments`): The settings of the training, with those of the Hub.
+        sizes (`Mapping[str, Any]`): Counts of `parameters` and `trainable` ones.
 
     Returns:
-        The commit.
+        `CommitInfo`: The commit.
 
     Raises:
         ValueError: The file of facts is wrong; the error names it.

@@ -21,14 +21,16 @@ def score_captions(
     """Scores one caption a pair against all captions of the pair, with the protocol of the published tables.
 
     Args:
-        references: All captions of each pair, keyed by pair id (or a list of (id, captions)).
-        predictions: One caption a pair, keyed alike.
-        tokenize: False for captions that were tokenized before.
-        **options: `tokenizer`, `meteor` and `spice`, as for `change_captioning.scorer.CaptionScorer`.
+        references (`Mapping[Any, list[str]]` or `Iterable[tuple[Any, list[str]]]`): All captions of each pair, keyed
+            by pair id (or a list of (id, captions)).
+        predictions (`Mapping[Any, str]` or `Iterable[tuple[Any, str]]`): One caption a pair, keyed alike.
+        tokenize (`bool`, *optional*, defaults to `True`): False for captions that were tokenized before.
+        **options (`Any`, *optional*): `tokenizer`, `meteor` and `spice`, as for
+            `change_captioning.scorer.CaptionScorer`.
 
     Returns:
-        What `change_captioning.scorer.score_lists` gives: `bleu_1` .. `bleu_4`, `meteor` (None without Java) and
-        `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), counts, tokenizer, Java and versions.
+        `dict[str, Any]`: What `change_captioning.scorer.score_lists` gives: `bleu_1` .. `bleu_4`, `meteor` (None
+        without Java) and `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), counts, tokenizer, Java and versions.
 
     Raises:
         ValueError: If an id is missing, unknown or given twice, or a pair has no reference; the error names the ids.

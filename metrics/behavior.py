@@ -13,12 +13,12 @@ def no_change_rate(blocks: PairBlocks, hypotheses: Sequence[str], known: set[str
     """Counts how often "nothing changed" is said of changed pairs (should be 0) and of unchanged ones (should be 1).
 
     Args:
-        blocks: The blocks of the split.
-        hypotheses: The system's tokenized captions.
-        known: The no-change sentences; where none is known, both rates are None.
+        blocks (`PairBlocks`): The blocks of the split.
+        hypotheses (`Sequence[str]`): The system's tokenized captions.
+        known (`set[str]`): The no-change sentences; where none is known, both rates are None.
 
     Returns:
-        {"changed": rate, "unchanged": rate}, None for an empty block.
+        `dict[str, float | None]`: {"changed": rate, "unchanged": rate}, None for an empty block.
     """
     unchanged = [index for index, name in enumerate(blocks.change_types) if name == "none"]
     return {
@@ -33,13 +33,13 @@ def change_type_accuracy(
     """Compares the change type that a caption names with the pair's, over the changed pairs.
 
     Args:
-        rows: Records of the split.
-        predictions: One caption a pair, by pair id.
-        change_type_of: Reads the change type off a caption.
+        rows (`Sequence[Row]`): Records of the split.
+        predictions (`Mapping[str, str]`): One caption a pair, by pair id.
+        change_type_of (`Callable[[str], str | None]`): Reads the change type off a caption.
 
     Returns:
-        {"changed": rate, "by_type": {type: rate}, "references": the same rate for the references, which tells whether
-        `change_type_of` fits this data set}; None where no pair changed.
+        `dict[str, Any]`: {"changed": rate, "by_type": {type: rate}, "references": the same rate for the references,
+        which tells whether `change_type_of` fits this data set}; None where no pair changed.
     """
     hits: dict[str, list[bool]] = {}
     checks = []

@@ -24,7 +24,7 @@ def describe_bootstrap(draws: int = DRAWS) -> dict[str, Any]:
     """Says what the intervals mean.
 
     Args:
-        draws: Number of sets drawn.
+        draws (`int`, *optional*, defaults to `DRAWS`): Number of sets drawn.
 
     Returns:
         `draws`, `level` and what is `resampled`.
@@ -36,12 +36,12 @@ def draw_weights(items: int, draws: int, seed: int) -> Iterator[np.ndarray]:
     """Draws sets of items with replacement.
 
     Args:
-        items: Size of the set, and of each drawn one.
-        draws: How many sets.
-        seed: Of the draws; equal seeds draw the same pairs for every system.
+        items (`int`): Size of the set, and of each drawn one.
+        draws (`int`): How many sets.
+        seed (`int`): Of the draws; equal seeds draw the same pairs for every system.
 
     Yields:
-        (up to 100, items), how often each item was drawn.
+        `np.ndarray`: (up to 100, items), how often each item was drawn.
     """
     generator = np.random.default_rng(seed)
     for start in range(0, draws, CHUNK):
@@ -54,12 +54,12 @@ def resample(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> d
     """Scores drawn sets.
 
     Args:
-        statistics: Of each item.
-        draws: How many sets.
-        seed: Of the draws.
+        statistics (`ItemStatistics`): Of each item.
+        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
+        seed (`int`, *optional*, defaults to `0`): Of the draws.
 
     Returns:
-        {metric: (draws,)}.
+        `dict[str, np.ndarray]`: {metric: (draws,)}.
     """
     parts = [statistics.scores(weights) for weights in draw_weights(len(statistics.rouge_l), draws, seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -69,12 +69,12 @@ def intervals(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> 
     """Percentile intervals of every score.
 
     Args:
-        statistics: Of each item.
-        draws: How many sets.
-        seed: Of the draws.
+        statistics (`ItemStatistics`): Of each item.
+        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
+        seed (`int`, *optional*, defaults to `0`): Of the draws.
 
     Returns:
-        {metric: [low, high]} at 95 %.
+        `dict[str, list[float]]`: {metric: [low, high]} at 95 %.
     """
     return {name: _interval(values) for name, values in resample(statistics, draws, seed).items()}
 
@@ -89,14 +89,14 @@ def compare_statistics(
     """Paired bootstrap (Koehn, 2004): the difference of two systems on the same drawn pairs.
 
     Args:
-        ours: Statistics of one system.
-        theirs: Of another, over the same items in the same order.
-        draws: How many sets.
-        seed: Of the draws.
+        ours (`ItemStatistics`): Statistics of one system.
+        theirs (`ItemStatistics`): Of another, over the same items in the same order.
+        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
+        seed (`int`, *optional*, defaults to `0`): Of the draws.
 
     Returns:
-        {metric: {"ours", "theirs", "difference", "interval", "p"}}; `p` is twice the smaller share of the draws in
-        which the difference is at most, or at least, zero.
+        `dict[str, dict[str, Any]]`: {metric: {"ours", "theirs", "difference", "interval", "p"}}; `p` is twice the
+        smaller share of the draws in which the difference is at most, or at least, zero.
     """
     scores, others = ours.scores(), theirs.scores()
     drawn, drawn_others = resample(ours, draws, seed), resample(theirs, draws, seed)
@@ -126,15 +126,17 @@ def compare_systems(
     """Compares the captions of two systems on the same pairs, over all of them and over the changed ones.
 
     Args:
-        rows: Records of the split with `pair_id`, `captions` and `change_type`.
-        ours: Captions of one system, by pair id.
-        theirs: Captions of another.
-        scorer: Tokenizer and metrics; by default those that need no Java, see `default_scorer`.
-        draws: How many sets.
-        seed: Of the draws.
+        rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type`.
+        ours (`dict[str, str]`): Captions of one system, by pair id.
+        theirs (`dict[str, str]`): Captions of another.
+        scorer (`CaptionScorer`, *optional*): Tokenizer and metrics; by default those that need no Java, see
+            `default_scorer`.
+        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
+        seed (`int`, *optional*, defaults to `0`): Of the draws.
 
     Returns:
-        {"total": see `compare_statistics`, "changed": the same or None, "bootstrap": see `describe_bootstrap`}.
+        `dict[str, Any]`: {"total": see `compare_statistics`, "changed": the same or None, "bootstrap": see
+        `describe_bootstrap`}.
 
     Raises:
         ValueError: If a pair has no caption, or a caption no pair.

@@ -25,9 +25,9 @@ class PairBlocks:
     """The references of a split as two blocks, total and changed pairs, each with its own document frequencies.
 
     Args:
-        references: The tokenized captions of each pair.
-        change_types: The type of each pair: "none" where nothing changed, None where unknown.
-        meteor: METEOR, where it is wanted.
+        references (`Sequence[Sequence[str]]`): The tokenized captions of each pair.
+        change_types (`Sequence[str | None]`): The type of each pair: "none" where nothing changed, None where unknown.
+        meteor (`Meteor`, *optional*): METEOR, where it is wanted.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class PairBlocks:
         """Scores one tokenized caption a pair over all pairs.
 
         Args:
-            hypotheses: As many captions as pairs.
+            hypotheses (`Sequence[str]`): As many captions as pairs.
 
         Returns:
-            The scores.
+            `dict[str, Any]`: The scores.
         """
         return self._total.score(hypotheses)
 
@@ -58,11 +58,11 @@ class PairBlocks:
         """Scores one tokenized caption a pair.
 
         Args:
-            hypotheses: As many captions as pairs.
-            with_meteor: Whether to add METEOR, which takes most of the time.
+            hypotheses (`Sequence[str]`): As many captions as pairs.
+            with_meteor (`bool`, *optional*, defaults to `False`): Whether to add METEOR, which takes most of the time.
 
         Returns:
-            {"total": scores, "changed": scores, or None where no pair changed}.
+            `dict[str, Any]`: {"total": scores, "changed": scores, or None where no pair changed}.
         """
         blocks = {"total": self.score_total(hypotheses), "changed": None}
         if self._changed:
@@ -75,10 +75,10 @@ class PairBlocks:
         """Finds the captions with the highest CIDEr-D of all, were one of them said of every pair.
 
         Args:
-            captions: Tokenized captions to choose from.
+            captions (`Sequence[str]`): Tokenized captions to choose from.
 
         Returns:
-            The best over all pairs and the best over the changed ones, each once.
+            `list[str]`: The best over all pairs and the best over the changed ones, each once.
         """
         found = [block.best_constant(captions) for block in (self._total, self._changed) if block]
         return list(dict.fromkeys(best[0] for best in found if best))
@@ -87,8 +87,8 @@ class PairBlocks:
         """Adds METEOR to scores, where it is wanted.
 
         Args:
-            blocks: What `score` gave for these captions.
-            hypotheses: As many captions as pairs.
+            blocks (`dict[str, Any]`): What `score` gave for these captions.
+            hypotheses (`Sequence[str]`): As many captions as pairs.
         """
         for name, indices in (("total", range(len(hypotheses))), ("changed", self.changed)):
             if self.meteor and blocks[name]:
@@ -100,11 +100,12 @@ def count_captions(rows: Sequence[Row], unchanged_only: bool = False) -> Counter
     """Counts the captions of tokenized rows, most frequent first, ties in alphabetical order.
 
     Args:
-        rows: Tokenized records with `captions` and `change_type`.
-        unchanged_only: Count those of the pairs with change type "none" alone: the no-change sentences.
+        rows (`Sequence[Row]`): Tokenized records with `captions` and `change_type`.
+        unchanged_only (`bool`, *optional*, defaults to `False`): Count those of the pairs with change type "none"
+            alone: the no-change sentences.
 
     Returns:
-        Occurrences by caption; empty captions are left out.
+        `Counter[str]`: Occurrences by caption; empty captions are left out.
     """
     chosen = [row for row in rows if not unchanged_only or row["change_type"] == "none"]
     counts = Counter(text for row in chosen for text in row["captions"])
@@ -128,14 +129,16 @@ def score_baselines(
     system's own captions shuffled over the pairs.
 
     Args:
-        blocks: The references that are scored.
-        hypotheses: The system's tokenized captions.
-        train_rows: Tokenized records of the training split.
-        seed: Of the draws.
-        all_constants: Whether to try every training caption, which takes seconds for tens of thousands.
+        blocks (`PairBlocks`): The references that are scored.
+        hypotheses (`Sequence[str]`): The system's tokenized captions.
+        train_rows (`Sequence[Row]`, *optional*): Tokenized records of the training split.
+        seed (`int`): Of the draws.
+        all_constants (`bool`, *optional*, defaults to `True`): Whether to try every training caption, which takes
+            seconds for tens of thousands.
 
     Returns:
-        {name: {"total": scores, "changed": scores or None, "caption": the constant or None}}.
+        `dict[str, dict[str, Any]]`: {name: {"total": scores, "changed": scores or None, "caption": the constant or
+        None}}.
     """
     generator = np.random.default_rng(seed)
     baselines = {}
@@ -158,10 +161,10 @@ def constant_captions(train_rows: Sequence[Row]) -> dict[str, str]:
     """Names the constant captions that serve as baselines.
 
     Args:
-        train_rows: Tokenized records of the training split, possibly none.
+        train_rows (`Sequence[Row]`): Tokenized records of the training split, possibly none.
 
     Returns:
-        {name of the baseline: tokenized caption}.
+        `dict[str, str]`: {name of the baseline: tokenized caption}.
     """
     sentences = count_captions(train_rows, unchanged_only=True).most_common(MAX_CONSTANTS)
     constants = {f'always "{sentence}"': sentence for sentence, _ in sentences}
@@ -176,12 +179,12 @@ def draw_by_type(
     """Draws a training caption of its change type for each pair.
 
     Args:
-        change_types: The type of each pair.
-        train_rows: Tokenized records of the training split.
-        generator: Random numbers.
+        change_types (`Sequence[str | None]`): The type of each pair.
+        train_rows (`Sequence[Row]`): Tokenized records of the training split.
+        generator (`np.random.Generator`): Random numbers.
 
     Returns:
-        One tokenized caption a pair.
+        `list[str]`: One tokenized caption a pair.
     """
     by_type: dict[str | None, list[str]] = {}
     for row in train_rows:
@@ -197,12 +200,13 @@ def score_upper_bounds(
     """Scores people against people: one random reference of each pair against the others of the pair.
 
     Args:
-        blocks: The blocks of the split, for the change types.
-        references: The tokenized captions of each pair.
-        seed: Of the draws.
+        blocks (`PairBlocks`): The blocks of the split, for the change types.
+        references (`Sequence[Sequence[str]]`): The tokenized captions of each pair.
+        seed (`int`): Of the draws.
 
     Returns:
-        {name: {"total": scores or None, "changed": scores or None, "skipped": pairs with a single reference}}.
+        `dict[str, dict[str, Any]]`: {name: {"total": scores or None, "changed": scores or None, "skipped": pairs with
+        a single reference}}.
     """
     generator = np.random.default_rng(seed)
     kept = [index for index, item in enumerate(references) if len(item) > 1]
@@ -222,13 +226,14 @@ def score_synonyms(
     """Replaces every "no change" caption by one no-change sentence: how much of the total is the choice of synonym.
 
     Args:
-        blocks: The references that are scored.
-        hypotheses: The system's tokenized captions.
-        known: What counts as "no change".
-        candidates: The no-change sentences to try.
+        blocks (`PairBlocks`): The references that are scored.
+        hypotheses (`Sequence[str]`): The system's tokenized captions.
+        known (`set[str]`): What counts as "no change".
+        candidates (`Sequence[str]`): The no-change sentences to try.
 
     Returns:
-        {"best": {"caption": sentence, **scores of the total}, "worst": ...} by CIDEr; None with nothing to swap.
+        `dict[str, dict[str, Any]]`: {"best": {"caption": sentence, **scores of the total}, "worst": ...} by CIDEr;
+        None with nothing to swap.
     """
     if not candidates or known.isdisjoint(hypotheses):
         return None

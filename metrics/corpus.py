@@ -42,7 +42,7 @@ class ReferenceCorpus:
     costs next to nothing.
 
     Args:
-        targets: The tokenized references of each item.
+        targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
     """
 
     def __init__(self, targets: Sequence[Sequence[str]]) -> None:
@@ -58,10 +58,10 @@ class ReferenceCorpus:
         """Scores one tokenized caption an item.
 
         Args:
-            hypotheses: As many captions as there are items.
+            hypotheses (`Sequence[str]`): As many captions as there are items.
 
         Returns:
-            BLEU, ROUGE-L, CIDEr-D and the counts of `change_captioning.scorer.score_lists`.
+            `dict[str, Any]`: BLEU, ROUGE-L, CIDEr-D and the counts of `change_captioning.scorer.score_lists`.
         """
         found = {name: float(value[0]) for name, value in self.statistics(hypotheses).scores().items()}
         return {**found, **count_items(hypotheses, self.targets)}
@@ -70,11 +70,11 @@ class ReferenceCorpus:
         """Takes one tokenized caption an item apart.
 
         Args:
-            hypotheses: As many captions as there are items.
-            meteor: METEOR, where it is wanted.
+            hypotheses (`Sequence[str]`): As many captions as there are items.
+            meteor (`Meteor`, *optional*): METEOR, where it is wanted.
 
         Returns:
-            What each item adds to the scores.
+            `ItemStatistics`: What each item adds to the scores.
         """
         overlaps: dict[tuple[str, str], tuple[float, float]] = {}
         similarities: dict[tuple[str, str], float] = {}
@@ -98,10 +98,10 @@ class ReferenceCorpus:
         than the score itself. So the captions are scored in the order of that bound until no other can win.
 
         Args:
-            captions: Tokenized captions to choose from.
+            captions (`Iterable[str]`): Tokenized captions to choose from.
 
         Returns:
-            The caption and its CIDEr-D, None where there is no caption.
+            `tuple[str, float]`: The caption and its CIDEr-D, None where there is no caption.
         """
         different = sorted(set(captions) - {""})
         vectors = [self._vector(text) for text in different]

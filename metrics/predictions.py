@@ -35,11 +35,12 @@ def read_captions(path: Path) -> dict[str, str | None]:
     """Reads one caption a pair, as any system wrote them.
 
     Args:
-        path: COCO results in JSON, an object of captions by id, JSON Lines (those of `examples/evaluate.py` and of
-            `ssgpa caption --pairs` among them) or CSV.
+        path (`Path`): COCO results in JSON, an object of captions by id, JSON Lines (those of `examples/evaluate.py`
+            and of `ssgpa caption --pairs` among them) or CSV.
 
     Returns:
-        Captions by pair id; None where the file tells of an error, or of nothing, in place of a caption.
+        `dict[str, str | None]`: Captions by pair id; None where the file tells of an error, or of nothing, in place of
+        a caption.
 
     Raises:
         OSError: If the file cannot be read.
@@ -63,11 +64,12 @@ def read_references(path: Path) -> list[Row]:
     """Reads the references of each pair.
 
     Args:
-        path: COCO annotations in JSON, an object of lists by id, JSON Lines or CSV with an id and `captions` (in CSV a
-            list in JSON), `references` or `caption`, and `change_type` if it is known. Rows of one id are one pair.
+        path (`Path`): COCO annotations in JSON, an object of lists by id, JSON Lines or CSV with an id and `captions`
+            (in CSV a list in JSON), `references` or `caption`, and `change_type` if it is known. Rows of one id are
+            one pair.
 
     Returns:
-        Records with `pair_id`, `captions` and `change_type`, in the order of the file.
+        `list[Row]`: Records with `pair_id`, `captions` and `change_type`, in the order of the file.
 
     Raises:
         OSError: If the file cannot be read.
@@ -97,11 +99,12 @@ def match_ids(captions: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[s
     """Gives captions the ids of the pairs, where both differ by a file ending or by leading zeros alone.
 
     Args:
-        captions: Anything by the ids of a file.
-        names: Ids of the pairs.
+        captions (`Mapping[str, Any]`): Anything by the ids of a file.
+        names (`Sequence[str]`): Ids of the pairs.
 
     Returns:
-        The same by the ids of the pairs where every one finds its pair, else unchanged; and a note on what was done.
+        `tuple[dict[str, Any], str | None]`: The same by the ids of the pairs where every one finds its pair, else
+        unchanged; and a note on what was done.
     """
     if not captions.keys().isdisjoint(names):
         return dict(captions), None

@@ -22,13 +22,15 @@ class Protocol:
     """How a data set is scored.
 
     Args:
-        name: Goes into every result.
-        description: What belongs in a table's caption.
-        references: "all": every sentence of a pair is a reference; "joined": all of them are one reference, in their
-            order, put together by ". ".
-        blocks: The blocks that its tables print, beside the total: "changed", "unchanged", "by_type".
-        types: The change types that may occur; None where the set has none, () where any name may.
-        test_pairs: Pairs of the released test split.
+        name (`str`): Goes into every result.
+        description (`str`): What belongs in a table's caption.
+        references (`str`, *optional*, defaults to `'all'`): "all": every sentence of a pair is a reference; "joined":
+            all of them are one reference, in their order, put together by ". ".
+        blocks (`tuple[str, ...]`, *optional*, defaults to `()`): The blocks that its tables print, beside the total:
+            "changed", "unchanged", "by_type".
+        types (`tuple[str, ...]`, *optional*): The change types that may occur; None where the set has none, () where
+            any name may.
+        test_pairs (`int`, *optional*): Pairs of the released test split.
     """
 
     name: str
@@ -99,11 +101,11 @@ def apply_protocol(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:
     """Makes the items that a protocol scores.
 
     Args:
-        protocol: One of `PROTOCOLS`.
-        rows: Records of a split, one a pair.
+        protocol (`Protocol`): One of `PROTOCOLS`.
+        rows (`Sequence[Row]`): Records of a split, one a pair.
 
     Returns:
-        Records with the protocol's references.
+        `list[Row]`: Records with the protocol's references.
 
     Raises:
         ValueError: If a pair comes in several rows, or has a change type that the protocol does not know.
@@ -121,11 +123,11 @@ def keep_blocks(protocol: Protocol, scores: Mapping[str, Any]) -> dict[str, Any]
     """Empties the blocks that a protocol does not know, so that nobody quotes them.
 
     Args:
-        protocol: One of `PROTOCOLS`.
-        scores: What `report.score_blocks` gave.
+        protocol (`Protocol`): One of `PROTOCOLS`.
+        scores (`Mapping[str, Any]`): What `report.score_blocks` gave.
 
     Returns:
-        The same keys.
+        `dict[str, Any]`: The same keys.
     """
     empty = {"changed": None, "unchanged": None, "by_type": {}}
     return {name: block if name in ("total", *protocol.blocks) else empty[name] for name, block in scores.items()}

@@ -32,11 +32,13 @@ class References:
     """What captions are scored against.
 
     Args:
-        rows: Records with `pair_id`, `captions` and `change_type`.
-        train_rows: Records of the training split, for the baselines; None where there is none.
-        language: Of the captions, where it is told.
-        images: The split itself with its images, where there are any.
-        reading: How values of the images become colors, from `data.prepared.reading_of`.
+        rows (`list[Row]`): Records with `pair_id`, `captions` and `change_type`.
+        train_rows (`list[Row]`, *optional*): Records of the training split, for the baselines; None where there is
+            none.
+        language (`str`, *optional*): Of the captions, where it is told.
+        images (`Any`, *optional*): The split itself with its images, where there are any.
+        reading (`Mapping[str, Any]`, *optional*, defaults to `{}`): How values of the images become colors, from
+            `data.prepared.reading_of`.
     """
 
     rows: list[Row]
@@ -50,13 +52,14 @@ def load_references(source: str, split: str = "test", train: Path | None = None)
     """Loads the references of a prepared folder, or of a file.
 
     Args:
-        source: A folder that `examples/prepare_data.py` wrote, a data set on the Hub (`hf://datasets/ORG/NAME`), or a
-            file for `caption_files.read_references`.
-        split: Of the folder; "all" for every pair of it.
-        train: A file with references of the training pairs; by default the training split of the folder.
+        source (`str`): A folder that `examples/prepare_data.py` wrote, a data set on the Hub
+            (`hf://datasets/ORG/NAME`), or a file for `caption_files.read_references`.
+        split (`str`, *optional*, defaults to `'test'`): Of the folder; "all" for every pair of it.
+        train (`Path`, *optional*): A file with references of the training pairs; by default the training split of the
+            folder.
 
     Returns:
-        The references.
+        `References`: The references.
 
     Raises:
         OSError: If nothing can be read there.
@@ -100,13 +103,14 @@ def load_captions(
     """Reads a system's captions and brings them together with the pairs.
 
     Args:
-        path: A file for `caption_files.read_captions`.
-        rows: Records of the pairs.
-        missing: What becomes of pairs without a caption: "error"; "empty", where they count as an empty caption; or
-            "skip", where they are left out, as COCO's evaluation does.
+        path (`Path`): A file for `caption_files.read_captions`.
+        rows (`Sequence[Row]`): Records of the pairs.
+        missing (`str`, *optional*, defaults to `'error'`): What becomes of pairs without a caption: "error"; "empty",
+            where they count as an empty caption; or "skip", where they are left out, as COCO's evaluation does.
 
     Returns:
-        The records that are scored, one caption for each by pair id, and notes on what was done.
+        `tuple[list[Row], dict[str, str], list[str]]`: The records that are scored, one caption for each by pair id,
+        and notes on what was done.
 
     Raises:
         OSError: If the file cannot be read.
@@ -143,12 +147,13 @@ def language_for(told: str | None, rows: Sequence[Row], tokenizer: str) -> str |
     """The language to score in.
 
     Args:
-        told: What the user or the data says.
-        rows: Records with `captions`.
-        tokenizer: The tokenizer that was asked for.
+        told (`str`, *optional*): What the user or the data says.
+        rows (`Sequence[Row]`): Records with `captions`.
+        tokenizer (`str`): The tokenizer that was asked for.
 
     Returns:
-        The language; guessed with "auto" where it is not told and the captions' script has no blanks, else None.
+        `str`: The language; guessed with "auto" where it is not told and the captions' script has no blanks, else
+            None.
     """
     if told is not None or tokenizer != "auto":
         return told
@@ -169,19 +174,20 @@ def score_files(
     """Scores a file of captions beside its baselines, and beside another system's where one is given.
 
     Args:
-        predictions: The file of captions.
-        references: From `load_references`.
-        compare: Another system's file of captions.
-        missing: See `load_captions`.
-        protocol: A name of `protocols.PROTOCOLS`.
-        tokenizer: See `change_captioning.scorer.CaptionScorer`.
-        language: Of the captions; by default that of the data, else guessed where their script has no blanks.
-        meteor: Whether to compute METEOR.
-        seed: Of the draws of baselines and intervals.
+        predictions (`Path`): The file of captions.
+        references (`References`): From `load_references`.
+        compare (`Path`, *optional*): Another system's file of captions.
+        missing (`str`, *optional*, defaults to `'error'`): See `load_captions`.
+        protocol (`str`, *optional*): A name of `protocols.PROTOCOLS`.
+        tokenizer (`str`, *optional*, defaults to `'auto'`): See `change_captioning.scorer.CaptionScorer`.
+        language (`str`, *optional*): Of the captions; by default that of the data, else guessed where their script has
+            no blanks.
+        meteor (`bool`, *optional*, defaults to `True`): Whether to compute METEOR.
+        seed (`int`, *optional*, defaults to `0`): Of the draws of baselines and intervals.
 
     Returns:
-        What `report.build_report` gives, with `comparison`, `notes` and `versions`; the records that were scored; and
-        their captions.
+        `tuple[dict[str, Any], list[Row], dict[str, str]]`: What `report.build_report` gives, with `comparison`,
+        `notes` and `versions`; the records that were scored; and their captions.
 
     Raises:
         OSError: If a file cannot be read.
@@ -212,9 +218,9 @@ def check_targets(output: Path | None, report: Path | None, overwrite: bool) -> 
     """Refuses to replace files unasked, before the work begins.
 
     Args:
-        output: The file of scores.
-        report: The folder of the page.
-        overwrite: Whether they may exist.
+        output (`Path`, *optional*): The file of scores.
+        report (`Path`, *optional*): The folder of the page.
+        overwrite (`bool`): Whether they may exist.
 
     Raises:
         FileExistsError: If one does.
@@ -235,15 +241,15 @@ def write_score_page(
     """Writes the page of scores, with a gallery where the data has images.
 
     Args:
-        folder: Where `index.html` goes.
-        results: From `score_files`, with `model`, `data` and `split`.
-        references: From `load_references`.
-        rows: The records that were scored.
-        captions: Their captions.
-        pairs: At most so many pairs in the gallery.
+        folder (`Path`): Where `index.html` goes.
+        results (`dict[str, Any]`): From `score_files`, with `model`, `data` and `split`.
+        references (`References`): From `load_references`.
+        rows (`Sequence[Row]`): The records that were scored.
+        captions (`dict[str, str]`): Their captions.
+        pairs (`int`): At most so many pairs in the gallery.
 
     Returns:
-        The file.
+        `Path`: The file.
 
     Raises:
         ValueError: If an image cannot be decoded; the error names its pair.

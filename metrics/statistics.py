@@ -21,10 +21,10 @@ class ItemStatistics:
     """What each item adds to the scores of a set.
 
     Args:
-        bleu: (items, 10), see `BLEU_COLUMNS`.
-        rouge_l: (items,), in 0..1.
-        cider: (items,), in 0..10, with the document frequencies of the whole set.
-        meteor: (items, 23), see `meteor_statistics`; None where METEOR is not wanted.
+        bleu (`np.ndarray`): (items, 10), see `BLEU_COLUMNS`.
+        rouge_l (`np.ndarray`): (items,), in 0..1.
+        cider (`np.ndarray`): (items,), in 0..10, with the document frequencies of the whole set.
+        meteor (`np.ndarray`, *optional*): (items, 23), see `meteor_statistics`; None where METEOR is not wanted.
     """
 
     bleu: np.ndarray
@@ -36,10 +36,11 @@ class ItemStatistics:
         """Scores sets made of the items.
 
         Args:
-            weights: (sets, items), how often each item is in each set; by default one set with each item once.
+            weights (`np.ndarray`, *optional*): (sets, items), how often each item is in each set; by default one set
+                with each item once.
 
         Returns:
-            {metric: (sets,)} with the names of `score_lists`.
+            `dict[str, np.ndarray]`: {metric: (sets,)} with the names of `score_lists`.
         """
         weights = np.ones((1, len(self.rouge_l))) if weights is None else weights
         sizes = weights.sum(axis=1)
@@ -53,10 +54,10 @@ def bleu_from_sums(sums: np.ndarray) -> np.ndarray:
     """BLEU with pycocoevalcap's small numbers, which keep a precision without n-grams from dividing by zero.
 
     Args:
-        sums: (sets, 10), sums of `ItemStatistics.bleu`.
+        sums (`np.ndarray`): (sets, 10), sums of `ItemStatistics.bleu`.
 
     Returns:
-        (sets, 4), BLEU-1 to BLEU-4.
+        `np.ndarray`: (sets, 4), BLEU-1 to BLEU-4.
     """
     precisions = (sums[:, :ORDERS] + 1e-15) / (sums[:, ORDERS : 2 * ORDERS] + 1e-9)
     means = np.cumprod(precisions, axis=1) ** (1 / np.arange(1, ORDERS + 1))
@@ -69,10 +70,10 @@ def meteor_statistics(lines: Sequence[Sequence[float]]) -> np.ndarray:
     """Makes the jar's statistics fit for sums: a caption that matches whole counts no chunk, as the jar has it.
 
     Args:
-        lines: 23 numbers an item, see `meteor_from_sums`.
+        lines (`Sequence[Sequence[float]]`): 23 numbers an item, see `meteor_from_sums`.
 
     Returns:
-        (items, 23).
+        `np.ndarray`: (items, 23).
     """
     items = np.array(lines, dtype=np.float64)
     whole = (items[:, 20] == 1) & (items[:, 21:23] == items[:, :2]).all(axis=1)
@@ -84,11 +85,12 @@ def meteor_from_sums(sums: np.ndarray) -> np.ndarray:
     """METEOR 1.5 (Denkowski and Lavie, 2014, equations 1 to 5) from the statistics that its jar prints.
 
     Args:
-        sums: (sets, 23), sums of `meteor_statistics`: lengths of caption and reference, their function words, for
-            each of the four stages the matched content and function words of both, chunks, matched words of both.
+        sums (`np.ndarray`): (sets, 23), sums of `meteor_statistics`: lengths of caption and reference, their function
+            words, for each of the four stages the matched content and function words of both, chunks, matched words of
+            both.
 
     Returns:
-        (sets,), 0 where nothing matches.
+        `np.ndarray`: (sets,), 0 where nothing matches.
     """
     stages = sums[:, 4:20].reshape(-1, len(STAGES), 2, 2)
     # Content words, then function words, of the caption and of the reference.

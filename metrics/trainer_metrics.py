@@ -24,7 +24,7 @@ def report_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     """Picks the numbers of a report that belong in a trainer's log.
 
     Args:
-        report: From `report.build_report`.
+        report (`Mapping[str, Any]`): From `report.build_report`.
 
     Returns:
         `total_cider`, `changed_bleu_4` and so on, `no_change_on_changed`, `no_change_on_unchanged`,
@@ -47,11 +47,12 @@ def keep_argmax(logits: Any, labels: Any = None) -> Any:
     """For `preprocess_logits_for_metrics`: keeps token ids instead of logits, which would fill the memory.
 
     Args:
-        logits: (batch, length, vocabulary), or a tuple of all outputs in which they are the first of this shape.
-        labels: Not used.
+        logits (`Any`): (batch, length, vocabulary), or a tuple of all outputs in which they are the first of this
+            shape.
+        labels (`Any`, *optional*): Not used.
 
     Returns:
-        (batch, length), the likeliest tokens.
+        `Any`: (batch, length), the likeliest tokens.
     """
     return _first_of(logits, 3).argmax(dim=-1)
 
@@ -76,20 +77,21 @@ def build_compute_metrics(
     before it, so that these scores are no scores of captions; they come with `teacher_forced` 1.0.
 
     Args:
-        processor: A processor of this package (its default prompt is cut off), or a tokenizer or processor whose
-            generated ids hold the caption alone.
-        rows: Records of the evaluation set with `pair_id`, `captions` and `change_type`, in its order, for example
-            `report.light_rows(split)`.
-        change_type_of: Reads the change type off a caption.
-        shifted: Teacher forcing alone: whether a position predicts the next one's label, as in decoder-only systems,
-            or its own, as where labels are shifted inside the model. None: predictions were generated.
-        language: Of the captions, a code such as "zh"; guessed where their script has no blanks, see
-            `change_captioning.scorer.default_scorer`.
+        processor (`Any`): A processor of this package (its default prompt is cut off), or a tokenizer or processor
+            whose generated ids hold the caption alone.
+        rows (`Sequence[Row]`): Records of the evaluation set with `pair_id`, `captions` and `change_type`, in its
+            order, for example `report.light_rows(split)`.
+        change_type_of (`Callable[[str], str | None]`, *optional*): Reads the change type off a caption.
+        shifted (`bool`, *optional*): Teacher forcing alone: whether a position predicts the next one's label, as in
+            decoder-only systems, or its own, as where labels are shifted inside the model. None: predictions were
+            generated.
+        language (`str`, *optional*): Of the captions, a code such as "zh"; guessed where their script has no blanks,
+            see `change_captioning.scorer.default_scorer`.
 
     Returns:
-        A function of an `EvalPrediction`, with the numbers of `report_metrics`. It raises ValueError under
-        `batch_eval_metrics`, for a number of predictions that is not the number of rows, and for logits where
-        `shifted` is not given.
+        `Callable[..., dict[str, float]]`: A function of an `EvalPrediction`, with the numbers of `report_metrics`. It
+        raises ValueError under `batch_eval_metrics`, for a number of predictions that is not the number of rows, and
+        for logits where `shifted` is not given.
     """
     records = list(rows)
 

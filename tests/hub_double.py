@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """A Hub on the loopback interface: it speaks the calls that huggingface_hub makes for models and data sets.
 
 Repositories live in memory. `with HubDouble() as hub:` serves on a free port; programs are pointed at it by

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """What processes of their own do with a Hub: `hub_steps.py STEP WORK`, results as JSON on the last line of stdout."""
 
 import json

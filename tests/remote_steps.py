@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """What a saved folder is asked to compute, here and, as a script, in a process in which ssgpa cannot be imported.
 
 Usage: `remote_steps.py BEFORE AFTER FOLDER [FOLDER ...]` writes `FOLDER.pt` for every folder.

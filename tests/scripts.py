@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Programs of the repository as modules, for tests that call their functions."""
 
 import importlib.util

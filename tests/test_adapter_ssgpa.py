@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The Change Fusion Adapter: nothing at the start, the same for both images, full attention behind a gate."""
 
 import pytest

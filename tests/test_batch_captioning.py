@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """`ssgpa caption --pairs`: every good row is captioned, every bad one told, and a run that stopped goes on."""
 
 import base64

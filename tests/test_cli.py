@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The command: one sentence on stdout and exit code 0, or one line on stderr and exit code 2."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Versions of the libraries: the lock, the ceilings, and every private name of a library that is used."""
 
 import ast

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """InstructBLIP and BLIP-2 give their weights to SSGPA: all of them, unchanged, or one error."""
 
 import json

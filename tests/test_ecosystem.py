@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The switches of the ecosystem on tiny models; docs/ecosystem.md has the table of what works and what cannot."""
 
 import threading

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The checkpoint that is shipped is what the card says, and its stored results hold what the README promises."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The double answers huggingface_hub and datasets as the Hub does, for data sets and their revisions."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Images of any kind give the same pixels, and bad ones one clear error."""
 
 import base64

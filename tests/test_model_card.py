@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The card tells what the results file holds, whose weights they are, and what is not known."""
 
 import json

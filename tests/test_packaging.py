@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """What is installed is complete, imports quietly, and does not depend on the name of the checkout."""
 
 import json

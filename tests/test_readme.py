@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The documents tell the truth: their snippets run, their commands exist, the hub card is a valid one."""
 
 import os

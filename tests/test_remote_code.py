@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """A saved folder carries its own code: it loads and computes the same where the package is not installed."""
 
 import json

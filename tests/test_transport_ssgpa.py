@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Sinkhorn against a plain float64 iteration, and what a transport plan must satisfy."""
 
 import pytest

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """A tiny model and processor for every system, built in the session: no network, no files."""
 
 from collections.abc import Callable

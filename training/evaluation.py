@@ -24,7 +24,7 @@ def check_rows(rows: Any, name: str, scored: bool = True) -> None:
     """Refuse what is no prepared split with pairs.
 
     Args:
-        rows: The set.
+        rows (`Any`): The set.
         name (`str`): What it is called.
         scored (`bool`): Whether captions and types of change are needed too.
 

@@ -22,7 +22,7 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
     """Puts a model in evaluation mode under `inference_mode`, and each of its modules back as it was.
 
     Args:
-        model: Any module; parts of it may be in evaluation mode already, and stay there.
+        model (`torch.nn.Module`): Any module; parts of it may be in evaluation mode already, and stay there.
 
     Yields:
         Nothing.
@@ -50,17 +50,18 @@ def caption_pairs(
     """Captions pairs of images with any system that follows the calls of this library.
 
     Args:
-        model: A model with `generate`; left in the mode it was in.
-        processor: Its processor, called as `processor(images=[[before, after], ...], return_tensors="pt")`.
-        pairs: (before, after) images, taken in batches, so that an iterator need not fit in memory.
-        batch_size: Pairs in one call of `generate`.
-        device: Where the inputs go; by default the model's own device.
-        progress: Show a progress bar.
-        pair_ids: Names of the pairs for errors; by default their positions.
-        **generate_kwargs: For `generate`, for example `num_beams=5, max_new_tokens=40`.
+        model (`Any`): A model with `generate`; left in the mode it was in.
+        processor (`Any`): Its processor, called as `processor(images=[[before, after], ...], return_tensors="pt")`.
+        pairs (`Iterable[tuple[Any, Any]]`): (before, after) images, taken in batches, so that an iterator need not fit
+            in memory.
+        batch_size (`int`, *optional*, defaults to `16`): Pairs in one call of `generate`.
+        device (`torch.device` or `str`, *optional*): Where the inputs go; by default the model's own device.
+        progress (`bool`, *optional*, defaults to `False`): Show a progress bar.
+        pair_ids (`Sequence[str]`, *optional*): Names of the pairs for errors; by default their positions.
+        **generate_kwargs (`Any`, *optional*): For `generate`, for example `num_beams=5, max_new_tokens=40`.
 
     Returns:
-        One caption a pair, in the order of the pairs.
+        `list[str]`: One caption a pair, in the order of the pairs.
 
     Raises:
         ValueError: If `batch_size` is below 1, or the system gives another number of captions than pairs.
@@ -110,17 +111,19 @@ def caption_rows(
     """Captions the rows of a split that have no caption yet.
 
     Args:
-        model: A model with `generate`.
-        processor: Its processor.
-        dataset: A `datasets.Dataset` with `pair_id`, `before` and `after`; images are decoded a batch at a time.
-        batch_size: Pairs in one call of `generate`.
-        progress: Show a progress bar.
-        done: Captions by pair id that are there already.
-        on_batch: Called after every batch with its captions by pair id, for example to write them down.
-        **generate_kwargs: For `generate`.
+        model (`Any`): A model with `generate`.
+        processor (`Any`): Its processor.
+        dataset (`Any`): A `datasets.Dataset` with `pair_id`, `before` and `after`; images are decoded a batch at a
+            time.
+        batch_size (`int`, *optional*, defaults to `16`): Pairs in one call of `generate`.
+        progress (`bool`, *optional*, defaults to `False`): Show a progress bar.
+        done (`Mapping[str, str]`, *optional*): Captions by pair id that are there already.
+        on_batch (`Callable[[dict[str, str]], None]`, *optional*): Called after every batch with its captions by pair
+            id, for example to write them down.
+        **generate_kwargs (`Any`, *optional*): For `generate`.
 
     Returns:
-        One caption a row, by pair id, in the order of the rows.
+        `dict[str, str]`: One caption a row, by pair id, in the order of the rows.
 
     Raises:
         ValueError: If a pair id comes twice, an image cannot be decoded, or as for `caption_pairs`.
@@ -155,13 +158,14 @@ def change_maps(
     """Asks a system where its evidence lies.
 
     Args:
-        model: A model; one whose `forward` knows `output_evidence` has such evidence.
-        processor: Its processor.
-        pairs: (before, after) images.
-        batch_size: Pairs in one call.
+        model (`Any`): A model; one whose `forward` knows `output_evidence` has such evidence.
+        processor (`Any`): Its processor.
+        pairs (`Iterable[tuple[Any, Any]]`): (before, after) images.
+        batch_size (`int`, *optional*, defaults to `16`): Pairs in one call.
 
     Returns:
-        A float32 array (2, rows, columns) in 0..1 a pair, on before and on after; None if the system has no evidence.
+        `list[Any]`: A float32 array (2, rows, columns) in 0..1 a pair, on before and on after; None if the system has
+        no evidence.
     """
     if "output_evidence" not in inspect.signature(model.forward).parameters:
         return None

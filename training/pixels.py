@@ -13,7 +13,7 @@ class PixelNormalizer:
     """What a processor makes of 8-bit images of the model's size, bit for bit, on whatever device they are.
 
     Args:
-        image_processor: The processor's part for images; it rescales and normalizes.
+        image_processor (`Any`): The processor's part for images; it rescales and normalizes.
     """
 
     def __init__(self, image_processor: Any) -> None:

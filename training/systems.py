@@ -106,7 +106,7 @@ def build_model(config: PreTrainedConfig, model_class: str | None = None, **opti
     Args:
         config (`PreTrainedConfig`): Its configuration.
         model_class (`str`, *optional*): Class path of a variant.
-        **options: `attn_implementation`, `dtype`.
+        **options (`Any`, *optional*): `attn_implementation`, `dtype`.
 
     Returns:
         `PreTrainedModel`: On torch's default device.

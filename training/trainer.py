@@ -63,8 +63,8 @@ class ChangeCaptioningTrainer(Trainer):
         change_type_of (`Callable`, *optional*): Reads the change type off a caption.
         aux_heads (`AuxiliaryHeads`, *optional*): Training-only heads; they are optimized with the model and saved
             beside it.
-        **kwargs: As for `Trainer`; `eval_dataset` is a prepared split or a dict of such, `processing_class` the
-            processor.
+        **kwargs (`Any`, *optional*): As for `Trainer`; `eval_dataset` is a prepared split or a dict of such,
+            `processing_class` the processor.
 
     Raises:
         ValueError: `label_smoothing_factor` or `compute_loss_func` is set, which `Trainer` would put in place of the

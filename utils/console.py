@@ -59,9 +59,10 @@ def check_output(path: Path, taken: Collection[Path] = (), overwrite: bool | Non
     """Refuse a PNG file that could not be written, or should not be, before any work is done.
 
     Args:
-        path: The file.
-        taken: Resolved paths of inputs and other outputs.
-        overwrite: Whether the file may exist; None where the command has no `--overwrite`, and it may not.
+        path (`Path`): The file.
+        taken (`Collection[Path]`, *optional*, defaults to `()`): Resolved paths of inputs and other outputs.
+        overwrite (`bool`, *optional*): Whether the file may exist; None where the command has no `--overwrite`, and it
+            may not.
 
     Raises:
         OSError: The folder is missing, or the file exists.

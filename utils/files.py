@@ -23,11 +23,11 @@ def lock_output(path: Path, is_singleton: bool = False) -> FileLock:
     """Keep other runs from writing to a file until this one ends, however it ends.
 
     Args:
-        path: The file; the lock is an empty file beside it, which stays.
-        is_singleton: Let the process that holds the lock take it again.
+        path (`Path`): The file; the lock is an empty file beside it, which stays.
+        is_singleton (`bool`, *optional*, defaults to `False`): Let the process that holds the lock take it again.
 
     Returns:
-        The lock, taken.
+        `FileLock`: The lock, taken.
 
     Raises:
         FileExistsError: Another run holds it.

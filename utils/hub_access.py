@@ -18,13 +18,13 @@ def can_ask_hub(repo_id: str, filename: str, revision: str | None = None, repo_t
     Without an answer the libraries ask six times for each file that is not in the cache, which takes minutes.
 
     Args:
-        repo_id: `owner/name`.
-        filename: A file of the repository.
-        revision: Commit or branch.
-        repo_type: "model" or "dataset".
+        repo_id (`str`): `owner/name`.
+        filename (`str`): A file of the repository.
+        revision (`str`, *optional*): Commit or branch.
+        repo_type (`str`, *optional*, defaults to `'model'`): "model" or "dataset".
 
     Returns:
-        Whether the Hub answers. If not, the file is in the cache.
+        `bool`: Whether the Hub answers. If not, the file is in the cache.
 
     Raises:
         ConnectionError: It does not answer within `HF_HUB_ETAG_TIMEOUT` seconds, and the file is not in the cache.

@@ -31,12 +31,12 @@ def load_system(path: str, revision: str | None = None, **options: Any) -> tuple
     """Load a system with all of its weights.
 
     Args:
-        path: Folder of a saved system, or its id on the Hub.
-        revision: Commit, for an id.
-        **options: For `load_partial_system`.
+        path (`str`): Folder of a saved system, or its id on the Hub.
+        revision (`str`, *optional*): Commit, for an id.
+        **options (`Any`, *optional*): For `load_partial_system`.
 
     Returns:
-        The model in evaluation mode, and its processor.
+        `tuple[PreTrainedModel, ProcessorMixin]`: The model in evaluation mode, and its processor.
 
     Raises:
         ValueError: Something is missing or broken; the error names the system.
@@ -56,13 +56,15 @@ def load_partial_system(
     """Load a system that may lack weights, which are random then, for training to fill in.
 
     Args:
-        path: Folder of a saved system, or its id on the Hub.
-        revision: Commit, for an id.
-        model_class: Class to load, or one that picks it by the configuration.
-        **options: For the model's `from_pretrained`.
+        path (`str`): Folder of a saved system, or its id on the Hub.
+        revision (`str`, *optional*): Commit, for an id.
+        model_class (`type`, *optional*, defaults to `AutoModelForImageTextToText`): Class to load, or one that picks
+            it by the configuration.
+        **options (`Any`, *optional*): For the model's `from_pretrained`.
 
     Returns:
-        The model in evaluation mode, its processor, and the names of the weights that the files do not hold.
+        `tuple[PreTrainedModel, ProcessorMixin, set[str]]`: The model in evaluation mode, its processor, and the names
+        of the weights that the files do not hold.
 
     Raises:
         ValueError: A file is missing or broken, or a weight has another shape; the error names the system.

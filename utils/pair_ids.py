@@ -10,11 +10,11 @@ def by_id(items: Mapping[Any, Any] | Iterable[tuple[Any, Any]], what: str) -> di
     """Makes a dictionary of (id, value) pairs and refuses ids given twice.
 
     Args:
-        items: A mapping, or pairs.
-        what: The name of the items in the error.
+        items (`Mapping[Any, Any]` or `Iterable[tuple[Any, Any]]`): A mapping, or pairs.
+        what (`str`): The name of the items in the error.
 
     Returns:
-        The items by id, in their order.
+        `dict[Any, Any]`: The items by id, in their order.
 
     Raises:
         ValueError: If an id comes twice.
@@ -34,8 +34,8 @@ def check_ids(references: Mapping[Any, Any], predictions: Mapping[Any, Any]) -> 
     """Demands one prediction for each pair and none for any other.
 
     Args:
-        references: Anything keyed by pair id.
-        predictions: Anything keyed by pair id.
+        references (`Mapping[Any, Any]`): Anything keyed by pair id.
+        predictions (`Mapping[Any, Any]`): Anything keyed by pair id.
 
     Raises:
         ValueError: If ids are missing or unknown; the error names them.

@@ -22,8 +22,8 @@ def write_results(path: Path, content: Mapping[str, Any]) -> None:
     """Writes the results of an evaluation as JSON, whole or not at all.
 
     Args:
-        path: The file; its folder is made.
-        content: What to write; a number that is not finite is an error.
+        path (`Path`): The file; its folder is made.
+        content (`Mapping[str, Any]`): What to write; a number that is not finite is an error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
@@ -35,7 +35,7 @@ def library_versions() -> dict[str, str | None]:
     """Reads the versions that scores depend on.
 
     Returns:
-        Version by package, and of Python; None for a package that is not installed.
+        `dict[str, str | None]`: Version by package, and of Python; None for a package that is not installed.
     """
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
@@ -51,10 +51,11 @@ def folder_state(path: str | Path) -> list[list[Any]] | None:
     """Lists weights, configurations and data in a folder, to tell one made anew under an old name from the old one.
 
     Args:
-        path: The folder of a model or of a prepared data set; anything else has no state.
+        path (`str` or `Path`): The folder of a model or of a prepared data set; anything else has no state.
 
     Returns:
-        [name, bytes, time of change in ns] of each file, sorted; None where there is no such folder.
+        `list[list[Any]]`: [name, bytes, time of change in ns] of each file, sorted; None where there is no such
+        folder.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -71,9 +72,10 @@ class PredictionLog:
     The first line holds the settings, each other line a `pair_id` and its `caption`.
 
     Args:
-        path: The file; made with its folder where it is missing.
-        settings: What the captions depend on, as JSON.
-        replace: Begin anew over captions of other settings, in place of an error.
+        path (`Path`): The file; made with its folder where it is missing.
+        settings (`Mapping[str, Any]`): What the captions depend on, as JSON.
+        replace (`bool`, *optional*, defaults to `False`): Begin anew over captions of other settings, in place of an
+            error.
 
     Raises:
         ValueError: If the file is no such log or its settings differ; the error names file and settings.
@@ -97,7 +99,7 @@ class PredictionLog:
         """Appends captions.
 
         Args:
-            captions: By pair id.
+            captions (`Mapping[str, str]`): By pair id.
         """
         lines = [json.dumps({"pair_id": name, "caption": text}) + "\n" for name, text in captions.items()]
         with self.path.open("a", encoding="utf-8") as file:
@@ -120,10 +122,11 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
     """Reads what a `PredictionLog` wrote.
 
     Args:
-        path: The file.
+        path (`Path`): The file.
 
     Returns:
-        Its settings, the captions by pair id, and the bytes of a last line that was cut off.
+        `tuple[dict[str, Any], dict[str, str], int]`: Its settings, the captions by pair id, and the bytes of a last
+        line that was cut off.
 
     Raises:
         ValueError: If the file is no such log, or has two captions for one pair; the error names it.

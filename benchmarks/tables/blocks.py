@@ -15,11 +15,12 @@ def read_block(path: Path, lay_out: Callable[[Mapping[str, Any], str], str]) -> 
     """Lay out a results file, or say that there is none.
 
     Args:
-        path: The JSON file.
-        lay_out: Makes Markdown of what the file holds and of its name as the reader finds it.
+        path (`Path`): The JSON file.
+        lay_out (`Callable[[Mapping[str, Any], str], str]`): Makes Markdown of what the file holds and of its name as
+            the reader finds it.
 
     Returns:
-        Markdown.
+        `str`: Markdown.
     """
     if not path.is_file():
         return EMPTY

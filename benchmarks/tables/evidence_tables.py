@@ -49,11 +49,11 @@ def format_localization(figures: Mapping[str, Any], source: str) -> str:
     """One row a map, and what the columns mean.
 
     Args:
-        figures: The JSON of `benchmarks/measure_localization.py`.
-        source: The file it came from, as the reader finds it.
+        figures (`Mapping[str, Any]`): The JSON of `benchmarks/measure_localization.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown.
+        `str`: Markdown.
     """
     heads = ["percent", *TYPES, "all", "touching", "AUC", "told apart"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -78,10 +78,10 @@ def format_motion(motion: Mapping[str, Any]) -> str:
     """What the alignment says of moves, beside the truth.
 
     Args:
-        motion: That part of the JSON of `benchmarks/measure_localization.py`.
+        motion (`Mapping[str, Any]`): That part of the JSON of `benchmarks/measure_localization.py`.
 
     Returns:
-        One paragraph.
+        `str`: One paragraph.
     """
     shift, left, own = motion["camera_shift"], motion["left_by_camera_shift"], motion.get("object_motion")
     facts = [
@@ -108,11 +108,11 @@ def format_cost(figures: Mapping[str, Any], source: str) -> str:
     """The table over the number of patches, the laws and the overhead.
 
     Args:
-        figures: The JSON of `benchmarks/measure_alignment_cost.py`.
-        source: The file it came from, as the reader finds it.
+        figures (`Mapping[str, Any]`): The JSON of `benchmarks/measure_alignment_cost.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown.
+        `str`: Markdown.
     """
     settings, overhead, fits = figures["settings"], figures["overhead"], figures["law"]["fits"]
     lines = ["| patches | forward, s | forward and backward, s | kept for backward, MB |", "|---:|---:|---:|---:|"]

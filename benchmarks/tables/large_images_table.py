@@ -16,11 +16,11 @@ def format_large_images(report: Mapping[str, Any], source: str) -> str:
     """One row a case, before and after.
 
     Args:
-        report: The JSON of `benchmarks/measure_large_images.py`.
-        source: The file it came from, as the reader finds it.
+        report (`Mapping[str, Any]`): The JSON of `benchmarks/measure_large_images.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown: a table and the lines that belong to it.
+        `str`: Markdown: a table and the lines that belong to it.
     """
     settings, commits = report["settings"], report["commits"]
     titles = {
@@ -45,6 +45,6 @@ def read_large_images(folder: Path) -> dict[str, str]:
     """The block `large-images` of the documents, which says so where nothing is stored.
 
     Args:
-        folder: Holds the JSON file.
+        folder (`Path`): Holds the JSON file.
     """
     return {"large-images": read_block(folder / FILE, format_large_images)}

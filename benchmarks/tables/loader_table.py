@@ -22,11 +22,11 @@ def format_loader(report: Mapping[str, Any], source: str) -> str:
     """One row a number of workers.
 
     Args:
-        report: The JSON of `benchmarks/measure_loader.py`.
-        source: The file it came from, as the reader finds it.
+        report (`Mapping[str, Any]`): The JSON of `benchmarks/measure_loader.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown: a table and the lines that belong to it.
+        `str`: Markdown: a table and the lines that belong to it.
     """
     lines = [f"| pairs a second | bare PIL | {' | '.join(NAMES.values())} |", f"|---|---:{'|---:' * len(NAMES)}|"]
     for name, found in report["figures"].items():
@@ -48,6 +48,6 @@ def read_loader(folder: Path) -> dict[str, str]:
     """The block `loader` of the documents, which says so where nothing is stored.
 
     Args:
-        folder: Holds `loader.json`.
+        folder (`Path`): Holds `loader.json`.
     """
     return {"loader": read_block(folder / "loader.json", format_loader)}

@@ -39,10 +39,10 @@ def format_counts(figures: Mapping[str, Any]) -> list[str]:
     """One row a run and batch size: what is counted, and what was measured without a cap.
 
     Args:
-        figures: The JSON.
+        figures (`Mapping[str, Any]`): The JSON.
 
     Returns:
-        Lines of Markdown.
+        `list[str]`: Lines of Markdown.
     """
     measured = {_key(row): row for row in figures["measured"] if row["cap_gib"] is None}
     lines = [
@@ -61,10 +61,10 @@ def format_speeds(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """One row a measurement: GPU, cap, speeds.
 
     Args:
-        rows: Measured rows.
+        rows (`Iterable[Mapping[str, Any]]`): Measured rows.
 
     Returns:
-        Lines of Markdown; a single one where nothing was measured.
+        `list[str]`: Lines of Markdown; a single one where nothing was measured.
     """
     rows = list(rows)
     if not rows:
@@ -118,11 +118,11 @@ def format_memory(figures: Mapping[str, Any], source: str) -> str:
     """Lay out the results as Markdown.
 
     Args:
-        figures: The JSON of `benchmarks/measure_memory.py`.
-        source: The file it came from, as the reader finds it.
+        figures (`Mapping[str, Any]`): The JSON of `benchmarks/measure_memory.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Two tables and the lines that belong to them.
+        `str`: Two tables and the lines that belong to them.
     """
     first = figures["counted"][0]
     facts = (

@@ -13,11 +13,11 @@ def format_parameters(report: Mapping[str, Any], source: str) -> str:
     """One row a part, two columns a preset.
 
     Args:
-        report: The JSON of `benchmarks/count_parameters.py`.
-        source: The file it came from, as the reader finds it.
+        report (`Mapping[str, Any]`): The JSON of `benchmarks/count_parameters.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown: a table and the line that belongs to it.
+        `str`: Markdown: a table and the line that belongs to it.
     """
     models = report["models"]
     heads = [f"{name}, {column}" for name in models for column in COLUMNS.values()]

@@ -26,11 +26,11 @@ def format_ways(report: Mapping[str, Any], source: str) -> str:
     """One row a way of going faster.
 
     Args:
-        report: The JSON of `benchmarks/measure_speed.py`.
-        source: The file it came from, as the reader finds it.
+        report (`Mapping[str, Any]`): The JSON of `benchmarks/measure_speed.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown: a table and the lines that belong to it.
+        `str`: Markdown: a table and the lines that belong to it.
     """
     lines = ["| with, or without | faster by | seconds with | seconds without |", "|---|---:|---:|---:|"]
     for name, found in report["figures"].items():
@@ -51,11 +51,11 @@ def format_change(report: Mapping[str, Any], source: str) -> str:
     """One row a rate, before and after.
 
     Args:
-        report: The JSON of `benchmarks/compare_revisions.py`.
-        source: The file it came from, as the reader finds it.
+        report (`Mapping[str, Any]`): The JSON of `benchmarks/compare_revisions.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Markdown: a table and the lines that belong to it.
+        `str`: Markdown: a table and the lines that belong to it.
     """
     lines = ["| tiny preset | before | after | faster by |", "|---|---:|---:|---:|"]
     for name, title in RATES.items():
@@ -74,7 +74,7 @@ def read_speed(folder: Path) -> dict[str, str]:
     """The blocks `speed` and `speed-change` of the documents, which say so where nothing is stored.
 
     Args:
-        folder: Holds the JSON files.
+        folder (`Path`): Holds the JSON files.
     """
     return {
         "speed": read_block(folder / WAYS_FILE, format_ways),

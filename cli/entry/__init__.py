@@ -16,10 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: The words after the program's name; by default those of the process.
+        arguments (`Sequence[str]`, *optional*): The words after the program's name; by default those of the process.
 
     Returns:
-        The exit code; see `ssgpa.cli.commands.run`.
+        `int`: The exit code; see `ssgpa.cli.commands.run`.
     """
     options = parse_arguments(arguments)
     try:

@@ -82,8 +82,8 @@ def add_reading_options(parser: Any, dash: str = "-") -> None:
     """Describe how values of sensor data become colors; `reading_options` takes what was given.
 
     Args:
-        parser: A parser or a group of one.
-        dash: What joins the words of an option.
+        parser (`Any`): A parser or a group of one.
+        dash (`str`, *optional*, defaults to `'-'`): What joins the words of an option.
     """
     parser.add_argument(
         f"--value{dash}range",

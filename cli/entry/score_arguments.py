@@ -10,7 +10,7 @@ def add_score_command(commands: Any) -> None:
     """Describe the command.
 
     Args:
-        commands: What `add_subparsers` of the parser gave.
+        commands (`Any`): What `add_subparsers` of the parser gave.
     """
     score = commands.add_parser(
         "score",

@@ -55,8 +55,8 @@ def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Find
     caption, the type is unknown. 1 says that something changed, not what. Where there is no flag, nothing is known.
 
     Args:
-        records: Split, pair and flag of every record.
-        findings: Gets the number of contradictions, and the pairs.
+        records (`Sequence[tuple[str, Pair, int | None]]`): Split, pair and flag of every record.
+        findings (`Findings`): Gets the number of contradictions, and the pairs.
     """
     records = [record for record in records if record[2] is not None]
     said = [{_plain(caption) for caption in pair.captions} for _, pair, _ in records]
@@ -87,14 +87,14 @@ def build_flagged(
     """Settle the types, and build the splits.
 
     Args:
-        folder: Of the set.
-        records: Split, pair and flag of every record.
-        findings: Gets what is noticed.
-        verify_images: Whether every image is read and decoded once.
-        splits: Those that are there even if no record names them.
+        folder (`Path`): Of the set.
+        records (`Sequence[tuple[str, Pair, int | None]]`): Split, pair and flag of every record.
+        findings (`Findings`): Gets what is noticed.
+        verify_images (`bool`): Whether every image is read and decoded once.
+        splits (`Sequence[str]`, *optional*, defaults to `()`): Those that are there even if no record names them.
 
     Returns:
-        The splits.
+        `DatasetDict`: The splits.
     """
     settle_types(records, findings)
     pairs: dict[str, list[Pair]] = {split: [] for split in splits}

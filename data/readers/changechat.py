@@ -97,14 +97,16 @@ def load_changechat(folder: str | Path, findings: Findings | None = None, verify
     """Read the captions of ChangeChat-105k, with the images of LEVIR-CC.
 
     Args:
-        folder: Holds `annotations/changechat_105k_train.json`, `annotations/changechat_105k_test.json` and
-            `images/{train,val,test}/{A,B}/`, A before and B after. A `changechat_105k_val.json`, which the release
-            lacks, is read if it is there.
-        findings: Gets what is noticed; by default faults are errors. Questions of other kinds are left out and noted.
-        verify_images: Whether every image is read and decoded once.
+        folder (`str` or `Path`): Holds `annotations/changechat_105k_train.json`,
+            `annotations/changechat_105k_test.json` and `images/{train,val,test}/{A,B}/`, A before and B after. A
+            `changechat_105k_val.json`, which the release lacks, is read if it is there.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors. Questions of other kinds
+            are left out and noted.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
+        `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
+            else unknown.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.

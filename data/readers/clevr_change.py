@@ -135,13 +135,15 @@ def load_clevr_change(folder: str | Path, findings: Findings | None = None, veri
     """Read a folder with CLEVR-Change's released layout.
 
     Args:
-        folder: Holds `images`, `sc_images`, `nsc_images`, the two caption files, `splits.json` and, if types are
-            known, `type_mapping.json`. Scenes are found by file name, never by their place in a listing.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image of the splits is checked for damage.
+        folder (`str` or `Path`): Holds `images`, `sc_images`, `nsc_images`, the two caption files, `splits.json` and,
+            if types are known, `type_mapping.json`. Scenes are found by file name, never by their place in a listing.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image of the splits is checked for
+            damage.
 
     Returns:
-        Splits train, validation, test with the columns of `ssgpa.data.schema.pair_features`, two rows a scene:
+        `DatasetDict`: Splits train, validation, test with the columns of `ssgpa.data.schema.pair_features`, two rows a
+            scene:
         (default, semantic) as "000000.png" and (default, nonsemantic) as "000000.png_n" of type "none".
 
     Raises:

@@ -79,11 +79,11 @@ def describe_clevr_change(folder: str | Path) -> dict[str, Any]:
     """Figures of a set: splits by type, caption lengths, vocabulary, box overlaps.
 
     Args:
-        folder: Holds the two caption files and `splits.json`; types and overlaps are null where their files are
-            missing.
+        folder (`str` or `Path`): Holds the two caption files and `splits.json`; types and overlaps are null where
+            their files are missing.
 
     Returns:
-        What JSON can hold, with the figures of the release under "released".
+        `dict[str, Any]`: What JSON can hold, with the figures of the release under "released".
 
     Raises:
         FileNotFoundError: If a file is missing.

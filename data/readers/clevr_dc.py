@@ -45,8 +45,8 @@ def read_numbers(path: Path, block: int = BLOCK) -> dict[str, list[int]]:
     """Numbers of the pairs of train, validation and test; they are ids, not places in the caption file.
 
     Args:
-        path: The file `split.json`.
-        block: Pairs of each type.
+        path (`Path`): The file `split.json`.
+        block (`int`, *optional*, defaults to `BLOCK`): Pairs of each type.
 
     Raises:
         ValueError: If a split is missing, or an entry is no number of a pair.
@@ -90,12 +90,13 @@ def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_i
     """Read the released folder of CLEVR-DC.
 
     Args:
-        folder: Holds `bef/N.png`, `aft/N.png`, `captions.json` and `split.json`.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
+        folder (`str` or `Path`): Holds `bef/N.png`, `aft/N.png`, `captions.json` and `split.json`.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the change type follows from the block that a number lies in, of
+        `DatasetDict`: Splits as `reading.Source` describes; the change type follows from the block that a number lies
+            in, of
         8,000 in the release, of a sixth of all in a set that was rendered here.
 
     Raises:

@@ -61,14 +61,15 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_i
     """Read the parquet files of the Emu Edit generations.
 
     Args:
-        folder: Holds `data/validation-*.parquet` and `data/test-*.parquet`, and, if wanted, two files of Syned:
-            `splits.json`, which parts the released validation rows into train and validation, and
+        folder (`str` or `Path`): Holds `data/validation-*.parquet` and `data/test-*.parquet`, and, if wanted, two
+            files of Syned: `splits.json`, which parts the released validation rows into train and validation, and
             `gt_augmented_test_clean.json`, whose variations become further references of test.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is decoded once.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the task is the change type. A pair is called SPLIT-IDX after the
+        `DatasetDict`: Splits as `reading.Source` describes; the task is the change type. A pair is called SPLIT-IDX
+            after the
         released split.
 
     Raises:

@@ -31,12 +31,12 @@ def load_image_editing_request(
     """Read the released annotations of Image-Editing-Request with their images.
 
     Args:
-        folder: Holds `train.json`, `valid.json`, `test.json` and the images in `images/`.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
+        folder (`str` or `Path`): Holds `train.json`, `valid.json`, `test.json` and the images in `images/`.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes, without change types: `img0` is before, `img1` after.
+        `DatasetDict`: Splits as `reading.Source` describes, without change types: `img0` is before, `img1` after.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.

@@ -37,12 +37,14 @@ def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_i
     """Read the released folder of LEVIR-CC.
 
     Args:
-        folder: Holds `LevirCCcaptions.json` and `images/{train,val,test}/{A,B}/`, A before and B after.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
+        folder (`str` or `Path`): Holds `LevirCCcaptions.json` and `images/{train,val,test}/{A,B}/`, A before and B
+            after.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
+        `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
+            else unknown.
         Pairs whose `changeflag` says otherwise are noted, with their number.
 
     Raises:

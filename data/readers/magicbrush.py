@@ -36,12 +36,14 @@ def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify
     """Read the parquet files of MagicBrush, one row a turn.
 
     Args:
-        folder: Holds `data/train-*.parquet` and `data/dev-*.parquet`; the test split is not released openly.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is decoded once.
+        folder (`str` or `Path`): Holds `data/train-*.parquet` and `data/dev-*.parquet`; the test split is not released
+            openly.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is decoded once.
 
     Returns:
-        Splits as `reading.Source` describes, without change types; `dev` is validation, test is empty. The turns of
+        `DatasetDict`: Splits as `reading.Source` describes, without change types; `dev` is validation, test is empty.
+            The turns of
         one photograph share a scene.
 
     Raises:

@@ -54,8 +54,8 @@ class _Names:
     """Finds the image of a pair by its name, with the suffix or without.
 
     Args:
-        folder: The source folder.
-        part: Folder in it where the table lies.
+        folder (`Path`): The source folder.
+        part (`PurePath`): Folder in it where the table lies.
     """
 
     def __init__(self, folder: Path, part: PurePath) -> None:
@@ -127,18 +127,18 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
     """Read pairs of your own.
 
     Args:
-        folder: Holds a table, `captions` or `metadata` with the suffix `.jsonl`, `.json`, `.csv` or `.tsv`, that
-            `pair_table.read_table` reads, with a row a pair: `pair_id`, `captions` (a list; in CSV a list in JSON) or
-            `caption`, and if wanted `split` (train by default), `change_type`, `scene_id`. The images are
+        folder (`str` or `Path`): Holds a table, `captions` or `metadata` with the suffix `.jsonl`, `.json`, `.csv` or
+            `.tsv`, that `pair_table.read_table` reads, with a row a pair: `pair_id`, `captions` (a list; in CSV a list
+            in JSON) or `caption`, and if wanted `split` (train by default), `change_type`, `scene_id`. The images are
             `before/PAIR_ID.*` and `after/PAIR_ID.*`, or the files that `before_file_name` and `after_file_name`, or
             `before` and `after`, name. LLaVA's records are read too, with a list of two files in `image` and one
             answer in `conversations`. `metadata.*`, also in folders `train`, `validation` and `test`, fits folders
             for `imagefolder` of `datasets`. Rows of a CSV file with the same `pair_id` are one pair.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes.
+        `DatasetDict`: Splits as `reading.Source` describes.
 
     Raises:
         FileNotFoundError: If there is no table.

@@ -83,14 +83,14 @@ def load_rscc(folder: str | Path, findings: Findings | None = None, verify_image
     """Read the released captions of RSCC with their images.
 
     Args:
-        folder: Holds `RSCC_qvq.jsonl` and the images in `EBD/`, `xbd/` and `xbd_subset/`, as the file names them from
-            these folders on. `val_set.txt` and `test_set.txt`, if there, name the `pre_image` of a pair a line, as the
-            captions' file does; all other pairs are for training.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
+        folder (`str` or `Path`): Holds `RSCC_qvq.jsonl` and the images in `EBD/`, `xbd/` and `xbd_subset/`, as the
+            file names them from these folders on. `val_set.txt` and `test_set.txt`, if there, name the `pre_image` of
+            a pair a line, as the captions' file does; all other pairs are for training.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes, without change types.
+        `DatasetDict`: Splits as `reading.Source` describes, without change types.
 
     Raises:
         FileNotFoundError: If the captions' file is missing.

@@ -49,13 +49,14 @@ def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_
     """Read the released folder of SECOND-CC.
 
     Args:
-        folder: Holds `SECOND-CC-AUG.json` and `{train,val,test}/rgb/{A,B}/`, A before and B after. The semantic maps
-            beside `rgb` are not read.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
+        folder (`str` or `Path`): Holds `SECOND-CC-AUG.json` and `{train,val,test}/rgb/{A,B}/`, A before and B after.
+            The semantic maps beside `rgb` are not read.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the change type is "none" where every caption says so, else unknown.
+        `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
+            else unknown.
 
     Raises:
         FileNotFoundError: If the annotation file is missing.

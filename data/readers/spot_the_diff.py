@@ -55,14 +55,15 @@ def load_spot_the_diff(
     """Read the released folder of Spot-the-Diff.
 
     Args:
-        folder: The folder `data` of the release: `annotations/{train,val,test}.json` and
+        folder (`str` or `Path`): The folder `data` of the release: `annotations/{train,val,test}.json` and
             `resized_images/{ID.png,ID_2.png}`.
-        findings: Gets what is noticed; by default faults are errors, but for empty sentences.
-        verify_images: Whether every image is read and decoded once.
-        joined: All sentences of a pair make one caption, joined by ". " (multi change); otherwise each is a caption.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors, but for empty sentences.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
+        joined (`bool`, *optional*, defaults to `False`): All sentences of a pair make one caption, joined by ". "
+            (multi change); otherwise each is a caption.
 
     Returns:
-        Splits as `reading.Source` describes, one row a pair, without change types.
+        `DatasetDict`: Splits as `reading.Source` describes, one row a pair, without change types.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.

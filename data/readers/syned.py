@@ -33,13 +33,14 @@ def load_syned(folder: str | Path, findings: Findings | None = None, verify_imag
     """Read the released variants of Syned.
 
     Args:
-        folder: Holds `augmented_dataset.json`, `splits.json` and the images that the former names, relative to the
-            folder.
-        findings: Gets what is noticed; by default faults are errors.
-        verify_images: Whether every image is read and decoded once.
+        folder (`str` or `Path`): Holds `augmented_dataset.json`, `splits.json` and the images that the former names,
+            relative to the folder.
+        findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
+        verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
-        Splits as `reading.Source` describes; the task is the change type, the variants of a photograph share a scene.
+        `DatasetDict`: Splits as `reading.Source` describes; the task is the change type, the variants of a photograph
+            share a scene.
         Test is empty: it is Emu Edit's, see `emu_edit`.
 
     Raises:

@@ -45,8 +45,8 @@ def read_variations(path: Path, findings: Findings) -> dict[int, list[str]]:
     They are taken as they are, without the empty ones, since published scores used them so; faults are noted.
 
     Args:
-        path: `gt_augmented_test_clean.json`.
-        findings: Gets the faults with the rows' numbers.
+        path (`Path`): `gt_augmented_test_clean.json`.
+        findings (`Findings`): Gets the faults with the rows' numbers.
 
     Raises:
         ValueError: If a key is no number, or a value no list of strings.

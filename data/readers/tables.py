@@ -90,15 +90,16 @@ def pairs_of_table(
     """Check the rows of a table and give them the columns of the schema.
 
     Args:
-        table: What `load_table` gave.
-        images: Its columns with the images before and after.
-        describe: Makes a pair of the other columns; its second argument is the row's place.
-        split: Split that the rows belong to.
-        findings: Learns of missing, damaged and equal images; the caller settles it.
-        verify_images: Whether every image is decoded once.
+        table (`Dataset`): What `load_table` gave.
+        images (`tuple[str, str]`): Its columns with the images before and after.
+        describe (`Callable[[dict[str, Any], str], Pair]`): Makes a pair of the other columns; its second argument is
+            the row's place.
+        split (`str`): Split that the rows belong to.
+        findings (`Findings`): Learns of missing, damaged and equal images; the caller settles it.
+        verify_images (`bool`): Whether every image is decoded once.
 
     Returns:
-        The rows of the pairs that are not left out.
+        `Dataset`: The rows of the pairs that are not left out.
     """
     hf = require_datasets()
     texts = table.remove_columns(list(images))

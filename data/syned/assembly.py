@@ -112,15 +112,15 @@ def write_results(
     the original's split; its image before is the original as the editor saw it, of the same size.
 
     Args:
-        folder: The folder of the run.
-        dataset: The originals.
-        originals: Their list.
-        stages: The stages by name.
-        settings: What was made.
+        folder (`Path`): The folder of the run.
+        dataset (`DatasetDict`): The originals.
+        originals (`list[Original]`): Their list.
+        stages (`dict[str, Stage]`): The stages by name.
+        settings (`SynedSettings`): What was made.
 
     Returns:
-        The manifest: settings, models with commit and versions, rows a split, `missing_paraphrases` and
-        `flagged_variants` by pair.
+        `dict[str, Any]`: The manifest: settings, models with commit and versions, rows a split, `missing_paraphrases`
+        and `flagged_variants` by pair.
     """
     records = [_record(original, stages, settings) for original in originals]
     made = _assemble(dataset, originals, records, stages, settings)

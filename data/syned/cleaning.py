@@ -58,8 +58,8 @@ class Cleaned:
     """What an answer gave.
 
     Args:
-        kept: The paraphrases, in their order.
-        dropped: How many lines were left out, by reason.
+        kept (`list[str]`, *optional*, defaults to `[]`): The paraphrases, in their order.
+        dropped (`Counter[str]`, *optional*): How many lines were left out, by reason.
     """
 
     kept: list[str] = field(default_factory=list)
@@ -105,10 +105,10 @@ def clean_line(raw: str) -> tuple[str, str | None]:
     """One line of an answer.
 
     Args:
-        raw: As the model wrote it, straight quotes.
+        raw (`str`): As the model wrote it, straight quotes.
 
     Returns:
-        The paraphrase, and None; or what is left of the line, and why it is none.
+        `tuple[str, str | None]`: The paraphrase, and None; or what is left of the line, and why it is none.
     """
     if _PROMPT.search(raw):
         return raw, "prompt repeated"
@@ -124,13 +124,14 @@ def clean_answer(answer: str, instruction: str, ended: bool, known: Collection[s
     """The paraphrases in a chat model's answer.
 
     Args:
-        answer: The raw text, prompt removed.
-        instruction: What was to be put in other words.
-        ended: Whether the model ended the answer itself; if not, the last line is cut off.
-        known: Paraphrases that earlier answers gave.
+        answer (`str`): The raw text, prompt removed.
+        instruction (`str`): What was to be put in other words.
+        ended (`bool`): Whether the model ended the answer itself; if not, the last line is cut off.
+        known (`Collection[str]`, *optional*, defaults to `()`): Paraphrases that earlier answers gave.
 
     Returns:
-        Paraphrases that differ from the instruction, from those known and from each other by more than case and
+        `Cleaned`: Paraphrases that differ from the instruction, from those known and from each other by more than case
+            and
         punctuation, and the number of lines left out by reason: "no words", "refusal", "chat", "cut off", "too long",
         "unclosed quote", "prompt repeated", "same as the instruction", "repeated".
     """

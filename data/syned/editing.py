@@ -32,7 +32,7 @@ def load_editor(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
     """Load the editor with an Euler ancestral scheduler.
 
     Returns:
-        The pipeline, and what its images depend on.
+        `tuple[Any, dict[str, Any]]`: The pipeline, and what its images depend on.
 
     Raises:
         ValueError: If it cannot be loaded, is no InstructPix2Pix, or lacks the safety checker; the error names it.
@@ -66,14 +66,14 @@ def edit_image(
     """Variants of one image.
 
     Args:
-        pipe: What `load_editor` gives.
-        image: The original, RGB, as `fit_image` gives it.
-        instruction: What to change.
-        seeds: One a variant. The noise is drawn on the CPU, whatever the device.
-        edit: How to edit.
+        pipe (`Any`): What `load_editor` gives.
+        image (`Image.Image`): The original, RGB, as `fit_image` gives it.
+        instruction (`str`): What to change.
+        seeds (`list[int]`): One a variant. The noise is drawn on the CPU, whatever the device.
+        edit (`EditSettings`): How to edit.
 
     Returns:
-        One image a seed, of the original's size; None where the safety checker flagged it.
+        `list[Image.Image | None]`: One image a seed, of the original's size; None where the safety checker flagged it.
 
     Raises:
         FloatingPointError: If an image holds values that are no numbers.

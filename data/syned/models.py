@@ -67,7 +67,7 @@ def check_complete(info: dict[str, Any]) -> None:
     """Refuse a checkpoint that lacks weights, which would be random.
 
     Args:
-        info: What `from_pretrained(..., output_loading_info=True)` tells.
+        info (`dict[str, Any]`): What `from_pretrained(..., output_loading_info=True)` tells.
 
     Raises:
         ValueError: Naming the first weight.
@@ -86,11 +86,12 @@ def model_facts(part: EditSettings | RankSettings | ParaphraseSettings, loaded_f
     """What a stage's results depend on beside the settings.
 
     Args:
-        part: The stage's settings.
-        loaded_from: A path that the model was loaded from, or the commit; tells the commit for an id on the Hub.
+        part (`EditSettings`, `RankSettings` or `ParaphraseSettings`): The stage's settings.
+        loaded_from (`str`, *optional*): A path that the model was loaded from, or the commit; tells the commit for an
+            id on the Hub.
 
     Returns:
-        Id, revision asked for, commit found, files of a local folder, versions of the libraries.
+        `dict[str, Any]`: Id, revision asked for, commit found, files of a local folder, versions of the libraries.
     """
     commit = re.search(r"(?:^|snapshots[/\\])([0-9a-f]{40})(?:[/\\]|$)", loaded_from or "")
     return {

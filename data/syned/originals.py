@@ -32,11 +32,11 @@ class Original:
     """One image with an instruction.
 
     Args:
-        number: Position in the set, over all splits.
-        split: Its split.
-        row: Position in the split.
-        pair_id: Its name.
-        instruction: The first caption.
+        number (`int`): Position in the set, over all splits.
+        split (`str`): Its split.
+        row (`int`): Position in the split.
+        pair_id (`str`): Its name.
+        instruction (`str`): The first caption.
     """
 
     number: int
@@ -50,12 +50,13 @@ def load_originals(folder: str | Path) -> DatasetDict:
     """Load what is to be augmented.
 
     Args:
-        folder: What `examples/prepare_data.py` wrote, of which the image before and the first caption count; or a
-            folder with `originals.jsonl`, each line `{"id": str, "image": file name, "instruction": str}` with
-            "split" where it is not train.
+        folder (`str` or `Path`): What `examples/prepare_data.py` wrote, of which the image before and the first
+            caption count; or a folder with `originals.jsonl`, each line `{"id": str, "image": file name,
+            "instruction": str}` with "split" where it is not train.
 
     Returns:
-        Splits train, validation, test with the columns of `schema.pair_features`; the images after are null in a
+        `DatasetDict`: Splits train, validation, test with the columns of `schema.pair_features`; the images after are
+            null in a
         folder of images.
 
     Raises:

@@ -34,7 +34,8 @@ def load_chat(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
     """Load a chat language model.
 
     Returns:
-        The model in evaluation mode with its tokenizer, and what their answers depend on.
+        `tuple[Any, dict[str, Any]]`: The model in evaluation mode with its tokenizer, and what their answers depend
+        on.
 
     Raises:
         ValueError: If it cannot be loaded, lacks weights or has no chat template; the error names it.
@@ -76,13 +77,13 @@ def draw_answer(chat: Any, instruction: str, seed: int, part: ParaphraseSettings
     """One answer.
 
     Args:
-        chat: What `load_chat` gives.
-        instruction: What to put in other words.
-        seed: Of sampling; PyTorch's own random state is left as it was.
-        part: How to sample.
+        chat (`Any`): What `load_chat` gives.
+        instruction (`str`): What to put in other words.
+        seed (`int`): Of sampling; PyTorch's own random state is left as it was.
+        part (`ParaphraseSettings`): How to sample.
 
     Returns:
-        The answer without the prompt, and whether the model ended it itself.
+        `tuple[str, bool]`: The answer without the prompt, and whether the model ended it itself.
     """
     model, tokenizer = chat
     prompt = tokenizer.apply_chat_template(
@@ -111,14 +112,14 @@ def paraphrase(
     """Draw answers until there are enough paraphrases, or the seeds are used up.
 
     Args:
-        draw: Gives the answer of a seed and whether it ended.
-        instruction: What to put in other words.
-        part: How many are wanted.
-        seeds: One an attempt.
+        draw (`Callable[[int], tuple[str, bool]]`): Gives the answer of a seed and whether it ended.
+        instruction (`str`): What to put in other words.
+        part (`ParaphraseSettings`): How many are wanted.
+        seeds (`list[int]`): One an attempt.
 
     Returns:
-        "paraphrases", at most as many as wanted; "missing", how many fewer; "seeds", those used; "dropped", the lines
-        left out by reason.
+        `dict[str, Any]`: "paraphrases", at most as many as wanted; "missing", how many fewer; "seeds", those used;
+        "dropped", the lines left out by reason.
     """
     found: list[str] = []
     used: list[int] = []

@@ -97,14 +97,14 @@ def make_syned(
     ours: sampler settings, sizes, what ranks, how answers are cleaned.
 
     Args:
-        source: See `originals.load_originals`.
-        folder: Gets `variants`, `ranking` and `paraphrases` (images and one record an original), and at the end
-            `records.jsonl`, `manifest.json` and `prepared`, the folder that training reads.
-        settings: What to make.
-        progress: Whether to show progress bars.
+        source (`str` or `Path`): See `originals.load_originals`.
+        folder (`str` or `Path`): Gets `variants`, `ranking` and `paraphrases` (images and one record an original), and
+            at the end `records.jsonl`, `manifest.json` and `prepared`, the folder that training reads.
+        settings (`SynedSettings`): What to make.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show progress bars.
 
     Returns:
-        The manifest, see `assembly.write_results`.
+        `dict[str, Any]`: The manifest, see `assembly.write_results`.
 
     Raises:
         FileNotFoundError: If the source lacks a file.

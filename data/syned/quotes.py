@@ -34,10 +34,11 @@ def unquote(text: str) -> str | None:
     """Take off the quotes that enclose a sentence.
 
     Args:
-        text: One line, straight quotes.
+        text (`str`): One line, straight quotes.
 
     Returns:
-        The line without quotes that enclose all of it; quotes inside stay, for they name text in an image. None where
+        `str`: The line without quotes that enclose all of it; quotes inside stay, for they name text in an image. None
+            where
         a quote is not closed or was never opened.
     """
     for mark in ('"', "'"):

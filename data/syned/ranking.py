@@ -18,7 +18,7 @@ def load_clip(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
     """Load CLIP.
 
     Returns:
-        The model in evaluation mode with its processor, and what their scores depend on.
+        `tuple[Any, dict[str, Any]]`: The model in evaluation mode with its processor, and what their scores depend on.
 
     Raises:
         ValueError: If it cannot be loaded or lacks weights; the error names it.
@@ -40,13 +40,14 @@ def clip_similarities(
     """Cosines of CLIP's embeddings.
 
     Args:
-        clip: What `load_clip` gives.
-        before: The original image.
-        variants: The edited images.
-        instruction: What was to change; CLIP reads as many of its tokens as it can.
+        clip (`Any`): What `load_clip` gives.
+        before (`Image.Image`): The original image.
+        variants (`list[Image.Image]`): The edited images.
+        instruction (`str`): What was to change; CLIP reads as many of its tokens as it can.
 
     Returns:
-        "image_text", of variants and instruction, and "image_image", of variants and original: one value a variant.
+        `dict[str, list[float]]`: "image_text", of variants and instruction, and "image_image", of variants and
+        original: one value a variant.
 
     Raises:
         FloatingPointError: If a value is no number.
@@ -67,8 +68,8 @@ def best_first(scores: list[float | None], keep: int | None) -> list[int]:
     """Positions of the scores from the best down, equal ones in their order.
 
     Args:
-        scores: One a variant; None for one that was left out.
-        keep: How many to name; None for all.
+        scores (`list[float | None]`): One a variant; None for one that was left out.
+        keep (`int`, *optional*): How many to name; None for all.
     """
     there = [number for number, score in enumerate(scores) if score is not None]
     return sorted(there, key=lambda number: -scores[number])[:keep]

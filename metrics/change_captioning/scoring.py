@@ -9,9 +9,9 @@ def check_lists(predictions: Sequence[str], references: Sequence[Sequence[str]],
     """Refuses input that cannot be scored.
 
     Args:
-        predictions: One caption an item.
-        references: The references of each item.
-        names: What to call the items in errors.
+        predictions (`Sequence[str]`): One caption an item.
+        references (`Sequence[Sequence[str]]`): The references of each item.
+        names (`Sequence[str]`): What to call the items in errors.
 
     Raises:
         ValueError: If the lists disagree in length, are empty, or an item has no caption or no reference.
@@ -33,8 +33,8 @@ def count_items(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> 
     """Counts what was scored.
 
     Args:
-        hypotheses: One tokenized caption an item.
-        targets: The tokenized references of each item.
+        hypotheses (`Sequence[str]`): One tokenized caption an item.
+        targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
     Returns:
         `n_items`, `n_references`, `empty_predictions` and `empty_references`.
@@ -51,8 +51,8 @@ def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]])
     """Runs pycocoevalcap's BLEU, ROUGE-L and CIDEr-D one by one; its all-in-one evaluator goes to the network.
 
     Args:
-        hypotheses: One tokenized caption an item.
-        targets: The tokenized references of each item.
+        hypotheses (`Sequence[str]`): One tokenized caption an item.
+        targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
     Returns:
         `bleu_1` .. `bleu_4` and `rouge_l` in 0..1, `cider` in 0..10.

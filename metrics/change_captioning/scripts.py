@@ -48,10 +48,10 @@ def base_language(tag: str | None) -> str | None:
     """Reads the language off a tag such as "zh", "zh-Hans" or "pt_BR".
 
     Args:
-        tag: The tag, or None where the language is not told.
+        tag (`str`, *optional*): The tag, or None where the language is not told.
 
     Returns:
-        The language in lower case, or None.
+        `str`: The language in lower case, or None.
 
     Raises:
         ValueError: If it is no such tag.
@@ -67,10 +67,11 @@ def script_counts(texts: Iterable[str]) -> Counter[str]:
     """Counts letters by what their script puts between words.
 
     Args:
-        texts: Any texts.
+        texts (`Iterable[str]`): Any texts.
 
     Returns:
-        Letters by the language that their script stands for; those of all scripts with blanks under "".
+        `Counter[str]`: Letters by the language that their script stands for; those of all scripts with blanks under
+        "".
     """
     counts: Counter[str] = Counter()
     for character, count in Counter("".join(texts)).items():
@@ -87,10 +88,10 @@ def unspaced_share(texts: Iterable[str]) -> float:
     """Says how much of texts is written without blanks.
 
     Args:
-        texts: Any texts.
+        texts (`Iterable[str]`): Any texts.
 
     Returns:
-        Share of the letters in scripts without blanks, 0..1; 0 where there is no letter.
+        `float`: Share of the letters in scripts without blanks, 0..1; 0 where there is no letter.
     """
     return _share(script_counts(texts))
 
@@ -104,10 +105,11 @@ def guess_language(texts: Iterable[str]) -> str | None:
     """Guesses the language of texts that are written without blanks; letters alone do not tell English from French.
 
     Args:
-        texts: Captions of one set.
+        texts (`Iterable[str]`): Captions of one set.
 
     Returns:
-        "zh", "ja", "th" and so on where at least one letter in ten is of such a script, else None. Kana among Han
+        `str`: "zh", "ja", "th" and so on where at least one letter in ten is of such a script, else None. Kana among
+            Han
         characters make it Japanese.
     """
     return _guess(script_counts(texts))
@@ -126,12 +128,12 @@ def script_fault(texts: Iterable[str], language: str | None, tokenizer: str) -> 
     """Says how a tokenizer does not fit the script of texts.
 
     Args:
-        texts: Captions of one set.
-        language: The language that was told, or None.
-        tokenizer: "ptb", "nltk", "char" or "none".
+        texts (`Iterable[str]`): Captions of one set.
+        language (`str`, *optional*): The language that was told, or None.
+        tokenizer (`str`): "ptb", "nltk", "char" or "none".
 
     Returns:
-        One sentence, or None where it fits or nothing can be said.
+        `str`: One sentence, or None where it fits or nothing can be said.
     """
     if tokenizer == "none":
         return None

@@ -20,13 +20,13 @@ def score_spice(
     """Scores captions by SPICE; nothing is downloaded, and nothing is written beside the installed package.
 
     Args:
-        hypotheses: One tokenized caption an item.
-        targets: The tokenized references of each item.
-        java: The Java to use; the jar is reported to need Java 8 or 11.
-        seconds: Time limit.
+        hypotheses (`Sequence[str]`): One tokenized caption an item.
+        targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
+        java (`Java`, *optional*): The Java to use; the jar is reported to need Java 8 or 11.
+        seconds (`float`, *optional*, defaults to `SPICE_SECONDS`): Time limit.
 
     Returns:
-        The mean F of the items, in 0..1.
+        `float`: The mean F of the items, in 0..1.
 
     Raises:
         FileNotFoundError: If jars are missing; the error names them and the folder they belong in.

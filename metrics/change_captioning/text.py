@@ -41,10 +41,10 @@ def clean_caption(text: str) -> tuple[str, int]:
     quarter of the CIDEr; both go before anything is counted.
 
     Args:
-        text: A caption as a model or a data set gives it.
+        text (`str`): A caption as a model or a data set gives it.
 
     Returns:
-        The caption with single blanks between words, and the number of special tokens taken out.
+        `tuple[str, int]`: The caption with single blanks between words, and the number of special tokens taken out.
     """
     if not text.isprintable():
         text = "".join(character if character.isprintable() else " " for character in text)
@@ -60,10 +60,10 @@ def tokenize_caption(text: str) -> str:
     periods between sentences are split off beforehand.
 
     Args:
-        text: What `clean_caption` gave.
+        text (`str`): What `clean_caption` gave.
 
     Returns:
-        Lower-case tokens joined by single blanks, without punctuation; "" where nothing is left.
+        `str`: Lower-case tokens joined by single blanks, without punctuation; "" where nothing is left.
 
     Raises:
         ImportError: If nltk is missing.
@@ -83,10 +83,10 @@ def tokenize_characters(text: str) -> str:
     Words of other scripts among them are tokens as there, and wide letters and digits are ordinary ones.
 
     Args:
-        text: What `clean_caption` gave.
+        text (`str`): What `clean_caption` gave.
 
     Returns:
-        Lower-case tokens joined by single blanks, without punctuation; "" where nothing is left.
+        `str`: Lower-case tokens joined by single blanks, without punctuation; "" where nothing is left.
 
     Raises:
         ImportError: If nltk is missing.

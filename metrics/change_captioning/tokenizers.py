@@ -17,12 +17,12 @@ def choose_tokenizer(name: str, java: Java | None, language: str | None = None) 
     """Settles "auto": characters for a language without blanks, else the field's own tokenizer where there is Java.
 
     Args:
-        name: One of `TOKENIZERS`.
-        java: The Java there is.
-        language: A code such as "en" or "zh"; None where it is not told.
+        name (`str`): One of `TOKENIZERS`.
+        java (`Java`, *optional*): The Java there is.
+        language (`str`, *optional*): A code such as "en" or "zh"; None where it is not told.
 
     Returns:
-        "ptb", "nltk", which gives the same strings without Java, "char" or "none".
+        `str`: "ptb", "nltk", which gives the same strings without Java, "char" or "none".
 
     Raises:
         ValueError: For another name.
@@ -41,12 +41,12 @@ def tokenize_all(texts: Iterable[str], name: str, java: Java | None = None) -> d
     """Cleans and tokenizes texts, each different one once.
 
     Args:
-        texts: Raw captions.
-        name: "ptb", "nltk", "char", or "none", which only cleans.
-        java: For "ptb".
+        texts (`Iterable[str]`): Raw captions.
+        name (`str`): "ptb", "nltk", "char", or "none", which only cleans.
+        java (`Java`, *optional*): For "ptb".
 
     Returns:
-        {raw caption: tokens joined by single blanks}.
+        `dict[str, str]`: {raw caption: tokens joined by single blanks}.
     """
     cleaned = {text: clean_caption(text)[0] for text in texts}
     if name == "none":

@@ -23,8 +23,8 @@ def diagnose(rows: Sequence[Row], hypotheses: Sequence[str]) -> dict[str, Any] |
     `scenes.add_scenes`) how it is.
 
     Args:
-        rows: Tokenized records of the split.
-        hypotheses: One tokenized caption a record.
+        rows (`Sequence[Row]`): Tokenized records of the split.
+        hypotheses (`Sequence[str]`): One tokenized caption a record.
 
     Returns:
         `pairs`, `references_parsed` and `captions_parsed` (shares that the grammar explains), `attributes` ({name:
@@ -63,16 +63,16 @@ def judge(row: Row, hypothesis: str, known: Container[str]) -> list[tuple[str, b
     """Says what is right about one caption of a templated set.
 
     Args:
-        row: Tokenized record of the pair; with its scene (`scenes.add_scenes`), the scene judges the relation and
-            whether the object is singled out.
-        hypothesis: Its tokenized caption.
-        known: The no-change sentences.
+        row (`Row`): Tokenized record of the pair; with its scene (`scenes.add_scenes`), the scene judges the relation
+            and whether the object is singled out.
+        hypothesis (`str`): Its tokenized caption.
+        known (`Container[str]`): The no-change sentences.
 
     Returns:
-        (aspect, whether right, or None where the references do not say): "change" for an unchanged pair or a caption
-        that misses a change; else the type, the attributes that are named, the new value, the relation where one is
-        used or certainly missing, "the only one" where the scene is known. Empty where the references are not of the
-        grammar and the pair did change.
+        `list[tuple[str, bool | None]]`: (aspect, whether right, or None where the references do not say): "change" for
+        an unchanged pair or a caption that misses a change; else the type, the attributes that are named, the new
+        value, the relation where one is used or certainly missing, "the only one" where the scene is known. Empty
+        where the references are not of the grammar and the pair did change.
     """
     if row["change_type"] == "none":
         return [("change", hypothesis in known)]

@@ -35,10 +35,11 @@ def merge_references(texts: Sequence[str]) -> tuple[Meaning | None, int]:
     """Puts together what the references of one pair say.
 
     Args:
-        texts: The tokenized references.
+        texts (`Sequence[str]`): The tokenized references.
 
     Returns:
-        Their common meaning, None where the grammar explains none of them; and how many it explains.
+        `tuple[Meaning | None, int]`: Their common meaning, None where the grammar explains none of them; and how many
+        it explains.
     """
     parsed = [found for text in texts if (found := parse_caption(text)) and found.subject]
     if not parsed:
@@ -55,11 +56,11 @@ def agrees(ours: Mapping[str, str], truth: Mapping[str, str]) -> bool:
     """Tells whether a description names something, and nothing that another description denies.
 
     Args:
-        ours: Value by attribute.
-        truth: Value by attribute, possibly of fewer attributes.
+        ours (`Mapping[str, str]`): Value by attribute.
+        truth (`Mapping[str, str]`): Value by attribute, possibly of fewer attributes.
 
     Returns:
-        True for at least one attribute and no other value.
+        `bool`: True for at least one attribute and no other value.
     """
     return bool(ours) and all(truth.get(name, value) == value for name, value in ours.items())
 
@@ -68,11 +69,12 @@ def relation_verdict(caption: ParsedCaption, truth: Meaning) -> bool | None:
     """Looks a caption's relation up in the references.
 
     Args:
-        caption: A caption.
-        truth: What the references say.
+        caption (`ParsedCaption`): A caption.
+        truth (`Meaning`): What the references say.
 
     Returns:
-        True where a reference has the relation from an anchor with all the attributes that the caption gives its
+        `bool`: True where a reference has the relation from an anchor with all the attributes that the caption gives
+            its
         anchor: then the relation holds. False where a reference has the opposite relation from an anchor whose
         attributes the caption's anchor has too: then it does not. None where the references do not say, and where
         the caption has no relation and none is needed or its four attributes may do. Also False for a caption without
@@ -93,7 +95,8 @@ def relation_rates(cases: Sequence[tuple[Meaning, ParsedCaption | None]]) -> dic
     """Counts relations and what the references say of them.
 
     Args:
-        cases: What the references of a pair say, and its caption (None where the grammar does not explain it).
+        cases (`Sequence[tuple[Meaning, ParsedCaption | None]]`): What the references of a pair say, and its caption
+            (None where the grammar does not explain it).
 
     Returns:
         `used` (pairs), of these `confirmed`, `contradicted` and `open`; `needed` (pairs whose references all use a

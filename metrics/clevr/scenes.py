@@ -21,9 +21,10 @@ class ChangedScene:
     """The scene that captions of one pair describe: after an addition, else before the change.
 
     Args:
-        objects: Records of `scenes.jsonl`, with the four attributes, `id` and `position`.
-        target: Id of the changed object.
-        camera: Place of the camera, from which left, right, behind and front are seen.
+        objects (`Sequence[Mapping[str, Any]]`): Records of `scenes.jsonl`, with the four attributes, `id` and
+            `position`.
+        target (`int`): Id of the changed object.
+        camera (`Sequence[float]`): Place of the camera, from which left, right, behind and front are seen.
     """
 
     objects: Sequence[Mapping[str, Any]]
@@ -34,10 +35,10 @@ class ChangedScene:
         """Tells whether the changed object stands in the caption's relation to any object that fits its anchor.
 
         Args:
-            caption: A caption with a relation.
+            caption (`ParsedCaption`): A caption with a relation.
 
         Returns:
-            Whether the relation is true of the scene.
+            `bool`: Whether the relation is true of the scene.
         """
         return self._stands(next(thing for thing in self.objects if thing["id"] == self.target), caption)
 
@@ -45,10 +46,10 @@ class ChangedScene:
         """Tells whether the caption describes the changed object and no other.
 
         Args:
-            caption: A caption.
+            caption (`ParsedCaption`): A caption.
 
         Returns:
-            Whether attributes and relation leave one object, the right one.
+            `bool`: Whether attributes and relation leave one object, the right one.
         """
         fitting = [thing for thing in self.objects if _fits(thing, caption.subject)]
         if caption.relation:
@@ -78,11 +79,11 @@ def add_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, 
     """Puts the rendered scene beside each changed pair.
 
     Args:
-        rows: Records of a rendered split with `pair_id`, `scene_id` and `change_type`.
-        path: The renderer's `scenes.jsonl`.
+        rows (`Sequence[Mapping[str, Any]]`): Records of a rendered split with `pair_id`, `scene_id` and `change_type`.
+        path (`Path`): The renderer's `scenes.jsonl`.
 
     Returns:
-        New records; those of changed pairs have a `ChangedScene` under "scene".
+        `list[dict[str, Any]]`: New records; those of changed pairs have a `ChangedScene` under "scene".
 
     Raises:
         ValueError: If the file is no such list, or lacks the scene of a pair, or has another change for it.
@@ -109,7 +110,8 @@ def scene_rates(cases: Sequence[tuple[ChangedScene, ParsedCaption | None]]) -> d
     """Counts what holds in the scenes.
 
     Args:
-        cases: The scene of a pair, and its caption (None where the grammar does not explain it).
+        cases (`Sequence[tuple[ChangedScene, ParsedCaption | None]]`): The scene of a pair, and its caption (None where
+            the grammar does not explain it).
 
     Returns:
         `pairs`, `singled_out`, `relation_used`, of these `relation_true`; `relation_needed` (another object has the

@@ -39,11 +39,11 @@ class ParsedCaption:
     """A caption of the grammar.
 
     Args:
-        change_type: "color", "material", "add", "drop", "move" or "none".
-        subject: Value by attribute, for the attributes that are named.
-        value: The new color or material.
-        relation: "left", "right", "behind" or "front" of the anchor.
-        anchor: As `subject`, for the object that the relation starts from.
+        change_type (`str`): "color", "material", "add", "drop", "move" or "none".
+        subject (`Mapping[str, str]`): Value by attribute, for the attributes that are named.
+        value (`str`, *optional*): The new color or material.
+        relation (`str`, *optional*): "left", "right", "behind" or "front" of the anchor.
+        anchor (`Mapping[str, str]`, *optional*): As `subject`, for the object that the relation starts from.
     """
 
     change_type: str
@@ -57,10 +57,10 @@ def parse_caption(text: str) -> ParsedCaption | None:
     """Reads a caption.
 
     Args:
-        text: A tokenized caption.
+        text (`str`): A tokenized caption.
 
     Returns:
-        What it says, or None where the grammar does not make such a sentence.
+        `ParsedCaption`: What it says, or None where the grammar does not make such a sentence.
     """
     words = text.split()
     if text in NO_CHANGE:

@@ -39,10 +39,10 @@ def light_rows(dataset: Any) -> list[Row]:
     """Reads the text columns of a split, without decoding its images.
 
     Args:
-        dataset: A `datasets.Dataset` with the columns of `ssgpa.data`.
+        dataset (`Any`): A `datasets.Dataset` with the columns of `ssgpa.data`.
 
     Returns:
-        Records with `pair_id`, `captions`, `change_type` and, where there is one, `scene_id`.
+        `list[Row]`: Records with `pair_id`, `captions`, `change_type` and, where there is one, `scene_id`.
     """
     return dataset.select_columns([name for name in TEXT_COLUMNS if name in dataset.column_names]).to_list()
 
@@ -63,16 +63,19 @@ def build_report(
     or `train_rows`. Blocks without a pair are None.
 
     Args:
-        rows: Records of the split with `pair_id`, `captions` and `change_type` ("none": unchanged, None: unknown).
-        predictions: One caption a pair, by pair id.
-        train_rows: Records of the training split, for the baselines.
-        change_type_of: Reads the change type off a caption, for `change_type_accuracy`.
-        seed: Of the draws of baselines and upper bounds.
-        scorer: Tokenizer and metrics; by default those that need no Java, see `default_scorer`. METEOR is computed
-            for the system, the upper bounds and the baselines that are no constants, and for the best constant.
-        protocol: Which references and blocks count; by default all of them.
-        all_constants: Whether to look for the best constant among all training captions, see
-            `baselines.score_baselines`.
+        rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type` ("none": unchanged,
+            None: unknown).
+        predictions (`Mapping[str, str]`): One caption a pair, by pair id.
+        train_rows (`Sequence[Row]`, *optional*): Records of the training split, for the baselines.
+        change_type_of (`Callable[[str], str | None]`, *optional*): Reads the change type off a caption, for
+            `change_type_accuracy`.
+        seed (`int`, *optional*, defaults to `0`): Of the draws of baselines and upper bounds.
+        scorer (`CaptionScorer`, *optional*): Tokenizer and metrics; by default those that need no Java, see
+            `default_scorer`. METEOR is computed for the system, the upper bounds and the baselines that are no
+            constants, and for the best constant.
+        protocol (`Protocol`, *optional*): Which references and blocks count; by default all of them.
+        all_constants (`bool`, *optional*, defaults to `True`): Whether to look for the best constant among all
+            training captions, see `baselines.score_baselines`.
 
     Returns:
         `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
@@ -131,11 +134,11 @@ def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
     """Replaces captions by their tokens.
 
     Args:
-        rows: Records of a split.
-        tokens: {raw caption: tokens}.
+        rows (`Sequence[Row]`): Records of a split.
+        tokens (`Mapping[str, str]`): {raw caption: tokens}.
 
     Returns:
-        New records.
+        `list[Row]`: New records.
     """
     return [{**row, "captions": [tokens[text] for text in row["captions"]]} for row in rows]
 
@@ -146,14 +149,15 @@ def score_blocks(
     """Scores all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
 
     Args:
-        rows: Tokenized records of the split.
-        hypotheses: One tokenized caption a record.
-        markers: How many special tokens were taken out of each caption.
-        scorer: The metrics.
-        seed: Of the bootstrap.
+        rows (`Sequence[Row]`): Tokenized records of the split.
+        hypotheses (`Sequence[str]`): One tokenized caption a record.
+        markers (`Sequence[int]`): How many special tokens were taken out of each caption.
+        scorer (`CaptionScorer`): The metrics.
+        seed (`int`, *optional*, defaults to `0`): Of the bootstrap.
 
     Returns:
-        {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their `intervals`, or None.
+        `dict[str, Any]`: {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their
+        `intervals`, or None.
     """
 
     def score(kept: Callable[[str | None], bool]) -> dict[str, Any] | None:
@@ -180,10 +184,11 @@ def best_constants(baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, str 
     """Names the constant caption with the highest CIDEr.
 
     Args:
-        baselines: What `score_baselines` gave.
+        baselines (`Mapping[str, Mapping[str, Any]]`): What `score_baselines` gave.
 
     Returns:
-        {"total": name of the baseline, "changed": name}; None where there is no constant or no such pair.
+        `dict[str, str | None]`: {"total": name of the baseline, "changed": name}; None where there is no constant or
+        no such pair.
     """
     best = {}
     for block in ("total", "changed"):
@@ -200,10 +205,11 @@ def format_table(report: Mapping[str, Any]) -> str:
     """Lays a report out as plain text: the system, its baselines and upper bounds, scores times 100.
 
     Args:
-        report: What `build_report` gave.
+        report (`Mapping[str, Any]`): What `build_report` gave.
 
     Returns:
-        Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there is
+        `str`: Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there
+            is
         no score.
     """
     lines = [("system", report["scores"])]
@@ -227,10 +233,10 @@ def format_intervals(report: Mapping[str, Any]) -> str:
     """Lays out the system's scores by block, each with its 95 % interval.
 
     Args:
-        report: What `build_report` gave.
+        report (`Mapping[str, Any]`): What `build_report` gave.
 
     Returns:
-        A line a block: its pairs, then each score times 100 with the ends of its interval.
+        `str`: A line a block: its pairs, then each score times 100 with the ends of its interval.
     """
     scores = report["scores"]
     blocks = {name: scores[name] for name in ("total", "changed", "unchanged")} | scores["by_type"]
@@ -260,10 +266,10 @@ def collapse_alarm(report: Mapping[str, Any]) -> str | None:
     pairs, or a CIDEr on the changed pairs (on all where no type is known) that one constant caption reaches too.
 
     Args:
-        report: What `build_report` gave.
+        report (`Mapping[str, Any]`): What `build_report` gave.
 
     Returns:
-        A warning that names each sign, or None.
+        `str`: A warning that names each sign, or None.
     """
     signs = []
     distinct, pairs = report["distinct_captions"], report["scores"]["total"]["n_items"]

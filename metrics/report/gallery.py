@@ -29,15 +29,15 @@ def describe_pairs(
     """Describes each pair without its images.
 
     Args:
-        rows: Records of the split with `pair_id`, `captions` and `change_type`.
-        captions: One caption a pair, by pair id.
-        scorer: Tokenizer; by default the one that needs no Java, see `default_scorer`.
+        rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type`.
+        captions (`Mapping[str, str]`): One caption a pair, by pair id.
+        scorer (`CaptionScorer`, *optional*): Tokenizer; by default the one that needs no Java, see `default_scorer`.
 
     Returns:
-        A record a pair, ready for JSON: `pair_id`, `change_type`, `caption`, `references`, `rouge_l`, `cider` (with
-        the document frequencies of all pairs), `words` ([[word, whether a reference has it], ...]), `checks`
-        ([[aspect, whether right or None], ...], see `diagnosis.judge`) and `right` (False where one check fails, None
-        where one is open or there is none, else True).
+        `list[dict[str, Any]]`: A record a pair, ready for JSON: `pair_id`, `change_type`, `caption`, `references`,
+        `rouge_l`, `cider` (with the document frequencies of all pairs), `words` ([[word, whether a reference has it],
+        ...]), `checks` ([[aspect, whether right or None], ...], see `diagnosis.judge`) and `right` (False where one
+        check fails, None where one is open or there is none, else True).
     """
     scorer = scorer or default_scorer(text for row in rows for text in row["captions"])
     said = [captions[row["pair_id"]] for row in rows]
@@ -75,12 +75,12 @@ def choose_pairs(rows: Sequence[Row], count: int, seed: int = 0) -> list[int]:
     """Chooses pairs to show, as many of each change type as can be.
 
     Args:
-        rows: Records of the split.
-        count: How many.
-        seed: Of the choice.
+        rows (`Sequence[Row]`): Records of the split.
+        count (`int`): How many.
+        seed (`int`, *optional*, defaults to `0`): Of the choice.
 
     Returns:
-        Indices in ascending order.
+        `list[int]`: Indices in ascending order.
     """
     generator = np.random.default_rng(seed)
     groups: dict[str | None, list[int]] = {}
@@ -98,10 +98,11 @@ def add_images(
     """Adds the images to cards, as data URLs.
 
     Args:
-        cards: From `describe_pairs`; they get `before`, `after` and, with maps, `map_before` and `map_after`.
-        pairs: Records with `before` and `after` images, in the same order.
-        change_maps: (2, rows, columns) in 0..1 a pair. They are kept at the model's own resolution; the browser
-            interpolates.
+        cards (`Iterable[dict[str, Any]]`): From `describe_pairs`; they get `before`, `after` and, with maps,
+            `map_before` and `map_after`.
+        pairs (`Iterable[Mapping[str, Any]]`): Records with `before` and `after` images, in the same order.
+        change_maps (`Sequence[np.ndarray]`, *optional*): (2, rows, columns) in 0..1 a pair. They are kept at the
+            model's own resolution; the browser interpolates.
     """
     for index, (card, pair) in enumerate(zip(cards, pairs, strict=True)):
         for side, name in enumerate(("before", "after")):
@@ -114,10 +115,10 @@ def encode_image(image: Image.Image) -> str:
     """Makes a data URL of an image, at most 320 pixels wide and high.
 
     Args:
-        image: Any image.
+        image (`Image.Image`): Any image.
 
     Returns:
-        A JPEG in base64.
+        `str`: A JPEG in base64.
     """
     small = image.convert("RGB")
     small.thumbnail((IMAGE_SIZE, IMAGE_SIZE))
@@ -128,10 +129,10 @@ def encode_map(cells: np.ndarray) -> str:
     """Makes a data URL of evidence: red, the more opaque the stronger.
 
     Args:
-        cells: (rows, columns) in 0..1.
+        cells (`np.ndarray`): (rows, columns) in 0..1.
 
     Returns:
-        A PNG in base64, one pixel a cell.
+        `str`: A PNG in base64, one pixel a cell.
     """
     pixels = np.empty((*cells.shape, 4), dtype=np.uint8)
     pixels[..., :3] = OVERLAY_COLOR

@@ -27,10 +27,11 @@ def rows_of(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """The system, the strongest constant captions, the other baselines, the upper bounds.
 
     Args:
-        report: The JSON of `examples/evaluate.py`.
+        report (`Mapping[str, Any]`): The JSON of `examples/evaluate.py`.
 
     Returns:
-        Name and blocks of scores of each row; the system's best and worst no-change synonym behind it.
+        `list[tuple[str, Mapping[str, Any]]]`: Name and blocks of scores of each row; the system's best and worst
+        no-change synonym behind it.
     """
     best = set(report["best_constant_baseline"].values())
     baselines = [
@@ -68,11 +69,11 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
     """Lay out one evaluation as Markdown.
 
     Args:
-        report: The JSON of `examples/evaluate.py`.
-        source: The file it came from, as the reader finds it.
+        report (`Mapping[str, Any]`): The JSON of `examples/evaluate.py`.
+        source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        Two tables and the lines that belong to them.
+        `str`: Two tables and the lines that belong to them.
     """
     rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
     beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]

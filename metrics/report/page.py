@@ -22,12 +22,13 @@ def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping
     """Writes the page; it needs no other file and no network.
 
     Args:
-        folder: Where `index.html` goes; made where it is missing.
-        results: What `examples/evaluate.py` writes.
-        cards: From `gallery.describe_pairs`, for all pairs; those with images come into the gallery.
+        folder (`Path`): Where `index.html` goes; made where it is missing.
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
+        cards (`Sequence[Mapping[str, Any]]`): From `gallery.describe_pairs`, for all pairs; those with images come
+            into the gallery.
 
     Returns:
-        The file.
+        `Path`: The file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / INDEX) as temporary:
@@ -39,11 +40,11 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
     """Fills the template.
 
     Args:
-        results: As for `write_page`.
-        cards: As for `write_page`.
+        results (`Mapping[str, Any]`): As for `write_page`.
+        cards (`Sequence[Mapping[str, Any]]`): As for `write_page`.
 
     Returns:
-        HTML.
+        `str`: HTML.
     """
     alarm = collapse_alarm(results)
     shown = [card for card in cards if "before" in card]

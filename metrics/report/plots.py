@@ -24,12 +24,12 @@ def draw_bars(title: str, bars: Sequence[Bar], maximum: float | None = None) -> 
     """Draws horizontal bars, each with its value.
 
     Args:
-        title: What the lengths are.
-        bars: From top to bottom.
-        maximum: Length of the axis; by default the largest value or interval.
+        title (`str`): What the lengths are.
+        bars (`Sequence[Bar]`): From top to bottom.
+        maximum (`float`, *optional*): Length of the axis; by default the largest value or interval.
 
     Returns:
-        A figure in HTML; "" where there is no bar.
+        `str`: A figure in HTML; "" where there is no bar.
     """
     if not bars:
         return ""
@@ -59,13 +59,14 @@ def draw_histogram(title: str, values: Sequence[float], bins: int = 20, maximum:
     """Draws how often values occur.
 
     Args:
-        title: What the values are.
-        values: Numbers from 0 on.
-        bins: Number of columns.
-        maximum: Right end of the axis; what lies beyond counts in the last column.
+        title (`str`): What the values are.
+        values (`Sequence[float]`): Numbers from 0 on.
+        bins (`int`, *optional*, defaults to `20`): Number of columns.
+        maximum (`float`, *optional*, defaults to `1.0`): Right end of the axis; what lies beyond counts in the last
+            column.
 
     Returns:
-        A figure in HTML; "" where there is no value.
+        `str`: A figure in HTML; "" where there is no value.
     """
     if not values:
         return ""

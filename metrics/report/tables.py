@@ -39,12 +39,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") 
     """Lays out a table; its cells are HTML already.
 
     Args:
-        header: Titles of the columns.
-        rows: Cells.
-        name: The table's id.
+        header (`Sequence[str]`): Titles of the columns.
+        rows (`Iterable[Sequence[str]]`): Cells.
+        name (`str`, *optional*, defaults to `''`): The table's id.
 
     Returns:
-        HTML.
+        `str`: HTML.
     """
     head = "".join(f"<th>{escape(title)}</th>" for title in header)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
@@ -55,10 +55,10 @@ def percent(value: float | None) -> str:
     """A number times 100, or a dash.
 
     Args:
-        value: A score or a rate.
+        value (`float`, *optional*): A score or a rate.
 
     Returns:
-        Text.
+        `str`: Text.
     """
     return DASH if value is None else f"{100 * value:.1f}"
 
@@ -67,10 +67,10 @@ def scores_table(results: Mapping[str, Any]) -> str:
     """Scores of every block, with their intervals.
 
     Args:
-        results: What `examples/evaluate.py` writes.
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
 
     Returns:
-        HTML.
+        `str`: HTML.
     """
     scores = results["scores"]
     blocks = {name: scores[name] for name in ("total", "changed", "unchanged")} | scores["by_type"]
@@ -93,10 +93,10 @@ def baselines_table(results: Mapping[str, Any]) -> str:
     """The system between baselines and upper bounds.
 
     Args:
-        results: What `examples/evaluate.py` writes.
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
 
     Returns:
-        HTML.
+        `str`: HTML.
     """
     lines = [("system", results["scores"])]
     lines += [(f"baseline: {name}", blocks) for name, blocks in results["baselines"].items()]
@@ -119,10 +119,10 @@ def rates_table(results: Mapping[str, Any]) -> str:
     """What the captions say, whatever they score.
 
     Args:
-        results: What `examples/evaluate.py` writes.
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
 
     Returns:
-        HTML.
+        `str`: HTML.
     """
     rates, accuracy = results["no_change_rate"], results["change_type_accuracy"] or {}
     found = {
@@ -153,10 +153,10 @@ def counts_table(results: Mapping[str, Any]) -> str:
     """Relations and whether the object is singled out, as the references and, where known, the scenes tell.
 
     Args:
-        results: What `examples/evaluate.py` writes.
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
 
     Returns:
-        HTML; "" where there is no diagnosis.
+        `str`: HTML; "" where there is no diagnosis.
     """
     diagnosis = results["diagnosis"]
     if not diagnosis:
@@ -172,10 +172,10 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     """The paired comparison with another system.
 
     Args:
-        results: What `examples/evaluate.py` writes.
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
 
     Returns:
-        HTML; "" where there is none.
+        `str`: HTML; "" where there is none.
     """
     comparison = results.get("benchmarks")
     if not comparison:
@@ -194,10 +194,10 @@ def facts_table(results: Mapping[str, Any]) -> str:
     """What the scores depend on.
 
     Args:
-        results: What `examples/evaluate.py` writes.
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
 
     Returns:
-        HTML.
+        `str`: HTML.
     """
     facts = {name: results.get(name) for name in ("model", "data", "split", "seed", "tokenizer", "java")}
     facts["protocol"] = (results["protocol"] or {}).get("description")

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The measurement of batch captioning: its pairs, its reading of the samples, and one small run."""
 
 import csv

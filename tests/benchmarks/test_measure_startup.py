@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Start-up, measured: which commands take turns, what is compared, and what stops a measurement."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Runs of `examples/train.py` by its own command line, in this process or under a launcher."""
 
 import json

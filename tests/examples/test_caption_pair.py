@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The example says what the pipeline says, draws what the pipeline draws, and refuses what the command refuses."""
 
 from pathlib import Path

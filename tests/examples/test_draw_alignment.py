@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The figure holds what the evidence says, is an image, and errors take one line."""
 
 import sys

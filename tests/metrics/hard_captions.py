@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Captions that are hard to tokenise, and what pycocoevalcap makes of them (its own PTB tokeniser and scorers)."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Damaged files of captions and hostile captions: they are scored, or one error of ours names what is wrong."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """transformers' own model and configuration tests on tiny ssgpa models, run by `run.py`."""
 
 import tempfile

@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """transformers' own processor tests on the tiny ssgpa processors, run by `run.py`."""
 
 import unittest

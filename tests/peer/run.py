@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """Run the common tests of the installed transformers on tiny ssgpa models.
 
 Usage: `python tests/peer/run.py [pytest options]`.

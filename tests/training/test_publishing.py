@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """`examples/train.py --push_to_hub`: the repository of a run is whole, and its card tells the run."""
 
 import json

@@ -53,7 +53,7 @@ def counted_attention(
         dropout (`float`): Dropout of the weights.
         scaling (`float`, *optional*): Factor of the scores.
         is_causal (`bool`, *optional*): Whether queries see earlier keys only; by default the layer's own.
-        kwargs: Not used.
+        kwargs (`object`, *optional*): Not used.
 
     Returns:
         `tuple`: Output (batch, queries, heads, width), and None for the weights.

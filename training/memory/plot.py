@@ -22,8 +22,8 @@ def draw_memory(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     """Draw one line a run and a dashed one a GPU.
 
     Args:
-        rows: Rows of the results; those that ran out of memory are left out.
-        path: The PNG file.
+        rows (`Iterable[Mapping[str, Any]]`): Rows of the results; those that ran out of memory are left out.
+        path (`Path`): The PNG file.
 
     Raises:
         ImportError: Matplotlib is not installed.

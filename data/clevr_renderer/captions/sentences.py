@@ -108,7 +108,7 @@ def change_captions(
     An added object is described in the `after` scene, any other one in `before`, each with its camera's directions.
 
     Returns:
-        An empty list where no phrase of the two families denotes the object alone.
+        `list[str]`: An empty list where no phrase of the two families denotes the object alone.
     """
     scene = after if change_type == "add" else before
     target = next(thing for thing in scene.objects if thing.id == changed_id)
@@ -152,10 +152,10 @@ def change_type_of(caption: str) -> str | None:
     """The change a caption speaks of, read off its ending.
 
     Args:
-        caption: A sentence; case, surrounding blanks and a final full stop do not count.
+        caption (`str`): A sentence; case, surrounding blanks and a final full stop do not count.
 
     Returns:
-        "color", "material", "add", "drop", "move", "none", or None where no ending of the grammar fits.
+        `str`: "color", "material", "add", "drop", "move", "none", or None where no ending of the grammar fits.
     """
     words = caption.strip().rstrip(".").lower().split()
     text = " ".join(words)

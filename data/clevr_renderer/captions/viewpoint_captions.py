@@ -29,7 +29,7 @@ def viewpoint_captions(
     other one in `before`. Each scene's directions are those of its own camera.
 
     Returns:
-        An empty list where no phrase denotes the object alone.
+        `list[str]`: An empty list where no phrase denotes the object alone.
     """
     scene = after if change_type == "add" else before
     target = next(thing for thing in scene.objects if thing.id == changed_id)

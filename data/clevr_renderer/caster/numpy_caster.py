@@ -134,14 +134,14 @@ def trace(
     """Radiance of camera rays, as the compiled caster gives it.
 
     Args:
-        objects: (N, 10) rows, see `kernels`.
-        lights: (3, 15) rows of `geometry.area_light_rows`.
-        camera: (4, 3) of `geometry.camera_basis`.
-        rays: (M, 2) right and up of the image plane, in focal lengths.
-        samples: (M, 2) place on the lights, each in [-1, 1].
+        objects (`np.ndarray`): (N, 10) rows, see `kernels`.
+        lights (`np.ndarray`): (3, 15) rows of `geometry.area_light_rows`.
+        camera (`np.ndarray`): (4, 3) of `geometry.camera_basis`.
+        rays (`np.ndarray`): (M, 2) right and up of the image plane, in focal lengths.
+        samples (`np.ndarray`): (M, 2) place on the lights, each in [-1, 1].
 
     Returns:
-        (M, 3) linear red, green, blue.
+        `np.ndarray`: (M, 3) linear red, green, blue.
     """
     origin, direction = _camera_rays(camera, rays)
     sample = (samples[:, 0], samples[:, 1])

@@ -73,12 +73,12 @@ def render(scene: Scene, size: tuple[int, int], backend: str | None = None) -> n
     """Image of a scene, two by two rays a pixel.
 
     Args:
-        scene: The objects, lights and camera.
-        size: Width and height in pixels.
-        backend: "numba" or "numpy"; the faster one that is installed by default.
+        scene (`Scene`): The objects, lights and camera.
+        size (`tuple[int, int]`): Width and height in pixels.
+        backend (`str`, *optional*): "numba" or "numpy"; the faster one that is installed by default.
 
     Returns:
-        uint8 (height, width, 3), sRGB.
+        `np.ndarray`: Uint8 (height, width, 3), sRGB.
     """
     width, height = size
     rays, samples = _camera_rays(width, height, SUBRAYS)

@@ -57,13 +57,13 @@ def cell_targets(
     """Auxiliary targets of one image.
 
     Args:
-        ids: Object ids of the pixels, uint8 (height, width).
-        objects: The image's objects, as in `scenes.jsonl`.
-        changed_ids: Ids of the changed objects; none in a pair without a change.
-        grid: Rows and columns.
+        ids (`np.ndarray`): Object ids of the pixels, uint8 (height, width).
+        objects (`list[dict[str, Any]]`): The image's objects, as in `scenes.jsonl`.
+        changed_ids (`Collection[int]`): Ids of the changed objects; none in a pair without a change.
+        grid (`tuple[int, int]`): Rows and columns.
 
     Returns:
-        rows * columns integers, row by row.
+        `list[int]`: Rows * columns integers, row by row.
 
     Raises:
         ValueError: If the grid is finer than the image.
@@ -125,12 +125,12 @@ def add_cell_targets(dataset: DatasetDict, folder: str | Path, grid: tuple[int, 
     """Add the columns `before_cells` and `after_cells` to a set read from `folder`.
 
     Args:
-        dataset: What `reader.load_clevr_change` read.
-        folder: A folder rendered with object masks.
-        grid: Rows and columns.
+        dataset (`DatasetDict`): What `reader.load_clevr_change` read.
+        folder (`str` or `Path`): A folder rendered with object masks.
+        grid (`tuple[int, int]`): Rows and columns.
 
     Returns:
-        The same splits with two more columns, lists of rows * columns int32.
+        `DatasetDict`: The same splits with two more columns, lists of rows * columns int32.
 
     Raises:
         FileNotFoundError: If the folder has no object masks.

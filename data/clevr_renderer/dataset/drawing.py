@@ -29,12 +29,12 @@ class Layout:
     """A folder's layout.
 
     Args:
-        folders: Folders of the images.
-        merged: Files that are made of all records.
-        images: Paths of the images of an index, view by view.
-        masks: Paths of its masks.
-        draw: Draws an index.
-        merge: Writes the merged files.
+        folders (`tuple[str, ...]`): Folders of the images.
+        merged (`tuple[str, ...]`): Files that are made of all records.
+        images (`Callable[[int], list[str]]`): Paths of the images of an index, view by view.
+        masks (`Callable[[int], list[str]]`): Paths of its masks.
+        draw (`Callable[..., Drawing]`): Draws an index.
+        merge (`Callable[..., None]`): Writes the merged files.
     """
 
     folders: tuple[str, ...]

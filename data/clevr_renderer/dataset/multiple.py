@@ -22,7 +22,7 @@ def captions_of_changes(
     """Up to seven distinct captions that tell all changes, in any order; of one change, those of `change_captions`.
 
     Returns:
-        An empty list where one of the changed objects cannot be denoted alone.
+        `list[str]`: An empty list where one of the changed objects cannot be denoted alone.
     """
     told = [change_captions(before, after, change.object_id, change.change_type, generator) for change in changes]
     if len(told) == 1 or not all(told):

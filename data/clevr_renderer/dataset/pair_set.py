@@ -24,11 +24,11 @@ def block_splits(scenes: int, shares: tuple[float, float, float]) -> dict[str, l
     """Of each block of a sixth of the ids, the first ones are train, the next val, the last test.
 
     Args:
-        scenes: A multiple of six.
-        shares: Shares of train, val, test.
+        scenes (`int`): A multiple of six.
+        shares (`tuple[float, float, float]`): Shares of train, val, test.
 
     Returns:
-        Ascending ids under "train", "val" and "test".
+        `dict[str, list[int]]`: Ascending ids under "train", "val" and "test".
     """
     block = scenes // len(PAIR_TYPES)
     test = round(block * shares[2])

@@ -30,18 +30,25 @@ class RenderSettings:
     """Everything that the bytes of a rendered set depend on.
 
     Args:
-        scenes: Number of scenes; each gives three images, or two in the layout "clevr_dc".
-        seed: Seed of the set; scene i depends on (seed, i) and on what is listed here from `size` on, in the layout
-            "clevr_dc" on `scenes` too.
-        size: Width and height of the images, from 48 x 32 to 480 x 320.
-        camera_jitter: Each axis of each camera is moved by U(-jitter, jitter); 1.5 fits the release's box overlaps.
-        splits: Shares of train, val and test.
-        object_masks: Whether to write object-id masks too.
-        backend: "numba" or "numpy", by default the faster one that is installed; their images may differ by a level.
-        layout: "clevr_change" for a default, a changed and a distractor image, "clevr_dc" for pairs of six types.
-        cameras: "independent", "chained" or "anywhere", see `cameras.Views`.
-        light_jitter: Each axis of each lamp is moved by U(-jitter, jitter) in all images but a scene's first.
-        changes: Fewest and most changes of a scene, up to 4.
+        scenes (`int`): Number of scenes; each gives three images, or two in the layout "clevr_dc".
+        seed (`int`): Seed of the set; scene i depends on (seed, i) and on what is listed here from `size` on, in the
+            layout "clevr_dc" on `scenes` too.
+        size (`tuple[int, int]`, *optional*, defaults to `(240, 160)`): Width and height of the images, from 48 x 32 to
+            480 x 320.
+        camera_jitter (`float`, *optional*, defaults to `1.5`): Each axis of each camera is moved by U(-jitter,
+            jitter); 1.5 fits the release's box overlaps.
+        splits (`tuple[float, float, float]`, *optional*, defaults to `(0.85, 0.05, 0.1)`): Shares of train, val and
+            test.
+        object_masks (`bool`, *optional*, defaults to `False`): Whether to write object-id masks too.
+        backend (`str`, *optional*): "numba" or "numpy", by default the faster one that is installed; their images may
+            differ by a level.
+        layout (`str`, *optional*, defaults to `LAYOUTS[0]`): "clevr_change" for a default, a changed and a distractor
+            image, "clevr_dc" for pairs of six types.
+        cameras (`str`, *optional*, defaults to `INDEPENDENT`): "independent", "chained" or "anywhere", see
+            `cameras.Views`.
+        light_jitter (`float`, *optional*, defaults to `0.0`): Each axis of each lamp is moved by U(-jitter, jitter) in
+            all images but a scene's first.
+        changes (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Fewest and most changes of a scene, up to 4.
 
     Raises:
         ValueError: For a value out of range, naming it.
@@ -108,7 +115,7 @@ def open_folder(folder: Path, settings: RenderSettings) -> bool:
     """Create the output folder of a run, or take up the one of an earlier run.
 
     Returns:
-        Whether an earlier run was finished.
+        `bool`: Whether an earlier run was finished.
 
     Raises:
         FileExistsError: If the folder holds something that no run of the renderer began.

@@ -101,12 +101,13 @@ def draw_triple(
     and at least one caption denotes each changed object alone.
 
     Args:
-        seed: Seed of the set.
-        index: Its first change has the `index % 5`-th type of `geometry.CHANGE_TYPES`.
-        size: Width and height of the images, which the visibility rule depends on.
-        backend: "numba" or "numpy"; the faster one that is installed by default.
-        views: Cameras and lights; by default independent cameras that move by 1.5 and lights drawn once.
-        counts: Fewest and most changes.
+        seed (`int`): Seed of the set.
+        index (`int`): Its first change has the `index % 5`-th type of `geometry.CHANGE_TYPES`.
+        size (`tuple[int, int]`): Width and height of the images, which the visibility rule depends on.
+        backend (`str`, *optional*): "numba" or "numpy"; the faster one that is installed by default.
+        views (`Views`, *optional*): Cameras and lights; by default independent cameras that move by 1.5 and lights
+            drawn once.
+        counts (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Fewest and most changes.
     """
     generator = np.random.default_rng([seed, index])
     triple = None

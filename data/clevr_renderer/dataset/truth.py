@@ -29,15 +29,17 @@ class TruePair:
     """One pair and what the renderer knows of it; pixels of two numbers are (row, column).
 
     Args:
-        pair_id: As in `reader.load_clevr_change`.
-        change_type: "none" for the distractor.
-        images: Paths before and after.
-        size: Width and height of the images, in pixels.
-        boxes: [x, y, width, height] of the changed object's visible pixels before and after, None where it is absent.
-        masks: The same pixels, bool (height, width).
-        object_shifts: Moves of the unchanged objects' centers from before to after, (objects, 2) in pixels.
-        own_move: Where the changed object's center is after, less where it would be if the camera alone had moved;
-            None where it is not in both images.
+        pair_id (`str`): As in `reader.load_clevr_change`.
+        change_type (`str`): "none" for the distractor.
+        images (`tuple[Path, Path]`): Paths before and after.
+        size (`tuple[int, int]`): Width and height of the images, in pixels.
+        boxes (`tuple[Box | None, Box | None]`): [x, y, width, height] of the changed object's visible pixels before
+            and after, None where it is absent.
+        masks (`tuple[np.ndarray, np.ndarray]`): The same pixels, bool (height, width).
+        object_shifts (`np.ndarray`): Moves of the unchanged objects' centers from before to after, (objects, 2) in
+            pixels.
+        own_move (`np.ndarray`, *optional*): Where the changed object's center is after, less where it would be if the
+            camera alone had moved; None where it is not in both images.
     """
 
     pair_id: str
@@ -70,11 +72,11 @@ def object_cells(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Cells that show an object, by the rule of `cells.cell_targets`.
 
     Args:
-        mask: Its pixels, bool (height, width).
-        grid: Rows and columns.
+        mask (`np.ndarray`): Its pixels, bool (height, width).
+        grid (`tuple[int, int]`): Rows and columns.
 
     Returns:
-        bool (rows, columns): Cells of which it covers a tenth, and the one of which it covers most.
+        `np.ndarray`: Bool (rows, columns): Cells of which it covers a tenth, and the one of which it covers most.
     """
     share = covered_share(mask, grid)
     most = np.arange(share.size).reshape(grid) == share.argmax()
@@ -125,11 +127,11 @@ def read_true_pairs(folder: str | Path, split: str) -> Iterator[TruePair]:
     """Read the pairs of a rendered set with the renderer's answers.
 
     Args:
-        folder: What `examples/render_clevr_change.py` wrote; masks are cast anew, so it needs none.
-        split: "train", "validation" or "test".
+        folder (`str` or `Path`): What `examples/render_clevr_change.py` wrote; masks are cast anew, so it needs none.
+        split (`str`): "train", "validation" or "test".
 
     Yields:
-        The changed pair and then the distractor of each scene.
+        `TruePair`: The changed pair and then the distractor of each scene.
 
     Raises:
         FileNotFoundError: The set was not rendered here: the release keeps no cameras and objects.

@@ -85,12 +85,12 @@ def draw_pair(
     """Index `index` of the set made from `seed`, drawn anew until all objects show in both images.
 
     Args:
-        seed: Seed of the set.
-        index: Number of the pair.
-        change_type: One of `PAIR_TYPES`.
-        size: Width and height of the images, which the visibility rule depends on.
-        backend: "numba" or "numpy"; the faster one that is installed by default.
-        views: Cameras and lights; by default cameras anywhere.
+        seed (`int`): Seed of the set.
+        index (`int`): Number of the pair.
+        change_type (`str`): One of `PAIR_TYPES`.
+        size (`tuple[int, int]`): Width and height of the images, which the visibility rule depends on.
+        backend (`str`, *optional*): "numba" or "numpy"; the faster one that is installed by default.
+        views (`Views`, *optional*): Cameras and lights; by default cameras anywhere.
     """
     generator = np.random.default_rng([seed, index])
     pair = None

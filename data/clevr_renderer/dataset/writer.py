@@ -28,13 +28,13 @@ def render_dataset(folder: str | Path, settings: RenderSettings, workers: int = 
     The bytes written depend on the settings alone, not on the number of workers or on interruptions.
 
     Args:
-        folder: Output folder; new, empty, or left by an earlier run.
-        settings: What to render.
-        workers: Number of processes.
-        progress: Whether to show a progress bar.
+        folder (`str` or `Path`): Output folder; new, empty, or left by an earlier run.
+        settings (`RenderSettings`): What to render.
+        workers (`int`, *optional*, defaults to `1`): Number of processes.
+        progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        The folder.
+        `Path`: The folder.
 
     Raises:
         FileExistsError: If the folder holds something else.

@@ -40,11 +40,13 @@ class Views:
     """How the views of one scene differ.
 
     Args:
-        cameras: "independent" moves every camera by U(-jitter, jitter) on each axis from the nominal place; "chained"
-            moves the first one so and the others likewise from the first one's place; "anywhere" puts each anywhere
-            around the scene, 6.5 to 11.5 units off and 4 to 7 high, and moves it from there.
-        jitter: In scene units.
-        light_jitter: Each axis of each lamp is moved by U(-light_jitter, light_jitter) in every view but the first.
+        cameras (`str`, *optional*, defaults to `INDEPENDENT`): "independent" moves every camera by U(-jitter, jitter)
+            on each axis from the nominal place; "chained" moves the first one so and the others likewise from the
+            first one's place; "anywhere" puts each anywhere around the scene, 6.5 to 11.5 units off and 4 to 7 high,
+            and moves it from there.
+        jitter (`float`, *optional*, defaults to `1.5`): In scene units.
+        light_jitter (`float`, *optional*, defaults to `0.0`): Each axis of each lamp is moved by U(-light_jitter,
+            light_jitter) in every view but the first.
     """
 
     cameras: str = INDEPENDENT

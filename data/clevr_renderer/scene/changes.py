@@ -80,13 +80,14 @@ def apply_change(
     Places obey the same gaps as in the scene, seen from its camera; a move covers at least one scene unit.
 
     Args:
-        scene: The scene as it is.
-        change_type: One of `geometry.CHANGE_TYPES`.
-        generator: Draws the object and what becomes of it.
-        taken: Ids of objects that earlier changes touched; they stay as they are.
+        scene (`Scene`): The scene as it is.
+        change_type (`str`): One of `geometry.CHANGE_TYPES`.
+        generator (`np.random.Generator`): Draws the object and what becomes of it.
+        taken (`Taken`, *optional*, defaults to `frozenset()`): Ids of objects that earlier changes touched; they stay
+            as they are.
 
     Returns:
-        None if the change cannot be placed.
+        `Changed`: None if the change cannot be placed.
 
     Raises:
         ValueError: For a change type that is not in `geometry.CHANGE_TYPES`.

@@ -29,12 +29,13 @@ def balanced_splits(scenes: int, seed: int, shares: tuple[float, float, float]) 
     """Random splits in which the change types differ by one scene at most.
 
     Args:
-        scenes: Number of scenes, index i being of type i % 5.
-        seed: Seed of the set.
-        shares: Shares of train, val, test; a share above 0 gets a scene at least where there are three or more.
+        scenes (`int`): Number of scenes, index i being of type i % 5.
+        seed (`int`): Seed of the set.
+        shares (`tuple[float, float, float]`): Shares of train, val, test; a share above 0 gets a scene at least where
+            there are three or more.
 
     Returns:
-        Ascending indices under "train", "val" and "test".
+        `dict[str, list[int]]`: Ascending indices under "train", "val" and "test".
     """
     order = _shuffled_rounds(scenes, seed)
     test, val = _share(scenes, shares[2]), _share(scenes, shares[1])

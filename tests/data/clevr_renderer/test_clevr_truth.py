@@ -1,3 +1,5 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
 """The truth is what the renderer drew: masks, boxes and moves agree with its own files and with the images."""
 
 import json
