@@ -28,11 +28,11 @@ if __name__ == "ssgpa":
 
     __version__ = "0.1.0"
 
-    def _default_card(repo_id: str, tags: list[str], num_parameters: int) -> ModelCard:
+    def _default_card(model: SSGPAPreTrainedModel, repo_id: str, tags: list[str]) -> ModelCard:
         # Imported with the first upload: `import ssgpa` should not wait for it.
         from .hub.model_card import CardMetadata, render_card
 
-        return render_card(repo_id, CardMetadata(tags=tags, num_parameters=num_parameters))
+        return render_card(repo_id, CardMetadata(tags=tags, num_parameters=model.num_parameters()), system=type(model))
 
     publishing_ssgpa.default_card = _default_card
 

@@ -23,6 +23,7 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring, logging
 
 from .compatibility_ssgpa import warn_if_untested
+from .system_config_ssgpa import ChangeCaptioningConfigMixin
 
 
 logger = logging.get_logger(__name__)
@@ -68,7 +69,7 @@ _SHARED_FIELDS = {
     checkpoint="ssgpa-clevr-tiny",
 )
 @strict
-class SSGPAConfig(PreTrainedConfig):
+class SSGPAConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     r"""Configuration of SSGPA.
 
     Args:
@@ -141,6 +142,10 @@ class SSGPAConfig(PreTrainedConfig):
     """
 
     model_type = "ssgpa"
+    training_fields: ClassVar[frozenset[str]] = frozenset(
+        {f"{name}_weight" for name in ("caption", "contrast", "warp", "cycle", "global")}
+        | {"label_smoothing", "contrast_negatives", "contrast_temperature", "warp_fraction"}
+    )
     # A stock Trainer's evaluation would gather these from every process, and keep them for the whole set.
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "past_key_values",

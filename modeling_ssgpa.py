@@ -61,10 +61,29 @@ from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .prompt_sharing_ssgpa import can_share_rows, count_copies, repeat_outputs
-from .publishing_ssgpa import publish
+from .system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper
 from .transport_ssgpa import log_sinkhorn
 from .warp_ssgpa import WarpedPairs, warped_pairs
 
+
+PAPER = Paper(
+    title="Revisiting Change Captioning from Self-supervised Global-Part Alignment",
+    venue="AAAI 2025",
+    relation=(
+        "This is **a reading of the paper, not the authors' code**. It is based on the abstract and the published "
+        "claims; what they leave open is our own answer. The paper's scores are not reproduced by this checkpoint."
+    ),
+    bibtex="""\
+@inproceedings{lv2025revisiting,
+  title     = {Revisiting Change Captioning from Self-supervised Global-Part Alignment},
+  author    = {Lv, Feixiao and Wang, Rui and Jing, Lihua},
+  booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
+  volume    = {39},
+  number    = {6},
+  pages     = {5892--5900},
+  year      = {2025}
+}""",
+)
 
 # AutoConfig knows these towers, AutoModel does not.
 AutoModel.register(InstructBlipVisionConfig, InstructBlipVisionModel, exist_ok=True)
@@ -159,6 +178,11 @@ class SSGPAVisionTower(nn.Module):
             self.patch_projection = nn.Conv2d(channels, config.patch_hidden_size, kernel_size=1)
             self.position_embeddings = nn.Parameter(torch.empty(1, config.num_patches, config.patch_hidden_size))
             self.global_token = nn.Parameter(torch.empty(1, 1, config.patch_hidden_size))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the tower itself computes in; the projection may be kept in another."""
+        return self.tower.dtype
 
     def train(self, mode: bool = True) -> "SSGPAVisionTower":
         """Keep a frozen tower in evaluation mode, so that its batch statistics stay frozen too."""
@@ -274,10 +298,18 @@ def rows(output: ModelOutput, kept: slice) -> ModelOutput:
 
 
 @auto_docstring
-class SSGPAPreTrainedModel(PreTrainedModel):
+class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     """What SSGPA's models share: names for loading and parallelism, and the initialization of their own parameters."""
 
     config: SSGPAConfig
+    auto_classes: ClassVar[dict[str, str]] = {"AutoModel": "SSGPAModel"}
+    pretrained_modules: ClassVar[tuple[str, ...]] = (
+        "model.language_model.",
+        "model.connector.qformer.",
+        "model.vision_tower.tower.",
+    )
+    paper: ClassVar[Paper] = PAPER
+    card_tags: ClassVar[tuple[str, ...]] = ("optimal-transport", "ssgpa")
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
@@ -307,19 +339,23 @@ class SSGPAPreTrainedModel(PreTrainedModel):
             attn_implementation = parts | {"vision_config": "eager"}
         super().set_attn_implementation(attn_implementation, *args, **kwargs)
 
-    def push_to_hub(self, repo_id: str, processor: Any = None, **kwargs: Any) -> Any:
-        """Upload a whole repository: weights, code, processor, pipeline and card, in one commit.
+    def get_vision_encoder(self) -> nn.Module:
+        """The vision tower with its projection."""
+        return self.base_model.vision_tower
 
-        Args:
-            repo_id (`str`): `owner/name`; made where it is missing.
-            processor (`SSGPAProcessor`, *optional*): By default the one where the model was loaded from.
-            **kwargs (`Any`, *optional*): `card`, `files`, and those of every `push_to_hub`; see `publish` in
-                `publishing_ssgpa.py`.
+    def get_auxiliary_features(self) -> AuxiliaryFeatures:
+        """The patches before the adapter and behind the alignment."""
+        core = self.base_model
+        return AuxiliaryFeatures(core.vision_tower, core.alignment, self.config.patch_hidden_size)
 
-        Returns:
-            `CommitInfo`: The commit.
-        """
-        return publish(self, repo_id, processor, **kwargs)
+    def field_that_needs_pixels(self) -> str | None:
+        """The warp loss warps pixels."""
+        return "warp_weight" if self.config.warp_weight else None
+
+    def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
+        """Mean of the adapter's gates; near 0 or 1 it gates nothing."""
+        gate = outputs.get("fusion_gate")
+        return {} if gate is None else {"fusion_gate": gate}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -163,8 +163,8 @@ class SSGPAProcessor(ProcessorMixin):
         token_id = tokenizer.convert_tokens_to_ids(self.image_token)
         if token_id is None or token_id == tokenizer.unk_token_id:
             raise ValueError(
-                f"The tokenizer does not know {self.image_token}; add it first: "
-                f'tokenizer.add_special_tokens({{"image_token": "{self.image_token}"}}).'
+                f"The tokenizer does not know {self.image_token}; load it with "
+                f'`extra_special_tokens={{"image_token": "{self.image_token}"}}`.'
             )
         return token_id
 

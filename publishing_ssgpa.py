@@ -14,6 +14,7 @@
 """Whole repositories for the Hub: weights, code, processor, pipeline and card, in one commit."""
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +24,6 @@ from typing import Any
 
 from huggingface_hub import CommitInfo, HfApi, ModelCard
 from transformers import AutoProcessor
-from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, PROCESSOR_NAME, logging
 
 from .pipeline_ssgpa import ChangeCaptioningPipeline
@@ -39,10 +39,11 @@ PIPELINES = {
         "type": "multimodal",
     }
 }
-BASE_MODEL = {"AutoModel": "modeling_ssgpa.SSGPAModel"}
-# Renders a card where none is given, of (repo_id, tags, num_parameters). The template of cards belongs to the package,
-# which sets this; what runs as a repository's own code has none.
-default_card: Callable[[str, list[str], int], Any] | None = None
+# Renders a card where none is given, of (model, repo_id, tags). The template of cards belongs to the package, which
+# sets this; what runs as a repository's own code has none.
+default_card: Callable[[Any, str, list[str]], Any] | None = None
+# An import of a module of the package: of the same folder, of one above, or by the package's name.
+IMPORT = re.compile(r"^(?P<indent> *)from (?P<dots>\.+|ssgpa\.)(?P<name>[\w.]*) import ", re.MULTILINE)
 # What a push leaves out, an earlier one may have left: shards of another size.
 WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 
@@ -68,7 +69,9 @@ def save_repository(
     if model is not None:
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         classes = {"AutoConfig": type(model.config), "AutoModelForImageTextToText": type(model)}
-        auto_map = BASE_MODEL | {name: _copy_code(cls, folder) for name, cls in classes.items()}
+        auto_map = {name: _copy_code(cls, folder) for name, cls in classes.items()}
+        module = auto_map["AutoModelForImageTextToText"].partition(".")[0]
+        auto_map |= {name: f"{module}.{other}" for name, other in type(model).auto_classes.items()}
         # An adapter is saved without the configuration, which is its base's.
         _check_base(folder / ADAPTER_CONFIG_NAME)
         if (folder / CONFIG_NAME).is_file():
@@ -90,11 +93,34 @@ def _check_base(adapter: Path) -> None:
 
 
 def _copy_code(cls: type, folder: Path) -> str:
-    """Copy the module of a class, and those that it imports from its folder; returns the class's name there."""
-    module = modules[cls.__module__].__file__
-    for path in map(Path, (module, *get_relative_import_files(module))):
-        copyfile(path, folder / path.name)
-    return f"{Path(module).stem}.{cls.__name__}"
+    """Copy the module of a class and all that it imports of its package; returns the class's name there.
+
+    Loaders of a repository's code know one folder. What a system in a folder of its own imports from above comes to
+    lie beside it, and the imports say so.
+    """
+    module = Path(modules[cls.__module__].__file__)
+    waiting, copied = [module], {}
+    while waiting:
+        path = waiting.pop()
+        if copied.setdefault(path.name, path) != path:
+            raise ValueError(f"{path} and {copied[path.name]} have one name, and a repository has one folder.")
+        text = path.read_text(encoding="utf-8")
+        found = {_imported_file(path, match) for match in IMPORT.finditer(text)}
+        waiting += sorted(found - set(copied.values()) - set(waiting))
+        (folder / path.name).write_text(
+            IMPORT.sub(lambda match: f"{match['indent']}from .{match['name'].rpartition('.')[2]} import ", text),
+            encoding="utf-8",
+        )
+    return f"{module.stem}.{cls.__name__}"
+
+
+def _imported_file(path: Path, match: re.Match) -> Path:
+    """The file that an import of the package means."""
+    above = Path(__file__).parent if match["dots"] == "ssgpa." else path.parents[len(match["dots"]) - 1]
+    file = above.joinpath(*match["name"].split(".")).with_suffix(".py").resolve()
+    if not match["name"] or not file.is_file():
+        raise ValueError(f"{path}: `{match[0].strip()}` is no module that could lie beside it in a repository.")
+    return file
 
 
 def _add_fields(path: Path, **fields: Any) -> None:
@@ -156,7 +182,7 @@ def publish(
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         if card is None and model is not None and not api.file_exists(repo_id, CARD, revision=revision):
-            card = default_card and default_card(repo_id, list(tags or []), model.num_parameters())
+            card = default_card and default_card(model, repo_id, list(tags or []))
         if card is not None:
             ModelCard(str(card)).validate(repo_type="model")
             Path(folder, CARD).write_text(str(card), encoding="utf-8")

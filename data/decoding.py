@@ -12,7 +12,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.utils import logging
 
-from ..image_utils_ssgpa import READING, Reading, load_image
+from ..image_utils_ssgpa import READING, Reading, concatenate, load_image
 from ..processing_ssgpa import SSGPAProcessor, fixed_size
 from .schema import SIDES
 
@@ -32,15 +32,36 @@ def resize_image(source: dict[str, Any], name: str, processor: SSGPAProcessor) -
         processor (`SSGPAProcessor`): Decodes and resizes.
 
     Returns:
-        `np.ndarray`: (channels, height, width), uint8.
+        `np.ndarray`: (channels, height, width), uint8. Images that the processor concatenates keep their own size.
 
     Raises:
         ValueError: It cannot be decoded; the error names the pair and the file.
     """
-    image_processor, image = processor.image_processor, _named(processor.load_image, source, name)
-    if image.size == fixed_size(image_processor):
+    image = _named(processor.load_image, source, name)
+    if processor.pair_layout != "pair" or image.size == fixed_size(processor.image_processor):
         return np.asarray(image).transpose(2, 0, 1)
-    resized = image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+    return _resize(image, processor)
+
+
+def model_images(pair: tuple[np.ndarray, np.ndarray], processor: SSGPAProcessor) -> Any:
+    """What the model takes of the images of a pair.
+
+    Args:
+        pair (`tuple[np.ndarray, np.ndarray]`): Before and after, as `resize_image` gives them.
+        processor (`SSGPAProcessor`): Its `pair_layout` says.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]` or `np.ndarray`: The two images; or the one that a concatenating processor
+        makes of them, (channels, height, width), uint8.
+    """
+    if processor.pair_layout == "pair":
+        return pair
+    before, after = (Image.fromarray(image.transpose(1, 2, 0)) for image in pair)
+    return _resize(concatenate(before, after, processor.pair_layout), processor)
+
+
+def _resize(image: Image.Image, processor: SSGPAProcessor) -> np.ndarray:
+    resized = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
     return resized["pixel_values"][0].astype(np.uint8)
 
 
@@ -158,4 +179,4 @@ def _tell(reading: Reading, names: Sequence[str] = READING) -> str:
     return ", ".join(f"{name}={getattr(reading, name)}" for name in names)
 
 
-__all__ = ["SIDES", "adopt_reading", "describe_sources", "load_pair", "resize_image", "undecoded"]
+__all__ = ["SIDES", "adopt_reading", "describe_sources", "load_pair", "model_images", "resize_image", "undecoded"]

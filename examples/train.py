@@ -43,7 +43,7 @@ from ssgpa.training.streams import PairIterableDataset
 from ssgpa.training.systems import (
     build_model,
     create_system,
-    load_system,
+    load_base,
     parameter_report,
     read_config,
     set_trainable,
@@ -165,7 +165,7 @@ def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple:
     if bool(arguments.model_name_or_path) == bool(arguments.model_config):
         raise ValueError("Give either --model_name_or_path or --model_config; an empty one (--model_config=) is none.")
     if arguments.model_name_or_path:
-        return load_system(arguments)
+        return load_base(arguments)
     if arguments.trainable != [".*"]:
         refuse_frozen_noise(arguments)
     captions = (caption for row in splits["train"]["captions"] for caption in row)

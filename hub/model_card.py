@@ -14,7 +14,7 @@ from ..metrics.report.markdown import EMPTY, format_report
 
 
 TEMPLATE = Path(__file__).parents[1] / "hub_card.md"
-TAGS = ("change-captioning", "image-difference-captioning", "optimal-transport", "ssgpa")
+TAGS = ("change-captioning", "image-difference-captioning")
 # The Hub's id and the name of each metric.
 METRICS = {
     "bleu_4": ("bleu", "BLEU-4"),
@@ -120,7 +120,11 @@ def eval_results(results: Mapping[str, Any], data_name: str) -> list[EvalResult]
 
 
 def card_data(
-    repo_id: str, facts: CardMetadata, results: Mapping[str, Any] | None, samples: Sequence[CardSample]
+    repo_id: str,
+    facts: CardMetadata,
+    results: Mapping[str, Any] | None,
+    samples: Sequence[CardSample],
+    system: type | None = None,
 ) -> ModelCardData:
     """The front matter of the card."""
     name = repo_id.rpartition("/")[2]
@@ -138,7 +142,7 @@ def card_data(
         language="en",
         base_model=facts.base_models or None,
         datasets=facts.datasets or None,
-        tags=list(dict.fromkeys([*TAGS, *facts.tags])),
+        tags=list(dict.fromkeys([*TAGS, *getattr(system, "card_tags", ()), *facts.tags])),
         **terms,
         **scores,
     )
@@ -162,6 +166,7 @@ def render_card(
     results: Mapping[str, Any] | None = None,
     samples: Sequence[CardSample] = (),
     source: str | None = None,
+    system: type | None = None,
 ) -> ModelCard:
     """Render the model card of a repository.
 
@@ -173,6 +178,7 @@ def render_card(
         samples (`Sequence[CardSample]`, *optional*, defaults to `()`): Pairs to show; their files go along as
             `sample_files` names them.
         source (`str`, *optional*): The results' file, as the reader finds it.
+        system (`type`, *optional*): Class of the model, which says the paper and its tags.
 
     Returns:
         `ModelCard`: The card; huggingface_hub has parsed its front matter.
@@ -185,11 +191,12 @@ def render_card(
     facts = facts or CardMetadata()
     table = EMPTY if results is None else format_report(results, source or "the file of results")
     return ModelCard.from_template(
-        card_data(repo_id, facts, results, samples),
+        card_data(repo_id, facts, results, samples, system),
         template_path=str(TEMPLATE),
         repo_id=repo_id,
         name=repo_id.rpartition("/")[2],
         facts=facts,
+        paper=getattr(system, "paper", None),
         results=table,
         pairs=[(*sample.names(number), sample.caption) for number, sample in enumerate(samples)],
     )

@@ -91,7 +91,7 @@ def publish_folder(
     facts.num_parameters = model.num_parameters()
     report = json.loads(Path(results).read_text(encoding="utf-8")) if results is not None else None
     samples = caption_samples(model, processor, pairs)
-    card = render_card(repo_id, facts, report, samples, str(results))
+    card = render_card(repo_id, facts, report, samples, str(results), type(model))
     return model.push_to_hub(repo_id, processor=processor, card=card, files=sample_files(samples), **options)
 
 

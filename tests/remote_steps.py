@@ -7,6 +7,7 @@ Usage: `remote_steps.py BEFORE AFTER FOLDER [FOLDER ...]` writes `FOLDER.pt` for
 
 import sys
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 
@@ -23,14 +24,16 @@ def compute(folder: str, images: list, load_model: Callable, load_processor: Cal
     model = load_model(folder, **options).eval()
     inputs = processor(images=images, return_tensors="pt")
     train = processor(images=images, suffix=["the red cube is gone", "no change"], return_tensors="pt")
-    output = model(**train, output_evidence=True)
+    # Evidence where the system offers it.
+    asked = {"output_evidence": True} if "output_evidence" in signature(model.forward).parameters else {}
+    output = model(**train, **asked)
     beams = model.generate(**inputs, max_new_tokens=8, num_beams=3, num_return_sequences=2)
     return {
         **{f"inputs.{key}": value for key, value in inputs.items()},
         **{f"train.{key}": value for key, value in train.items()},
         "logits": output.logits.detach(),
         "loss": output.loss.detach(),
-        "transport": output.evidence.transport.detach(),
+        **({"transport": output.evidence.transport.detach()} if asked else {}),
         "beams": beams,
         "captions": processor.post_process_captions(beams, inputs),
         "module": type(model).__module__,

@@ -3,13 +3,20 @@
 """A tiny model and processor for every system, built in the session: no network, no files."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa.training.arguments import ModelArguments
+from ssgpa.training.systems import create_system
+
+from . import toy_concatenating, toy_cross_attending
 
 
 WORDS = [
@@ -158,4 +165,16 @@ def tiny_ssgpa(**overrides: object) -> tuple[SSGPAForConditionalGeneration, SSGP
     return model, tiny_processor(config)
 
 
-TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {"ssgpa": tiny_ssgpa}
+def start_tiny(system: ModuleType) -> tuple[PreTrainedModel, SSGPAProcessor]:
+    """A system started, as a run would, from the `tiny.json` in its folder; in evaluation mode."""
+    torch.manual_seed(0)
+    path = Path(system.__file__).with_name("tiny.json")
+    model, processor, _ = create_system(ModelArguments(model_config=str(path), image_size=[32, 32]), [" ".join(WORDS)])
+    return model.eval(), processor
+
+
+TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {
+    "ssgpa": tiny_ssgpa,
+    "toy_cross_attending": partial(start_tiny, toy_cross_attending),
+    "toy_concatenating": partial(start_tiny, toy_concatenating),
+}

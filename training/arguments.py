@@ -29,8 +29,13 @@ class ModelArguments:
             default the class that the configuration's model type stands for.
         config_overrides (`str`, *optional*): JSON mapping of the configuration's sizes and rates to other values; a
             plain mapping in a YAML file.
-        image_size (`list[int]`): Height and width of the images of a model started from a configuration.
-        prompt (`str`): Prompt of a model started from a configuration.
+        tokenizer (`str`, *optional*): Folder or ID[@REVISION] of the tokenizer of a model started from a
+            configuration; by default one of the training captions' words.
+        image_processor (`str`, *optional*): Folder or ID[@REVISION] of its image processor; by default one that
+            resizes whole images to `image_size`.
+        image_size (`list[int]`): Height and width of what a model started from a configuration reads.
+        prompt (`str`, *optional*): Prompt of a model started from a configuration; by default that of the system's way
+            to take images.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
         trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained.
         lora (`str`, *optional*): JSON mapping of options of PEFT's `LoraConfig`, `target_modules` among them; a plain
@@ -44,7 +49,7 @@ class ModelArguments:
         quantization_config (`str`, *optional*): JSON mapping of `BitsAndBytesConfig`'s arguments, in 4 bit, for frozen
             layers; a plain mapping in a YAML file.
         quantized (`list[str]`): Regular expressions; frozen linear layers whose name one of them matches are quantized
-            where `quantization_config` is set.
+            where `quantization_config` is set. By default those of the language model.
     """
 
     model_name_or_path: str | None = None
@@ -52,8 +57,10 @@ class ModelArguments:
     model_config: str | None = None
     model_class: str | None = None
     config_overrides: str | None = None
+    tokenizer: str | None = None
+    image_processor: str | None = None
     image_size: list[int] = field(default_factory=lambda: [224, 224])
-    prompt: str = "before: <image> after: <image> change:"
+    prompt: str | None = None
     attn_implementation: str | None = None
     trainable: list[str] = field(default_factory=lambda: [".*"])
     lora: str | None = None
@@ -61,7 +68,7 @@ class ModelArguments:
     frozen_dtype: str | None = None
     checkpointing: list[str] = field(default_factory=list)
     quantization_config: str | None = None
-    quantized: list[str] = field(default_factory=lambda: [r"^model\.language_model\."])
+    quantized: list[str] = field(default_factory=list)
 
 
 @dataclass

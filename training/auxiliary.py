@@ -58,12 +58,9 @@ class AuxiliaryHeads(nn.Module):
         """
         model.register_forward_pre_hook(self._keep_batch, with_kwargs=True)
         model.register_forward_hook(self._add_losses)
-        model.model.vision_tower.register_forward_hook(
-            lambda module, inputs, output: self._features.update(tower=output[0])
-        )
-        model.model.alignment.register_forward_hook(
-            lambda module, inputs, output: self._features.update(aligned=output[0])
-        )
+        tower, compared, _ = model.get_auxiliary_features()
+        tower.register_forward_hook(lambda module, inputs, output: self._features.update(tower=output[0]))
+        compared.register_forward_hook(lambda module, inputs, output: self._features.update(aligned=output[0]))
         model.add_module(MODULE_NAME, self)
         own = {f"{MODULE_NAME}.{name}" for name in self.state_dict()}
         model._keys_to_ignore_on_save = set(model._keys_to_ignore_on_save or []) | own
@@ -167,6 +164,7 @@ def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns
         raise ValueError(
             "Auxiliary targets need the cells of `prepare_data.py --aux_grid ROWS COLUMNS`; the data has none."
         )
-    if not all(hasattr(model.model, part) for part in ("vision_tower", "alignment")):
+    features = model.get_auxiliary_features()
+    if features is None:
         raise ValueError(f"Auxiliary heads read a vision tower and an alignment; {type(model).__name__} lacks one.")
-    return AuxiliaryHeads(model.config.patch_hidden_size, weights)
+    return AuxiliaryHeads(features.hidden_size, weights)

@@ -33,7 +33,7 @@ class PairCollator:
         pad_to_multiple_of (`int`, *optional*): Pad packed rows to such lengths, so that fewer shapes occur.
 
     Raises:
-        ValueError: The processor concatenates the images of a pair, or `pad_to_multiple_of` is below 1.
+        ValueError: `pad_to_multiple_of` is below 1, or nothing would start a caption.
     """
 
     def __init__(
@@ -43,14 +43,17 @@ class PairCollator:
         normalize: bool = True,
         pad_to_multiple_of: int | None = None,
     ) -> None:
-        if processor.pair_layout != "pair":
-            raise ValueError(f"Packed batches need `pair_layout` 'pair', the processor has {processor.pair_layout!r}.")
         if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
             raise ValueError(f"`pad_to_multiple_of` must be at least 1, got {pad_to_multiple_of}.")
         self.processor = processor
         self.pad_to_multiple_of = pad_to_multiple_of or 1
         self.aux_targets = aux_targets
         self.prompt = processor.prompt_ids()
+        if not self.prompt:
+            raise ValueError(
+                "The processor's prompt is empty and its tokenizer puts no start token in front: nothing would "
+                "predict a caption's first token. Give the processor a `prompt`, or the tokenizer a start token."
+            )
         self.normalize = PixelNormalizer(processor.image_processor) if normalize else None
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -84,14 +87,13 @@ class PairCollator:
                 "is read through ssgpa.training.dataset.PairDataset."
             )
 
-    def _pixels(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
-        images = np.stack([image for pair in pairs for image in pair])
-        pixels = torch.from_numpy(images.reshape(-1, 2, *images.shape[1:]))
+    def _pixels(self, images: list[tuple[np.ndarray, np.ndarray] | np.ndarray]) -> torch.Tensor:
+        pixels = torch.from_numpy(np.stack([np.stack(pair) if isinstance(pair, tuple) else pair for pair in images]))
         return pixels if self.normalize is None else self.normalize(pixels)
 
     def _text(self, captions: list[list[str]], names: list[str]) -> dict[str, torch.Tensor | int]:
         packed = max(len(texts) for texts in captions) > 1
-        if packed and self.prompt[-1] == self.processor.image_token_id:
+        if packed and self.processor.placeholders and self.prompt[-1] == self.processor.image_token_id:
             raise ValueError("A prompt that ends with an image cannot be shared by captions: put a word behind it.")
         targets = [
             self.processor.caption_ids(texts, [name] * len(texts)) for texts, name in zip(captions, names, strict=True)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..data.augment import PairAugmentation
-from ..data.decoding import SIDES, resize_image
+from ..data.decoding import SIDES, model_images, resize_image
 from ..data.schema import CELL_COLUMNS, NO_CHANGE
 from ..processing_ssgpa import SSGPAProcessor
 from .features import FeatureCache, digest_of
@@ -194,12 +194,12 @@ class PairDataset(TorchDataset):
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item
 
-    def _images(self, before: Place, after: Place, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _images(self, before: Place, after: Place, index: int) -> tuple[np.ndarray, np.ndarray] | np.ndarray:
         images = self.store(*before), self.store(*after)
-        if self.augmentation is None:
-            return images
-        rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
-        return self.augmentation(images, rng)
+        if self.augmentation is not None:
+            rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
+            images = self.augmentation(images, rng)
+        return model_images(images, self.store.processor)
 
     def _swap(self, index: int, change_type: str | None) -> tuple[Place, Place]:
         distractor = int(self.unchanged[self.scene_numbers[index]])

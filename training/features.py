@@ -94,18 +94,24 @@ def open_cache(
     Raises:
         ValueError: Something of the tower trains, a loss needs pixels, or ZeRO-3 has shared out the tower.
     """
-    tower = model.model.vision_tower
+    tower = model.get_vision_encoder()
+    if tower is None or processor.pair_layout != "pair":
+        raise ValueError(
+            f"`feature_cache` keeps what a vision encoder makes of each image, and {type(model).__name__} takes no "
+            "such features: leave it out."
+        )
     trained = [name for name, value in tower.named_parameters() if value.requires_grad]
     if trained:
-        raise ValueError(f"`feature_cache` keeps what a frozen tower makes, and vision_tower.{trained[0]} trains.")
-    if getattr(model.config, "warp_weight", 0):
+        raise ValueError(f"`feature_cache` keeps what a frozen tower makes, and its {trained[0]} trains.")
+    needed = model.field_that_needs_pixels()
+    if needed is not None:
         raise ValueError(
-            "`feature_cache` goes without pixels, which the warp loss needs: set `warp_weight` to 0 in "
+            f"`feature_cache` goes without pixels, which the loss of `{needed}` needs: set it to 0 in "
             "`config_overrides`."
         )
     if is_deepspeed_zero3_enabled():
         raise ValueError("`feature_cache` needs a whole vision tower in every process: use ZeRO-2.")
-    precision = f"{tower.tower.dtype} {autocast_dtype(arguments)}"
+    precision = f"{tower.dtype} {autocast_dtype(arguments)}"
     return FeatureCache(Path(folder) / key_of(tower, processor, precision))
 
 
@@ -128,7 +134,7 @@ def fill_cache(
     Returns:
         `int`: How many were computed.
     """
-    tower = model.model.vision_tower.to(arguments.device)
+    tower = model.get_vision_encoder().to(arguments.device)
     wanted: dict[str, Any] = {}
     count = 0
     for digest, decode in tqdm(images, desc="Vision features", leave=False, disable=arguments.disable_tqdm):

@@ -21,10 +21,6 @@ from .arguments import ModelArguments
 
 PREFIX = "base_model.model."
 # What the patterns and the base are told by, elsewhere in the run's arguments.
-PRETRAINED = ("model.language_model.", "model.connector.qformer.", "model.vision_tower.tower.")
-# Overrides that a model over a base may lack, since they matter in training alone; the base's configuration holds.
-TRAINING_ONLY = {f"{name}_weight" for name in ("caption", "contrast", "warp", "cycle", "global")}
-TRAINING_ONLY |= {"label_smoothing", "contrast_negatives", "contrast_temperature", "warp_fraction"}
 TOLD_ELSEWHERE = ("modules_to_save", "base_model_name_or_path", "revision", "task_type", "inference_mode")
 
 
@@ -45,7 +41,7 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     """
     if not arguments.model_name_or_path:
         raise ValueError("A checkpoint of what was trained alone names its base: start from --model_name_or_path.")
-    lasting = sorted(set(json.loads(arguments.config_overrides or "{}")) - TRAINING_ONLY)
+    lasting = sorted(set(json.loads(arguments.config_overrides or "{}")) - model.config.training_fields)
     if lasting:
         raise ValueError(f"`config_overrides` {lasting} would be lost: a checkpoint over a base has the base's own.")
     options = _options(arguments.lora)
@@ -62,7 +58,7 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
         raise ValueError(f"`lora`: {' '.join(str(error).split())}") from error
     # PEFT writes the name that the model was loaded by, whatever the options say.
     tuned.active_peft_config.base_model_name_or_path = base
-    _check_targets(tuned, bool(options))
+    _check_targets(tuned, model.pretrained_modules, bool(options))
     for name in loose_parameters(trainable, whole):
         tuned.get_parameter(PREFIX + name).requires_grad_(True)
     return tuned
@@ -100,11 +96,11 @@ def _options(text: str | None) -> dict[str, Any]:
     return options
 
 
-def _check_targets(tuned: PeftModel, wanted: bool) -> None:
+def _check_targets(tuned: PeftModel, pretrained: tuple[str, ...], wanted: bool) -> None:
     targets = tuned.base_model.targeted_module_names
     if wanted and not targets:
         raise ValueError("`lora`: `target_modules` matches no layer of the model.")
-    own = [name for name in targets if not name.startswith(PRETRAINED)]
+    own = [name for name in targets if not name.startswith(pretrained)]
     if own:
         raise ValueError(
             f"`lora`: `target_modules` also matches {own[0]}, which no checkpoint pretrained. Anchor the "

@@ -41,7 +41,8 @@ def prepare_training(
     if arguments.frozen_dtype is not None:
         set_precision(model, arguments.frozen_dtype)
     if arguments.quantization_config:
-        quantize_linears(model, arguments.quantized, read_quantization(arguments.quantization_config), device)
+        patterns = arguments.quantized or [f"^{re.escape(name)}" for name in model.language_modules]
+        quantize_linears(model, patterns, read_quantization(arguments.quantization_config), device)
     if arguments.checkpointing and arguments.checkpointing != NONE:
         set_checkpointing(model, arguments.checkpointing)
     return trainable

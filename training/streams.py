@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset as TorchStream
 from torch.utils.data import get_worker_info
 
 from ..data.augment import PairAugmentation
-from ..data.decoding import resize_image
+from ..data.decoding import model_images, resize_image
 from ..data.schema import CELL_COLUMNS
 from ..processing_ssgpa import SSGPAProcessor
 from .dataset import AUGMENT_STREAM, check_places, draw_captions
@@ -84,7 +84,7 @@ class PairIterableDataset(TorchStream):
         item = {
             "pair_id": row["pair_id"],
             "scene_id": scene,
-            "images": images,
+            "images": model_images(images, self.processor),
             "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
             "change_type": row["change_type"],
         }

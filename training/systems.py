@@ -16,26 +16,21 @@ from transformers import (
     AutoModelForImageTextToText,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
+    PreTrainedTokenizerBase,
 )
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
 from ..processing_ssgpa import SSGPAProcessor
+from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
+from ..system_config_ssgpa import ChangeCaptioningConfigMixin
 from ..utils.loading import BROKEN, load_partial_system
 from .arguments import ModelArguments
-from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
+from .starting import start_image_processor, start_tokenizer
+from .word_tokenizer import PLACEHOLDER
 
 
 logger = logging.get_logger(__name__)
-
-# The `trainable` of the paper's presets: a frozen vision tower, a frozen language model with its head, and all else
-# trains. What a tower of maps adds to its tower is not frozen: no checkpoint holds it.
-FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
-# The same with a frozen Q-Former: what the small presets train, some 10 M parameters.
-FROZEN_QFORMER_TOO = [
-    r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.|model\.connector\.q(former|uery_tokens))"
-]
 
 
 def model_class_of(path: str | None) -> type:
@@ -56,7 +51,7 @@ def model_class_of(path: str | None) -> type:
     return found
 
 
-def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
+def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
     """Load a saved system, which may lack weights that are going to train.
 
     Args:
@@ -72,7 +67,9 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
     path, overrides = arguments.model_name_or_path, {}
     if arguments.config_overrides:
         try:
-            overrides = _overrides(arguments.config_overrides, _model_type(path, arguments.revision))
+            overrides = _overrides(
+                arguments.config_overrides, type(AutoConfig.from_pretrained(path, revision=arguments.revision))
+            )
         except BROKEN as error:
             raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
     return load_partial_system(
@@ -84,19 +81,16 @@ def load_system(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProces
     )
 
 
-def _model_type(path: str, revision: str | None) -> str:
-    return AutoConfig.from_pretrained(path, revision=revision).model_type
-
-
-def generation_defaults(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def generation_defaults(tokenizer: PreTrainedTokenizerBase, image_token: str | None = PLACEHOLDER) -> dict[str, Any]:
     """What `generate` does where nothing else is said: 5 beams, 40 tokens, and no placeholder in a caption."""
+    placeholders = [] if image_token is None else [tokenizer.convert_tokens_to_ids(image_token)]
     return {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "max_new_tokens": 40,
         "num_beams": 5,
-        "suppress_tokens": [tokenizer.convert_tokens_to_ids(PLACEHOLDER)],
+        "suppress_tokens": placeholders or None,
     }
 
 
@@ -132,7 +126,8 @@ def read_config(path: str, overrides: str | None = None) -> PreTrainedConfig:
     """
     values = _read_values(Path(path))
     try:
-        return AutoConfig.for_model(**(values | _overrides(overrides, values["model_type"])))
+        kind = config_class_of(values.pop("model_type"), Path(path))
+        return kind(**values | _overrides(overrides, kind))
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
@@ -143,35 +138,61 @@ def create_system(
     """Build a model with random weights from a configuration JSON, and its processor.
 
     Args:
-        arguments (`ModelArguments`): `model_config`, `model_class`, `image_size`, `prompt` and `attn_implementation`.
-        captions (`Iterable[str]`): Training captions, for the tokenizer.
+        arguments (`ModelArguments`): `model_config`, `model_class`, `tokenizer`, `image_processor`, `image_size`,
+            `prompt` and `attn_implementation`.
+        captions (`Iterable[str]`): Training captions, for a tokenizer of their words.
 
     Returns:
         `tuple`: Model, processor, and the names of all its parameters.
 
     Raises:
         FileNotFoundError: No such configuration.
-        ValueError: The configuration or the image size does not make a model.
+        ValueError: The configuration or the image size does not make a model, or the tokenizer cannot write captions.
     """
-    tokenizer = build_word_tokenizer(captions, arguments.prompt)
-    values = _model_values(Path(arguments.model_config), tokenizer)
+    path = Path(arguments.model_config)
+    values = _read_values(path)
+    kind = config_class_of(values["model_type"], path)
+    prompt = arguments.prompt
+    if prompt is None:
+        prompt = PROMPTS[PLACEHOLDERS[kind.pair_layout] if kind.placeholder else 0].format(kind.placeholder)
+    tokenizer = start_tokenizer(arguments.tokenizer, captions, prompt, kind.placeholder)
     try:
-        values |= _overrides(arguments.config_overrides, values["model_type"])
-        config = AutoConfig.for_model(**values)
+        values = kind.with_vocabulary(values, tokenizer) | _overrides(arguments.config_overrides, kind)
+        config = kind(**{name: value for name, value in values.items() if name != "model_type"})
     except (StrictDataclassError, TypeError, ValueError) as error:
-        raise ValueError(f"{arguments.model_config}: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
     model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
-    model.generation_config.update(**generation_defaults(tokenizer))
-    if len(arguments.image_size) != 2:
-        raise ValueError(f"`image_size` is a height and a width, got {arguments.image_size}.")
-    height, width = arguments.image_size
-    image_processor = CLIPImageProcessorPil(
-        size={"height": height, "width": width}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    )
+    model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
     processor = SSGPAProcessor(
-        image_processor, tokenizer, image_seq_length=config.image_seq_length, prompt=arguments.prompt
+        start_image_processor(arguments.image_processor, arguments.image_size, kind),
+        tokenizer,
+        image_seq_length=config.image_seq_length if kind.placeholder else 0,
+        pair_layout=kind.pair_layout,
+        prompt=prompt,
     )
     return model, processor, {name for name, _ in model.named_parameters()}
+
+
+def config_class_of(model_type: str, path: Path) -> type[PreTrainedConfig]:
+    """The configuration class of a system.
+
+    Args:
+        model_type (`str`): As its configuration names it.
+        path (`Path`): The configuration, for errors.
+
+    Returns:
+        `type[PreTrainedConfig]`: Derived from `ChangeCaptioningConfigMixin`.
+
+    Raises:
+        ValueError: No such model is known, or it is none that captions changes.
+    """
+    try:
+        kind = CONFIG_MAPPING[model_type]
+    except KeyError as error:
+        raise ValueError(f"{path}: no model of `model_type` {model_type!r} is known.") from error
+    if not issubclass(kind, ChangeCaptioningConfigMixin):
+        raise ValueError(f"{path}: a {model_type!r} does not caption changes.")
+    return kind
 
 
 def _read_values(path: Path) -> dict[str, Any]:
@@ -181,25 +202,12 @@ def _read_values(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}.") from error
-    if not isinstance(values, dict) or "model_type" not in values or not isinstance(values.get("text_config"), dict):
-        raise ValueError(f"{path}: a model configuration needs `model_type` and `text_config`.")
+    if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
+        raise ValueError(f"{path}: a model configuration needs `model_type`.")
     return values
 
 
-def _model_values(path: Path, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """A configuration's values with the tokenizer's ids filled in."""
-    values = _read_values(path)
-    values["image_token_id"] = tokenizer.convert_tokens_to_ids(PLACEHOLDER)
-    values["text_config"] |= {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    return values
-
-
-def _overrides(text: str | None, model_type: str) -> dict[str, Any]:
+def _overrides(text: str | None, kind: type[PreTrainedConfig]) -> dict[str, Any]:
     """Values that take the place of a configuration's own; a field of a part is refused, as is an unknown one."""
     if not text:
         return {}
@@ -209,10 +217,10 @@ def _overrides(text: str | None, model_type: str) -> dict[str, Any]:
         raise ValueError(f"`config_overrides` is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")
-    known = AutoConfig.for_model(model_type).__dataclass_fields__
+    known = kind.__dataclass_fields__
     refused = [name for name in found if name not in known or name.endswith("_config") or name == "model_type"]
     if refused:
-        raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {model_type!r}.")
+        raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {kind.model_type!r}.")
     return found
 
 

@@ -3,6 +3,7 @@
 """Transformers' Trainer with the parts of the loss in the log and evaluation by generated captions."""
 
 import copy
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from transformers.utils import logging
 
 from ..metrics.report.build import build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
+from ..system_ssgpa import ChangeCaptioningModelMixin
 from .arguments import AUTO_METRIC, option_of
 from .auxiliary import LOSS_PREFIX, AuxiliaryHeads
 from .collator import PairCollator
@@ -185,6 +187,8 @@ class ChangeCaptioningTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         check_batch_fits(inputs, self._positions)
+        if "scene_ids" not in self._named_inputs:
+            inputs.pop("scene_ids", None)
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
         if pixels is not None and not pixels.is_floating_point():
@@ -193,12 +197,20 @@ class ChangeCaptioningTrainer(Trainer):
         return inputs
 
     @cached_property
+    def _named_inputs(self) -> set[str]:
+        return set(inspect.signature(self._system.forward).parameters)
+
+    @cached_property
     def _positions(self) -> int | None:
         return positions_of(self.model.config)
 
     @cached_property
     def _normalize(self) -> PixelNormalizer:
         return PixelNormalizer(self._processor.image_processor)
+
+    @property
+    def _system(self) -> ChangeCaptioningModelMixin:
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     @property
     def _processor(self) -> Any:
@@ -229,8 +241,7 @@ class ChangeCaptioningTrainer(Trainer):
         loss = loss + sum(aux.values())
         parts = {name: factor * part for name, part in parts.items()} | aux
         notes = {f"loss_parts/{name}": part for name, part in parts.items()}
-        if outputs.get("fusion_gate") is not None:
-            notes["fusion_gate"] = share * outputs.fusion_gate
+        notes |= {name: share * value for name, value in self._system.training_notes(outputs).items()}
         self._note(loss, notes, share)
         return (loss, outputs) if return_outputs else loss
 

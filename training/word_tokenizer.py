@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from ..metrics.change_captioning.scripts import UNSPACED, UNSPACED_SIGNS, script_counts
@@ -27,7 +27,9 @@ _IS_RUN = re.compile(_RUN)
 _INVISIBLE = Regex("[\u200b\u2060\ufeff]")
 
 
-def build_word_tokenizer(captions: Iterable[str], prompt: str) -> PreTrainedTokenizerFast:
+def build_word_tokenizer(
+    captions: Iterable[str], prompt: str, image_token: str | None = PLACEHOLDER
+) -> PreTrainedTokenizerFast:
     """A tokenizer of whole lower-case words: those of the captions and of the prompt.
 
     In scripts that put no blank between words (Chinese, Japanese, Thai, ...), where a caption would be one word, the
@@ -36,7 +38,10 @@ def build_word_tokenizer(captions: Iterable[str], prompt: str) -> PreTrainedToke
 
     Args:
         captions (`Iterable[str]`): Training captions.
-        prompt (`str`): The prompt, whose placeholders become one token.
+        prompt (`str`): The prompt, whose placeholders become one token. Without one, the start token stands in front
+            of every text: something must predict a caption's first word.
+        image_token (`str`, *optional*, defaults to `"<image>"`): The placeholder, which has its place in every such
+            vocabulary; None names no image token.
 
     Returns:
         `PreTrainedTokenizerFast`: Pads on the left.
@@ -44,9 +49,14 @@ def build_word_tokenizer(captions: Iterable[str], prompt: str) -> PreTrainedToke
     texts = [prompt.replace(PLACEHOLDER, " "), *captions]
     scripts = script_counts(texts)
     tokenizer = _piece_tokenizer(texts) if scripts.total() > scripts[""] else _plain_tokenizer(texts)
+    if not prompt:
+        start = SPECIAL_TOKENS["bos_token"]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A", special_tokens=[(start, tokenizer.token_to_id(start))]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        extra_special_tokens={"image_token": PLACEHOLDER},
+        extra_special_tokens={"image_token": image_token} if image_token else {},
         padding_side="left",
         **SPECIAL_TOKENS,
     )

@@ -26,8 +26,10 @@ from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import PairDataset
 from ssgpa.training.generation import caption_rows
-from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, generation_defaults, set_trainable
+from ssgpa.training.systems import generation_defaults, set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
+
+from ..ssgpa_cases import FROZEN_TOWER_AND_LANGUAGE_MODEL
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]

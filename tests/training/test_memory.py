@@ -29,8 +29,8 @@ from ssgpa.training.memory.count import (
 from ssgpa.training.memory.inputs import TextSizes, example_batch, start_model
 from ssgpa.training.memory.live_bytes import LiveBytes, SavedBytes
 from ssgpa.training.model_setup import prepare_training
-from ssgpa.training.systems import FROZEN_QFORMER_TOO, FROZEN_TOWER_AND_LANGUAGE_MODEL
 
+from ..ssgpa_cases import FROZEN_QFORMER_TOO, FROZEN_TOWER_AND_LANGUAGE_MODEL
 from ..tiny_systems import tiny_config
 
 

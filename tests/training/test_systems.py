@@ -12,7 +12,7 @@ from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import (
     create_system,
-    load_system,
+    load_base,
     model_class_of,
     parameter_report,
     set_trainable,
@@ -98,14 +98,14 @@ def test_overrides_of_a_saved_system_add_parts_that_train(make_system, tmp_path)
     processor.save_pretrained(tmp_path)
     path = str(tmp_path)
     overrides = '{"fusion_layers": 1, "centering": 0.25}'
-    loaded, _, missing = load_system(ModelArguments(model_name_or_path=path, config_overrides=overrides))
+    loaded, _, missing = load_base(ModelArguments(model_name_or_path=path, config_overrides=overrides))
     assert loaded.model.alignment.centering == 0.25
     assert {name.split(".")[1] for name in missing} == {"change_fusion_adapter"}
     kept = dict(model.named_parameters())
     shared = [name for name, _ in loaded.named_parameters() if name not in missing]
     assert all(torch.equal(loaded.get_parameter(name), kept[name]) for name in shared)
     with pytest.raises(ValueError, match="fusion_layer'"):
-        load_system(ModelArguments(model_name_or_path=path, config_overrides='{"fusion_layer": 1}'))
+        load_base(ModelArguments(model_name_or_path=path, config_overrides='{"fusion_layer": 1}'))
 
 
 def test_image_size_needs_two_numbers(model_config):
@@ -137,7 +137,7 @@ def drop_weights(folder, part):
 
 
 def test_saved_system_comes_back(saved):
-    model, processor, missing = load_system(ModelArguments(model_name_or_path=str(saved)))
+    model, processor, missing = load_base(ModelArguments(model_name_or_path=str(saved)))
     assert not missing
     assert processor.image_seq_length == model.config.image_seq_length
     wanted = tiny_ssgpa()[0].state_dict()
@@ -146,7 +146,7 @@ def test_saved_system_comes_back(saved):
 
 def test_what_a_checkpoint_lacks_must_train(saved):
     drop_weights(saved, "model.alignment.")
-    model, _, missing = load_system(ModelArguments(model_name_or_path=str(saved)))
+    model, _, missing = load_base(ModelArguments(model_name_or_path=str(saved)))
     assert missing
     assert all(name.startswith("model.alignment.") for name in missing)
     with pytest.raises(ValueError, match=r"neither loaded nor trainable.*model\.alignment"):
@@ -159,7 +159,7 @@ def test_weights_of_another_shape_are_refused(saved):
     config["alignment_hidden_size"] *= 2
     (saved / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ValueError, match=r"saved: 15 of the model's weights have another shape .*model\.alignment"):
-        load_system(ModelArguments(model_name_or_path=str(saved)))
+        load_base(ModelArguments(model_name_or_path=str(saved)))
 
 
 def test_patterns_choose_what_trains():

@@ -84,8 +84,8 @@ def example_batch(
     """A batch as `PairCollator` makes it, of noise and equally long captions.
 
     Args:
-        config (`SSGPAConfig`): Of the model.
-        image_size (`list[int]`): Height and width of the images.
+        config (`PreTrainedConfig`): Of the model.
+        image_size (`list[int]`): Height and width of what the model reads.
         batch_size (`int`): Pairs.
         text (`TextSizes`): Lengths of prompt and caption.
         device (`torch.device` or `str`): Where.
@@ -95,11 +95,14 @@ def example_batch(
         `dict`: Keyword arguments of the model. On the meta device a lone caption has no mask: it would be all ones,
         and nobody could know.
     """
-    visual = 2 * config.image_seq_length
-    before = visual + text.prompt - 1
+    visual = config.visual_tokens
+    # Without placeholders the prompt is the start token.
+    before = visual + text.prompt - 1 if visual else 0
     segments = torch.tensor([0] * before + [1 + n for n in range(captions) for _ in range(1 + text.caption)])
-    ids = torch.randint(1, min(config.text_config.vocab_size, config.image_token_id), (batch_size, len(segments)))
-    ids[:, :visual] = config.image_token_id
+    words = config.get_text_config().vocab_size
+    placeholder = config.image_token_id if visual else words
+    ids = torch.randint(1, min(words, placeholder), (batch_size, len(segments)))
+    ids[:, :visual] = placeholder
     labels = ids.masked_fill(torch.cat([segments[:1] + 1, segments.diff()]) != 0, IGNORED)
     labels[:, :before] = IGNORED
     alone = captions == 1
@@ -109,8 +112,7 @@ def example_batch(
         "labels": labels,
         "position_ids": torch.arange(len(segments)).expand(batch_size, -1).contiguous(),
         "attention_mask": mask,
-        "pixel_values": torch.randn(batch_size, 2, 3, *image_size),
-        "scene_ids": torch.arange(batch_size),
+        "pixel_values": torch.randn(batch_size, *((2,) if config.pair_layout == "pair" else ()), 3, *image_size),
     }
     if alone and torch.device(device).type == "meta":
         del batch["attention_mask"]

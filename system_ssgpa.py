@@ -1,0 +1,121 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the shared code asks of a system's model class (ours)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+from transformers.utils import ModelOutput
+
+from .publishing_ssgpa import publish
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a system comes from, for its model card.
+
+    Args:
+        title (`str`): Of the paper.
+        venue (`str`): And the year.
+        bibtex (`str`): The citation.
+        relation (`str`): What the code is to the paper, a sentence in Markdown.
+    """
+
+    title: str
+    venue: str
+    bibtex: str
+    relation: str
+
+
+class AuxiliaryFeatures(NamedTuple):
+    """Modules whose outputs auxiliary heads read in training; the first output of each is what is read.
+
+    Args:
+        tower (`nn.Module`): Gives (batch, 2, 1 + patches, hidden_size) before the images are compared.
+        compared (`nn.Module`): Gives the same shape after.
+        hidden_size (`int`): Width of both.
+    """
+
+    tower: nn.Module
+    compared: nn.Module
+    hidden_size: int
+
+
+class ChangeCaptioningModelMixin:
+    """The base of every system's model classes, in front of `PreTrainedModel`.
+
+    Training, memory counts and the Hub read these instead of asking which system it is. The defaults are those of a
+    system that offers nothing beside captions.
+
+    Attributes:
+        auto_classes (`dict[str, str]`): Names of the classes, in the module of the model, that further Auto classes
+            stand for, such as `{"AutoModel": "SSGPAModel"}`.
+        pretrained_modules (`tuple[str, ...]`): Beginnings of the names of parameters that some public checkpoint has
+            trained; only there LoRA makes sense.
+        language_modules (`tuple[str, ...]`): Beginnings of the names of the language model's layers, which quantized
+            runs put into 4 bit.
+        paper (`Paper`, *optional*): Where the system comes from.
+        card_tags (`tuple[str, ...]`): Tags of its model cards beside those of change captioning.
+    """
+
+    auto_classes: ClassVar[dict[str, str]] = {}
+    pretrained_modules: ClassVar[tuple[str, ...]] = ()
+    language_modules: ClassVar[tuple[str, ...]] = ("model.language_model.",)
+    paper: ClassVar[Paper | None] = None
+    card_tags: ClassVar[tuple[str, ...]] = ()
+
+    def get_vision_encoder(self) -> nn.Module | None:
+        """The module whose `last_hidden_state` may come as `vision_features`, computed before.
+
+        Returns:
+            `nn.Module`: With a `dtype`. Called with `pixel_values` (batch, 2, channels, height, width), it gives one
+            row an image, (batch, 2, tokens, hidden_size). None where the model takes no such features.
+        """
+        return None
+
+    def get_auxiliary_features(self) -> AuxiliaryFeatures | None:
+        """Where auxiliary heads read, in systems that have patches; None elsewhere."""
+        return None
+
+    def field_that_needs_pixels(self) -> str | None:
+        """The configuration's field that must be 0 before `vision_features` can take the place of pixels."""
+        return None
+
+    def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
+        """Scalars of a training step for the log, beside the parts of the loss.
+
+        Args:
+            outputs (`ModelOutput`): What `forward` returned.
+
+        Returns:
+            `dict[str, torch.Tensor]`: By name.
+        """
+        return {}
+
+    def push_to_hub(self, repo_id: str, processor: Any = None, **kwargs: Any) -> Any:
+        """Upload a whole repository: weights, code, processor, pipeline and card, in one commit.
+
+        Args:
+            repo_id (`str`): `owner/name`; made where it is missing.
+            processor (`SSGPAProcessor`, *optional*): By default the one where the model was loaded from.
+            **kwargs: `card`, `files`, and those of every `push_to_hub`; see `publish` in `publishing_ssgpa.py`.
+
+        Returns:
+            `CommitInfo`: The commit.
+        """
+        return publish(self, repo_id, processor, **kwargs)
+
+
+__all__ = ["AuxiliaryFeatures", "ChangeCaptioningModelMixin", "Paper"]
