@@ -14,7 +14,9 @@
 """The Change Fusion Adapter and the Global-Part Transport Alignment of SSGPA."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +88,35 @@ class PartMatching(ModelOutput):
     marginals: torch.FloatTensor | None = None
     log_plan: torch.FloatTensor | None = None
     round_trip: torch.FloatTensor | None = None
+
+
+class Readout(NamedTuple):
+    """What is read off the transport plan: the fields of `PartMatching` that need it, then those of `ChangeEvidence`.
+
+    Args:
+        log_plan (`torch.Tensor`, *optional*): As in `PartMatching`.
+        round_trip (`torch.Tensor`, *optional*): As in `PartMatching`.
+        transported (`torch.Tensor` of shape `(batch, 2, patches, width)`): What transport brings to each patch.
+        transport (`torch.Tensor`): As in `ChangeEvidence`, like all that follow.
+        unmatched_mass (`torch.Tensor`): As there.
+        residual (`torch.Tensor`): As there.
+        object_motion (`torch.Tensor`): As there.
+        camera_shift (`torch.Tensor`): As there.
+        change_map (`torch.Tensor`): As there.
+    """
+
+    log_plan: Tensor | None
+    round_trip: Tensor | None
+    transported: Tensor
+    transport: Tensor
+    unmatched_mass: Tensor
+    residual: Tensor
+    object_motion: Tensor
+    camera_shift: Tensor
+    change_map: Tensor
+
+
+EVIDENCE = tuple(field.name for field in fields(ChangeEvidence))
 
 
 def eager_attention_forward(
@@ -303,19 +334,20 @@ class GlobalPartTransportAlignment(nn.Module):
             projected, patches = projected.float(), patches.float()
             matching = centered_unit(projected, self.centering)  # (B, 2, N, d)
             marginals = self.marginals(F.normalize(projected, dim=-1))
-            log_plan, round_trip, transported, evidence = self._read_out(patches, matching, marginals)
+            # A reentrant checkpoint sees tensors of a flat tuple only, and detaches all others.
+            read_out = self.read_out
+            if self.training and self.gradient_checkpointing:
+                read_out = partial(self._gradient_checkpointing_func, self.read_out)
+            found = Readout(*read_out(patches, matching, marginals))
+        evidence = ChangeEvidence(**{name: getattr(found, name) for name in EVIDENCE})
         matched = PartMatching(
-            features=matching, projected=projected, marginals=marginals, log_plan=log_plan, round_trip=round_trip
+            features=matching,
+            projected=projected,
+            marginals=marginals,
+            log_plan=found.log_plan,
+            round_trip=found.round_trip,
         )
-        return self.write_back(hidden_states, evidence, transported), evidence, matched
-
-    def _read_out(self, *inputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, ChangeEvidence]:
-        # A reentrant checkpoint sees tensors of a flat tuple only, and detaches all others.
-        if self.training and self.gradient_checkpointing:
-            log_plan, round_trip, transported, *evidence = self._gradient_checkpointing_func(self.read_out, *inputs)
-        else:
-            log_plan, round_trip, transported, *evidence = self.read_out(*inputs)
-        return log_plan, round_trip, transported, ChangeEvidence(*evidence)
+        return self.write_back(hidden_states, evidence, found.transported), evidence, matched
 
     def marginals(self, unit: Tensor) -> Tensor:
         """Marginals (batch, 2, patches): a patch weighs by its agreement with the other image's global feature."""
@@ -329,51 +361,45 @@ class GlobalPartTransportAlignment(nn.Module):
         dustbin = self.dustbin_score.float()
         return dustbin_transport(cosine, marginals[:, 0], marginals[:, 1], dustbin, self.epsilon, self.iterations)
 
-    def read_out(self, patches: Tensor, matching: Tensor, marginals: Tensor) -> tuple[Tensor | None, ...]:
+    def read_out(self, patches: Tensor, matching: Tensor, marginals: Tensor) -> Readout:
         """Run both passes and read the plan out; no tensor of its size is needed outside.
 
         Args:
             patches (`torch.Tensor` of shape `(batch, 2, patches, width)`): The patches.
             matching (`torch.Tensor` of shape `(batch, 2, patches, alignment_hidden_size)`): Their unit features.
-            marginals (`torch.Tensor` of shape `(batch, 2, patches)`): Their marginals.
+            marginals (`torch.Tensor` of shape `(batch, 2, patches)`): Their masses.
 
         Returns:
-            `tuple` of `torch.Tensor`: `log_plan` and `round_trip` of `PartMatching`, what transport brings to each
-            patch (batch, 2, patches, width), and the fields of `ChangeEvidence` in their order.
+            `Readout`: What was found.
         """
         cosine = matching[:, 0] @ matching[:, 1].transpose(1, 2)
         own_center, located = self.own_place(matching, cosine)
         if self.position_weight:
             with torch.no_grad():
-                matched, weights = self.matches(*self.plans(cosine, marginals), marginals)
+                log_plan = self.plan(cosine, marginals)
+                matched, weights = self.matches(log_plan, log_plan.exp(), marginals)
                 shift = self.camera_shift(self.motion(weights, own_center), matched * located)
             cosine = cosine - self.position_weight * self.position_cost(shift)
-        log_plan, transport = self.plans(cosine, marginals)
+        log_plan = self.plan(cosine, marginals)
+        transport = log_plan.exp()
         matched, weights = self.matches(log_plan, transport, marginals)
         motion = self.motion(weights, own_center)
         certain = (matched * located).unsqueeze(-1)
-        shift = self.camera_shift(motion.detach(), certain.detach().squeeze(-1))
-        object_motion = certain * (motion - self.camera_motion(motion.detach(), certain.detach().squeeze(-1), shift))
+        known = motion.detach(), certain.detach().squeeze(-1)
+        shift = self.camera_shift(*known)
+        object_motion = certain * (motion - self.camera_motion(*known, shift))
         transported = weights @ swap_images(patches)
-        change_map = self.change_map(patches, transported, matched, object_motion)
-        kept = log_plan if self.training and self.config.warp_weight else None
-        round_trip = self.round_trip(weights) if self.config.cycle_weight else None
-        return (
-            kept,
-            round_trip,
-            transported,
-            transport,
-            1 - matched,
-            patches - transported,
-            object_motion,
-            shift,
-            change_map,
+        return Readout(
+            log_plan=log_plan if self.training and self.config.warp_weight else None,
+            round_trip=self.round_trip(weights) if self.config.cycle_weight else None,
+            transported=transported,
+            transport=transport,
+            unmatched_mass=1 - matched,
+            residual=patches - transported,
+            object_motion=object_motion,
+            camera_shift=shift,
+            change_map=self.change_map(patches, transported, matched, object_motion),
         )
-
-    def plans(self, cosine: Tensor, marginals: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithm of the plan, and the plan, both (batch, patches + 1, patches + 1)."""
-        log_plan = self.plan(cosine, marginals)
-        return log_plan, log_plan.exp()
 
     def matches(self, log_plan: Tensor, transport: Tensor, marginals: Tensor) -> tuple[Tensor, Tensor]:
         """Share of each patch's mass that is matched (batch, 2, patches), and where it goes (..., patches)."""
@@ -486,14 +512,14 @@ class GlobalPartTransportAlignment(nn.Module):
         changed = evidence.unmatched_mass.unsqueeze(-1)
         cues = torch.cat([evidence.residual, changed, evidence.object_motion], -1).to(dtype)
         pulled = ((1 - changed) * -evidence.residual).to(dtype)
-        new_parts = patches + self.patch_scale.to(dtype) * pulled + self.evidence_mlp(cues)
+        new_patches = patches + self.patch_scale.to(dtype) * pulled + self.evidence_mlp(cues)
         shifts = torch.stack([evidence.camera_shift, -evidence.camera_shift], 1).to(dtype)
         # Weighted after the norm, which would undo the weights.
         context = self.context_norm(torch.cat([transported, evidence.residual], 2).to(dtype))
         context = context * torch.cat([1 - changed, changed], 2).to(dtype)
         context = torch.cat([context, self.shift_embedding(shifts).unsqueeze(2)], 2).flatten(0, 1)
         attended = self.global_attn(self.global_norm(global_token).flatten(0, 1), context).unflatten(0, (-1, 2))
-        return torch.cat([global_token + self.global_scale.to(dtype) * attended, new_parts], 2)
+        return torch.cat([global_token + self.global_scale.to(dtype) * attended, new_patches], 2)
 
 
 __all__ = ["ChangeEvidence", "ChangeFusionAdapter", "GlobalPartTransportAlignment", "PartMatching"]

@@ -286,12 +286,6 @@ class SSGPAQFormerConnector(nn.Module):
         return tokens.unflatten(0, (-1, 2)).flatten(1, 2)
 
 
-def image_outputs_of(features: ModelOutput) -> BaseModelOutputWithPooling:
-    """What Transformers' own models with images give as `image_outputs`."""
-    names = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
-    return BaseModelOutputWithPooling(**{name: features.get(name) for name in names})
-
-
 def rows(output: ModelOutput, kept: slice) -> ModelOutput:
     """The same output of some of the batch's rows."""
     return type(output)(**{name: value[kept] for name, value in output.items()})
@@ -821,6 +815,11 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         # A slice does not lie in one piece, and a frozen head would be copied for each of its rows.
         logits = self.lm_head(in_dtype_of(self.lm_head, hidden_states.contiguous()))
         features = outputs.image_outputs
+        image_outputs = None
+        if features is not None:
+            # Those that Transformers' own models with images give.
+            names = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
+            image_outputs = BaseModelOutputWithPooling(**{name: features.get(name) for name in names})
         targets = warped.targets if warped is not None else None
         loss_parts = None
         if labels is not None:
@@ -832,7 +831,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=features.pooler_output if features is not None else None,
-            image_outputs=image_outputs_of(features) if features is not None else None,
+            image_outputs=image_outputs,
             evidence=features.get("evidence") if features is not None and output_evidence else None,
             fusion_gate=features.get("fusion_gate") if features is not None else None,
             **{CACHE: outputs.get(CACHE)},
@@ -871,8 +870,14 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         caption = loss_function(logits=logits, labels=kept, vocab_size=vocab_size, **kwargs)
         parts = {"caption": self.config.caption_weight * caption}
         if features is not None and self.training:
-            # With a device map, labels and patches lie on several devices.
-            share = self._share_of_batch(labels.to(caption.device), kwargs.get("num_items_in_batch"))
+            share = 1.0
+            total = kwargs.get("num_items_in_batch")
+            if total is not None:
+                # The caption loss divides by the items of the accumulated batch; means must shrink alike, or
+                # accumulation would multiply them. With a device map, labels and patches lie on several devices.
+                share = (labels[:, 1:] != -100).sum().to(caption.device) / torch.as_tensor(
+                    total, device=caption.device
+                )
             for name, value in self._auxiliary_losses(features, scene_ids, warp_targets).items():
                 parts[name] = share * value.to(caption.device)
         return parts
@@ -896,14 +901,6 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         if self.loss_weights["global"]:
             parts["global"] = global_loss(matching.projected, 1 - features.evidence.unmatched_mass)
         return {name: weights[name] * value for name, value in parts.items()}
-
-    @staticmethod
-    def _share_of_batch(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | float:
-        # The caption loss divides by the items of the accumulated batch; means must shrink alike, or accumulation
-        # would multiply them.
-        if num_items_in_batch is None:
-            return 1.0
-        return (labels[:, 1:] != -100).sum() / torch.as_tensor(num_items_in_batch, device=labels.device)
 
 
 __all__ = [
