@@ -98,7 +98,7 @@ def test_unknown_layouts_and_placeholders_are_refused():
     with pytest.raises(ValueError, match=r"pair, vertical, horizontal; got 'diagonal'"):
         build(pair_layout="diagonal")
     unknown = {"image_token": "<image>"}
-    with pytest.raises(ValueError, match="does not know <image>; add it"):
+    with pytest.raises(ValueError, match="does not know <image>; load it with"):
         build(**unknown)
 
 
