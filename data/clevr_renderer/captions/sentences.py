@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Captions of a change, and the change type that a caption speaks of (source: CLEVR-Change's two caption families)."""
+"""Captions of a change, and the change type that a caption names (source: CLEVR-Change's two caption families)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..scene.geometry import advance, ground_directions
+from ..scene.geometry import COLORS, advance, ground_directions
 from ..scene.scenes import Scene, SceneObject
 from .grammar import ENDINGS, NO_CHANGE, RELATIONS, SYNONYMS
 
@@ -28,6 +28,9 @@ Reference = tuple[Phrase, str | None, Phrase | None]
 MASKS: tuple[Mask, ...] = tuple(mask for mask in product((False, True), repeat=4) if any(mask))
 _ALL: Mask = (True, True, True, True)
 
+_VALUE_VERBS = tuple(f" {ending.removesuffix(' {}')}" for ending in ENDINGS["color"])
+_VALUE_WORDS = {"color": {*COLORS}, "material": {*SYNONYMS["metal"], *SYNONYMS["rubber"]}}
+
 
 def matches(thing: SceneObject, target: SceneObject, mask: Mask) -> bool:
     """Whether an object has the attributes of `target` that a mask over `ATTRIBUTES` keeps."""
@@ -39,10 +42,6 @@ def matches(thing: SceneObject, target: SceneObject, mask: Mask) -> bool:
 def unique_masks(objects: tuple[SceneObject, ...], target: SceneObject) -> list[Mask]:
     """Masks that leave the target as the only object that matches."""
     return [mask for mask in MASKS if sum(matches(thing, target, mask) for thing in objects) == 1]
-
-
-def _direct_references(scene: Scene, target: SceneObject) -> list[Reference]:
-    return [((target, mask), None, None) for mask in unique_masks(scene.objects, target) if mask != _ALL]
 
 
 def related(scene: Scene, anchor: SceneObject, direction: tuple[float, float]) -> list[SceneObject]:
@@ -62,14 +61,6 @@ def _relations(scene: Scene, target: SceneObject) -> Iterator[tuple[str, SceneOb
             alike = [thing for thing in related(scene, anchor, direction) if matches(thing, target, _ALL)]
             if alike == [target]:
                 yield name, anchor
-
-
-def _relation_references(scene: Scene, target: SceneObject) -> list[Reference]:
-    return [
-        ((target, _ALL), name, (anchor, mask))
-        for name, anchor in _relations(scene, target)
-        for mask in unique_masks(scene.objects, anchor)
-    ]
 
 
 def draw_one(generator: np.random.Generator, options: tuple | list) -> Any:
@@ -112,7 +103,15 @@ def change_captions(
     """
     scene = after if change_type == "add" else before
     target = next(thing for thing in scene.objects if thing.id == changed_id)
-    families = [f for f in (_direct_references(scene, target), _relation_references(scene, target)) if f]
+    direct: list[Reference] = [
+        ((target, mask), None, None) for mask in unique_masks(scene.objects, target) if mask != _ALL
+    ]
+    relative: list[Reference] = [
+        ((target, _ALL), name, (anchor, mask))
+        for name, anchor in _relations(scene, target)
+        for mask in unique_masks(scene.objects, anchor)
+    ]
+    families = [family for family in (direct, relative) if family]
     value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
     captions: dict[str, None] = {}
     for draw in range(DRAWS if families else 0):
@@ -129,27 +128,8 @@ def no_change_captions(generator: np.random.Generator) -> list[str]:
     return [NO_CHANGE[i] for i in generator.choice(len(NO_CHANGE), CAPTIONS_PER_DISTRACTOR, replace=False)]
 
 
-def _value_type(words: list[str]) -> str | None:
-    """Type of "... changed to / turned / became VALUE"."""
-    verb = " ".join(words[:-1])
-    if not verb.endswith(tuple(f" {ending.removesuffix(' {}')}" for ending in ENDINGS["color"])):
-        return None
-    for change_type, values in (("color", _color_words()), ("material", _material_words())):
-        if words[-1] in values:
-            return change_type
-    return None
-
-
-def _color_words() -> set[str]:
-    return {word for value, words in SYNONYMS.items() if words == (value,) and value != "cylinder" for word in words}
-
-
-def _material_words() -> set[str]:
-    return {*SYNONYMS["metal"], *SYNONYMS["rubber"]}
-
-
 def change_type_of(caption: str) -> str | None:
-    """The change a caption speaks of, read off its ending.
+    """The change that a caption names, by its ending.
 
     Args:
         caption (`str`): A sentence; case, surrounding blanks and a final full stop do not count.
@@ -164,4 +144,6 @@ def change_type_of(caption: str) -> str | None:
     for change_type in ("add", "drop", "move"):
         if text.endswith(tuple(f" {ending}" for ending in ENDINGS[change_type])):
             return change_type
-    return _value_type(words)
+    if " ".join(words[:-1]).endswith(_VALUE_VERBS):
+        return next((change_type for change_type, values in _VALUE_WORDS.items() if words[-1] in values), None)
+    return None

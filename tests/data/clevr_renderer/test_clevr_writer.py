@@ -16,7 +16,7 @@ from PIL import Image
 
 from ssgpa.data.clevr_renderer import render_dataset
 from ssgpa.data.clevr_renderer.dataset import rendering, triple_set
-from ssgpa.data.clevr_renderer.scene.splits import balanced_splits
+from ssgpa.data.clevr_renderer.dataset.triple_set import balanced_splits
 
 from ...scripts import load_script
 
