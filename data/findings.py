@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What a reader notices in a folder: faults, equal images, and how the counts differ from the published."""
+"""What a reader finds in a folder: faults, equal images, and how the counts differ from the published ones."""
 
 from __future__ import annotations
 
@@ -69,11 +69,6 @@ class Findings:
         if reason not in known:
             self.faulty[place] = f"{known}; {reason}"
 
-    def leak(self, name: str) -> None:
-        """Remember that several splits use an image."""
-        if [name] not in self.leaks:
-            self.leaks.append([name])
-
     def is_out(self, place: str) -> bool:
         """Whether the pair at `place` is left out."""
         return place in self.faulty or place in self.omitted
@@ -99,7 +94,7 @@ class Findings:
         if self.faulty and not self.skip_faulty:
             listed = name_some(f"{place}: {reason}" for place, reason in self.faulty.items())
             raise ValueError(
-                f"{where}: {len(self.faulty):,} faulty pairs ({listed}); mend the folder, or leave the pairs out with "
+                f"{where}: {len(self.faulty):,} faulty pairs ({listed}); repair the folder, or leave them out with "
                 "--skip_faulty"
             )
         groups = [group for group in self._seen.values() if len({scene for scene, _ in group.values()}) > 1]

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""`changeflag` of LEVIR-CC and the sets in its manner, and what becomes of one that contradicts the captions."""
+"""`changeflag` of LEVIR-CC and sets like it, and how one that contradicts the captions is resolved."""
 
 from __future__ import annotations
 
@@ -43,23 +43,19 @@ def take_flag(record: Any, where: str) -> int:
     return flag
 
 
-def _plain(caption: str) -> str:
-    return " ".join(re.findall(r"\w+", caption.lower()))
-
-
 def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Findings) -> None:
-    """Give each pair its type: the captions decide, since they are what is learned and scored.
+    """Set the change type of each pair. The captions decide, since they are what is learned and scored.
 
     A pair is unchanged where every caption says so, whatever its flag. A caption says so if it is one of the release's
-    five sentences, or if it is said of several pairs, all of them with flag 0. Where flag 0 stands beside another
-    caption, the type is unknown. 1 says that something changed, not what. Where there is no flag, nothing is known.
+    five sentences, or if several pairs have it, all of them with flag 0. Where a pair with flag 0 has another caption,
+    the type is unknown. 1 says that something changed, not what. Where there is no flag, nothing is known.
 
     Args:
         records (`Sequence[tuple[str, Pair, int | None]]`): Split, pair and flag of every record.
         findings (`Findings`): Gets the number of contradictions, and the pairs.
     """
     records = [record for record in records if record[2] is not None]
-    said = [{_plain(caption) for caption in pair.captions} for _, pair, _ in records]
+    said = [{" ".join(re.findall(r"\w+", text.lower())) for text in pair.captions} for _, pair, _ in records]
     counts = Counter(caption for captions in said for caption in captions)
     changed = {caption for captions, (_, _, flag) in zip(said, records, strict=True) if flag for caption in captions}
     same = SAME | {caption for caption, count in counts.items() if count > 1 and caption not in changed}
@@ -70,7 +66,7 @@ def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Find
         if captions and bool(flag) == (captions <= same):
             contradictions[flag].append(place_of(split, pair.pair_id))
     if contradictions[0]:
-        told = f"{len(contradictions[0]):,} pairs have changeflag 0, but captions that tell of a change; type unknown"
+        told = f"{len(contradictions[0]):,} pairs have changeflag 0, but captions that name a change; type unknown"
         findings.note(told, contradictions[0])
     if contradictions[1]:
         told = f'{len(contradictions[1]):,} pairs have changeflag 1, but every caption says "no change"; type "none"'
@@ -84,7 +80,7 @@ def build_flagged(
     verify_images: bool,
     splits: Sequence[str] = (),
 ) -> DatasetDict:
-    """Settle the types, and build the splits.
+    """Set the change types and build the splits.
 
     Args:
         folder (`Path`): Of the set.

@@ -28,26 +28,22 @@ PLACEHOLDER = "<image>"
 REQUEST = re.compile(r"(please )?(briefly )?describe the changes? (in|between|of) (these|the) two (images|scenes)\.?")
 
 
-def _turns(record: dict[str, Any], where: str) -> list[tuple[str, str]]:
-    """The questions of a record, each with its answer."""
+def _captions(record: dict[str, Any], where: str, others: Counter[str]) -> list[Any] | None:
+    """The captions that a record gives; None where it asks for something else, which is counted in `others`."""
+    if "captions" in record:
+        return take(record, "captions", list, where)
     messages = take(record, "conversations", list, where)
     kinds = [take(message, "from", str, where) for message in messages]
     if not messages or kinds != ["human", "gpt"] * (len(messages) // 2):
         raise ValueError(f"{where}: the messages must be from human and gpt by turns, found {kinds!r:.80}")
     texts = [take(message, "value", str, where) for message in messages]
-    questions = [" ".join(text.replace(PLACEHOLDER, " ").split()) for text in texts[::2]]
-    return list(zip(questions, texts[1::2], strict=True))
-
-
-def _captions(record: dict[str, Any], where: str, others: Counter[str]) -> list[Any] | None:
-    """The captions that a record gives, or None where it asks for something else."""
-    if "captions" in record:
-        return take(record, "captions", list, where)
-    turns = _turns(record, where)
-    # In a dialog the answers rest on what was said before.
-    if len(turns) == 1 and REQUEST.fullmatch(turns[0][0].lower()):
-        return [turns[0][1]]
-    others[turns[0][0] if len(turns) == 1 else "a dialog of several turns"] += 1
+    question = " ".join(texts[0].replace(PLACEHOLDER, " ").split())
+    # In a dialog the answers depend on what was said before.
+    if len(texts) > 2:
+        question = "a dialog of several turns"
+    elif REQUEST.fullmatch(question.lower()):
+        return [texts[1]]
+    others[question] += 1
     return None
 
 

@@ -35,18 +35,14 @@ def _describe(
     return describe
 
 
-def _note_equal_captions(table: Dataset, source_split: str, findings: Findings) -> None:
-    rows = table.select_columns(["idx", "input_caption", "output_caption"])
-    same = [str(row["idx"]) for row in rows if row["input_caption"] == row["output_caption"]]
-    if same:
-        findings.note(f"{source_split}: {len(same):,} rows with equal input and output captions", same)
-
-
 def _tables(folder: Path, findings: Findings) -> dict[str, tuple[str, Dataset]]:
     """Released split and rows of each of our splits."""
     released = {name: load_table(folder, name, (*TEXTS, *IMAGES)) for name in ("validation", "test")}
     for name, table in released.items():
-        _note_equal_captions(table, name, findings)
+        rows = table.select_columns(["idx", "input_caption", "output_caption"])
+        same = [str(row["idx"]) for row in rows if row["input_caption"] == row["output_caption"]]
+        if same:
+            findings.note(f"{name}: {len(same):,} rows with equal input and output captions", same)
     parts = {"test": ("test", released["test"])}
     if not (folder / SPLIT_FILE).is_file():
         findings.note(f"no {SPLIT_FILE} of Syned in the folder, so that train is empty")
@@ -62,7 +58,7 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_i
 
     Args:
         folder (`str` or `Path`): Holds `data/validation-*.parquet` and `data/test-*.parquet`, and, if wanted, two
-            files of Syned: `splits.json`, which parts the released validation rows into train and validation, and
+            files of Syned: `splits.json`, which divides the released validation rows into train and validation, and
             `gt_augmented_test_clean.json`, whose variations become further references of test.
         findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
         verify_images (`bool`, *optional*, defaults to `True`): Whether every image is decoded once.

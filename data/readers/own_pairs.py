@@ -91,13 +91,6 @@ class _Names:
             raise ValueError(f"{where}: {error}") from error
 
 
-def _split_of(row: TableRow, split: str) -> str:
-    told = row.text("split") or split
-    if told.lower() not in SPLIT_NAMES:
-        raise ValueError(f"{row.where}: the split must be one of {', '.join(SPLIT_NAMES)}, not {told!r}")
-    return SPLIT_NAMES[told.lower()]
-
-
 def _check_row(row: TableRow) -> None:
     if row.problem:
         raise ValueError(row.problem)
@@ -150,24 +143,24 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
         names = _Names(folder, path.parent.relative_to(folder))
         for row in read_table(path):
             _check_row(row)
-            split = _split_of(row, default)
+            named = row.text("split") or default
+            if named.lower() not in SPLIT_NAMES:
+                raise ValueError(f"{row.where}: the split must be one of {', '.join(SPLIT_NAMES)}, not {named!r}")
+            split = SPLIT_NAMES[named.lower()]
             pair = _pair(row, split, names, findings)
             known = pairs.setdefault(split, {}).setdefault(pair.pair_id, pair)
-            if known is not pair:
-                _merge(known, pair, path, row.where)
+            if known is pair:
+                continue
+            # Further rows of a CSV file hold further captions of the same pair.
+            if path.suffix.lower() not in CSV_SUFFIXES or {**vars(pair), "captions": known.captions} != vars(known):
+                raise ValueError(f"{row.where}: the pair {pair.pair_id!r} occurs twice")
+            known.captions.extend(pair.captions)
         if names.find.otherwise:
             spelled = (f"{name!r} is {found}" for name, found in names.find.otherwise.items())
             findings.note("files found by another spelling than the table's", spelled)
     return build_splits(
         folder, {split: list(found.values()) for split, found in pairs.items()}, findings, verify_images
     )
-
-
-def _merge(known: Pair, pair: Pair, path: Path, where: str) -> None:
-    """Add the captions of a further CSV row to its pair."""
-    if path.suffix.lower() not in CSV_SUFFIXES or {**vars(pair), "captions": known.captions} != vars(known):
-        raise ValueError(f"{where}: the pair {pair.pair_id!r} occurs twice")
-    known.captions.extend(pair.captions)
 
 
 OWN_PAIRS = Source(

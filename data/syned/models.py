@@ -51,18 +51,6 @@ def torch_dtype(settings: SynedSettings) -> torch.dtype:
     return getattr(torch, settings.dtype)
 
 
-def check_device(name: str) -> None:
-    """Refuse a device that is not there.
-
-    Raises:
-        ValueError: Naming it.
-    """
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name}: {str(error).splitlines()[0]}") from error
-
-
 def check_complete(info: dict[str, Any]) -> None:
     """Refuse a checkpoint that lacks weights, which would be random.
 

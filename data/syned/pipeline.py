@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from PIL import Image
 
 from ...utils.files import write_png
 from .assembly import write_results
 from .editing import edit_image, fit_image, load_editor
-from .models import check_device, require_diffusers
+from .models import require_diffusers
 from .originals import Original, digest, image_before, list_originals, load_originals
 from .paraphrasing import draw_answer, load_chat, paraphrase
 from .ranking import best_first, clip_similarities, load_clip
@@ -66,12 +67,8 @@ def _rank_variants(clip: Any, original: Original, stage: Stage, settings: SynedS
 def _paraphrase(chat: Any, original: Original, settings: SynedSettings) -> dict[str, Any]:
     part = settings.paraphrase
     seeds = [item_seed(settings.seed, "text", original.pair_id, number) for number in range(part.attempts)]
-    draw = partial(_draw, chat, original.instruction, part)
-    return paraphrase(draw, original.instruction, part, seeds)
-
-
-def _draw(chat: Any, instruction: str, part: Any, seed: int) -> tuple[str, bool]:
-    return draw_answer(chat, instruction, seed, part)
+    instruction = original.instruction
+    return paraphrase(lambda seed: draw_answer(chat, instruction, seed, part), instruction, part, seeds)
 
 
 def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
@@ -79,7 +76,10 @@ def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
         require_diffusers()
     if settings.edit.watermark:
         require_watermark()
-    check_device(settings.device)
+    try:
+        torch.empty(1, device=settings.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {settings.device}: {str(error).splitlines()[0]}") from error
     for name, split in dataset.items():
         if name not in settings.image_splits and split.data["after"].null_count:
             raise ValueError(f"{name} has no images after; add it to image_splits, so that they are made")
