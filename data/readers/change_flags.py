@@ -66,7 +66,7 @@ def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Find
         if captions and bool(flag) == (captions <= same):
             contradictions[flag].append(place_of(split, pair.pair_id))
     if contradictions[0]:
-        told = f"{len(contradictions[0]):,} pairs have changeflag 0, but captions that name a change; type unknown"
+        told = f"{len(contradictions[0]):,} pairs have changeflag 0, but captions that describe a change; type unknown"
         findings.note(told, contradictions[0])
     if contradictions[1]:
         told = f'{len(contradictions[1]):,} pairs have changeflag 1, but every caption says "no change"; type "none"'

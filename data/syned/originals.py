@@ -134,10 +134,10 @@ def image_before(dataset: DatasetDict, original: Original) -> Image.Image:
 
 def digest(dataset: DatasetDict) -> str:
     """SHA-256 of all rows with the bytes of their images before, to tell a changed set from the one of a run."""
-    image = require_datasets().Image(decode=False)
+    undecoded = require_datasets().Image(decode=False)
     state = hashlib.sha256()
     for split in SPLITS:
-        for row in dataset[split].cast_column("before", image).remove_columns("after"):
+        for row in dataset[split].cast_column("before", undecoded).remove_columns("after"):
             image = row.pop("before")
             content = image["bytes"] or Path(image["path"]).read_bytes()
             state.update(json.dumps([split, row, hashlib.sha256(content).hexdigest()]).encode())
