@@ -25,7 +25,7 @@ BLUR_RADIUS = (0.002, 0.01)
 JPEG_QUALITY = (40, 95)
 # How far a corner moves inwards at most, as a share of the side.
 WARP = 0.08
-# Sides, turns and writing: a mirror shows them otherwise.
+# Sides, turns and writing: a mirror changes them.
 MIRRORED = re.compile(
     r"\b(left|right|east|west|clockwise|counterclockwise|anticlockwise|text|letter|word|writ(e|ing|ten)\b)",
     re.IGNORECASE,

@@ -85,8 +85,8 @@ class Findings:
         if before is not None and before == after and change_type != NO_CHANGE:
             self.still.append(place)
 
-    def settle(self, where: str) -> None:
-        """Sort out what was seen; the reader calls it at the end.
+    def finish(self, where: str) -> None:
+        """Sort the images seen into equal ones and leaks; the reader calls it at the end.
 
         Raises:
             ValueError: If pairs are faulty and are not to be skipped.
@@ -130,8 +130,8 @@ def count_table(
         rows (`Mapping[str, int]`): Pairs kept in each split.
         findings (`Findings`): What was read.
         published (`Mapping[str, int]`, *optional*): Pairs of each split as published; None where nothing was.
-        total (`int`, *optional*): Pairs altogether as published, which adds a row; None where that was not, or tells
-            nothing new.
+        total (`int`, *optional*): Pairs altogether as published, which adds a row; None where that was not, or adds
+            nothing.
     """
     lines = ["| split | published | found | kept | |", "|---|---|---|---|---|"]
     found = {split: findings.read.get(split, kept) for split, kept in rows.items()}
@@ -144,5 +144,5 @@ def count_table(
 
 def _count_row(name: str, expected: int | None, found: int, kept: int) -> str:
     remark = "" if expected in (None, found) else f"differs by {found - expected:+,}"
-    told = "-" if expected is None else f"{expected:,}"
-    return f"| {name} | {told} | {found:,} | {kept:,} | {remark} |"
+    published = "-" if expected is None else f"{expected:,}"
+    return f"| {name} | {published} | {found:,} | {kept:,} | {remark} |"

@@ -193,7 +193,7 @@ def read_table(
     """Read a table row by row. Nothing but a JSON list is held in memory as a whole.
 
     Args:
-        path (`Path`): CSV or JSON, as its suffix tells, and otherwise its first character; UTF-8, or what its byte
+        path (`Path`): CSV or JSON, by its suffix or, without a known one, its first character; UTF-8, or what its byte
             order mark says.
         required (`Sequence[str]`, *optional*, defaults to `()`): Columns, by the keys of `NAMES`, that a CSV file must
             have and that each JSON record should have.
@@ -272,9 +272,9 @@ def _delimited(
 ) -> Iterator[TableRow]:
     lines, skipped, delimiter = iter(file), 0, None
     header = next(lines, "")
-    # Spreadsheets may tell the delimiter in a line of its own.
-    while header and (not header.strip("\ufeff \t\r\n") or (told := re.fullmatch(r"\ufeff?sep=(.)\s*", header))):
-        delimiter = told[1] if header.strip("\ufeff \t\r\n") else delimiter
+    # Spreadsheets may name the delimiter in a line of its own.
+    while header and (not header.strip("\ufeff \t\r\n") or (named := re.fullmatch(r"\ufeff?sep=(.)\s*", header))):
+        delimiter = named[1] if header.strip("\ufeff \t\r\n") else delimiter
         header, skipped = next(lines, ""), skipped + 1
     header = header.lstrip("\ufeff")
     rows = _csv_rows(chain([header], lines), delimiter or _delimiter_of(header, known), skipped, path)
@@ -401,7 +401,7 @@ class FileFinder:
         folder (`Path`): Where relative names start.
 
     Attributes:
-        otherwise: The names that were found otherwise than they were written, each with the file's own.
+        otherwise: The names whose file is spelled differently, each with the file's own spelling.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -73,7 +73,7 @@ def write_prepared(
     card: str | None = None,
     rows_per_shard: int | None = None,
 ) -> Path:
-    """Write a checked data set of pairs as a prepared folder, whole or not at all.
+    """Write a checked data set of pairs as a prepared folder, completely or not at all.
 
     Args:
         dataset (`DatasetDict`): Splits train, validation, test with the columns of `schema.pair_features`.
@@ -247,8 +247,8 @@ def reading_of(folder: str | Path) -> dict[str, Any]:
     """
     from ..image_utils_ssgpa import Reading
 
-    told = read_json_object(_marker(str(folder))).get("reading") or {}
+    options = read_json_object(_marker(str(folder))).get("reading") or {}
     try:
-        return {name: value for name, value in vars(Reading(**told)).items() if value is not None}
+        return {name: value for name, value in vars(Reading(**options)).items() if value is not None}
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}/{MARKER}: `reading` is damaged ({error}); prepare the data again") from error

@@ -36,8 +36,8 @@ class Source:
         url (`str`, *optional*, defaults to `''`): Where the release is described.
         citation (`str`, *optional*, defaults to `''`): BibTeX, or "".
         about (`str`, *optional*, defaults to `''`): What the pairs and captions are.
-        language (`str`, *optional*, defaults to `'en'`): Of the captions, a code such as "en" or "zh"; None where only
-            their owner knows.
+        language (`str`, *optional*, defaults to `'en'`): Of the captions, a code such as "en" or "zh"; None where
+            unknown.
     """
 
     title: str
@@ -142,7 +142,7 @@ class ImageCheck:
     Args:
         folder (`Path`): Where the names start.
         findings (`Findings`): Records missing, damaged and equal images.
-        verify (`bool`): Whether images are opened; otherwise only their being there is checked.
+        verify (`bool`): Whether images are opened; otherwise only their presence is checked.
         shared (`bool`): Whether the set is known to use images in several splits, which is then noted.
     """
 
@@ -224,7 +224,7 @@ def build_splits(
         rows[split] = [
             {**vars(pair), **images} for pair, images in checked if not findings.is_out(place_of(split, pair.pair_id))
         ]
-    findings.settle(str(folder))
+    findings.finish(str(folder))
     dataset = require_datasets().DatasetDict({split: table_of(found) for split, found in rows.items()})
     check_pairs(dataset, str(folder))
     return dataset

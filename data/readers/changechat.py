@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..checks import inner_file, read_json_list
 from ..findings import Findings
 from ..reading import Pair, Source, clean_captions, place_of, take
-from .change_flags import build_flagged, take_flag
+from .change_flags import FlaggedPair, build_flagged, take_flag
 
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def _images(record: dict[str, Any], where: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _read(path: Path, split: str, findings: Findings) -> list[tuple[str, Pair, int]]:
-    """Split, pairs and flags of one file; the records of one pair are merged, since each holds one answer."""
+def _read(path: Path, split: str, findings: Findings) -> list[FlaggedPair]:
+    """The pairs of one file; the records of one pair are merged, since each holds one answer."""
     pairs: dict[str, Pair] = {}
     flags: dict[str, int] = {}
     others: Counter[str] = Counter()
@@ -86,7 +86,7 @@ def _read(path: Path, split: str, findings: Findings) -> list[tuple[str, Pair, i
             f"{split}: {others.total():,} records left out, which ask for no caption; most often ({count:,}): "
             f"{question:.80}"
         )
-    return [(split, pair, flags[name]) for name, pair in pairs.items()]
+    return [FlaggedPair(split, pair, flags[name]) for name, pair in pairs.items()]
 
 
 def load_changechat(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
@@ -135,6 +135,6 @@ CHANGECHAT = Source(
   pages   = {541},
   year    = {2026}
 }""",
-    about="Captions of the pairs of LEVIR-CC, told as answers to instructions. The annotations are under CC BY 4.0, "
-    "the images under the terms of LEVIR-CC.",
+    about="Captions of the pairs of LEVIR-CC, written as answers to instructions. The annotations are under CC BY "
+    "4.0, the images under the terms of LEVIR-CC.",
 )

@@ -12,7 +12,7 @@ from ..checks import inner_file
 from ..findings import Findings
 from ..reading import Pair, Source, clean_captions, place_of, take
 from .syned_files import REFERENCES, SPLIT_FILE, read_split_numbers, read_variations
-from .tables import load_table, pairs_of_table, settle_tables
+from .tables import combine_tables, load_table, pairs_of_table
 
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_i
     for split, (source_split, table) in _tables(folder, findings).items():
         describe = _describe(split, source_split, variations if split == "test" else {}, findings)
         splits[split] = pairs_of_table(table, IMAGES, describe, split, findings, verify_images)
-    return settle_tables(splits, findings, str(folder))
+    return combine_tables(splits, findings, str(folder))
 
 
 EMU_EDIT = Source(
@@ -86,7 +86,7 @@ EMU_EDIT = Source(
     load=load_emu_edit,
     layout=(
         "data/validation-*.parquet and data/test-*.parquet, as on the Hub (hf download ... --local-dir); Syned's "
-        "splits.json and gt_augmented_test_clean.json beside data/ if wanted"
+        "splits.json and gt_augmented_test_clean.json next to data/ if wanted"
     ),
     counts={"train": 3_050, "validation": 539, "test": 2_022},
     license="cc-by-nc-4.0",
@@ -98,5 +98,5 @@ EMU_EDIT = Source(
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
   year      = {2024}
 }""",
-    about="Photographs, edited by the model Emu Edit on instruction; eight tasks stand in the place of change types.",
+    about="Photographs, edited by the model Emu Edit on instruction; its eight tasks serve as change types.",
 )

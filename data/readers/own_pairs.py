@@ -44,7 +44,7 @@ def _captions(row: TableRow) -> Any:
     if given and given[0] != "caption" and isinstance(value, str) and value.lstrip().startswith("["):
         value = parse_json(value.encode(), row.where)
     value = [value] if isinstance(value, str) else value
-    # `sentences` of other sets hold each text beside its tokens.
+    # `sentences` of other sets hold each text with its tokens.
     if isinstance(value, list) and all(isinstance(item, dict) and "raw" in item for item in value):
         return [item["raw"] for item in value]
     return value

@@ -24,7 +24,7 @@ PARTS = ("EBD", "xbd", "xbd_subset", "xbdsubset")
 def _inner_name(path: str) -> str:
     """The name of an image in the folder: the release writes paths of its authors' machines.
 
-    What stands before the folder of a part is left out; a path without one is taken as it is.
+    The path before the folder of a part is left out; a path without such a folder is taken as it is.
     """
     places = PurePosixPath(path).parts
     start = next((number for number, place in enumerate(places) if place in PARTS), 0)

@@ -95,7 +95,7 @@ def pairs_of_table(
         describe (`Callable[[dict[str, Any], str], Pair]`): Makes a pair of the other columns; its second argument is
             the row's place.
         split (`str`): Split that the rows belong to.
-        findings (`Findings`): Records missing, damaged and equal images; `settle_tables` sums them up.
+        findings (`Findings`): Records missing, damaged and equal images; `combine_tables` sums them up.
         verify_images (`bool`): Whether every image is decoded once.
 
     Returns:
@@ -119,13 +119,13 @@ def pairs_of_table(
     return joined.cast_column("before", hf.Image()).cast_column("after", hf.Image())
 
 
-def settle_tables(splits: Mapping[str, Dataset], findings: Findings, where: str) -> DatasetDict:
+def combine_tables(splits: Mapping[str, Dataset], findings: Findings, where: str) -> DatasetDict:
     """The checked splits as one data set; a split that is left out is empty.
 
     Raises:
         ValueError: If pairs are faulty and not to be skipped, or a pair or scene is in two splits.
     """
-    findings.settle(where)
+    findings.finish(where)
     dataset = require_datasets().DatasetDict(
         {name: splits[name] if name in splits else table_of([]) for name in SPLITS}
     )

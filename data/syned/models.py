@@ -55,7 +55,7 @@ def check_complete(info: dict[str, Any]) -> None:
     """Refuse a checkpoint that lacks weights, which would be random.
 
     Args:
-        info (`dict[str, Any]`): What `from_pretrained(..., output_loading_info=True)` tells.
+        info (`dict[str, Any]`): What `from_pretrained(..., output_loading_info=True)` returns.
 
     Raises:
         ValueError: Naming the first weight.
@@ -71,11 +71,11 @@ def hub_commit(model: PreTrainedModel) -> str | None:
 
 
 def model_facts(part: EditSettings | RankSettings | ParaphraseSettings, loaded_from: str | None) -> dict[str, Any]:
-    """What a stage's results depend on beside the settings.
+    """What a stage's results depend on besides the settings.
 
     Args:
         part (`EditSettings`, `RankSettings` or `ParaphraseSettings`): The stage's settings.
-        loaded_from (`str`, *optional*): A path that the model was loaded from, or the commit; tells the commit for an
+        loaded_from (`str`, *optional*): A path that the model was loaded from, or the commit; gives the commit of an
             id on the Hub.
 
     Returns:

@@ -133,7 +133,7 @@ def image_before(dataset: DatasetDict, original: Original) -> Image.Image:
 
 
 def digest(dataset: DatasetDict) -> str:
-    """SHA-256 of all rows with the bytes of their images before, to tell a changed set from the one of a run."""
+    """SHA-256 of all rows with the bytes of their images before, to recognize a set that changed since a run began."""
     undecoded = require_datasets().Image(decode=False)
     state = hashlib.sha256()
     for split in SPLITS:

@@ -90,7 +90,7 @@ def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
 def make_syned(
     source: str | Path, folder: str | Path, settings: SynedSettings, progress: bool = True
 ) -> dict[str, Any]:
-    """Augment images with one instruction each, or go on where an earlier run with the same settings stopped.
+    """Augment images with one instruction each, or resume an earlier run with the same settings.
 
     After the Syned pipeline of the BLIP2IDC paper (arXiv 2412.15939, section on synthetic data): eight edited images
     of each training original, four paraphrases of each test instruction, validation as it is. What it leaves open is
@@ -118,7 +118,7 @@ def make_syned(
     _check_before_work(dataset, settings)
     open_run(folder, {**settings.to_dict(), "originals": digest(dataset)})
     to_edit = [original for original in originals if original.split in settings.image_splits]
-    to_tell = [original for original in originals if original.split in settings.caption_splits]
+    to_rephrase = [original for original in originals if original.split in settings.caption_splits]
     stages = {name: Stage(folder / name) for name in ("variants", "ranking", "paraphrases")}
 
     variants = stages["variants"]
@@ -127,6 +127,6 @@ def make_syned(
     if settings.rank.by:
         rank = partial(_rank_variants, stage=variants, settings=settings)
         stages["ranking"].run(to_edit, partial(load_clip, settings), rank, progress)
-    tell = partial(_paraphrase, settings=settings)
-    stages["paraphrases"].run(to_tell, partial(load_chat, settings), tell, progress)
+    rephrase = partial(_paraphrase, settings=settings)
+    stages["paraphrases"].run(to_rephrase, partial(load_chat, settings), rephrase, progress)
     return write_results(folder, dataset, originals, stages, settings)

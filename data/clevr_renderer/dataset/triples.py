@@ -142,8 +142,8 @@ def scene_record(scene: Scene, ids: np.ndarray) -> dict:
 def triple_record(triple: Triple) -> dict:
     """What the data set keeps of a triple besides its images, ready for JSON.
 
-    A single change stands under "change_type" and "changed_object", several ones in a list under "changes"; lights
-    that move stand under "view_lights".
+    A single change is stored under "change_type" and "changed_object", several ones as a list under "changes"; lights
+    that move are stored under "view_lights".
     """
     views = dict(zip(VIEWS, zip(triple.scenes, triple.ids, strict=True), strict=True))
     if len(triple.changes) == 1:
