@@ -112,18 +112,17 @@ def describe_clevr_change(folder: str | Path) -> dict[str, Any]:
     splits = read_splits(folder / SPLITS)
     changes, no_changes = (read_captions(folder / name) for name in (CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS))
     types = read_types(folder / TYPE_MAPPING)
+    by_type = {
+        kind: {split: sum(types.get(index) == kind for index in ids) for split, ids in splits.items()}
+        for kind in CHANGE_TYPES
+    }
     texts = (text for table in (changes, no_changes) for found in table.values() for text in found)
     # Words as captions are written, a mark at their end stripped.
     words = {word.rstrip(".,") for text in texts for word in text.lower().split()}
     return {
         "scenes": sum(len(ids) for ids in splits.values()),
         "splits": {name: len(ids) for name, ids in splits.items()},
-        "types": {
-            kind: {split: sum(types.get(index) == kind for index in ids) for split, ids in splits.items()}
-            for kind in CHANGE_TYPES
-        }
-        if types
-        else None,
+        "types": by_type if types else None,
         "change_captions": _lengths(changes),
         "no_change_captions": _lengths(no_changes),
         "vocabulary": {

@@ -53,7 +53,9 @@ def keep_same(path: Path, wanted: dict[str, Any]) -> None:
         return
     other = differences(read_json_object(path), wanted)
     if other:
-        raise ValueError(f"{path.parent} was begun with other settings: {'; '.join(other)}; choose a new folder")
+        raise ValueError(
+            f"{path.parent} was begun with other settings or models: {'; '.join(other)}; choose a new folder"
+        )
 
 
 def open_run(folder: Path, settings: dict[str, Any]) -> None:
