@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,6 @@ RELATION_THRESHOLD = 0.2
 ATTRIBUTES = ("size", "color", "material", "shape")
 
 Mask = tuple[bool, ...]
-Phrase = tuple[SceneObject, Mask]
-Reference = tuple[Phrase, str | None, Phrase | None]
 
 MASKS: tuple[Mask, ...] = tuple(mask for mask in product((False, True), repeat=4) if any(mask))
 _ALL: Mask = (True, True, True, True)
@@ -73,22 +71,31 @@ def word_of(generator: np.random.Generator, value: str) -> str:
     return draw_one(generator, SYNONYMS[value])
 
 
-def noun_phrase(generator: np.random.Generator, phrase: Phrase) -> str:
+def noun_phrase(generator: np.random.Generator, thing: SceneObject, mask: Mask) -> str:
     """The article and the words of the attributes that the mask keeps."""
-    thing, mask = phrase
     values = [getattr(thing, name) for name, used in zip(ATTRIBUTES, mask, strict=True) if used]
     if not mask[-1]:
         values.append("thing")
     return " ".join(["the", *(word_of(generator, value) for value in values)])
 
 
-def _subject(generator: np.random.Generator, reference: Reference) -> str:
-    target, relation, anchor = reference
-    if relation is None or anchor is None:
-        return noun_phrase(generator, target)
-    link = "that is " if generator.random() < 0.5 else ""
-    words = draw_one(generator, RELATIONS[relation])
-    return f"{noun_phrase(generator, target)} {link}{words} {noun_phrase(generator, anchor)}"
+class Reference(NamedTuple):
+    """What denotes an object: its attributes alone, or with its relation to an anchor."""
+
+    target: SceneObject
+    mask: Mask
+    relation: str | None = None
+    anchor: SceneObject | None = None
+    anchor_mask: Mask | None = None
+
+    def words(self, generator: np.random.Generator) -> str:
+        """Such as "the large green ball that is left of the cube"."""
+        if self.relation is None:
+            return noun_phrase(generator, self.target, self.mask)
+        link = "that is " if generator.random() < 0.5 else ""
+        words = draw_one(generator, RELATIONS[self.relation])
+        noun = noun_phrase(generator, self.target, self.mask)
+        return f"{noun} {link}{words} {noun_phrase(generator, self.anchor, self.anchor_mask)}"
 
 
 def change_captions(
@@ -103,11 +110,9 @@ def change_captions(
     """
     scene = after if change_type == "add" else before
     target = next(thing for thing in scene.objects if thing.id == changed_id)
-    direct: list[Reference] = [
-        ((target, mask), None, None) for mask in unique_masks(scene.objects, target) if mask != _ALL
-    ]
-    relative: list[Reference] = [
-        ((target, _ALL), name, (anchor, mask))
+    direct = [Reference(target, mask) for mask in unique_masks(scene.objects, target) if mask != _ALL]
+    relative = [
+        Reference(target, _ALL, name, anchor, mask)
         for name, anchor in _relations(scene, target)
         for mask in unique_masks(scene.objects, anchor)
     ]
@@ -115,7 +120,7 @@ def change_captions(
     value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
     captions: dict[str, None] = {}
     for draw in range(DRAWS if families else 0):
-        subject = _subject(generator, draw_one(generator, families[draw % len(families)]))
+        subject = draw_one(generator, families[draw % len(families)]).words(generator)
         ending = draw_one(generator, ENDINGS[change_type])
         captions[f"{subject} {ending.format(word_of(generator, value) if value else '')}"] = None
         if len(captions) == CAPTIONS_PER_CHANGE:

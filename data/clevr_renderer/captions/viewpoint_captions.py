@@ -29,7 +29,7 @@ def _that_is(generator: np.random.Generator) -> str:
 
 
 def _anchor(generator: np.random.Generator, scene: Scene, anchor: SceneObject) -> str:
-    return noun_phrase(generator, (anchor, draw_one(generator, unique_masks(scene.objects, anchor))))
+    return noun_phrase(generator, anchor, draw_one(generator, unique_masks(scene.objects, anchor)))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Placed:
 
     def words(self, generator: np.random.Generator, scene: Scene) -> str:
         """Such as "the green ball that is both behind the red cube and left of the tiny thing"."""
-        noun = noun_phrase(generator, (self.target, self.mask))
+        noun = noun_phrase(generator, self.target, self.mask)
         places = [relation.words(generator, scene) for relation in self.relations]
         if not places:
             return noun
@@ -74,7 +74,7 @@ class Alike:
 
     def words(self, generator: np.random.Generator, scene: Scene) -> str:
         """Such as "the other small cylinder the same color as the tiny metallic cylinder"."""
-        noun = noun_phrase(generator, (self.target, self.mask)).removeprefix("the ")
+        noun = noun_phrase(generator, self.target, self.mask).removeprefix("the ")
         anchor = _anchor(generator, scene, self.anchor)
         return f"the other {noun} {_that_is(generator)}the same {self.attribute} as {anchor}"
 
