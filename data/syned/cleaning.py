@@ -90,7 +90,7 @@ def _strip_markup(line: str) -> str:
 
 
 def _fault(line: str, key: str) -> str | None:
-    """Why a line without markup is no paraphrase, as far as the line alone tells."""
+    """Why a line without markup is no paraphrase, judged by the line alone; None if it may be one."""
     checks = {
         "no words": not any(map(str.isalpha, key)),
         "refusal": _REFUSAL.search(line),
