@@ -20,7 +20,6 @@ from ..utils.results import folder_state
 from .batch import BatchCaptioner, BatchResult, read_pairs
 from .log import CaptionLog
 from .process_group import FirstProcessError, ProcessGroup
-from .score import run as score
 
 
 EMBEDDED = Path(__file__).parents[1] / "checkpoints" / "ssgpa-clevr-tiny"
@@ -172,6 +171,9 @@ def run(options: argparse.Namespace) -> int:
     be_quiet()
     try:
         if options.command == "score":
+            # Needs the libraries of the extra `eval`.
+            from .score import run as score
+
             return score(options)
         if options.pairs is not None:
             result = caption_table(options)

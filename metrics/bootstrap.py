@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import by_id, check_ids
+from ..utils.pair_ids import by_id, check_ids
 from .bounds import Row
 from .change_captioning.scorer import CaptionScorer, default_scorer
-from .corpus import ReferenceCorpus
-from .statistics import ItemStatistics
+from .corpus import ItemStatistics, ReferenceCorpus
 
 
 DRAWS = 1000

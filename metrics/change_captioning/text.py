@@ -71,7 +71,12 @@ def tokenize_caption(text: str) -> str:
     text = _PERIOD.sub(_split_period, _LOOSE.sub(" ", text.lower().translate(_TYPOGRAPHY)))
     words = []
     for index, part in enumerate(_ONE_TOKEN.split(text)):
-        words += [part] if index % 2 else _nltk_words(part)
+        if index % 2:
+            words.append(part)
+            continue
+        # The lone last period is what NLTK splits off, so that an abbreviation before it keeps its own.
+        tokens = _word_tokenizer().tokenize(part + " .", convert_parentheses=True)
+        words += [word.lower() if word.startswith("-") else word for word in tokens if word.strip(".")]
     return " ".join(word for word in words if word not in PUNCTUATION)
 
 
@@ -104,12 +109,6 @@ def tokenize_characters(text: str) -> str:
 def _split_period(match: re.Match[str]) -> str:
     word = match.group(1)
     return match.group(0) if _ABBREVIATION.fullmatch(word.lstrip("\"'([")) else word + " "
-
-
-def _nltk_words(text: str) -> list[str]:
-    # The lone last period is what NLTK splits off, so that an abbreviation before it keeps its own.
-    words = _word_tokenizer().tokenize(text + " .", convert_parentheses=True)
-    return [word.lower() if word.startswith("-") else word for word in words if word.strip(".")]
 
 
 @functools.lru_cache(maxsize=1)

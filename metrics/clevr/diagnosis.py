@@ -37,9 +37,10 @@ def diagnose(rows: Sequence[Row], hypotheses: Sequence[str]) -> dict[str, Any] |
     for row, hypothesis in zip(rows, hypotheses, strict=True):
         if row["change_type"] in {None, "none"}:
             continue
-        meaning, count = merge_references(row["captions"])
-        explained, total = explained + count, total + len(row["captions"])
+        total += len(row["captions"])
+        meaning = merge_references(row["captions"])
         if meaning:
+            explained += meaning.explained
             cases.append((row, meaning, parse_caption(hypothesis)))
     if not total or explained < MIN_PARSED * total:
         return None
@@ -53,7 +54,14 @@ def diagnose(rows: Sequence[Row], hypotheses: Sequence[str]) -> dict[str, Any] |
         "subject": _share(
             caption is not None and agrees(caption.subject, truth.subject) for _, truth, caption in cases
         ),
-        "new_value": {kind: _new_value(kind, cases) for kind in VALUE_TYPES},
+        "new_value": {
+            kind: _share(
+                caption is not None and caption.value in truth.values
+                for row, truth, caption in cases
+                if row["change_type"] == kind
+            )
+            for kind in VALUE_TYPES
+        },
         "relations": relation_rates([(truth, caption) for _, truth, caption in cases]),
         "scene": scene_rates([(row[SCENE], caption) for row, _, caption in cases]) if known else None,
     }
@@ -76,7 +84,7 @@ def judge(row: Row, hypothesis: str, known: Container[str]) -> list[tuple[str, b
     """
     if row["change_type"] == "none":
         return [("change", hypothesis in known)]
-    truth, caption = merge_references(row["captions"])[0], parse_caption(hypothesis)
+    truth, caption = merge_references(row["captions"]), parse_caption(hypothesis)
     if truth is None or row["change_type"] is None:
         return []
     if caption is None or caption.change_type == "none":
@@ -95,11 +103,6 @@ def _judge_relation(row: Row, truth: Meaning, caption: ParsedCaption) -> list[tu
         return [*holds, ("the only one", scene.singles_out(caption))]
     verdict = relation_verdict(caption, truth)
     return [("relation", verdict)] if caption.relation or verdict is not None else []
-
-
-def _new_value(kind: str, cases: Sequence[tuple[Row, Meaning, ParsedCaption | None]]) -> float | None:
-    chosen = [(truth, caption) for row, truth, caption in cases if row["change_type"] == kind]
-    return _share(bool(caption and caption.value in truth.values) for truth, caption in chosen)
 
 
 def _attribute(name: str, said: Sequence[tuple[Meaning, ParsedCaption]], pairs: int) -> dict[str, Any]:

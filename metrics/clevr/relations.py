@@ -21,7 +21,8 @@ class Meaning(NamedTuple):
     `subject` holds every attribute that one of them names, `values` the new values, `direct` the attributes of each
     reference without a relation, `related` each relation with its anchor. `needs_relation` is true where each of the
     pair's references is understood and uses a relation: CLEVR-Change then has no description of at most three
-    attributes that singles the object out. All four together may still do.
+    attributes that singles the object out. All four together may still do. `explained` is the number of references
+    that the grammar explains.
     """
 
     subject: dict[str, str]
@@ -29,27 +30,27 @@ class Meaning(NamedTuple):
     direct: list[Mapping[str, str]]
     related: list[tuple[str, Mapping[str, str]]]
     needs_relation: bool
+    explained: int
 
 
-def merge_references(texts: Sequence[str]) -> tuple[Meaning | None, int]:
+def merge_references(texts: Sequence[str]) -> Meaning | None:
     """Puts together what the references of one pair say.
 
     Args:
         texts (`Sequence[str]`): The tokenized references.
 
     Returns:
-        `tuple[Meaning | None, int]`: Their common meaning, None where the grammar explains none of them; and how many
-        it explains.
+        `Meaning`: Their common meaning; None where the grammar explains none of them.
     """
     parsed = [found for text in texts if (found := parse_caption(text)) and found.subject]
     if not parsed:
-        return None, 0
+        return None
     subject = {name: value for caption in parsed for name, value in caption.subject.items()}
     values = frozenset(caption.value for caption in parsed if caption.value)
     direct = [caption.subject for caption in parsed if not caption.relation]
     related = [(caption.relation, caption.anchor) for caption in parsed if caption.relation]
     needed = not direct and len(parsed) == len(texts)
-    return Meaning(subject, values, direct, related, needed), len(parsed)
+    return Meaning(subject, values, direct, related, needed, len(parsed))
 
 
 def agrees(ours: Mapping[str, str], truth: Mapping[str, str]) -> bool:

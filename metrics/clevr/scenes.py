@@ -90,7 +90,11 @@ def add_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, 
     """
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = {f"{record['index']:06d}": (record["change_type"], _changed_scene(record)) for record in records}
+        found = {}
+        for record in records:
+            view = record["semantic" if record["change_type"] == "add" else "default"]
+            scene = ChangedScene(view["objects"], record["changed_object"], view["camera"])
+            found[f"{record['index']:06d}"] = record["change_type"], scene
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not hold scenes of the renderer (scenes.jsonl).") from error
     changed = [row for row in rows if row["change_type"] not in {None, "none"}]
@@ -99,11 +103,6 @@ def add_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, 
         raise ValueError(f"{path} holds other scenes than the data: {len(wrong)} pairs differ, first {wrong[0]!r}.")
     names = {row["pair_id"] for row in changed}
     return [{**row, SCENE: found[row["scene_id"]][1]} if row["pair_id"] in names else dict(row) for row in rows]
-
-
-def _changed_scene(record: Mapping[str, Any]) -> ChangedScene:
-    view = record["semantic" if record["change_type"] == "add" else "default"]
-    return ChangedScene(view["objects"], record["changed_object"], view["camera"])
 
 
 def scene_rates(cases: Sequence[tuple[ChangedScene, ParsedCaption | None]]) -> dict[str, int]:

@@ -49,6 +49,7 @@ def describe_pairs(
     for index, (row, hypothesis) in enumerate(zip(table, hypotheses, strict=True)):
         words = {word for text in row["captions"] for word in text.split()}
         checks = judge(row, hypothesis, known)
+        verdicts = [ok for _, ok in checks]
         cards.append(
             {
                 "pair_id": row["pair_id"],
@@ -59,16 +60,10 @@ def describe_pairs(
                 "cider": round(float(statistics.cider[index]), 4),
                 "words": [[word, word in words] for word in hypothesis.split()],
                 "checks": [list(check) for check in checks],
-                "right": _verdict([ok for _, ok in checks]),
+                "right": False if False in verdicts else None if None in verdicts or not verdicts else True,
             }
         )
     return cards
-
-
-def _verdict(checks: Sequence[bool | None]) -> bool | None:
-    if False in checks:
-        return False
-    return True if checks and None not in checks else None
 
 
 def choose_pairs(rows: Sequence[Row], count: int, seed: int = 0) -> list[int]:

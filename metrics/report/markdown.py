@@ -46,25 +46,6 @@ def rows_of(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return rows + [(f"upper bound: {name}", blocks) for name, blocks in report["upper_bounds"].items()]
 
 
-def format_blocks(report: Mapping[str, Any]) -> list[str]:
-    """The table over all, changed and unchanged pairs."""
-    lines = ["| BLEU-4 / ROUGE-L / CIDEr, x 100 | changed | unchanged | all pairs |", "|---|---|---|---|"]
-    for name, blocks in rows_of(report):
-        cells = " | ".join(format_scores(blocks.get(block)) for block in BLOCKS)
-        lines.append(f"| {name} | {cells} |")
-    return lines
-
-
-def format_types(report: Mapping[str, Any]) -> list[str]:
-    """The table by change type: pairs, scores, and how often the caption names the right type."""
-    accuracy = (report["change_type_accuracy"] or {}).get("by_type", {})
-    lines = ["| change | pairs | BLEU-4 / ROUGE-L / CIDEr | type named right |", "|---|---|---|---|"]
-    for name, scores in report["scores"]["by_type"].items():
-        right = format_rate(accuracy.get(name))
-        lines.append(f"| {name} | {scores['n_items']} | {format_scores(scores)} | {right} |")
-    return lines
-
-
 def format_report(report: Mapping[str, Any], source: str) -> str:
     """Lay out one evaluation as Markdown.
 
@@ -73,9 +54,18 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
         source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        `str`: Two tables and the lines that belong to them.
+        `str`: A table over all, changed and unchanged pairs, a table by change type, and the lines that belong to
+        them.
     """
+    blocks = ["| BLEU-4 / ROUGE-L / CIDEr, x 100 | changed | unchanged | all pairs |", "|---|---|---|---|"]
+    for name, scores in rows_of(report):
+        cells = " | ".join(format_scores(scores.get(block)) for block in BLOCKS)
+        blocks.append(f"| {name} | {cells} |")
     rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    types = ["| change | pairs | BLEU-4 / ROUGE-L / CIDEr | type named right |", "|---|---|---|---|"]
+    for name, scores in report["scores"]["by_type"].items():
+        right = format_rate(accuracy.get("by_type", {}).get(name))
+        types.append(f"| {name} | {scores['n_items']} | {format_scores(scores)} | {right} |")
     beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
     facts = [
         f"Split {report['split']}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
@@ -84,7 +74,7 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
         f"{format_rate(rates['unchanged'])} of the unchanged pairs.",
         f"Distinct captions: {report['distinct_captions']}.",
     ]
-    return "\n".join([*format_blocks(report), "", *format_types(report), "", " ".join(facts)])
+    return "\n".join([*blocks, "", *types, "", " ".join(facts)])
 
 
 __all__ = ["EMPTY", "format_report"]

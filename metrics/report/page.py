@@ -60,7 +60,7 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
         "baselines": baselines_table(results),
         "rates": rates_table(results),
         "counts": counts_table(results),
-        "benchmarks": comparison_table(results),
+        "comparison": comparison_table(results),
         "plots": "".join(_plots(results, cards)),
         "count": str(len(cards)),
         "shown": str(len(shown)),
@@ -73,7 +73,7 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
 
 
 def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> list[str]:
-    title = "CIDEr-D x 100, {} pairs: system, baselines, upper_bound"
+    title = "CIDEr-D x 100, {} pairs: system, baselines, upper bound"
     blocks = [block for block in ("changed", "total") if results["scores"][block]]
     plots = [draw_bars(title.format(block), _rivals(results, block)) for block in blocks]
     accuracy = (results["change_type_accuracy"] or {}).get("by_type", {})
