@@ -20,7 +20,7 @@ from .log import CaptionLog
 from .process_group import FirstProcessError, ProcessGroup
 
 
-# The bar moves seldom where nobody watches it and a log file takes it down.
+# The bar moves rarely if its output goes to a log file.
 BAR_SECONDS = {True: 0.1, False: 10.0}
 SHOWN_ERRORS = 10
 
@@ -44,7 +44,7 @@ class PairRow:
     problem: str | None = None
 
     def record(self, **outcome: Any) -> dict[str, Any]:
-        """What is written about the row, beside the caption or the error; of an image within it, the digest."""
+        """Return what is written about the row, with the caption or the error; for an image within it, the digest."""
         name = {} if self.pair_id is None else {"pair_id": self.pair_id}
         return {"row": self.row, **name, "before": told(self.before), "after": told(self.after), **outcome}
 
@@ -236,7 +236,7 @@ class BatchCaptioner:
                 raise FirstProcessError
 
     def _batches(self, rows: Iterable[PairRow], log: CaptionLog) -> Iterator[tuple[int, list[PairRow]]]:
-        """Rows to caption, a batch for each process, and how many rows were looked at for them."""
+        """Yield rows to caption, a batch for each process, and how many rows were looked at for them."""
         batch, taken = [], 0
         for row in rows:
             taken += 1
@@ -251,12 +251,12 @@ class BatchCaptioner:
             yield taken, batch
 
     def _split(self, batch: list[PairRow]) -> list[list[PairRow]]:
-        """Shares of nearly the same size, one a process, in the order of the rows."""
+        """Return shares of nearly the same size, one a process, in the order of the rows."""
         edges = [len(batch) * part // self.group.count for part in range(self.group.count + 1)]
         return [batch[start:end] for start, end in pairwise(edges)]
 
     def _caption(self, rows: list[PairRow]) -> Share:
-        """What is to be written about the rows."""
+        """Return what is to be written about the rows."""
         share = Share()
         try:
             self._caption_into(share, rows)
@@ -325,7 +325,7 @@ class BatchCaptioner:
 
 
 def _outcome(output: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written of a captioned pair; of tiles, those that have changed."""
+    """Return what is written about a captioned pair; of tiles, those that have changed."""
     if "error" in output:
         return {"error": output["error"]}
     outcome = {"caption": output["generated_text"]}

@@ -39,18 +39,18 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 
 def largest_value(change_map: Image.Image | None) -> float | None:
-    """The strongest evidence of a drawn change map, in [0, 1]; None where there is no map."""
+    """Return the largest value of a drawn change map, in [0, 1]; None if there is no map."""
     return None if change_map is None else change_map.getextrema()[1] / 255
 
 
 def load_pipeline(options: argparse.Namespace, device: str | None = None) -> ChangeCaptioningPipeline:
-    """The pipeline of the chosen system."""
+    """Load the pipeline of the chosen system."""
     system, processor = load_system(options.model or str(EMBEDDED), options.revision)
     return ChangeCaptioningPipeline(system, processor=processor, task="change-captioning", device=device)
 
 
 def decoding_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `generate` that were given, and the tiles."""
+    """Return the arguments of `generate` that were given, and the tiles."""
     asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens", "tiles")}
     return {name: value for name, value in asked.items() if value is not None}
 
@@ -132,7 +132,7 @@ def caption_table(options: argparse.Namespace) -> BatchResult:
 
 
 def open_log(options: argparse.Namespace, rows: int) -> CaptionLog:
-    """The output, with what it holds of an earlier run."""
+    """Open the output, with what it holds from an earlier run."""
     settings = {
         "model": options.model or EMBEDDED.name,
         "revision": options.revision,
@@ -144,7 +144,7 @@ def open_log(options: argparse.Namespace, rows: int) -> CaptionLog:
 
 
 def report_table(options: argparse.Namespace, result: BatchResult) -> int:
-    """Tell what became of the rows, their first errors on stderr; return the exit code."""
+    """Report what became of the rows, with the first errors on stderr; return the exit code."""
     if options.json:
         counts = {"captioned": result.captioned, "known": result.known, "failed": result.failed}
         print(json.dumps({**counts, "output": str(options.output)}))
@@ -152,7 +152,7 @@ def report_table(options: argparse.Namespace, result: BatchResult) -> int:
         known = f", {result.known} were there already" if result.known else ""
         print(f"{options.output}: {result.captioned} pairs captioned{known}, {result.failed} failed.")
     more = result.failed - len(result.errors)
-    lines = result.notes + result.errors + ([f"{more} more; each is told in {options.output}"] if more else [])
+    lines = result.notes + result.errors + ([f"{more} more, all of them in {options.output}"] if more else [])
     sys.stderr.write("".join(f"ssgpa: {line}\n" for line in lines))
     return int(bool(result.failed) and options.on_error == "report")
 
@@ -165,8 +165,7 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         `int`: The exit code: 0, or 2 after one line on stderr that names the file and the reason. With a table, 1 if
-            some of
-        its pairs failed, and 130 where the run was interrupted.
+        some of its pairs failed, and 130 if the run was interrupted.
     """
     be_quiet()
     try:
@@ -184,7 +183,7 @@ def run(options: argparse.Namespace) -> int:
     except ERRORS as error:
         return report_error("ssgpa", error)
     except KeyboardInterrupt:
-        sys.stderr.write("ssgpa: interrupted; with --pairs, the same command goes on from here.\n")
+        sys.stderr.write("ssgpa: interrupted; with --pairs, run the same command again to continue.\n")
         return 130
     print(json.dumps(result) if options.json else result["caption"])
     return 0

@@ -35,7 +35,7 @@ class References:
         rows (`list[Row]`): Records with `pair_id`, `captions` and `change_type`.
         train_rows (`list[Row]`, *optional*): Records of the training split, for the baselines; None where there is
             none.
-        language (`str`, *optional*): Of the captions, where it is told.
+        language (`str`, *optional*): Language of the captions, if known.
         images (`Any`, *optional*): The split itself with its images, where there are any.
         reading (`Mapping[str, Any]`, *optional*, defaults to `{}`): How values of the images become colors, from
             `data.prepared.reading_of`.
@@ -92,7 +92,7 @@ def load_references(source: str, split: str = "test", train: Path | None = None)
     Args:
         source (`str`): A folder that `examples/prepare_data.py` wrote, a data set on the Hub
             (`hf://datasets/ORG/NAME`), or a file for `metrics.predictions.read_references`.
-        split (`str`, *optional*, defaults to `'test'`): Of the folder; "all" for every pair of it.
+        split (`str`, *optional*, defaults to `'test'`): Split of the folder; "all" for all of its pairs.
         train (`Path`, *optional*): A file with references of the training pairs; by default the training split of the
             folder.
 

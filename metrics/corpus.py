@@ -43,7 +43,7 @@ class ItemStatistics:
             length of the closest reference.
         rouge_l (`np.ndarray`): (items,), in 0..1.
         cider (`np.ndarray`): (items,), in 0..10, with the document frequencies of the whole set.
-        meteor (`np.ndarray`, *optional*): (items, 23), see `meteor_statistics`; None where METEOR is not wanted.
+        meteor (`np.ndarray`, *optional*): (items, 23), see `meteor_statistics`; None if METEOR is not wanted.
     """
 
     bleu: np.ndarray
@@ -52,7 +52,7 @@ class ItemStatistics:
     meteor: np.ndarray | None = None
 
     def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Scores sets made of the items.
+        """Score sets made of the items.
 
         Args:
             weights (`np.ndarray`, *optional*): (sets, items), how often each item is in each set; by default one set
@@ -87,9 +87,9 @@ class CaptionVector(NamedTuple):
 class ReferenceCorpus:
     """References counted once, with their own document frequencies, to score many sets of captions against.
 
-    Gives what pycocoevalcap gives (n-grams counted by its own functions, ROUGE-L and CIDEr-D of Lin 2004 and Vedantam
-    et al. 2015 anew), but keeps the references' vectors and compares equal texts once, so that a constant caption
-    costs next to nothing.
+    The scores are those of pycocoevalcap: n-grams are counted by its own functions, ROUGE-L (Lin, 2004) and CIDEr-D
+    (Vedantam et al., 2015) are reimplemented. The vectors of the references are kept and equal texts are compared once,
+    so that a constant caption costs next to nothing.
 
     Args:
         targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
@@ -105,10 +105,10 @@ class ReferenceCorpus:
         self._vectors = {text: self._vector(text) for item in self.targets for text in item}
 
     def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
-        """Scores one tokenized caption an item.
+        """Score one tokenized caption an item.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as there are items.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
 
         Returns:
             `dict[str, Any]`: BLEU, ROUGE-L, CIDEr-D and the counts of `change_captioning.scorer.score_lists`.
@@ -117,11 +117,11 @@ class ReferenceCorpus:
         return {**found, **count_items(hypotheses, self.targets)}
 
     def statistics(self, hypotheses: Sequence[str], meteor: Meteor | None = None) -> ItemStatistics:
-        """Takes one tokenized caption an item apart.
+        """Compute what each item adds to the scores, from one tokenized caption an item.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as there are items.
-            meteor (`Meteor`, *optional*): METEOR, where it is wanted.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
+            meteor (`Meteor`, *optional*): METEOR, if it is wanted.
 
         Returns:
             `ItemStatistics`: What each item adds to the scores.
@@ -141,13 +141,18 @@ class ReferenceCorpus:
                     overlaps[hypothesis, text] = common / len(ours), common / len(theirs)
                     similarities[hypothesis, text] = self._similarity(vectors[hypothesis], text)
             if hypothesis:
-                rouge_l[index] = _f_measure([overlaps[hypothesis, text] for text in item])
+                precision, recall = (
+                    max(values) for values in zip(*(overlaps[hypothesis, text] for text in item), strict=True)
+                )
+                if precision and recall:
+                    weight = ROUGE_BETA**2
+                    rouge_l[index] = (1 + weight) * precision * recall / (recall + weight * precision)
                 cider[index] = 10 * sum(similarities[hypothesis, text] for text in item) / len(item)
         stages = meteor_statistics(meteor.statistics_of(hypotheses, self.targets)) if meteor else None
         return ItemStatistics(bleu, rouge_l, cider, stages)
 
     def best_constant(self, captions: Iterable[str]) -> tuple[str, float] | None:
-        """Finds the caption with the highest CIDEr-D, were it said of every item.
+        """Find the caption that scores the highest CIDEr-D when said of every item.
 
         Without CIDEr-D's clipping, the score of a constant is a sum over its n-grams, which is quick, and never less
         than the score itself. So the captions are scored in the order of that bound until no other can win.
@@ -173,7 +178,7 @@ class ReferenceCorpus:
         return best
 
     def _text_shares(self) -> dict[str, float]:
-        """What the similarity to each different reference counts in the mean over items."""
+        """Return the weight of each distinct reference in the mean over items."""
         shares: dict[str, float] = {}
         for item in self.targets:
             for text in item:
@@ -211,7 +216,7 @@ class ReferenceCorpus:
         return CaptionVector(weights, [math.hypot(*order.values()) for order in weights], length)
 
     def _similarity(self, ours: CaptionVector, text: str) -> float:
-        """Clipped cosine, averaged over the orders, times the penalty on the difference in length (CIDEr-D)."""
+        """Return the clipped cosine, averaged over the orders, times CIDEr-D's penalty on the difference in length."""
         total, theirs = 0.0, self._vectors[text]
         for weights, others, norm, other_norm in zip(
             ours.weights, theirs.weights, ours.norms, theirs.norms, strict=True
@@ -224,15 +229,8 @@ class ReferenceCorpus:
         return total / ORDERS * math.exp(-((ours.length - theirs.length) ** 2) / (2 * CIDER_SIGMA**2))
 
 
-def _f_measure(overlaps: Sequence[tuple[float, float]]) -> float:
-    precision, recall = (max(values) for values in zip(*overlaps, strict=True))
-    if not precision or not recall:
-        return 0.0
-    return (1 + ROUGE_BETA**2) * precision * recall / (recall + ROUGE_BETA**2 * precision)
-
-
 def meteor_statistics(lines: Sequence[Sequence[float]]) -> np.ndarray:
-    """Makes the jar's statistics fit for sums: a caption that matches whole counts no chunk, as the jar has it.
+    """Convert the jar's statistics so that they can be summed: as in the jar, a full match counts no chunk.
 
     Args:
         lines (`Sequence[Sequence[float]]`): 23 numbers an item, see `meteor_from_sums`.
@@ -247,7 +245,7 @@ def meteor_statistics(lines: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def meteor_from_sums(sums: np.ndarray) -> np.ndarray:
-    """METEOR 1.5 (Denkowski and Lavie, 2014, equations 1 to 5) from the statistics that its jar prints.
+    """Compute METEOR 1.5 (Denkowski and Lavie, 2014, equations 1 to 5) from the statistics that its jar prints.
 
     Args:
         sums (`np.ndarray`): (sets, 23), sums of `meteor_statistics`: lengths of caption and reference, their function

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Captions of any system, and references, from the files that the field writes: COCO JSON, JSON Lines, CSV.
+"""Captions of any system, and references, from files: COCO JSON, JSON Lines, CSV.
 
 Tables are read as all tables of the package, see `data.pair_table`.
 """
@@ -35,15 +35,15 @@ Record = dict[str, Any]
 
 
 def read_captions(path: Path) -> dict[str, str | None]:
-    """Reads one caption a pair, as any system wrote them.
+    """Read one caption a pair from the file of any system.
 
     Args:
         path (`Path`): COCO results in JSON, an object of captions by id, JSON Lines (those of `examples/evaluate.py`
             and of `ssgpa caption --pairs` among them) or CSV.
 
     Returns:
-        `dict[str, str | None]`: Captions by pair id; None where the file tells of an error, or of nothing, in place of
-        a caption.
+        `dict[str, str | None]`: Captions by pair id; None where the file has an error, or nothing, instead of a
+        caption.
 
     Raises:
         OSError: If the file cannot be read.
@@ -64,7 +64,7 @@ def read_captions(path: Path) -> dict[str, str | None]:
 
 
 def read_references(path: Path) -> list[Row]:
-    """Reads the references of each pair.
+    """Read the references of each pair.
 
     Args:
         path (`Path`): COCO annotations in JSON, an object of lists by id, JSON Lines or CSV with an id and `captions`
@@ -104,7 +104,7 @@ class LoadedCaptions(NamedTuple):
     Attributes:
         rows (`list[Row]`): The records that are scored.
         captions (`dict[str, str]`): One caption for each record, by pair id.
-        notes (`list[str]`): What was done to bring both together.
+        notes (`list[str]`): What was done to match both.
     """
 
     rows: list[Row]
@@ -113,12 +113,12 @@ class LoadedCaptions(NamedTuple):
 
 
 def load_captions(path: Path, rows: Sequence[Row], missing: str = "error") -> LoadedCaptions:
-    """Reads a system's captions and brings them together with the pairs.
+    """Read a system's captions and match them with the pairs.
 
     Args:
         path (`Path`): A file for `read_captions`.
         rows (`Sequence[Row]`): Records of the pairs.
-        missing (`str`, *optional*, defaults to `'error'`): What becomes of pairs without a caption: "error"; "empty",
+        missing (`str`, *optional*, defaults to `'error'`): How to treat pairs without a caption: "error"; "empty",
             where they count as an empty caption; or "skip", where they are left out, as COCO's evaluation does.
 
     Returns:
@@ -156,7 +156,7 @@ def load_captions(path: Path, rows: Sequence[Row], missing: str = "error") -> Lo
 
 
 def match_ids(captions: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], str | None]:
-    """Gives captions the ids of the pairs, where both differ by a file ending or by leading zeros alone.
+    """Match the ids of captions with those of the pairs, up to file endings or leading zeros.
 
     Args:
         captions (`Mapping[str, Any]`): Anything by the ids of a file.
@@ -180,7 +180,7 @@ def match_ids(captions: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[s
 
 
 def language_for(told: str | None, rows: Sequence[Row], tokenizer: str) -> str | None:
-    """The language to score in.
+    """Return the language to score in.
 
     Args:
         told (`str`, *optional*): What the user or the data says.
@@ -259,7 +259,7 @@ def _listed(record: Record) -> str:
 
 
 def _records(path: Path, references: bool = False) -> Iterator[tuple[str, Record]]:
-    """Place and content of each record of a file, whichever kind it is."""
+    """Yield place and content of each record of a file of any kind."""
     encoding = text_encoding(path)
     try:
         text = path.read_bytes().decode(encoding)
@@ -281,7 +281,7 @@ def _records(path: Path, references: bool = False) -> Iterator[tuple[str, Record
 
 
 def _has_lines(text: str) -> bool:
-    """Whether more than one line, and the first of all, is JSON of its own: JSON Lines under another name."""
+    """Return whether the text is JSON Lines under another name: several lines, the first of which is JSON."""
     # Other signs that Unicode calls line breaks may stand inside a caption.
     first, *rest = re.split(r"[\r\n]+", text.strip("\ufeff \t\r\n"), maxsplit=1)
     if not rest or not first.startswith("{"):
@@ -309,7 +309,7 @@ def _json_records(path: Path, value: Any, references: bool) -> Iterator[tuple[st
         found = {column_name(key): value for key, value in record.items()}
         if len(found) < len(record):
             raise ValueError(
-                f"{where}: a field occurs twice, among {_listed(record)}; case and blanks make no other one."
+                f"{where}: a field occurs twice, among {_listed(record)}; case and blanks of names do not count."
             )
         yield where, found
 

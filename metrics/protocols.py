@@ -98,7 +98,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def apply_protocol(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:
-    """Makes the items that a protocol scores.
+    """Return the items that a protocol scores.
 
     Args:
         protocol (`Protocol`): One of `PROTOCOLS`.
@@ -119,7 +119,7 @@ def apply_protocol(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:
         fits, expected = [kind is not None for kind in kinds], "one of the tasks"
     if not all(fits):
         wrong = [row["pair_id"] for row, fit in zip(rows, fits, strict=True) if not fit]
-        raise ValueError(f"{protocol.name} has {expected}, but not so the pairs {first_few(wrong)}.")
+        raise ValueError(f"{protocol.name} expects {expected}; this does not fit the pairs {first_few(wrong)}.")
     twice = [name for name, count in Counter(row["pair_id"] for row in rows).items() if count > 1]
     if twice:
         raise ValueError(f"{protocol.name} scores each pair once; group the rows of {first_few(twice)}.")

@@ -1,13 +1,13 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Values by pair id: none twice, none missing."""
+"""Values by pair id, without duplicates or gaps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
 def by_id(items: Mapping[Any, Any] | Iterable[tuple[Any, Any]], what: str) -> dict[Any, Any]:
-    """Makes a dictionary of (id, value) pairs and refuses ids given twice.
+    """Return a dictionary of (id, value) pairs; an id given twice is an error.
 
     Args:
         items (`Mapping[Any, Any]` or `Iterable[tuple[Any, Any]]`): A mapping, or pairs.
@@ -31,7 +31,7 @@ def by_id(items: Mapping[Any, Any] | Iterable[tuple[Any, Any]], what: str) -> di
 
 
 def check_ids(references: Mapping[Any, Any], predictions: Mapping[Any, Any]) -> None:
-    """Demands one prediction for each pair and none for any other.
+    """Check that each pair has one prediction, and that no prediction lacks a pair.
 
     Args:
         references (`Mapping[Any, Any]`): Anything keyed by pair id.

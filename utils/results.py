@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Files of an evaluation: results in one piece, captions that survive an interruption, versions."""
+"""Files of an evaluation: results, a log of captions that survives an interruption, versions."""
 
 import json
 import os
@@ -21,7 +21,7 @@ STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json")
 
 
 def write_results(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes the results of an evaluation as JSON, whole or not at all.
+    """Write the results of an evaluation as JSON, whole or not at all.
 
     Args:
         path (`Path`): The file; its folder is made.
@@ -63,7 +63,7 @@ def _rename_keys(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def library_versions() -> dict[str, str | None]:
-    """Reads the versions that scores depend on.
+    """Return the versions that scores depend on.
 
     Returns:
         `dict[str, str | None]`: Version by package, and of Python; None for a package that is not installed.
@@ -79,7 +79,7 @@ def _version(name: str) -> str | None:
 
 
 def folder_state(path: str | Path) -> list[list[Any]] | None:
-    """Lists weights, configurations and data in a folder, to tell one made anew under an old name from the old one.
+    """List weights, configurations and data in a folder, to tell a new folder from an old one of the same name.
 
     Args:
         path (`str` or `Path`): The folder of a model or of a prepared data set; anything else has no state.
@@ -105,8 +105,8 @@ class PredictionLog:
     Args:
         path (`Path`): The file; made with its folder where it is missing.
         settings (`Mapping[str, Any]`): What the captions depend on, as JSON.
-        replace (`bool`, *optional*, defaults to `False`): Begin anew over captions of other settings, in place of an
-            error.
+        replace (`bool`, *optional*, defaults to `False`): Start over if the captions have other settings, instead of
+            raising an error.
 
     Raises:
         ValueError: If the file is no such log or its settings differ; the error names file and settings.
@@ -127,10 +127,10 @@ class PredictionLog:
             path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
 
     def add(self, captions: Mapping[str, str]) -> None:
-        """Appends captions.
+        """Append captions.
 
         Args:
-            captions (`Mapping[str, str]`): By pair id.
+            captions (`Mapping[str, str]`): Captions by pair id.
         """
         lines = [json.dumps({"pair_id": name, "caption": text}) + "\n" for name, text in captions.items()]
         with self.path.open("a", encoding="utf-8") as file:
@@ -150,7 +150,7 @@ class PredictionLog:
 
 
 def read_predictions(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Reads what a `PredictionLog` wrote.
+    """Read what a `PredictionLog` wrote.
 
     Args:
         path (`Path`): The file.

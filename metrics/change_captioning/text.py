@@ -35,7 +35,7 @@ _CHARACTERS = re.compile(f"([{UNSPACED}{UNSPACED_SIGNS}]+)")
 
 
 def clean_caption(text: str) -> tuple[str, int]:
-    """Turns control characters, Unicode line breaks and special tokens into blanks.
+    """Replace control characters, Unicode line breaks and special tokens by blanks.
 
     One stray line break shifts every later caption of a tokenizer that reads lines, and a left-over end token costs a
     quarter of the CIDEr; both go before anything is counted.
@@ -54,10 +54,10 @@ def clean_caption(text: str) -> tuple[str, int]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def tokenize_caption(text: str) -> str:
-    """Tokenizes a cleaned caption as the Penn Treebank tokenizer of the COCO evaluation does.
+    """Tokenize a cleaned caption as the Penn Treebank tokenizer of the COCO evaluation does.
 
-    NLTK's word tokenizer, lower case and the punctuation list. NLTK takes its text for one sentence, so that the
-    periods between sentences are split off beforehand.
+    NLTK's word tokenizer, lower case and the punctuation list. NLTK treats its text as one sentence, so the
+    periods between sentences are split off first.
 
     Args:
         text (`str`): What `clean_caption` gave.
@@ -82,7 +82,7 @@ def tokenize_caption(text: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def tokenize_characters(text: str) -> str:
-    """Tokenizes a cleaned caption in a script without blanks: every character of such a script is a token.
+    """Tokenize a cleaned caption in a script without blanks: every character of such a script is a token.
 
     This is the protocol of sacrebleu's `zh`, for all such scripts, without punctuation, as in `tokenize_caption`.
     Words of other scripts among them are tokens as there, and wide letters and digits are ordinary ones.

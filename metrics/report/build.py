@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""A report that cannot be fooled by a constant caption: scores by block, baselines, upper bounds, collapse alarm."""
+"""The report of an evaluation: scores by block, baselines, upper bounds, and an alarm for collapsed captions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ TIE = 1e-6
 
 
 def light_rows(dataset: Any) -> list[Row]:
-    """Reads the text columns of a split, without decoding its images.
+    """Read the text columns of a split, without decoding its images.
 
     Args:
         dataset (`Any`): A `datasets.Dataset` with the columns of `ssgpa.data`.
@@ -57,7 +57,7 @@ def build_report(
     protocol: Protocol | None = None,
     all_constants: bool = True,
 ) -> dict[str, Any]:
-    """Scores captions over all pairs and by block, beside what blind captions and people score.
+    """Score captions over all pairs and by block, beside baselines and upper bounds.
 
     A caption counts as "no change" when its tokenized form is a caption of a pair with change type "none", in `rows`
     or `train_rows`. Blocks without a pair are None.
@@ -69,21 +69,20 @@ def build_report(
         train_rows (`Sequence[Row]`, *optional*): Records of the training split, for the baselines.
         change_type_of (`Callable[[str], str | None]`, *optional*): Reads the change type off a caption, for
             `change_type_accuracy`.
-        seed (`int`, *optional*, defaults to `0`): Of the draws of baselines and upper bounds.
+        seed (`int`, *optional*, defaults to `0`): Seed of the draws of baselines and upper bounds.
         scorer (`CaptionScorer`, *optional*): Tokenizer and metrics; by default those that need no Java, see
             `default_scorer`. METEOR is computed for the system, the upper bounds and the baselines that are no
             constants, and for the best constant.
         protocol (`Protocol`, *optional*): Which references and blocks count; by default all of them.
         all_constants (`bool`, *optional*, defaults to `True`): Whether to look for the best constant among all
-            training captions, see `baselines.score_baselines`.
+            training captions, see `bounds.score_baselines`.
 
     Returns:
-        `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
-        `diagnosis` (see `diagnosis.diagnose`), `baselines`, `best_constant_baseline` (names), `constants_tried`
-        (different training captions), `upper_bounds`, `no_change_synonym`, `seed`, `protocol` (name and description,
-        or None),
-        `bootstrap` and what the scores depend on: `tokenizer`, `language`, `java`,
-        `versions`.
+        `dict[str, Any]`: `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`,
+        `change_type_accuracy`, `diagnosis` (see `clevr.diagnosis.diagnose`), `baselines`, `best_constant_baseline`
+        (names), `constants_tried` (different training captions), `upper_bounds`, `no_change_synonym`, `seed`,
+        `protocol` (name and description, or None), `bootstrap`, and what the scores depend on: `tokenizer`,
+        `language`, `java` and `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -103,7 +102,6 @@ def build_report(
     blocks = PairBlocks([row["captions"] for row in table], [row["change_type"] for row in table], scorer.meteor)
     known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
     synonyms = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
-    said_unchanged = {"changed": blocks.changed, "unchanged": blocks.unchanged}
     baselines = score_baselines(blocks, hypotheses, train_table, seed, all_constants)
     return {
         "seed": seed,
@@ -112,8 +110,8 @@ def build_report(
         "scores": score_blocks(table, hypotheses, said, scorer, seed, protocol.blocks if protocol else BLOCKS),
         "bootstrap": describe_bootstrap(),
         "no_change_rate": {
-            name: _mean(hypotheses[index] in known for index in indices) if known else None
-            for name, indices in said_unchanged.items()
+            name: _mean(hypotheses[index] in known for index in blocks.indices[name]) if known else None
+            for name in ("changed", "unchanged")
         },
         "distinct_captions": len(set(hypotheses)),
         "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
@@ -127,7 +125,7 @@ def build_report(
 
 
 def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
-    """Replaces captions by their tokens.
+    """Replace captions by their tokens.
 
     Args:
         rows (`Sequence[Row]`): Records of a split.
@@ -154,9 +152,9 @@ def score_blocks(
         hypotheses (`Sequence[str]`): One tokenized caption a record.
         said (`Sequence[str]`): The same captions before they were tokenized, to count their special tokens.
         scorer (`CaptionScorer`): The metrics.
-        seed (`int`, *optional*, defaults to `0`): Of the bootstrap.
+        seed (`int`, *optional*, defaults to `0`): Seed of the bootstrap.
         wanted (`Sequence[str]`, *optional*, defaults to `BLOCKS`): The blocks to score beside the total; the others
-            stay empty, so that nobody quotes them.
+            stay empty, so that they are not quoted.
 
     Returns:
         `dict[str, Any]`: {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their
@@ -187,7 +185,7 @@ def score_blocks(
 def change_type_accuracy(
     rows: Sequence[Row], predictions: Mapping[str, str], change_type_of: Callable[[str], str | None]
 ) -> dict[str, Any]:
-    """Compares the change type that a caption names with the pair's, over the changed pairs.
+    """Compare the change type that a caption names with the pair's, over the changed pairs.
 
     Args:
         rows (`Sequence[Row]`): Records of the split.
@@ -219,15 +217,14 @@ def _mean(values: Iterable[bool]) -> float | None:
 
 
 def format_table(report: Mapping[str, Any]) -> str:
-    """Lays a report out as plain text: the system, its baselines and upper bounds, scores times 100.
+    """Lay a report out as plain text: the system, its baselines and upper bounds, scores times 100.
 
     Args:
         report (`Mapping[str, Any]`): What `build_report` gave.
 
     Returns:
-        `str`: Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there
-            is
-        no score.
+        `str`: Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" for a
+        missing score.
     """
     lines = [("system", report["scores"])]
     lines += [(f"baseline: {name}", scores) for name, scores in report["baselines"].items()]
@@ -247,7 +244,7 @@ def format_table(report: Mapping[str, Any]) -> str:
 
 
 def format_intervals(report: Mapping[str, Any]) -> str:
-    """Lays out the system's scores by block, each with its 95 % interval.
+    """Lay out the system's scores by block, each with its 95 % interval.
 
     Args:
         report (`Mapping[str, Any]`): What `build_report` gave.
@@ -276,7 +273,7 @@ def _cells(scores: Mapping[str, Any] | None) -> str:
 
 
 def collapse_alarm(report: Mapping[str, Any]) -> str | None:
-    """Tells when the captions no longer depend on the images.
+    """Return a warning if the captions no longer depend on the images.
 
     The signs: fewer than 5 distinct captions over 50 or more pairs, "no change" said of more than 90 % of the changed
     pairs, or a CIDEr on the changed pairs (on all where no type is known) that one constant caption reaches too.

@@ -21,7 +21,7 @@ class Bar(NamedTuple):
 
 
 def draw_bars(title: str, bars: Sequence[Bar], maximum: float | None = None) -> str:
-    """Draws horizontal bars, each with its value.
+    """Draw horizontal bars, each with its value.
 
     Args:
         title (`str`): What the lengths are.
@@ -54,7 +54,7 @@ def draw_bars(title: str, bars: Sequence[Bar], maximum: float | None = None) -> 
 
 
 def draw_histogram(title: str, values: Sequence[float], bins: int = 20, maximum: float = 1.0) -> str:
-    """Draws how often values occur.
+    """Draw a histogram of values.
 
     Args:
         title (`str`): What the values are.

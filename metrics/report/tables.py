@@ -36,7 +36,7 @@ BY_SCENES = {
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
-    """Lays out a table; its cells are HTML already.
+    """Lay out a table; its cells are HTML already.
 
     Args:
         header (`Sequence[str]`): Titles of the columns.
@@ -52,7 +52,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") 
 
 
 def percent(value: float | None) -> str:
-    """A number times 100, or a dash.
+    """Format a number times 100, or a dash.
 
     Args:
         value (`float`, *optional*): A score or a rate.
@@ -64,7 +64,7 @@ def percent(value: float | None) -> str:
 
 
 def scores_table(results: Mapping[str, Any]) -> str:
-    """Scores of every block, with their intervals.
+    """Lay out the scores of every block with their intervals.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -89,7 +89,7 @@ def scores_table(results: Mapping[str, Any]) -> str:
 
 
 def baselines_table(results: Mapping[str, Any]) -> str:
-    """The system between baselines and upper bounds.
+    """Lay out the scores of the system, its baselines and its upper bounds.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -115,7 +115,7 @@ def baselines_table(results: Mapping[str, Any]) -> str:
 
 
 def rates_table(results: Mapping[str, Any]) -> str:
-    """What the captions say, whatever they score.
+    """Lay out how often captions name no change, the right change type and the right attributes.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -143,7 +143,7 @@ def rates_table(results: Mapping[str, Any]) -> str:
 
 
 def counts_table(results: Mapping[str, Any]) -> str:
-    """Relations and whether the object is singled out, as the references and, where known, the scenes tell.
+    """Lay out counts of relations and of singled-out objects, by the references and, if known, by the scenes.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -162,7 +162,7 @@ def counts_table(results: Mapping[str, Any]) -> str:
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
-    """The paired comparison with another system.
+    """Lay out the paired comparison with another system.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -184,7 +184,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
 
 
 def facts_table(results: Mapping[str, Any]) -> str:
-    """What the scores depend on.
+    """Lay out what the scores depend on.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.

@@ -16,8 +16,8 @@ from ssgpa.metrics.bootstrap import (
 from ssgpa.metrics.corpus import ReferenceCorpus, meteor_from_sums, meteor_statistics
 from ssgpa.metrics.report.build import build_report
 
+from .change_captioning.test_scores import random_captions
 from .hard_captions import GOLDEN
-from .test_scores import random_captions
 
 
 @pytest.fixture(scope="module")
