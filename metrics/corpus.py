@@ -88,7 +88,7 @@ class ReferenceCorpus:
     """References counted once, with their own document frequencies, to score many sets of captions against.
 
     The scores are those of pycocoevalcap: n-grams are counted by its own functions, ROUGE-L (Lin, 2004) and CIDEr-D
-    (Vedantam et al., 2015) are reimplemented. The vectors of the references are kept and equal texts are compared once,
+    (Vedantam et al., 2015) are reimplemented. The vectors of the references are kept, equal texts are compared once,
     so that a constant caption costs next to nothing.
 
     Args:
