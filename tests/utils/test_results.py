@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ssgpa import SSGPAForConditionalGeneration
+from ssgpa.hub.publish import publish_folder
 from ssgpa.metrics.report.markdown import format_report
 from ssgpa.utils.results import (
     PredictionLog,
@@ -122,7 +124,9 @@ def test_two_runs_do_not_write_to_one_log(tmp_path):
     assert PredictionLog(path, SETTINGS).captions == {"a": "x", "b": "y"}
 
 
-STORED = Path(__file__).parents[2] / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = ROOT / "checkpoints" / "ssgpa-clevr-tiny"
+STORED = ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
 FORMER = {"baselines": "floors", "upper_bounds": "ceilings", "best_constant_baseline": "best_constant_floor"}
 
 
@@ -136,6 +140,14 @@ def test_results_of_an_earlier_version_read_as_those_of_today(tmp_path):
     assert found.pop("runs") == [{"again": report}]
     assert found == report == read_results(str(STORED))
     assert format_report(found, "x") == format_report(report, "x")
+
+
+def test_results_of_an_earlier_version_are_published(tmp_path, monkeypatch):
+    report = json.loads(STORED.read_text(encoding="utf-8"))
+    write_results(tmp_path / "x.json", {FORMER.get(name, name): value for name, value in report.items()})
+    monkeypatch.setattr(SSGPAForConditionalGeneration, "push_to_hub", lambda self, repo_id, **options: options["card"])
+    card = publish_folder(CHECKPOINT, "org/tiny", results=tmp_path / "x.json")
+    assert format_report(report, str(tmp_path / "x.json")) in card.text
 
 
 def test_names_of_change_types_are_no_former_keys(tmp_path):
