@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..data.pair_table import SIDES, FileFinder, TableRow, is_inline, is_url, read_table, told
+from ..data.pair_table import SIDES, FileFinder, is_inline, is_url, read_table, told
 from ..image_utils_ssgpa import load_image
 from ..pipeline_ssgpa import ChangeCaptioningPipeline, is_out_of_memory
 from .log import CaptionLog
@@ -106,17 +106,13 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
         ValueError: It is no such table; the error names the file, and the line where there is one.
     """
     for row in read_table(path, required=SIDES):
-        yield _pair_row(row)
-
-
-def _pair_row(row: TableRow) -> PairRow:
-    cells, problem = {}, row.problem
-    for name in (*SIDES, "pair_id"):
-        try:
-            cells[name] = row.text(name)
-        except ValueError as error:
-            problem = problem or str(error)
-    return PairRow(row.number, cells.get("before") or "", cells.get("after") or "", cells.get("pair_id"), problem)
+        cells, problem = {}, row.problem
+        for name in (*SIDES, "pair_id"):
+            try:
+                cells[name] = row.text(name)
+            except ValueError as error:
+                problem = problem or str(error)
+        yield PairRow(row.number, cells.get("before") or "", cells.get("after") or "", cells.get("pair_id"), problem)
 
 
 def load_row(
@@ -204,7 +200,10 @@ class BatchCaptioner:
         seconds = BAR_SECONDS[sys.stderr.isatty()]
         with tqdm(total=total, disable=not progress, unit="pair", mininterval=seconds, file=sys.stderr) as bar:
             for taken, batch in self._batches(rows, log):
-                shares = self.group.collect(self._caption(self.group.deal(self._split(batch))))
+                # Parts of nearly the same size, one a process, in the order of the rows.
+                edges = [len(batch) * part // self.group.count for part in range(self.group.count + 1)]
+                parts = [batch[start:end] for start, end in pairwise(edges)]
+                shares = self.group.collect(self._caption(self.group.deal(parts)))
                 # First all that was captioned, also where one process must end the run.
                 log.add(record for share in shares for record in share.records)
                 for share in shares:
@@ -250,29 +249,20 @@ class BatchCaptioner:
         if taken:
             yield taken, batch
 
-    def _split(self, batch: list[PairRow]) -> list[list[PairRow]]:
-        """Return shares of nearly the same size, one a process, in the order of the rows."""
-        edges = [len(batch) * part // self.group.count for part in range(self.group.count + 1)]
-        return [batch[start:end] for start, end in pairwise(edges)]
-
     def _caption(self, rows: list[PairRow]) -> Share:
         """Return what is to be written about the rows."""
-        share = Share()
+        share, outcomes = Share(), {}
+        # Whole images are large; a batch is then one of tiles.
+        groups = [[row] for row in rows] if self.tiled else [rows]
         try:
-            self._caption_into(share, rows)
+            for group in groups:
+                outcomes |= self._caption_rows(share, group)
+            share.records = [row.record(**outcomes[row]) for row in rows]
+            share.errors = [f"row {row.row}: {outcomes[row]['error']}" for row in rows if "error" in outcomes[row]]
+            share.batch_size = self.pipe.fitting_batch_size
         except (OSError, ValueError, RuntimeError, ArithmeticError) as error:
             share.fatal = error
         return share
-
-    def _caption_into(self, share: Share, rows: list[PairRow]) -> None:
-        # Whole images are large; a batch is then one of tiles.
-        groups = [[row] for row in rows] if self.tiled else [rows]
-        outcomes = {}
-        for group in groups:
-            outcomes |= self._caption_rows(share, group)
-        share.records = [row.record(**outcomes[row]) for row in rows]
-        share.errors = [f"row {row.row}: {outcomes[row]['error']}" for row in rows if "error" in outcomes[row]]
-        share.batch_size = self.pipe.fitting_batch_size
 
     def _caption_rows(self, share: Share, rows: list[PairRow]) -> dict[PairRow, dict[str, Any]]:
         pairs, outcomes = {}, {}

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ssgpa_command import parse_arguments, reading_options
 
 from ..pipeline_ssgpa import ChangeCaptioningPipeline
@@ -36,11 +34,6 @@ def check_outputs(options: argparse.Namespace) -> None:
     for path in options.outputs.values():
         check_output(path, taken, options.overwrite)
         taken.add(path.resolve())
-
-
-def largest_value(change_map: Image.Image | None) -> float | None:
-    """Return the largest value of a drawn change map, in [0, 1]; None if there is no map."""
-    return None if change_map is None else change_map.getextrema()[1] / 255
 
 
 def load_pipeline(options: argparse.Namespace, device: str | None = None) -> ChangeCaptioningPipeline:
@@ -81,7 +74,7 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
         "after": options.after,
         "model": options.model or EMBEDDED.name,
         "revision": options.revision,
-        "scores": {name: largest_value(drawn) for name, drawn in maps.items()},
+        "scores": {name: None if drawn is None else drawn.getextrema()[1] / 255 for name, drawn in maps.items()},
         "files": {name: str(path) for name, path in options.outputs.items()},
     }
 
@@ -183,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
     except ERRORS as error:
         return report_error("ssgpa", error)
     except KeyboardInterrupt:
-        sys.stderr.write("ssgpa: interrupted; with --pairs, run the same command again to continue.\n")
+        sys.stderr.write("ssgpa: interrupted; with --pairs, the same command goes on where it stopped.\n")
         return 130
     print(json.dumps(result) if options.json else result["caption"])
     return 0

@@ -41,7 +41,13 @@ class CaptionLog:
         self._done = array("Q", bytes(8 * (rows + 1)))
         self._lock = lock_output(path)
         try:
-            self._begin(json.loads(json.dumps(settings)), overwrite)
+            if path.exists() and not overwrite:
+                self._check_settings(json.loads(json.dumps(settings)))
+                self._take_up()
+            else:
+                path.unlink(missing_ok=True)
+                write_json(self.settings_path, settings, indent=2)
+                path.touch()
         except BaseException:
             self.close()
             raise
@@ -88,15 +94,6 @@ class CaptionLog:
         if (numbers[1:] < numbers[:-1]).any():
             order = np.argsort(numbers, kind="stable")
             self._keep((starts[index], sizes[index]) for index in order.tolist())
-
-    def _begin(self, settings: Mapping[str, Any], overwrite: bool) -> None:
-        if self.path.exists() and not overwrite:
-            self._check_settings(settings)
-            self._take_up()
-        else:
-            self.path.unlink(missing_ok=True)
-            write_json(self.settings_path, settings, indent=2)
-            self.path.touch()
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         try:
