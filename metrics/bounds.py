@@ -125,11 +125,11 @@ def score_baselines(
 ) -> Baselines:
     """Score captions that owe nothing to the images.
 
-    With training rows, said of every pair: each no-change sentence of the training split (the `MAX_CONSTANTS` most
-    frequent ones), its most frequent caption, and of all its captions the one with the highest CIDEr-D over all pairs,
-    and over the changed ones (chosen on the scored references themselves, so that no constant does better). Also a
-    random training caption of each pair's change type (of any type where the type is unknown or new). Always: the
-    system's own captions shuffled over the pairs. METEOR is computed for the last two and for the best constants.
+    With training rows, the constants are scored, captions repeated for every pair: each no-change sentence of the
+    training split (the `MAX_CONSTANTS` most frequent ones), its most frequent caption, and its captions with the
+    highest CIDEr-D over all pairs and over the changed ones (chosen on the scored references, so that no constant does
+    better). Then a random training caption of each pair's change type (of any type if it is unknown or new). Always:
+    the system's own captions shuffled over the pairs. METEOR is computed for the last two and for the best constants.
 
     Args:
         blocks (`PairBlocks`): The references that are scored.
