@@ -6,7 +6,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Collection
-from logging import ERROR, getLogger
 from pathlib import Path
 
 from PIL import Image
@@ -17,9 +16,6 @@ from ssgpa_command import OneLineParser, positive
 from .files import write_png
 
 
-# On some CPUs bitsandbytes, which PEFT imports wherever it is installed, warns on stderr of a kernel that it has not
-# got; but a program's error is one line.
-getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)
 MAX_MESSAGE = 400
 # Errors that a user can cause and fix.
 ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)
