@@ -179,8 +179,7 @@ def load_prepared(
 
     Returns:
         `DatasetDict` or `IterableDatasetDict`: Splits train, validation, test, or those asked for, with the columns of
-            `schema.pair_features`; images are
-        decoded on access. With `streaming`, an `IterableDatasetDict`.
+        `schema.pair_features`; images are decoded on access. With `streaming`, an `IterableDatasetDict`.
 
     Raises:
         FileNotFoundError: If the folder was not prepared or lacks a file.

@@ -189,7 +189,7 @@ def language_for(told: str | None, rows: Sequence[Row], tokenizer: str) -> str |
 
     Returns:
         `str`: The language; guessed with "auto" where it is not told and the captions' script has no blanks, else
-            None.
+        None.
     """
     if told is not None or tokenizer != "auto":
         return told

@@ -102,7 +102,7 @@ def load_changechat(folder: str | Path, findings: Findings | None = None, verify
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
-            else unknown.
+        else unknown.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.

@@ -103,8 +103,7 @@ def load_clevr_change(folder: str | Path, findings: Findings | None = None, veri
 
     Returns:
         `DatasetDict`: Splits train, validation, test with the columns of `ssgpa.data.schema.pair_features`, two rows a
-            scene:
-        (default, semantic) as "000000.png" and (default, nonsemantic) as "000000.png_n" of type "none".
+        scene: (default, semantic) as "000000.png" and (default, nonsemantic) as "000000.png_n" of type "none".
 
     Raises:
         FileNotFoundError: If a file is missing.

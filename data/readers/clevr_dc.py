@@ -86,8 +86,7 @@ def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_i
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type follows from the block that a number lies
-            in, of
-        8,000 in the release, of a sixth of all in a set that was rendered here.
+        in, of 8,000 in the release, of a sixth of all in a set that was rendered here.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.

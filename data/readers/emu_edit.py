@@ -65,8 +65,7 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_i
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the task is the change type. A pair is called SPLIT-IDX
-            after the
-        released split.
+        after the released split.
 
     Raises:
         FileNotFoundError: If there is no file of a split.

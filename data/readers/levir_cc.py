@@ -43,8 +43,7 @@ def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_i
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
-            else unknown.
-        Pairs whose `changeflag` says otherwise are noted, with their number.
+        else unknown. Pairs whose `changeflag` says otherwise are noted, with their number.
 
     Raises:
         FileNotFoundError: If the annotation file is missing.

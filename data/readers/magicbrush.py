@@ -43,8 +43,7 @@ def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes, without change types; `dev` is validation, test is empty.
-            The turns of
-        one photograph share a scene.
+        The turns of one photograph share a scene.
 
     Raises:
         FileNotFoundError: If there is no file of a split.

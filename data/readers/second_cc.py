@@ -55,7 +55,7 @@ def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
-            else unknown.
+        else unknown.
 
     Raises:
         FileNotFoundError: If the annotation file is missing.

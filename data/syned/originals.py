@@ -56,8 +56,7 @@ def load_originals(folder: str | Path) -> DatasetDict:
 
     Returns:
         `DatasetDict`: Splits train, validation, test with the columns of `schema.pair_features`; the images after are
-            null in a
-        folder of images.
+        null in a folder of images.
 
     Raises:
         FileNotFoundError: If it is neither, or lacks an image.

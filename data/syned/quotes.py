@@ -35,8 +35,7 @@ def unquote(text: str) -> str | None:
 
     Returns:
         `str`: The line without quotes that enclose all of it; quotes inside stay, for they name text in an image. None
-            where
-        a quote is not closed or was never opened.
+        where a quote is not closed or was never opened.
     """
     for mark in ('"', "'"):
         found = _depths(text, mark)
