@@ -2,9 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Lays out what was measured of the alignment, where it points and what it costs, as Markdown for README.md."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -144,19 +142,3 @@ def format_cost(figures: Mapping[str, Any], source: str) -> str:
         f"the alignment's forward pass takes {ratios} of the tower's.",
     ]
     return "\n".join([*lines, "", " ".join(facts)])
-
-
-# The marks' name in the document: the file, and how it is laid out.
-SOURCES = {
-    "localization": ("localization.json", format_localization),
-    "cost": ("alignment_cost.json", format_cost),
-}
-
-
-def read_evidence(folder: Path) -> dict[str, str]:
-    """Blocks by the name of their marks, of the files that a folder of results holds."""
-    return {
-        name: layout(json.loads((folder / file).read_text(encoding="utf-8")), f"benchmarks/results/{file}")
-        for name, (file, layout) in SOURCES.items()
-        if (folder / file).is_file()
-    }
