@@ -31,7 +31,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from ssgpa.benchmarks.compare_revisions import ROOT, commit_of, lay_out
+from ssgpa.benchmarks.revisions import ROOT, commit_of, lay_out
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa.utils.results import library_versions, write_results
 
