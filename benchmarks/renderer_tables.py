@@ -17,7 +17,7 @@ from ssgpa.utils.files import write_text
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT = ROOT / "data" / "clevr_change" / "README.md"
+DOCUMENT = ROOT / "data" / "clevr_renderer" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 SPLITS = ("train", "validation", "test")
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
