@@ -89,7 +89,7 @@ def test_a_document_without_marks_is_refused():
         readme_table.replace_block("no marks", "table")
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/data.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/data.md", "docs/development.md"])
 def test_the_documents_are_current(name):
     stored = ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
     assert readme_table.main(["--check", str(ROOT / name), "--results", str(stored)]) == 0
