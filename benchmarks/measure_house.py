@@ -174,12 +174,15 @@ def measure_imports(modules: Mapping[str, Module]) -> dict[str, Any]:
     rooms: dict[str, set[str]] = {module.room: set() for module in modules.values()}
     for name, targets in graph.items():
         rooms[modules[name].room] |= {modules[target].room for target in targets} - {modules[name].room}
+    cycles, room_cycles = cycles_of(graph), cycles_of(rooms)
     return {
         "one_importer": len(once),
         "short_with_one_importer": [name for name in once if modules[name].lines < FEW_LINES],
         "longest_chain": longest_chain(graph),
-        "cycles": cycles_of(graph),
-        "room_cycles": cycles_of(rooms),
+        "cycles": cycles,
+        "modules_in_cycles": sum(map(len, cycles)),
+        "room_cycles": room_cycles,
+        "rooms_in_cycles": sum(map(len, room_cycles)),
     }
 
 

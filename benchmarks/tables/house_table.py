@@ -23,7 +23,9 @@ ROWS = {
     "Python files at the root": ("root_files", "{:,}"),
     "longest chain of imports, in modules": ("longest_chain", "{:,}"),
     "cycles of imports": ("cycles", "{:,}"),
+    "modules in them": ("modules_in_cycles", "{:,}"),
     "cycles among rooms": ("room_cycles", "{:,}"),
+    "rooms in them": ("rooms_in_cycles", "{:,}"),
 }
 
 

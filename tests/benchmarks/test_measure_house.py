@@ -111,6 +111,7 @@ def test_files_and_functions_are_counted(figures):
 def test_imports_are_followed(figures):
     assert figures["cycles"] == [["ssgpa.data.rows", "ssgpa.data.tables"]]
     assert figures["room_cycles"] == [["data", "metrics"]]
+    assert (figures["modules_in_cycles"], figures["rooms_in_cycles"]) == (2, 2)
     assert figures["longest_chain"] == ["door", "ssgpa.metrics.score", "ssgpa.data.rows", "ssgpa.utils.text"]
     once = {"model_ssgpa", "parts_ssgpa", "utils.text", "data.rows", "metrics.score", "metrics.bounds"}
     assert set(figures["short_with_one_importer"]) == {"door.words", *(f"ssgpa.{name}" for name in once)}
