@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssgpa_command import parse_arguments, reading_options
+from ssgpa_command.arguments import parse_arguments, reading_options
 
 from ..pipeline_ssgpa import ChangeCaptioningPipeline
 from ..utils.console import ERRORS, be_quiet, check_output, report_error, write_output

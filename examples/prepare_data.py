@@ -60,7 +60,7 @@ from ssgpa.image_utils_ssgpa import Reading
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer
 from ssgpa.utils.console import OneLineParser, report_error
-from ssgpa_command import add_reading_options, reading_options
+from ssgpa_command.arguments import add_reading_options, reading_options
 
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 from transformers.utils import logging as library_logging
 
-from ssgpa_command import OneLineParser, positive
+from ssgpa_command.arguments import OneLineParser, positive
 
 from .files import write_png
 

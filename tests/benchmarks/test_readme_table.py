@@ -10,6 +10,7 @@ import pytest
 from ssgpa.benchmarks import readme_table
 from ssgpa.metrics.bounds import SHUFFLED
 from ssgpa.metrics.report.build import build_report
+from ssgpa.metrics.report.markdown import format_scores
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,20 +45,18 @@ def test_the_rows_hold_the_scores_of_the_file(report):
         assert [float(value) for value in cell.split(" / ")] == pytest.approx(expected, abs=0.051)
     synonym = report["no_change_synonym"]["best"]
     swapped = cells(text, "the same, no change always told as")
-    assert swapped[1:] == ["-", "-", readme_table.format_scores(synonym)]
+    assert swapped[1:] == ["-", "-", format_scores(synonym)]
     constant = report["baselines"]['always "there is no change"']
-    assert cells(text, 'baseline: always "there is no change"')[1] == readme_table.format_scores(constant["changed"])
+    assert cells(text, 'baseline: always "there is no change"')[1] == format_scores(constant["changed"])
     assert cells(text, f"baseline: {SHUFFLED}")[2] == "-"
-    assert cells(text, "upper bound:")[3] == readme_table.format_scores(
-        next(iter(report["upper_bounds"].values()))["total"]
-    )
+    assert cells(text, "upper bound:")[3] == format_scores(next(iter(report["upper_bounds"].values()))["total"])
 
 
 def test_types_and_rates_are_told(report):
     text = readme_table.format_report(report, "x.json")
     assert cells(text, "color")[1:] == [
         "1",
-        readme_table.format_scores(report["scores"]["by_type"]["color"]),
+        format_scores(report["scores"]["by_type"]["color"]),
         "100.0 %",
     ]
     assert cells(text, "drop")[3] == "0.0 %"
@@ -90,7 +89,7 @@ def test_a_document_without_marks_is_refused():
         readme_table.replace_block("no marks", "table")
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/data.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/data.md", "docs/development.md"])
 def test_the_documents_are_current(name):
     stored = ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
     assert readme_table.main(["--check", str(ROOT / name), "--results", str(stored)]) == 0

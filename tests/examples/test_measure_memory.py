@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from ssgpa.training import run
 from ssgpa.training.arguments import parse_arguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import PairDataset
@@ -137,9 +138,8 @@ def splits_and_system(prepared_dir, model_config, own_cache):
 
 def test_training_a_preset_without_its_weights_is_refused_at_once(monkeypatch):
     """Nobody waits for billions of random numbers to be told so."""
-    train = load_script("train")
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(train, "create_system", lambda *_: pytest.fail("weights were drawn"))
+    monkeypatch.setattr(run, "create_system", lambda *_: pytest.fail("weights were drawn"))
     arguments = parse_arguments(["examples/configs/24gb.yaml", "--use_cpu=true"])[0]
     with pytest.raises(ValueError, match="neither loaded nor trainable"):
-        train.start_system(arguments, {})
+        run.start_system(arguments, {})
