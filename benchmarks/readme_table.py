@@ -19,16 +19,19 @@ from ssgpa.benchmarks.tables.loader_table import read_loader
 from ssgpa.benchmarks.tables.memory_table import read_memory
 from ssgpa.benchmarks.tables.parameter_table import format_parameters
 from ssgpa.benchmarks.tables.speed_table import read_speed
-from ssgpa.metrics.report.markdown import EMPTY, format_report
+from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
 
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("evidence", "data", "images", "memory", "speed")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("results", "systems/ssgpa", "evidence", "data", "images", "memory", "speed")
+    ),
 ]
-RESULTS, PARAMETERS = "results", "parameters"
+RESULTS, SUMMARY, PARAMETERS = "results", "summary", "parameters"
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 
 
@@ -115,15 +118,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parameters", type=Path, default=ROOT / "benchmarks/results/parameters.json")
     parser.add_argument("--check", action="store_true", help="change nothing, tell whether the tables are current")
     options = parser.parse_args(arguments)
-    block = EMPTY
+    block = summary = EMPTY
     if options.results.is_file():
         report = json.loads(options.results.read_text(encoding="utf-8"))
-        block = format_report(report, f"benchmarks/results/{options.results.name}")
+        source = f"benchmarks/results/{options.results.name}"
+        block, summary = format_report(report, source), format_summary(report, source)
     speeds = options.results.with_name(f"{options.results.stem}-throughput.json")
     if speeds.is_file():
         figures = json.loads(speeds.read_text(encoding="utf-8"))
         block += f"\n\n{format_throughput(figures, f'benchmarks/results/{speeds.name}')}"
-    blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
+    blocks = {RESULTS: block, SUMMARY: summary, PARAMETERS: read_parameters(options.parameters)}
     blocks |= read_evidence(options.results.parent) | read_loader(options.results.parent)
     blocks |= read_memory(options.results.parent) | read_speed(options.results.parent)
     blocks |= read_large_images(options.results.parent)

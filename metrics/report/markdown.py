@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..bounds import RIGHT_TYPE
+
 
 EMPTY = "No results are stored yet."
 METRICS = ("bleu_4", "rouge_l", "cider")
@@ -65,6 +67,16 @@ def format_types(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def format_rates(report: Mapping[str, Any]) -> str:
+    """How often the type of change is named, and how often "nothing changed" is said, as two sentences."""
+    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    return (
+        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs. "
+        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
+        f"{format_rate(rates['unchanged'])} of the unchanged pairs."
+    )
+
+
 def format_report(report: Mapping[str, Any], source: str) -> str:
     """Lay out one evaluation as Markdown.
 
@@ -75,16 +87,35 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
     Returns:
         `str`: Two tables and the lines that belong to them.
     """
-    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
     beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
     facts = [
         f"Split {report['split']}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
-        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs.",
-        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
-        f"{format_rate(rates['unchanged'])} of the unchanged pairs.",
+        format_rates(report),
         f"Distinct captions: {report['distinct_captions']}.",
     ]
     return "\n".join([*format_blocks(report), "", *format_types(report), "", " ".join(facts)])
 
 
-__all__ = ["EMPTY", "format_report"]
+def format_summary(report: Mapping[str, Any], source: str) -> str:
+    """Lay out one evaluation as one short table, of the changed pairs.
+
+    Args:
+        report (`Mapping[str, Any]`): The JSON of `examples/evaluate.py`.
+        source (`str`): The file it came from, as the reader finds it.
+
+    Returns:
+        `str`: The system, the best constant caption, captions of the right type and the upper bounds.
+    """
+    baselines = {"best constant caption": report["best_constant_baseline"].get("changed"), RIGHT_TYPE: RIGHT_TYPE}
+    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    rows += [(f"baseline: {name}", report["baselines"].get(key, {})) for name, key in baselines.items()]
+    rows += [(f"upper bound: {name}", blocks) for name, blocks in report["upper_bounds"].items()]
+    lines = ["| changed pairs, x 100 | BLEU-4 | ROUGE-L | CIDEr-D |", "|---|---:|---:|---:|"]
+    for name, blocks in rows:
+        if blocks.get("changed"):
+            lines.append(f"| {name} | {format_scores(blocks['changed']).replace(' / ', ' | ')} |")
+    pairs, changed = (report["scores"][block]["n_items"] for block in ("total", "changed"))
+    return "\n".join([*lines, "", f"{changed} of {pairs} pairs. {format_rates(report)} From `{source}`."])
+
+
+__all__ = ["EMPTY", "format_report", "format_summary"]
