@@ -39,8 +39,10 @@ needs_checkpoint = pytest.mark.skipif(not EMBEDDED.is_dir(), reason="this copy h
 def snippet_parameters():
     for page in PAGES:
         if page.relative_to(ROOT).as_posix() not in ELSEWHERE:
+            # An export of the model takes its time.
+            marks = [pytest.mark.slow] if page.name == "ecosystem.md" else []
             for number, snippet in enumerate(snippets(page)):
-                yield pytest.param(snippet, id=f"{page.name}-{number}")
+                yield pytest.param(snippet, id=f"{page.name}-{number}", marks=marks)
 
 
 def table(heading):
