@@ -205,6 +205,17 @@ def test_named_files_are_there(page):
     ] == []
 
 
+def test_the_map_of_the_tests_names_what_is_there():
+    text = read(ROOT / "tests" / "README.md")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    names = [name for name in re.findall(r"`([\w/*.]+(?:\.py|/))`", text) if not (ROOT / name).exists()]
+    programs = {path.name for folder in ("examples", "benchmarks") for path in (ROOT / folder).glob("*.py")}
+    assert len(names) > 30
+    assert [name for name in names if name not in programs and not list((ROOT / "tests").glob(name))] == []
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
+    assert {f"{name}/" for name in folders} <= set(re.findall(r"`(\w+/)`", text))
+
+
 def test_the_parts_of_the_model_are_its_classes():
     names = [name for row in table("Part by part").values() for name in re.findall(r"`(\w+)`", row[-1])]
     assert len(names) >= 5
