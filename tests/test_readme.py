@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import pipeline
 
 from ssgpa.cli.commands import EMBEDDED
+from ssgpa.hub.model_card import render_card
 
 from .documents import README as PAGE
 from .documents import blocks, commands, snippets
@@ -22,7 +23,7 @@ from .documents import blocks, commands, snippets
 
 ROOT = Path(__file__).resolve().parents[1]
 README = PAGE.read_text(encoding="utf-8")
-CARD = (ROOT / "hub_card.md").read_text(encoding="utf-8")
+CARD = str(render_card("org/ssgpa"))
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results"
