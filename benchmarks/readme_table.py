@@ -19,7 +19,7 @@ from ssgpa.benchmarks.tables.large_images_table import format_large_images
 from ssgpa.benchmarks.tables.loader_table import format_loader
 from ssgpa.benchmarks.tables.memory_table import format_memory
 from ssgpa.benchmarks.tables.speed_table import format_change, format_ways
-from ssgpa.metrics.report.markdown import EMPTY, format_report
+from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
 from ssgpa.utils.results import read_results
 
@@ -27,9 +27,12 @@ from ssgpa.utils.results import read_results
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("development", "evidence", "data", "images", "memory", "speed")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("results", "systems/ssgpa", "development", "evidence", "data", "images", "memory", "speed")
+    ),
 ]
-RESULTS, PARAMETERS = "results", "parameters"
+RESULTS, SUMMARY, PARAMETERS = "results", "summary", "parameters"
 # Blocks that one file fills: their name between the marks, the file, and what lays it out.
 BLOCKS = {
     "localization": ("localization.json", format_localization),
@@ -162,15 +165,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parameters", type=Path, default=ROOT / "benchmarks/results/parameters.json")
     parser.add_argument("--check", action="store_true", help="change nothing, tell whether the tables are current")
     options = parser.parse_args(arguments)
-    block = EMPTY
+    block = summary = EMPTY
     if options.results.is_file():
-        block = format_report(read_results(options.results), f"benchmarks/results/{options.results.name}")
+        report, source = read_results(options.results), f"benchmarks/results/{options.results.name}"
+        block, summary = format_report(report, source), format_summary(report, source)
     folder = options.results.parent
     speeds = folder / f"{options.results.stem}-throughput.json"
     if speeds.is_file():
         block += f"\n\n{read_block(speeds, format_throughput)}"
     blocks = {name: read_block(folder / file, lay_out) for name, (file, lay_out) in BLOCKS.items()}
-    blocks |= {RESULTS: block, PARAMETERS: read_block(options.parameters, format_parameters)}
+    blocks |= {RESULTS: block, SUMMARY: summary, PARAMETERS: read_block(options.parameters, format_parameters)}
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run benchmarks/readme_table.py.")

@@ -27,7 +27,18 @@ from .tiny_systems import tiny_ssgpa
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
-NO_PACKAGES = {"tests", "examples", "benchmarks", "build", "dist", "checkpoints", "runs", "outputs", "datasets"}
+NO_PACKAGES = {
+    "tests",
+    "examples",
+    "benchmarks",
+    "docs",
+    "build",
+    "dist",
+    "checkpoints",
+    "runs",
+    "outputs",
+    "datasets",
+}
 
 
 ROOTS = PROJECT["tool"]["setuptools"]["package-dir"]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..bounds import RIGHT_TYPE
+
 
 EMPTY = "No results are stored yet."
 METRICS = ("bleu_4", "rouge_l", "cider")
@@ -21,6 +23,16 @@ def format_scores(scores: Mapping[str, Any] | None) -> str:
 def format_rate(value: float | None) -> str:
     """Format a share in percent, or a dash."""
     return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def format_rates(report: Mapping[str, Any]) -> str:
+    """How often the type of change is named, and how often "nothing changed" is said, as two sentences."""
+    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    return (
+        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs. "
+        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
+        f"{format_rate(rates['unchanged'])} of the unchanged pairs."
+    )
 
 
 def format_report(report: Mapping[str, Any], source: str) -> str:
@@ -50,7 +62,7 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
     for name, scores in rows:
         cells = " | ".join(format_scores(scores.get(block)) for block in BLOCKS)
         blocks.append(f"| {name} | {cells} |")
-    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    accuracy = report["change_type_accuracy"] or {}
     types = ["| change | pairs | BLEU-4 / ROUGE-L / CIDEr | type named right |", "|---|---|---|---|"]
     for name, scores in report["scores"]["by_type"].items():
         right = format_rate(accuracy.get("by_type", {}).get(name))
@@ -58,12 +70,32 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
     beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
     facts = [
         f"Split {report['split']}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
-        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs.",
-        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
-        f"{format_rate(rates['unchanged'])} of the unchanged pairs.",
+        format_rates(report),
         f"Distinct captions: {report['distinct_captions']}.",
     ]
     return "\n".join([*blocks, "", *types, "", " ".join(facts)])
 
 
-__all__ = ["EMPTY", "format_report"]
+def format_summary(report: Mapping[str, Any], source: str) -> str:
+    """Lay out one evaluation as one short table, of the changed pairs.
+
+    Args:
+        report (`Mapping[str, Any]`): The JSON of `examples/evaluate.py`.
+        source (`str`): The file it came from, as the reader finds it.
+
+    Returns:
+        `str`: The system, the best constant caption, captions of the right type and the upper bounds.
+    """
+    baselines = {"best constant caption": report["best_constant_baseline"].get("changed"), RIGHT_TYPE: RIGHT_TYPE}
+    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    rows += [(f"baseline: {name}", report["baselines"].get(key, {})) for name, key in baselines.items()]
+    rows += [(f"upper bound: {name}", blocks) for name, blocks in report["upper_bounds"].items()]
+    lines = ["| changed pairs, x 100 | BLEU-4 | ROUGE-L | CIDEr-D |", "|---|---:|---:|---:|"]
+    for name, blocks in rows:
+        if blocks.get("changed"):
+            lines.append(f"| {name} | {format_scores(blocks['changed']).replace(' / ', ' | ')} |")
+    pairs, changed = (report["scores"][block]["n_items"] for block in ("total", "changed"))
+    return "\n".join([*lines, "", f"{changed} of {pairs} pairs. {format_rates(report)} From `{source}`."])
+
+
+__all__ = ["EMPTY", "format_report", "format_summary"]
