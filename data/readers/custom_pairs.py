@@ -116,7 +116,7 @@ def _pair(row: TableRow, split: str, names: _Names, findings: Findings) -> Pair:
     return Pair(pair_id, row.text("scene_id") or pair_id, before, after, captions, row.text("change_type"))
 
 
-def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
+def load_custom_pairs(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read pairs of your own.
 
     Args:
@@ -163,9 +163,9 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
     )
 
 
-OWN_PAIRS = Source(
+CUSTOM_PAIRS = Source(
     title="Own pairs",
-    load=load_own_pairs,
+    load=load_custom_pairs,
     layout="before/, after/ and captions.jsonl or captions.csv; or an imagefolder with metadata.jsonl or metadata.csv",
     about="Pairs of images with captions.",
     language=None,
