@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from transformers import pipeline
 
+from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.cli.commands import EMBEDDED
 from ssgpa.hub.model_card import render_card
 
@@ -23,7 +24,7 @@ from .documents import blocks, commands, snippets
 
 ROOT = Path(__file__).resolve().parents[1]
 README = PAGE.read_text(encoding="utf-8")
-CARD = str(render_card("org/ssgpa"))
+CARD = str(render_card("org/ssgpa", system=SSGPAForConditionalGeneration))
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results"
