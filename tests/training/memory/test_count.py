@@ -30,8 +30,8 @@ from ssgpa.training.memory.inputs import TextSizes, example_batch, start_model
 from ssgpa.training.memory.live_bytes import LiveBytes, SavedBytes
 from ssgpa.training.model_setup import prepare_training
 
-from ..ssgpa_cases import FROZEN_QFORMER_TOO, FROZEN_TOWER_AND_LANGUAGE_MODEL
-from ..tiny_systems import tiny_config
+from ...ssgpa_cases import FROZEN_QFORMER_TOO, FROZEN_TOWER_AND_LANGUAGE_MODEL
+from ...tiny_systems import tiny_config
 
 
 EVA = "examples/configs/models/ssgpa-eva-vicuna7b.json"
@@ -42,7 +42,7 @@ NO_CHECKPOINTING = ["none"]
 
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
 
 
 def tiny(device, attention, checkpointing=NO_CHECKPOINTING, frozen_dtype="bfloat16"):

@@ -12,9 +12,9 @@ from ssgpa.training.memory.count import finish_step
 from ssgpa.training.memory.inputs import TextSizes, example_batch
 from ssgpa.training.model_setup import prepare_training, set_checkpointing, set_precision
 from ssgpa.training.quantization import quantize_linears, read_quantization
-from ssgpa.training.systems import FROZEN_QFORMER_TOO, set_trainable
+from ssgpa.training.systems import set_trainable
 
-from ..ssgpa_cases import wake
+from ..ssgpa_cases import FROZEN_QFORMER_TOO, wake
 from ..tiny_systems import tiny_config
 
 
