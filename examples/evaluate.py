@@ -95,7 +95,7 @@ def score(
             kept = apply_protocol(protocol, table) if protocol else table
             _, theirs, notes = load_captions(options.compare, table)
             compared = compare_systems(kept, captions, theirs, scorer, seed=options.seed)
-            report["benchmarks"] = {"with": str(options.compare), "notes": notes, **compared}
+            report["comparison"] = {"with": str(options.compare), "notes": notes, **compared}
     return report
 
 

@@ -204,7 +204,7 @@ def score_files(
             notes += [f"{compare}: {note}" for note in more]
             ours = {row["pair_id"]: captions[row["pair_id"]] for row in kept}
             kept = apply_protocol(rules, kept) if rules else kept
-            report["benchmarks"] = {"with": str(compare), **compare_systems(kept, ours, theirs, scorer, seed=seed)}
+            report["comparison"] = {"with": str(compare), **compare_systems(kept, ours, theirs, scorer, seed=seed)}
     return {**report, "notes": notes, "versions": library_versions()}, rows, captions
 
 

@@ -40,6 +40,8 @@ CODE = {
     "image_scaling",
     "image_sources",
     "tiles",
+    "system",
+    "system_config",
     "transport",
     "warp",
 }

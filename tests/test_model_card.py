@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.benchmarks.readme_table import format_report
 from ssgpa.hub.model_card import CardMetadata, CardSample, render_card, sample_files
 from ssgpa.hub.publish import read_facts
@@ -29,7 +30,7 @@ def results():
 def card(results):
     """The card of the embedded checkpoint."""
     samples = [CardSample(Path("a.png"), Path("b.jpg"), "the cube is gone")]
-    return render_card("org/tiny", read_facts(FACTS), results, samples, "results.json")
+    return render_card("org/tiny", read_facts(FACTS), results, samples, "results.json", SSGPAForConditionalGeneration)
 
 
 def test_the_card_is_valid_and_says_what_it_is(card):
@@ -90,7 +91,7 @@ def test_what_nobody_has_said_is_not_made_up():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("license: mit", "license is none of a card's facts"), ("- a", "list is none of"), ("a: [", "is not YAML")],
+    [("licence: mit", "licence is none of a card's facts"), ("- a", "list is none of"), ("a: [", "is not YAML")],
 )
 def test_wrong_facts_are_named(tmp_path, text, message):
     (tmp_path / "facts.yaml").write_text(text, encoding="utf-8")

@@ -190,11 +190,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed):
     names = {name for name in zipfile.ZipFile(installed[0]).namelist() if ".dist-info/" not in name}
     folders = {package.replace(".", "/"): folder_of(package) for package in PACKAGES}
     expected = {f"{name}/{path.name}" for name, folder in folders.items() for path in folder.glob("*.py")}
-    for data in (ROOT / "checkpoints" / "ssgpa-clevr-tiny", ROOT / "metrics" / "page_files"):
+    for data in (ROOT / "checkpoints" / "ssgpa-clevr-tiny", ROOT / "metrics" / "report" / "page_files"):
         expected |= {f"ssgpa/{path.relative_to(ROOT)}" for path in data.glob("*")}
     assert expected <= names
     assert {name for name in names - expected if not name.endswith((".json", ".md", ".yaml"))} == set()
-    assert not any(name.startswith(("ssgpa/tests/", "ssgpa/examples/", "tests/", "examples/")) for name in names)
+    assert not any(
+        name.startswith(("ssgpa/tests/", "ssgpa/examples/", "ssgpa/benchmarks/", "tests/", "examples/"))
+        for name in names
+    )
 
 
 def test_what_is_installed_imports_from_elsewhere(installed, tmp_path):

@@ -194,7 +194,7 @@ def test_two_systems_of_two_kinds_of_files(data, said, predictions, tmp_path, ca
     other.write_text("pair_id,prediction\n" + "".join(f"{name},there is no change\n" for name in said), "utf-8")
     words = ("--references", data, "--compare", other, "--output", output, "--no-meteor", "--protocol", "clevr_change")
     assert run(capsys, predictions, *words)[0] == 0
-    comparison = read(output)["benchmarks"]
+    comparison = read(output)["comparison"]
     assert comparison["with"] == str(other)
     assert comparison["changed"]["rouge_l"]["difference"] > 0.5
 

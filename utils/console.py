@@ -35,7 +35,7 @@ class WarningLines(logging.Handler):
 
 def be_quiet() -> None:
     """Keep notes and progress bars of Transformers off stderr; the package's own warnings take one line each."""
-    ours = logging.getLogger(__package__)
+    ours = logging.getLogger("ssgpa")
     if not any(isinstance(handler, WarningLines) for handler in ours.handlers):
         ours.addHandler(WarningLines(logging.WARNING))
     library_logging.set_verbosity_error()

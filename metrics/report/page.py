@@ -60,7 +60,7 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
         "baselines": baselines_table(results),
         "rates": rates_table(results),
         "counts": counts_table(results),
-        "benchmarks": comparison_table(results),
+        "comparison": comparison_table(results),
         "plots": "".join(_plots(results, cards)),
         "count": str(len(cards)),
         "shown": str(len(shown)),

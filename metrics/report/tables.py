@@ -177,7 +177,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     Returns:
         `str`: HTML; "" where there is none.
     """
-    comparison = results.get("benchmarks")
+    comparison = results.get("comparison")
     if not comparison:
         return ""
     rows = []
@@ -187,7 +187,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
             ends = DASH.join(percent(end) for end in values["interval"])
             rows.append([block, METRICS.get(metric, metric.upper()), *cells, ends, f"{values['p']:.3f}"])
     heading = f"<h2>Beside {escape(comparison['with'])}</h2>"
-    return heading + table(["block", "metric", "ours", "theirs", "difference", "95 %", "p"], rows, "benchmarks")
+    return heading + table(["block", "metric", "ours", "theirs", "difference", "95 %", "p"], rows, "comparison")
 
 
 def facts_table(results: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ssgpa.benchmarks import count_parameters
+from ssgpa.benchmarks.count_parameters import FROZEN_TOWER_AND_LANGUAGE_MODEL
 from ssgpa.benchmarks.tables import parameter_table
-from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL
 
 from ..tiny_systems import tiny_config, tiny_ssgpa
 

@@ -54,7 +54,7 @@ def results():
         "decoding": {"num_beams": 5},
         "throughput": {},
     }
-    report["benchmarks"] = {"with": "other", **compare_systems(ROWS, SAID, dict.fromkeys(SAID, "x"), draws=20)}
+    report["comparison"] = {"with": "other", **compare_systems(ROWS, SAID, dict.fromkeys(SAID, "x"), draws=20)}
     return {**facts, **report}
 
 
@@ -176,7 +176,7 @@ def test_the_page_needs_nothing_else(page, results):
     counts = dict(reader.tables["counts"])
     assert counts["changed pairs"] == str(results["diagnosis"]["pairs"])
     assert counts["by the references: relation used"] == str(results["diagnosis"]["relations"]["used"])
-    assert reader.tables["benchmarks"][1][:2] == ["total", "BLEU-1"]
+    assert reader.tables["comparison"][1][:2] == ["total", "BLEU-1"]
     assert ["model", "runs/<b>model</b>"] in reader.tables["facts"]
 
 

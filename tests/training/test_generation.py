@@ -1,5 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
+from inspect import signature
 from types import SimpleNamespace
 
 import datasets
@@ -239,6 +240,9 @@ def test_change_maps_are_the_models_evidence(system):
     pairs = [(image(10 * index), image(200 - 10 * index)) for index in range(3)]
     maps = change_maps(model, system_processor, iter(pairs), batch_size=2)
     assert model.training
+    if "output_evidence" not in signature(model.forward).parameters:
+        assert maps is None
+        return
     model.eval()
     inputs = system_processor(images=[list(pairs[2])], suffix=["x"], return_tensors="pt")
     expected = model(**inputs, output_evidence=True).evidence.change_map[0]

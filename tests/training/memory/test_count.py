@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ssgpa import SSGPAForConditionalGeneration
+from ssgpa.benchmarks.count_parameters import FROZEN_TOWER_AND_LANGUAGE_MODEL
 from ssgpa.training.arguments import ChangeCaptioningArguments, ModelArguments
 from ssgpa.training.memory.count import (
     COUNTED_ATTENTION,
@@ -30,7 +31,7 @@ from ssgpa.training.memory.inputs import TextSizes, example_batch, start_model
 from ssgpa.training.memory.live_bytes import LiveBytes, SavedBytes
 from ssgpa.training.model_setup import prepare_training
 
-from ...ssgpa_cases import FROZEN_QFORMER_TOO, FROZEN_TOWER_AND_LANGUAGE_MODEL
+from ...ssgpa_cases import FROZEN_QFORMER_TOO
 from ...tiny_systems import tiny_config
 
 
