@@ -202,8 +202,7 @@ class SSGPAVisionTower(nn.Module):
 
         Returns:
             `BaseModelOutput`: `last_hidden_state` (batch, 2, 1 + patches, patch_hidden_size), the global token, then
-                the
-            patches; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
+            the patches; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._tower_trains()):
             outputs = self.tower(self._images(pixel_values).to(self.tower.dtype), return_dict=True, **kwargs)

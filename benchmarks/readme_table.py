@@ -21,6 +21,7 @@ from ssgpa.benchmarks.tables.parameter_table import format_parameters
 from ssgpa.benchmarks.tables.speed_table import read_speed
 from ssgpa.metrics.report.markdown import EMPTY, format_report
 from ssgpa.utils.files import replacing
+from ssgpa.utils.results import read_results
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     block = EMPTY
     if options.results.is_file():
-        report = json.loads(options.results.read_text(encoding="utf-8"))
+        report = read_results(options.results)
         block = format_report(report, f"benchmarks/results/{options.results.name}")
     speeds = options.results.with_name(f"{options.results.stem}-throughput.json")
     if speeds.is_file():

@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """Saved systems on the Hub, with a card that tells how they were made and how well they do."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from huggingface_hub import CommitInfo
 
 from ..pipeline_ssgpa import ChangeCaptioningPipeline
 from ..utils.loading import load_system
+from ..utils.results import read_results
 from .model_card import CardMetadata, CardSample, render_card, sample_files
 
 
@@ -72,7 +72,7 @@ def publish_folder(
     model, processor = load_system(str(path))
     facts = read_facts(Path(facts)) if isinstance(facts, str | Path) else facts or CardMetadata()
     facts.num_parameters = model.num_parameters()
-    report = json.loads(Path(results).read_text(encoding="utf-8")) if results is not None else None
+    report = read_results(results) if results is not None else None
     pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
     samples = [
         CardSample(Path(before), Path(after), pipe((before, after))[0]["generated_text"]) for before, after in pairs

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 
 from ..training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
-from ..utils.results import write_results
+from ..utils.results import read_results, write_results
 from .model_card import CardMetadata
 from .publish import publish_folder, read_facts
 
@@ -77,7 +77,7 @@ def results_of_run(
     evaluation = output_dir / "evaluations" / f"eval-{step:06d}.json"
     if not evaluation.is_file():
         return None
-    record = json.loads(evaluation.read_text(encoding="utf-8"))
+    record = read_results(evaluation)
     del record["captions"]
     decoding = {"num_beams": run.generation_num_beams, "max_new_tokens": run.generation_max_new_tokens}
     facts = {"model": repo_id, "data": Path(data.data_dir).name, "split": "validation", "decoding": decoding}

@@ -216,7 +216,7 @@ def test_tests_are_found_whatever_the_folder_is_called(odd_copy):
     """Where the checkout's name is no identifier, and where it is one and not the package's."""
     plain = clean_copy(odd_copy.parent / "proj_rel")
     for folder in (odd_copy, plain):
-        tests = ["tests/test_cli.py", "tests/test_pipeline_ssgpa.py"]
+        tests = ["tests/cli/test_cli.py", "tests/test_pipeline_ssgpa.py"]
         done = run(sys.executable, "-m", "pytest", "--collect-only", "-q", *tests, cwd=folder)
         assert done.returncode == 0, done.stdout
         assert "test_version" in done.stdout

@@ -106,19 +106,19 @@ def _load_over_base(
     info = model.load_adapter(path, adapter_kwargs={"revision": revision} if revision else None).to_dict()
     _check_shapes(info)
     if info["unexpected_keys"]:
-        raise ValueError(f"the base has no place for {sorted(info['unexpected_keys'])[0]}.")
+        raise ValueError(f"the base has no weight {sorted(info['unexpected_keys'])[0]}.")
     lost = set(json.loads(notes.get(LOOSE_NAMES, "[]"))) - set(notes["names"].splitlines())
     return model.eval(), set(info["missing_keys"]) | lost | missing
 
 
 def _notes(path: str, revision: str | None) -> dict[str, str]:
-    """What the file of a checkpoint over a base tells beside its weights, and in `names` the names of these."""
+    """Return the metadata of a checkpoint over a base, with the names of its weights as `names`."""
     with safe_open(cached_file(path, ADAPTER_SAFE_WEIGHTS_NAME, revision=revision), "pt") as file:
         return {**(file.metadata() or {}), "names": "\n".join(file.keys())}
 
 
 def _find_base(checkpoint: Path, adapter: Path, from_here: str | None) -> tuple[str, str | None]:
-    """The base of a checkpoint: its folder, and no revision; or its id and revision.
+    """Find the base of a checkpoint: its folder and no revision, or its id and revision.
 
     A folder is looked for where the checkpoint says, then where it lies as seen from the checkpoint, in case both were
     moved. Older checkpoints tell a path from where they were trained, which is some folder above them.
@@ -148,7 +148,7 @@ def _holds_system(folder: Path) -> bool:
 
 
 def _check_source(path: str, revision: str | None) -> dict[str, bool]:
-    """Refuse what is neither the folder of a saved system nor an id on the Hub; returns how to load it."""
+    """Refuse what is neither the folder of a saved system nor an id on the Hub; return how to load it."""
     folder = Path(path)
     if folder.is_dir():
         if revision is not None:
@@ -180,7 +180,7 @@ def _check_mistyped(folder: Path) -> None:
 
 
 def _check_json(path: Path) -> None:
-    """Refuse a file that holds no JSON object, by its name: the libraries tell only line and column."""
+    """Refuse a file that holds no JSON object, by its name: the libraries report only line and column."""
     if not path.is_file():
         raise FileNotFoundError(f"the folder holds no {path.name}.")
     try:

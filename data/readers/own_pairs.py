@@ -44,7 +44,7 @@ def _captions(row: TableRow) -> Any:
     if given and given[0] != "caption" and isinstance(value, str) and value.lstrip().startswith("["):
         value = parse_json(value.encode(), row.where)
     value = [value] if isinstance(value, str) else value
-    # `sentences` of other sets hold each text beside its tokens.
+    # `sentences` of other sets hold each text with its tokens.
     if isinstance(value, list) and all(isinstance(item, dict) and "raw" in item for item in value):
         return [item["raw"] for item in value]
     return value
@@ -89,13 +89,6 @@ class _Names:
             return (self.part / self.find(name).relative_to(self.find.folder)).as_posix()
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-
-
-def _split_of(row: TableRow, split: str) -> str:
-    told = row.text("split") or split
-    if told.lower() not in SPLIT_NAMES:
-        raise ValueError(f"{row.where}: the split must be one of {', '.join(SPLIT_NAMES)}, not {told!r}")
-    return SPLIT_NAMES[told.lower()]
 
 
 def _check_row(row: TableRow) -> None:
@@ -150,24 +143,24 @@ def load_own_pairs(folder: str | Path, findings: Findings | None = None, verify_
         names = _Names(folder, path.parent.relative_to(folder))
         for row in read_table(path):
             _check_row(row)
-            split = _split_of(row, default)
+            named = row.text("split") or default
+            if named.lower() not in SPLIT_NAMES:
+                raise ValueError(f"{row.where}: the split must be one of {', '.join(SPLIT_NAMES)}, not {named!r}")
+            split = SPLIT_NAMES[named.lower()]
             pair = _pair(row, split, names, findings)
             known = pairs.setdefault(split, {}).setdefault(pair.pair_id, pair)
-            if known is not pair:
-                _merge(known, pair, path, row.where)
+            if known is pair:
+                continue
+            # Further rows of a CSV file hold further captions of the same pair.
+            if path.suffix.lower() not in CSV_SUFFIXES or {**vars(pair), "captions": known.captions} != vars(known):
+                raise ValueError(f"{row.where}: the pair {pair.pair_id!r} occurs twice")
+            known.captions.extend(pair.captions)
         if names.find.otherwise:
             spelled = (f"{name!r} is {found}" for name, found in names.find.otherwise.items())
             findings.note("files found by another spelling than the table's", spelled)
     return build_splits(
         folder, {split: list(found.values()) for split, found in pairs.items()}, findings, verify_images
     )
-
-
-def _merge(known: Pair, pair: Pair, path: Path, where: str) -> None:
-    """Add the captions of a further CSV row to its pair."""
-    if path.suffix.lower() not in CSV_SUFFIXES or {**vars(pair), "captions": known.captions} != vars(known):
-        raise ValueError(f"{where}: the pair {pair.pair_id!r} occurs twice")
-    known.captions.extend(pair.captions)
 
 
 OWN_PAIRS = Source(

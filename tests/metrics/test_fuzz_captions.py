@@ -13,14 +13,13 @@ from ssgpa.data.readers.levir_cc import ANNOTATIONS, load_levir_cc
 from ssgpa.data.readers.own_pairs import load_own_pairs
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.bootstrap import compare_systems
-from ssgpa.metrics.predictions import read_captions, read_references
+from ssgpa.metrics.predictions import load_captions, read_captions, read_references
 from ssgpa.metrics.report.build import build_report
-from ssgpa.metrics.score_files import load_captions
 from ssgpa.training.word_tokenizer import build_word_tokenizer, unknown_words
 
 from ..data.readers.reader_cases import make_levir, make_own
 from ..processing_cases import build
-from .test_caption_files import FILES, REFERENCES
+from .test_predictions import FILES, REFERENCES
 
 
 FEW, MANY = 400, 10_000

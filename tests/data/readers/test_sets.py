@@ -109,7 +109,7 @@ def test_levir_flags_that_contradict_the_captions_are_told_and_the_captions_deci
     train = CASES["levir_cc"].source.load(tmp_path, findings)["train"]
     assert train["change_type"][2:] == ["none", "none", None, None, None, "none", "none"]
     assert findings.notes == [
-        "2 pairs have changeflag 0, but captions that tell of a change; type unknown: train, pair 'train_900002', "
+        "2 pairs have changeflag 0, but captions that describe a change; type unknown: train, pair 'train_900002', "
         "train, pair 'train_900003'",
         '1 pairs have changeflag 1, but every caption says "no change"; type "none": train, pair \'train_900001\'',
     ]
@@ -129,7 +129,7 @@ def test_the_flag_does_not_win_over_the_captions_in_other_sets(name, tmp_path):
     findings = Findings()
     train = CASES[name].source.load(tmp_path, findings)["train"]
     assert train["change_type"][:2] == ["none", None]
-    assert "captions that tell of a change; type unknown" in " ".join(findings.notes)
+    assert "captions that describe a change; type unknown" in " ".join(findings.notes)
     path.write_text(path.read_text("utf-8").replace('"changeflag": 0', '"changeflag": 3'), encoding="utf-8")
     with pytest.raises(ValueError, match="changeflag must be 0 or 1, not 3"):
         CASES[name].source.load(tmp_path)

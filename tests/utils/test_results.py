@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from ssgpa.utils.results import PredictionLog, folder_state, library_versions, read_predictions, write_results
+from ssgpa import SSGPAForConditionalGeneration
+from ssgpa.hub.publish import publish_folder
+from ssgpa.metrics.report.markdown import format_report
+from ssgpa.utils.results import (
+    PredictionLog,
+    folder_state,
+    library_versions,
+    read_predictions,
+    read_results,
+    write_results,
+)
 
 
 SETTINGS = {"model": "m", "split": "test", "num_beams": 5, "model_files": [["model.safetensors", 1, 2]]}
@@ -112,3 +122,55 @@ def test_two_runs_do_not_write_to_one_log(tmp_path):
     del log
     assert subprocess.run(second, check=False).returncode == 0
     assert PredictionLog(path, SETTINGS).captions == {"a": "x", "b": "y"}
+
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = ROOT / "checkpoints" / "ssgpa-clevr-tiny"
+STORED = ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
+FORMER = {"baselines": "floors", "upper_bounds": "ceilings", "best_constant_baseline": "best_constant_floor"}
+
+
+def test_results_of_an_earlier_version_read_as_those_of_today(tmp_path):
+    report = json.loads(STORED.read_text(encoding="utf-8"))
+    assert FORMER.keys() <= report.keys()
+    former = {FORMER.get(name, name): value for name, value in report.items()}
+    path = tmp_path / "former.json"
+    write_results(path, {**former, "runs": [{"again": former}]})
+    found = read_results(path)
+    assert found.pop("runs") == [{"again": report}]
+    assert found == report == read_results(str(STORED))
+    assert format_report(found, "x") == format_report(report, "x")
+
+
+def test_results_of_an_earlier_version_are_published(tmp_path, monkeypatch):
+    report = json.loads(STORED.read_text(encoding="utf-8"))
+    write_results(tmp_path / "x.json", {FORMER.get(name, name): value for name, value in report.items()})
+    monkeypatch.setattr(SSGPAForConditionalGeneration, "push_to_hub", lambda self, repo_id, **options: options["card"])
+    card = publish_folder(CHECKPOINT, "org/tiny", results=tmp_path / "x.json")
+    assert format_report(report, str(tmp_path / "x.json")) in card.text
+
+
+def test_names_of_change_types_are_no_former_keys(tmp_path):
+    scores = {"by_type": {"floors": {"cider": 1.0}, "ceilings": None}}
+    write_results(tmp_path / "x.json", {"scores": scores, "floors": {}, "captions": {"floors": "a new floor"}})
+    assert read_results(tmp_path / "x.json") == {
+        "scores": scores,
+        "baselines": {},
+        "captions": {"floors": "a new floor"},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"scores"', "{}", '{"scores": 3}', '{"scores": {}', "[" * 100_000])
+def test_what_is_no_results_file_is_one_error_that_names_it(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"x\.json does not hold the results of an evaluation") as caught:
+        read_results(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_results_in_another_encoding_are_no_results(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_bytes('{"scores": {"caf\u00e9": 1}}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"x\.json does not hold the results"):
+        read_results(path)

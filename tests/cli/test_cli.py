@@ -20,7 +20,7 @@ import ssgpa
 import ssgpa_command
 from ssgpa.cli import commands as cli
 
-from .tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import TINY_SYSTEMS
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")

@@ -267,7 +267,7 @@ def test_table_shows_system_baselines_and_upper_bounds(report):
         assert f"{100 * report['scores'][block]['cider']:.1f}" in system
     for name in report["baselines"]:
         assert any(line.startswith(f"baseline: {name}"[:45]) for line in table)
-    assert any("upper_bound" in line for line in table)
+    assert any("upper bound" in line for line in table)
     assert any("worst no-change synonym" in line for line in table)
 
 

@@ -158,16 +158,17 @@ BEHIND = "the small green metal cube behind the red ball moved"
     ],
 )
 def test_what_references_tell_about_a_relation(caption, verdict):
-    truth, explained = merge_references([BEHIND])
-    assert (truth.needs_relation, explained) == (True, 1)
+    truth = merge_references([BEHIND])
+    assert (truth.needs_relation, truth.explained) == (True, 1)
     assert relation_verdict(parse_caption(caption), truth) is verdict
 
 
 def test_a_relation_is_needed_only_where_every_reference_has_one():
-    assert not merge_references([BEHIND, "the green cube moved"])[0].needs_relation
-    assert not merge_references([BEHIND, "somebody moved a cube"])[0].needs_relation
-    assert merge_references(["somebody moved a cube"]) == (None, 0)
-    assert relation_verdict(parse_caption("the cube moved"), merge_references(["the cube moved"])[0]) is None
+    assert not merge_references([BEHIND, "the green cube moved"]).needs_relation
+    partly = merge_references([BEHIND, "somebody moved a cube"])
+    assert (partly.needs_relation, partly.explained) == (False, 1)
+    assert merge_references(["somebody moved a cube"]) is None
+    assert relation_verdict(parse_caption("the cube moved"), merge_references(["the cube moved"])) is None
 
 
 def record_of(kind, before, after, name):
@@ -202,7 +203,7 @@ def test_what_references_call_certain_holds_in_the_scene(scenes):
     """Every caption of the grammar with two attributes at the anchor, said of every pair."""
     verdicts = []
     for record in filter(lambda record: record["captions"], scenes[2]):
-        truth, _ = merge_references(record["captions"])
+        truth = merge_references(record["captions"])
         for phrase, size, shape in product(("left of", "right of", "behind", "in front of"), SIZES, SHAPES):
             caption = parse_caption(f"the thing {phrase} the {size} {shape} moved")
             verdict = relation_verdict(caption, truth)
@@ -212,7 +213,7 @@ def test_what_references_call_certain_holds_in_the_scene(scenes):
 
 
 def test_relations_are_needed_where_two_objects_look_alike(scenes):
-    truths = [(record["scene"], merge_references(record["captions"])[0]) for record in scenes[2] if record["captions"]]
+    truths = [(record["scene"], merge_references(record["captions"])) for record in scenes[2] if record["captions"]]
     needed = [truth.needs_relation for scene, truth in truths if scene.needs_relation]
     assert needed
     assert all(needed)

@@ -20,7 +20,7 @@ from PIL import Image
 from ssgpa.cli import commands as cli
 from ssgpa.cli.process_group import ProcessGroup
 
-from .tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import TINY_SYSTEMS
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")

@@ -23,7 +23,7 @@ from ssgpa.metrics.corpus import ReferenceCorpus
 WORDS = "the a red green cube sphere has moved changed is gone to behind left and no longer there small"
 # METEOR and the PTB tokenizer have tests of their own, with Java and without.
 PLAIN = {"tokenizer": "nltk", "meteor": False}
-METRIC_FOLDER = Path(__file__).parents[2] / "metrics" / "change_captioning"
+METRIC_FOLDER = Path(__file__).parents[3] / "metrics" / "change_captioning"
 
 
 def random_captions(items, references=5, seed=0):

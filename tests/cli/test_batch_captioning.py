@@ -22,7 +22,7 @@ from ssgpa.cli import batch as batch_captioning
 from ssgpa.cli import commands as cli
 from ssgpa.cli.batch import read_pairs
 
-from .tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import TINY_SYSTEMS
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")

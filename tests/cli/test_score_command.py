@@ -19,7 +19,7 @@ from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.report.build import build_report
 
-from .image_cases import scene, tiff
+from ..image_cases import scene, tiff
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -229,7 +229,7 @@ def test_what_does_not_fit_is_one_line(data, predictions, tmp_path, capsys):
     assert "nowhere" in refused(capsys, predictions, "--references", tmp_path / "nowhere")
     assert "neither a prepared folder" in refused(capsys, predictions, "--references", tmp_path)
     assert "--protocol must be one of" in refused(capsys, predictions, "--references", data, "--protocol", "x")
-    assert "spot_the_diff_single has no change types" in refused(
+    assert "spot_the_diff_single expects no change types" in refused(
         capsys, predictions, "--references", data, "--protocol", "spot_the_diff_single", "--no-meteor"
     )
     assert "tokenizer must be one of" in refused(capsys, predictions, "--references", data, "--tokenizer", "x")

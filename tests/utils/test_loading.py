@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ssgpa.utils.loading import load_partial_system, load_system
 
-from .tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import TINY_SYSTEMS
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from ssgpa.metrics.change_captioning.spice import MISSING, score_spice
 from ssgpa.metrics.change_captioning.text import clean_caption
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer, tokenize_all
 
-from .hard_captions import GOLDEN, ITEMS, PREDICTIONS, REFERENCES
+from ..hard_captions import GOLDEN, ITEMS, PREDICTIONS, REFERENCES
 
 
 SCORES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")

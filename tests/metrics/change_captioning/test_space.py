@@ -17,10 +17,10 @@ from ssgpa.metrics import score_captions
 from ssgpa.metrics.change_captioning.scorer import score_lists
 from ssgpa.metrics.protocols import PROTOCOLS
 
-from ..scripts import load_script
+from ...scripts import load_script
 
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "metrics" / "change_captioning"
 CARD = (FOLDER / "README.md").read_text(encoding="utf-8")
 

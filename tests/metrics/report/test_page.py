@@ -16,7 +16,7 @@ from ssgpa.metrics.report.gallery import add_images, choose_pairs, describe_pair
 from ssgpa.metrics.report.page import write_page
 from ssgpa.metrics.report.plots import Bar, draw_bars, draw_histogram
 
-from .browser import CHROMIUM, Browser
+from ..browser import CHROMIUM, Browser
 
 
 EVIL = "the </script><script>document.title = 'evil'</script> <b>cube</b> moved"
