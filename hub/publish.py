@@ -43,23 +43,6 @@ def read_facts(path: Path) -> CardMetadata:
     return CardMetadata(**values)
 
 
-def caption_samples(model: Any, processor: Any, pairs: Sequence[tuple[str | Path, str | Path]]) -> list[CardSample]:
-    """Let the model caption the pairs that its card shows.
-
-    Args:
-        model (`Any`): The model.
-        processor (`Any`): Its processor.
-        pairs (`Sequence[tuple[str | Path, str | Path]]`): Files of (before, after).
-
-    Returns:
-        `list[CardSample]`: One sample a pair.
-    """
-    pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
-    return [
-        CardSample(Path(before), Path(after), pipe((before, after))[0]["generated_text"]) for before, after in pairs
-    ]
-
-
 def publish_folder(
     path: str | Path,
     repo_id: str,
@@ -90,9 +73,12 @@ def publish_folder(
     facts = read_facts(Path(facts)) if isinstance(facts, str | Path) else facts or CardMetadata()
     facts.num_parameters = model.num_parameters()
     report = read_results(results) if results is not None else None
-    samples = caption_samples(model, processor, pairs)
+    pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
+    samples = [
+        CardSample(Path(before), Path(after), pipe((before, after))[0]["generated_text"]) for before, after in pairs
+    ]
     card = render_card(repo_id, facts, report, samples, str(results), type(model))
     return model.push_to_hub(repo_id, processor=processor, card=card, files=sample_files(samples), **options)
 
 
-__all__ = ["caption_samples", "publish_folder", "read_facts"]
+__all__ = ["publish_folder", "read_facts"]

@@ -168,7 +168,7 @@ def test_a_processor_is_asked_for(make):
 
 
 def test_a_prepared_split_is_no_training_data(make, splits):
-    with pytest.raises(ValueError, match=r"Rows of PairDataset are needed.*ssgpa\.training\.pairs\.PairDataset"):
+    with pytest.raises(ValueError, match=r"Rows of PairDataset are needed.*ssgpa\.training\.dataset\.PairDataset"):
         make(train_dataset=splits["train"]).train()
 
 

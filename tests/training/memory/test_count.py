@@ -31,8 +31,8 @@ from ssgpa.training.memory.inputs import TextSizes, example_batch, start_model
 from ssgpa.training.memory.live_bytes import LiveBytes, SavedBytes
 from ssgpa.training.model_setup import prepare_training
 
-from ..ssgpa_cases import FROZEN_QFORMER_TOO
-from ..tiny_systems import tiny_config
+from ...ssgpa_cases import FROZEN_QFORMER_TOO
+from ...tiny_systems import tiny_config
 
 
 EVA = "examples/configs/models/ssgpa-eva-vicuna7b.json"
@@ -43,7 +43,7 @@ NO_CHECKPOINTING = ["none"]
 
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch):
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
 
 
 def tiny(device, attention, checkpointing=NO_CHECKPOINTING, frozen_dtype="bfloat16"):

@@ -16,8 +16,8 @@ from ssgpa.training.memory.live_bytes import LiveBytes
 from ssgpa.training.memory.measure import Timing, bf16_peak, measure_memory, set_cap
 from ssgpa.training.model_setup import prepare_training
 
-from ..ssgpa_cases import FROZEN_QFORMER_TOO
-from ..tiny_systems import tiny_config
+from ...ssgpa_cases import FROZEN_QFORMER_TOO
+from ...tiny_systems import tiny_config
 
 
 RESERVED = 123 * 2**20
