@@ -55,7 +55,7 @@ from ssgpa.data.readers import (
 )
 from ssgpa.data.readers.clevr_change import CLEVR_CHANGE
 from ssgpa.data.reading import Source
-from ssgpa.hub.dataset import push_prepared
+from ssgpa.hub.data_repository import push_prepared
 from ssgpa.image_utils_ssgpa import Reading
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer

@@ -19,7 +19,7 @@ from ssgpa import alignment_ssgpa, modeling_ssgpa
 from ssgpa.cli.commands import EMBEDDED
 
 from .documents import CHECKS, PAGES, ROOT, all_commands, read, snippets
-from .hub_double import HubDouble
+from .hub.hub_double import HubDouble
 from .ssgpa_cases import LOSSES
 from .tiny_systems import TINY_SYSTEMS
 
@@ -116,7 +116,7 @@ def test_the_hub_snippets_run(tmp_path):
 
 
 def test_the_streaming_snippet_runs(prepared_dir, tmp_path):
-    """On a folder in the place of the Hub; tests/test_data_hub.py streams from one."""
+    """On a folder in the place of the Hub; tests/hub/test_data_hub.py streams from one."""
     (snippet,) = snippets(ROOT / "docs" / "data.md")
     name = "hf://datasets/ORG/NAME"
     assert name in snippet.code

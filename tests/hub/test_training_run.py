@@ -11,7 +11,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from ..hub_double import HubDouble
+from .hub_double import HubDouble
 
 
 TRAIN = Path(__file__).parents[2] / "examples" / "train.py"

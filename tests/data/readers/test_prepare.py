@@ -14,7 +14,7 @@ from ssgpa.data import load_prepared
 from ssgpa.data.clevr_renderer.dataset.layout import SETTINGS
 from ssgpa.data.prepared import language_of
 from ssgpa.data.schema import pair_features
-from ssgpa.hub.dataset import push_prepared
+from ssgpa.hub.data_repository import push_prepared
 
 from ...scripts import load_script
 from .reader_cases import CASES

@@ -16,7 +16,7 @@ from ssgpa.hub.publish import read_facts
 from .hub_store import card_errors
 
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
 FACTS = ROOT / "examples" / "configs" / "cards" / "ssgpa-clevr-tiny.yaml"
 

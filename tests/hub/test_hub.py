@@ -17,9 +17,9 @@ from safetensors.torch import load
 from ssgpa import SSGPAForConditionalGeneration, SSGPAProcessor
 from ssgpa.metrics.report.build import build_report
 
+from ..tiny_systems import tiny_ssgpa
 from .hub_double import HubDouble
 from .hub_steps import PRIVATE, PUBLIC, SHARDED, SHORT
-from .tiny_systems import tiny_ssgpa
 
 
 STEPS = Path(__file__).with_name("hub_steps.py")

@@ -15,7 +15,7 @@ from ssgpa.data.prepared import load_prepared
 from .hub_double import HubDouble
 
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "prepare_data.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "prepare_data.py"
 READ = """
 import json, sys
 import datasets
