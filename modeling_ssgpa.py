@@ -58,7 +58,15 @@ from .alignment_ssgpa import (
 )
 from .compatibility_ssgpa import CACHE, renamed_cache
 from .configuration_ssgpa import SSGPAConfig
-from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
+from .conversion_ssgpa import (
+    FORMER_NAMES,
+    NEW_PARTS,
+    TOKEN_IDS,
+    check_weights,
+    convert_config,
+    convert_weights,
+    read_source,
+)
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .prompt_sharing_ssgpa import can_share_rows, count_copies, repeat_outputs
 from .system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper
@@ -296,6 +304,7 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
 
     config: SSGPAConfig
     auto_classes: ClassVar[dict[str, str]] = {"AutoModel": "SSGPAModel"}
+    former_names: ClassVar[dict[str, str]] = FORMER_NAMES
     pretrained_modules: ClassVar[tuple[str, ...]] = (
         "model.language_model.",
         "model.connector.qformer.",
