@@ -142,6 +142,7 @@ class SSGPAConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     """
 
     model_type = "ssgpa"
+    pixel_fields: ClassVar[tuple[str, ...]] = ("warp_weight",)
     training_fields: ClassVar[frozenset[str]] = frozenset(
         {f"{name}_weight" for name in ("caption", "contrast", "warp", "cycle", "global")}
         | {"label_smoothing", "contrast_negatives", "contrast_temperature", "warp_fraction"}

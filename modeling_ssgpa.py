@@ -350,10 +350,6 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         core = self.base_model
         return AuxiliaryFeatures(core.vision_tower, core.alignment, self.config.patch_hidden_size)
 
-    def field_that_needs_pixels(self) -> str | None:
-        """The warp loss warps pixels."""
-        return "warp_weight" if self.config.warp_weight else None
-
     def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
         """Mean of the adapter's gates; near 0 or 1 it gates nothing."""
         gate = outputs.get("fusion_gate")
