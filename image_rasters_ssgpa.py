@@ -40,8 +40,6 @@ DRIVERS = {
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What a file of a driver is called while its bytes are in memory.
 MEMORY_NAME = re.compile(r"\S*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*")
-# GDAL's tag of a TIFF that tells which value stands for no data.
-NODATA_TAG = 42113
 
 
 def driver_of(content: bytes) -> str | None:
@@ -72,15 +70,6 @@ def open_image(content: bytes) -> Image.Image:
     if content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
         _require("pillow_heif", "pillow-heif", "heif", "a HEIC image").register_heif_opener()
     return Image.open(io.BytesIO(content))
-
-
-def nodata_of(image: Image.Image) -> float | None:
-    """The value that a TIFF's tag says stands for no data."""
-    told = getattr(image, "tag_v2", {}).get(NODATA_TAG)
-    try:
-        return None if told is None else float(str(told).strip("\0 "))
-    except ValueError:
-        return None
 
 
 def read_raster(
@@ -193,7 +182,6 @@ def tell_bands(count: int) -> str:
 __all__ = [
     "check_count",
     "driver_of",
-    "nodata_of",
     "open_image",
     "open_raster",
     "read_raster",

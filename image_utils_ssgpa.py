@@ -14,7 +14,9 @@
 
 """Images of any kind, decoded to one kind: upright 8-bit RGB; and their pairs."""
 
+import base64
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +31,13 @@ from transformers.utils import logging
 from .image_rasters_ssgpa import (
     check_count,
     driver_of,
-    nodata_of,
     open_image,
     open_raster,
     read_raster,
     tell_bands,
 )
 from .image_scaling_ssgpa import DEFAULT, READING, Reading, is_nearly_one_color, to_8_bit
-from .image_sources_ssgpa import decode_inline, is_inline, is_url
+from .image_sources_ssgpa import is_data_uri, is_inline, is_url
 
 
 logger = logging.get_logger(__name__)
@@ -45,6 +46,8 @@ logger = logging.get_logger(__name__)
 MIN_SIDE = 8
 DOWNLOAD_SECONDS = 30
 ORIENTATION = 0x0112
+# GDAL's tag of a TIFF that tells which value stands for no data.
+NODATA_TAG = 42113
 PALETTES = ("P", "PA")
 # Of JPEG files with more pixels, no more is decoded than an image of so many times the size that is needed: what
 # resizing then averages hides that the decoder averaged before.
@@ -227,10 +230,10 @@ def _decode(source: Any, size: tuple[int, int] | None, reading: Reading) -> Deco
         raise
     with image:
         is_8_bit = image.mode != "F" and not image.mode.startswith("I")
-        # Of 16-bit color Pillow gives 8 bits, and the values that are told would not be the file's.
-        if driver is not None and not reading.is_default and is_8_bit:
-            if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
-                return _from_raster(content, size, reading)
+        needs_values = driver is not None and not reading.is_default
+        # Of 16-bit color Pillow gives 8 bits.
+        if needs_values and is_8_bit and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+            return _from_raster(content, size, reading)
         return _from_open(image, content, size, reading)
 
 
@@ -265,7 +268,9 @@ def _read(source: str | Path) -> bytes:
         response = httpx.get(text, timeout=DOWNLOAD_SECONDS, follow_redirects=True)
         return response.raise_for_status().content
     if is_inline(text):
-        return decode_inline(text)
+        code = text.partition(",")[2] if is_data_uri(text) else text
+        # Long lines are often broken; anything else that is no base64 is a mistake.
+        return base64.b64decode("".join(code.split()), validate=True)
     return Path(source).read_bytes()
 
 
@@ -332,7 +337,11 @@ def _from_open(image: Image.Image, content: bytes | None, size: tuple[int, int] 
             image.draft(None, tuple(DRAFT_MARGIN * side for side in needed))
         upright = ImageOps.exif_transpose(image) if turned else image
         upright.load()
-        nodata = nodata_of(image) if reading.nodata is None else reading.nodata
+        nodata = reading.nodata
+        tagged = getattr(image, "tag_v2", {}).get(NODATA_TAG) if nodata is None else None
+        if tagged is not None:
+            with suppress(ValueError):
+                nodata = float(str(tagged).strip("\0 "))
         colored, found = _to_rgb(upright, Reading(reading.value_range, nodata, reading.bands))
         # A user's image goes back to its frame.
         return (colored.copy() if frame and colored is image else colored), full, found

@@ -56,7 +56,7 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}"""
 
 
-# What `default_chat_template` writes in front of `CHAT_TEMPLATE`.
+# What `renew_chat_template` writes in front of `CHAT_TEMPLATE`.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 HEADER = re.compile(
     rf"\{{%- set prompt = {_TEXT} -%\}}\n\{{%- set placeholder = {_TEXT} -%\}}\n"
@@ -65,66 +65,32 @@ HEADER = re.compile(
 )
 
 
-def default_chat_template(prompt: str, image_token: str | None, placeholders: int) -> str:
-    """Write the chat template that asks `prompt` of a turn with two images and no text.
-
-    Args:
-        prompt (`str`): The processor's prompt.
-        image_token (`str`, *optional*): The placeholder.
-        placeholders (`int`): Placeholders of one pair; 0, 1 or 2.
-
-    Returns:
-        `str`: Jinja template.
-    """
-    return _header(prompt, image_token, placeholders) + CHAT_TEMPLATE
-
-
 def renew_chat_template(template: Any, prompt: str, image_token: str | None, placeholders: int) -> Any:
-    """Let a saved default template ask the prompt of now; a template of one's own stays as it is.
+    """The chat template that asks `prompt` of a turn with two images and no text; one's own stays as it is.
 
-    A saved processor holds its template as text. Loaded with another prompt, the text still asks the old one.
+    A saved processor holds its template as text. Loaded with another prompt, the text would still ask the old one, so
+    that a saved default is written anew.
 
     Args:
-        template (`str` or `dict`): The template.
+        template (`str` or `dict`, *optional*): The template that is there already.
         prompt (`str`): The processor's prompt.
         image_token (`str`, *optional*): The placeholder.
         placeholders (`int`): Placeholders of one pair; 0, 1 or 2.
 
     Returns:
-        `str` or `dict`: The template.
+        `str` or `dict`: The template, in Jinja.
     """
     found = HEADER.match(template) if isinstance(template, str) else None
-    if found is None:
+    if template and found is None:
         return template
-    return _header(prompt, image_token, placeholders, found["counted"]) + template[found.end() :]
-
-
-def _header(prompt: str, image_token: str | None, placeholders: int, counted: str = "images") -> str:
+    counted, body = (found["counted"], template[found.end() :]) if found else ("images", CHAT_TEMPLATE)
     names = {
         "prompt": prompt,
         "placeholder": image_token or "",
         f"{counted}_per_placeholder": 2 // max(placeholders, 1),
     }
-    return "".join(
-        f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in names.items()
-    )
-
-
-def check_placeholders(text: str, name: str, image_token: str | None, placeholders: int) -> None:
-    """Refuse a prompt that speaks of half a pair.
-
-    Args:
-        text (`str`): The prompt.
-        name (`str`): What the error calls it.
-        image_token (`str`, *optional*): The placeholder.
-        placeholders (`int`): Placeholders of one pair; 0, 1 or 2.
-
-    Raises:
-        ValueError: Its placeholders are no multiple of a pair's.
-    """
-    count = text.count(image_token) if placeholders else 0
-    if count and count % placeholders:
-        raise ValueError(f"{name} holds {count} {image_token}; with this `pair_layout` a pair takes {placeholders}.")
+    header = (f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in names.items())
+    return "".join(header) + body
 
 
 def check_caption(caption: Any, where: str, image_token: str | None, special_tokens: Iterable[str]) -> None:
@@ -182,8 +148,6 @@ __all__ = [
     "PLACEHOLDERS",
     "PROMPTS",
     "check_caption",
-    "check_placeholders",
     "cut_prompt",
-    "default_chat_template",
     "renew_chat_template",
 ]
