@@ -26,13 +26,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import auto_docstring, logging
 
 from .image_utils_ssgpa import READING, ImageFacts, Reading, concatenate, mark, needed_size, pair_up, read_image
-from .prompts_ssgpa import (
-    PLACEHOLDERS,
-    PROMPTS,
-    check_caption,
-    cut_prompt,
-    renew_chat_template,
-)
+from .prompts_ssgpa import PLACEHOLDERS, PROMPTS, renew_chat_template
 from .publishing_ssgpa import publish
 
 
@@ -379,7 +373,22 @@ class SSGPAProcessor(ProcessorMixin):
         special = [token for token in special if token not in (tokenizer.unk_token, self.image_token)]
         for index, caption in enumerate(captions):
             where = f"{names[index]}: the caption" if names else f"The caption {index},"
-            check_caption(caption, where, self.image_token, special)
+            if not isinstance(caption, str):
+                raise ValueError(f"{where} {caption!r:.80} is not a string.")
+            if self.image_token is not None and self.image_token in caption:
+                raise ValueError(f"{where} {caption!r:.200} holds the placeholder {self.image_token}; remove it.")
+            found = [token for token in special if token and token in caption]
+            if found:
+                raise ValueError(
+                    f"{where} {caption!r:.200} holds {', '.join(found)}, special to the tokenizer: it would be "
+                    "learned as a sign of its own and not as text. Remove it."
+                )
+            try:
+                caption.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{where} {caption!r:.200} holds half a character (a lone surrogate); write it anew."
+                ) from error
         if tokenizer.eos_token_id is None:
             raise ValueError("The tokenizer has no `eos_token`, which ends a caption.")
         if not captions:
@@ -488,7 +497,15 @@ class SSGPAProcessor(ProcessorMixin):
             if row[: len(whole)] == whole:
                 rows[index] = row[len(whole) :]
                 continue
-            rest = cut_prompt(row, prompt, padding)
+            # The row may be padded otherwise than the prompt, by a token that may also start the prompt: each place
+            # behind padding alone is tried.
+            rest, size = None, len(prompt)
+            for start in range(len(row) - size + 1):
+                if row[start : start + size] == prompt:
+                    rest = row[start + size :]
+                    break
+                if row[start] not in padding:
+                    break
             images = prompt.count(self.image_token_id) if inputs is not None else 0
             if rest is None and images and row.count(self.image_token_id) >= images:
                 raise ValueError(f"Generated row {index} begins with another prompt than that of `inputs`.")

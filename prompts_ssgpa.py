@@ -12,11 +12,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Prompts and captions of change captioning: placeholders, the default prompt, the chat template, special tokens."""
+"""Prompts of change captioning: placeholders, the default prompt, the chat template."""
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
@@ -93,61 +92,4 @@ def renew_chat_template(template: Any, prompt: str, image_token: str | None, pla
     return "".join(header) + body
 
 
-def check_caption(caption: Any, where: str, image_token: str | None, special_tokens: Iterable[str]) -> None:
-    """Refuse a caption that a model cannot learn as text.
-
-    Args:
-        caption (`str`): The caption.
-        where (`str`): What the error calls it.
-        image_token (`str`, *optional*): The placeholder.
-        special_tokens (`Iterable[str]`): The tokenizer's other special tokens.
-
-    Raises:
-        ValueError: It is no text, or holds a special token, which would be learned as an end, a start or an image.
-    """
-    if not isinstance(caption, str):
-        raise ValueError(f"{where} {caption!r:.80} is not a string.")
-    if image_token is not None and image_token in caption:
-        raise ValueError(f"{where} {caption!r:.200} holds the placeholder {image_token}; remove it.")
-    found = [token for token in special_tokens if token and token in caption]
-    if found:
-        raise ValueError(
-            f"{where} {caption!r:.200} holds {', '.join(found)}, special to the tokenizer: it would be learned as a "
-            "sign of its own and not as text. Remove it."
-        )
-    try:
-        caption.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{where} {caption!r:.200} holds half a character (a lone surrogate); write it anew."
-        ) from error
-
-
-def cut_prompt(row: Sequence[int], prompt: Sequence[int], padding: Collection[int]) -> list[int] | None:
-    """What stands behind the prompt in a generated row.
-
-    Args:
-        row (`Sequence[int]`): Ids of one row; it may be padded otherwise than the prompt.
-        prompt (`Sequence[int]`): Ids of its prompt, without padding.
-        padding (`Collection[int]`): Ids that pad.
-
-    Returns:
-        `list[int]`: The rest; None where the row does not begin with the prompt.
-    """
-    size = len(prompt)
-    for start in range(len(row) - size + 1):
-        if list(row[start : start + size]) == list(prompt):
-            return list(row[start + size :])
-        # The padding may be a token that also starts the prompt, so that every place is tried.
-        if row[start] not in padding:
-            break
-    return None
-
-
-__all__ = [
-    "PLACEHOLDERS",
-    "PROMPTS",
-    "check_caption",
-    "cut_prompt",
-    "renew_chat_template",
-]
+__all__ = ["PLACEHOLDERS", "PROMPTS", "renew_chat_template"]
