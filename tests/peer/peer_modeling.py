@@ -85,7 +85,10 @@ class SSGPACommon(ModelTesterMixin, GenerationTesterMixin):
                 file = Path(folder) / "model.safetensors"
                 weights = load_file(file)
                 assert weights.keys() == model.state_dict().keys()
-                former = {name.replace("patch_", "part_"): value for name, value in weights.items()}
+                former = {
+                    name.replace("patch_scale", "part_scale").replace("patch_projection", "part_projection"): value
+                    for name, value in weights.items()
+                }
                 assert former.keys() != weights.keys()
                 save_file(former, file, metadata={"format": "pt"})
                 loaded, report = model_class.from_pretrained(folder, output_loading_info=True)
