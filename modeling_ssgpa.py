@@ -79,8 +79,8 @@ PAPER = Paper(
     venue="AAAI 2025",
     relation=(
         "This is **an independent implementation, not the authors' code**. It is written from the abstract and the "
-        "published claims; details that those do not give are our own design. The paper's scores are not reproduced by "
-        "this checkpoint."
+        "published claims; details that those do not give are our own design. The paper's scores are not reproduced "
+        "by this checkpoint."
     ),
     bibtex="""\
 @inproceedings{lv2025revisiting,

@@ -35,7 +35,9 @@ def own_folder(rendered, target):
     rows = [row for split in load_clevr_change(rendered).values() for row in split]
     splits = ["train"] * 8 + ["validation"] * 4 + ["test"] * 4
     assert [row["split"] for row in ROWS] == ["train", "validation", "test"]
-    yards, streets = ([f"{place}_{number}" for number in range(count)] for place, count in (("yard", 7), ("street", 3)))
+    yards, streets = (
+        [f"{place}_{number}" for number in range(count)] for place, count in (("yard", 7), ("street", 3))
+    )
     names = [NAMES[0], *yards, NAMES[1], *streets, NAMES[2], *(f"quay_{number}" for number in range(3))]
     with (target / "captions.jsonl").open("w", encoding="utf-8") as table:
         for name, row, split in zip(names, rows, splits, strict=True):

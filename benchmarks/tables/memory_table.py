@@ -66,7 +66,7 @@ def format_speeds(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = list(rows)
     if not rows:
         return [
-            f"On a GPU: {NOT_MEASURED}. Pairs a second, the share of the GPU's bf16 peak, decoded tokens a second "
+            f"On a GPU: {NOT_MEASURED}. Pairs per second, the share of the GPU's bf16 peak, decoded tokens per second "
             "and a run under a cap are told here once the program has run on one."
         ]
     lines = [
@@ -123,7 +123,7 @@ def format_memory(figures: Mapping[str, Any], source: str) -> str:
     """
     first = figures["counted"][0]
     facts = (
-        f"GiB; {first['tokens_per_pair']} tokens of the language model a pair, the reproduction "
+        f"GiB; {first['tokens_per_pair']} tokens of the language model per pair, the reproduction "
         f"{figures['counted'][-1]['tokens_per_pair']}. From `{source}`."
     )
     parts = format_parts(figures["counted"])

@@ -31,8 +31,8 @@ def format_rates(report: Mapping[str, Any]) -> str:
     """How often captions name the right type of change, and how often they say "nothing changed", as two sentences."""
     rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
     return (
-        f"The captions name the right change type for {format_rate(accuracy.get('changed'))} of the changed pairs. They "
-        f'say "nothing changed" for {format_rate(rates["changed"])} of the changed pairs (missed changes) and '
+        f"The captions name the right change type for {format_rate(accuracy.get('changed'))} of the changed pairs. "
+        f'They say "nothing changed" for {format_rate(rates["changed"])} of the changed pairs (missed changes) and '
         f"{format_rate(rates['unchanged'])} of the unchanged pairs (correct)."
     )
 
@@ -101,7 +101,9 @@ def format_summary(report: Mapping[str, Any], source: str) -> str:
         if blocks.get("changed"):
             lines.append(f"| {name} | {format_scores(blocks['changed']).replace(' / ', ' | ')} |")
     pairs, changed = (report["scores"][block]["n_items"] for block in ("total", "changed"))
-    facts = f"The table covers the {changed} changed pairs of {pairs} test pairs. {format_rates(report)} From `{source}`."
+    facts = (
+        f"The table covers the {changed} changed pairs of {pairs} test pairs. {format_rates(report)} From `{source}`."
+    )
     return "\n".join([*lines, "", facts])
 
 
