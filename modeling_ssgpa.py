@@ -78,8 +78,9 @@ PAPER = Paper(
     title="Revisiting Change Captioning from Self-supervised Global-Part Alignment",
     venue="AAAI 2025",
     relation=(
-        "This is **a reading of the paper, not the authors' code**. It is based on the abstract and the published "
-        "claims; what they leave open is our own answer. The paper's scores are not reproduced by this checkpoint."
+        "This is **an independent implementation, not the authors' code**. It is written from the abstract and the "
+        "published claims; details that those do not give are our own design. The paper's scores are not reproduced "
+        "by this checkpoint."
     ),
     bibtex="""\
 @inproceedings{lv2025revisiting,
