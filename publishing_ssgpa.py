@@ -63,15 +63,22 @@ def save_repository(
         max_shard_size (`int` or `str`): Of one file of weights.
 
     Raises:
-        ValueError: The model is an adapter over a folder of this machine, which nobody else has.
+        ValueError: The model is no system, or an adapter over a folder of this machine, which nobody else has.
     """
     folder = Path(folder)
     if model is not None:
+        if not hasattr(type(model), "auto_classes"):
+            raise ValueError(
+                f"A {type(model).__name__} is no system of this package: merge an adapter, unwrap the model, or "
+                "derive its class from `ChangeCaptioningModelMixin`."
+            )
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         classes = {"AutoConfig": type(model.config), "AutoModelForImageTextToText": type(model)}
         auto_map = {name: _copy_code(cls, folder) for name, cls in classes.items()}
-        module = auto_map["AutoModelForImageTextToText"].partition(".")[0]
-        auto_map |= {name: f"{module}.{other}" for name, other in type(model).auto_classes.items()}
+        # A variant in a module of its own inherits the names of classes that lie where they are told.
+        owner = next(cls for cls in type(model).__mro__ if "auto_classes" in vars(cls))
+        module = modules[owner.__module__]
+        auto_map |= {name: _copy_code(getattr(module, other), folder) for name, other in owner.auto_classes.items()}
         adapter = folder / ADAPTER_CONFIG_NAME
         told = json.loads(adapter.read_text(encoding="utf-8")) if adapter.is_file() else {}
         base = told.get("base_model_name_or_path")
@@ -177,7 +184,9 @@ def publish(
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         if card is None and model is not None and not api.file_exists(repo_id, CARD, revision=revision):
-            card = default_card and default_card(model, repo_id, list(tags or []))
+            # Code that came with a repository asks the package, where that is imported too.
+            render = default_card or getattr(modules.get("ssgpa.publishing_ssgpa"), "default_card", None)
+            card = render and render(model, repo_id, list(tags or []))
         if card is not None:
             ModelCard(str(card)).validate(repo_type="model")
             Path(folder, CARD).write_text(str(card), encoding="utf-8")

@@ -273,6 +273,7 @@ def _overrides(text: str | None, kind: type[PreTrainedConfig]) -> dict[str, Any]
     if not isinstance(found, dict):
         raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")
     known = kind.__dataclass_fields__
+    found = {kind.former_fields.get(name, name): value for name, value in found.items()}
     refused = [name for name in found if name not in known or name.endswith("_config") or name == "model_type"]
     if refused:
         raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {kind.model_type!r}.")
