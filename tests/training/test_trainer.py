@@ -351,7 +351,7 @@ def test_label_smoothing_is_refused(make_trainer):
 
 
 def test_a_run_of_an_earlier_version_is_refused(make_trainer):
-    first = make_trainer(max_steps=1, save_steps=1)
+    first = make_trainer("first", save_strategy="steps", max_steps=1, save_steps=1)
     first.train()
     checkpoint = Path(first.args.output_dir) / "checkpoint-1"
     assert rename_file(checkpoint / "model.safetensors")
