@@ -15,10 +15,9 @@ from typing import Any
 
 from ssgpa.benchmarks.tables.evidence_tables import format_cost, format_localization
 from ssgpa.benchmarks.tables.house_table import format_house
-from ssgpa.benchmarks.tables.large_images_table import format_large_images
 from ssgpa.benchmarks.tables.loader_table import format_loader
 from ssgpa.benchmarks.tables.memory_table import format_memory
-from ssgpa.benchmarks.tables.speed_table import format_change, format_ways
+from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
 from ssgpa.utils.results import read_results

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssgpa.benchmarks import measure_large_images
 from ssgpa.benchmarks.revisions import commit_of
-from ssgpa.benchmarks.tables.large_images_table import format_large_images
+from ssgpa.benchmarks.tables.speed_table import format_large_images
 
 
 ROOT = Path(__file__).resolve().parents[2]
