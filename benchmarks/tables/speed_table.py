@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Lay out `measure_speed.py` and `compare_revisions.py` for docs/speed.md, `measure_large_images.py` for development.md."""
+"""Lay out figures of speed: `measure_speed.py`, `compare_revisions.py` and `measure_large_images.py`."""
 
 from collections.abc import Mapping
 from typing import Any
