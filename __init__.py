@@ -41,6 +41,9 @@ if __name__ == "ssgpa":
     AutoModelForImageTextToText.register(SSGPAConfig, SSGPAForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(SSGPAConfig, SSGPAProcessor, exist_ok=True)
 
+    # Each registers itself; AutoConfig has to know them all.
+    from .baselines import clip4idc  # isort: skip
+
     PIPELINE_REGISTRY.register_pipeline(
         "change-captioning",
         pipeline_class=ChangeCaptioningPipeline,

@@ -72,13 +72,17 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
             )
         except BROKEN as error:
             raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
-    return load_partial_system(
+    model, processor, missing = load_partial_system(
         path,
         arguments.revision,
         model_class=model_class_of(arguments.model_class),
         attn_implementation=arguments.attn_implementation,
         **overrides,
     )
+    if model.can_generate() and model.generation_config._from_model_config:
+        # A stage that captions nothing has saved no settings for it.
+        model.generation_config.update(**generation_defaults(processor.tokenizer, model.config.placeholder))
+    return model, processor, missing
 
 
 def generation_defaults(tokenizer: PreTrainedTokenizerBase, image_token: str | None = PLACEHOLDER) -> dict[str, Any]:
@@ -162,7 +166,8 @@ def create_system(
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
     model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
-    model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
+    if model.can_generate():
+        model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
     processor = SSGPAProcessor(
         start_image_processor(arguments.image_processor, arguments.image_size, kind),
         tokenizer,

@@ -1,0 +1,68 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""CLIP4IDC's side of a comparison with its authors' code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssgpa.baselines.clip4idc import CLIP4IDCForConditionalGeneration, CLIP4IDCForPairTextRetrieval
+
+
+MAX_NEW_TOKENS = 32
+# What stands behind the end of a caption, here and in the other side's file.
+AFTER_THE_END = -1
+
+
+def compute(checkpoint: Path, inputs: dict[str, Tensor], fields: dict[str, Any]) -> dict[str, Tensor]:
+    """Both stages, of a checkpoint in the authors' format.
+
+    Args:
+        checkpoint (`Path`): The weights.
+        inputs (`dict[str, torch.Tensor]`): `pixel_values`; `text_ids` and `text_mask` of stage 1; `caption_ids`,
+            `caption_mask` and `caption_targets` of stage 2, as the authors' loader makes them.
+        fields (`dict[str, Any]`): Of the configuration, those that no weight tells.
+
+    Returns:
+        `dict[str, torch.Tensor]`: By the names of the other side's outputs.
+    """
+    pixels, mask = inputs["pixel_values"], inputs["caption_mask"]
+    retriever = CLIP4IDCForPairTextRetrieval.from_official(checkpoint, **fields)
+    captioner = CLIP4IDCForConditionalGeneration.from_official(checkpoint, **fields)
+    # Their targets are ours without the start token, and 0 where there is none.
+    targets = inputs["caption_targets"]
+    ids = torch.cat([inputs["caption_ids"][:, :1], targets], 1)
+    labels = torch.cat([torch.full_like(targets[:, :1], -100), targets.masked_fill(targets == 0, -100)], 1)
+    with torch.no_grad():
+        stage_1 = retriever(inputs["text_ids"], pixels, inputs["text_mask"], return_loss=True)
+        tower = captioner.model.vision_model(pixels).last_hidden_state
+        features = captioner.get_image_features(pixels, return_dict=True)
+        stage_2 = captioner(
+            ids,
+            attention_mask=torch.cat([torch.ones_like(mask[:, :1]), mask], 1),
+            labels=labels,
+            mm_encoder_outputs={"image": features},
+        )
+        greedy = captioner.generate(
+            input_ids=ids[:, :1], pixel_values=pixels, num_beams=1, do_sample=False, max_new_tokens=MAX_NEW_TOKENS
+        )
+    return {
+        "pair_states": captioner.model.visual_projection(tower).detach(),
+        "pair_embeds": retriever.get_pair_features(pixels).detach(),
+        "text_embeds": retriever.get_text_features(inputs["text_ids"], inputs["text_mask"]).detach(),
+        "logits_per_text": stage_1.logits_per_text,
+        "contrast_loss": stage_1.loss,
+        **{f"memory_{number}": states for number, states in enumerate(features.memory_states)},
+        "logits": stage_2.logits[:, :-1] * mask.unsqueeze(-1),
+        "caption_loss": stage_2.loss,
+        "greedy_ids": _cut(greedy[:, 1:], captioner.config.text_config.eos_token_id),
+    }
+
+
+def _cut(ids: Tensor, end: int) -> Tensor:
+    """Captions of `MAX_NEW_TOKENS` tokens, with nothing behind their end token."""
+    ids = torch.nn.functional.pad(ids, (0, MAX_NEW_TOKENS - ids.shape[1]), value=end)
+    behind = (ids == end).long().cumsum(1) - (ids == end).long() > 0
+    return ids.masked_fill(behind, AFTER_THE_END)
