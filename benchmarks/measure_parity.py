@@ -159,6 +159,24 @@ def agrees(report: dict[str, dict[str, Any]]) -> bool:
     )
 
 
+def golden(theirs: dict[str, Tensor], specification: dict[str, Any], other_side: dict[str, Any]) -> dict[str, Any]:
+    """What a test pins of the other side's outputs: shapes and sums, and integers in full.
+
+    Args:
+        theirs (`dict[str, torch.Tensor]`): By name.
+        specification (`dict[str, Any]`): What was drawn.
+        other_side (`dict[str, Any]`): Repository and commit.
+    """
+    outputs = {}
+    for name, value in theirs.items():
+        outputs[name] = {"shape": list(value.shape)}
+        if value.is_floating_point():
+            outputs[name] |= {"sum": value.double().sum().item(), "sum_of_squares": value.double().square().sum().item()}
+        else:
+            outputs[name]["values"] = value.tolist()
+    return {"seed": specification["seed"], "other_side": other_side, "outputs": outputs}
+
+
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = OneLineParser(
@@ -169,6 +187,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", default="tiny", help="of those that the system's file tells")
     parser.add_argument("--folder", required=True, type=Path, help="of weights, inputs and the other side's outputs")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("--golden", type=Path, help="JSON file for shapes and sums of the other side's outputs, for a test")
     return parser.parse_args(arguments)
 
 
@@ -189,16 +208,19 @@ def run(options: argparse.Namespace) -> str:
         raise ValueError("--output is missing: a JSON file for the figures.")
     inputs = load_file(options.folder / "inputs.safetensors")
     outputs = options.folder / "outputs.safetensors"
+    theirs = load_file(outputs)
     with safe_open(outputs, "pt") as file:
-        other_side = file.metadata() or {}
-    report = compare(compute(options.system, checkpoint, inputs, specification["fields"]), load_file(outputs))
+        other_side = {name: (file.metadata() or {}).get(name) for name in ("repository", "commit")}
+    if options.golden is not None:
+        write_results(options.golden, golden(theirs, specification, other_side))
+    report = compare(compute(options.system, checkpoint, inputs, specification["fields"]), theirs)
     result = {
         "system": options.system,
         "size": options.size,
         "seed": seed,
         "parameters": sum(int(np.prod(shape)) for shape in specification["weights"].values()),
         "fields": specification["fields"],
-        "other_side": {name: other_side.get(name) for name in ("repository", "commit")},
+        "other_side": other_side,
         "tolerance": TOLERANCE,
         "agrees": agrees(report),
         "outputs": report,

@@ -27,6 +27,7 @@ from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.generation import GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import (
+    BaseModelOutput,
     BaseModelOutputWithPastAndCrossAttentions,
     BaseModelOutputWithPooling,
     CausalLMOutputWithCrossAttentions,
@@ -93,11 +94,11 @@ class CLIP4IDCModelOutput(BaseModelOutputWithPastAndCrossAttentions):
     r"""What the model without a head returns.
 
     Args:
-        image_outputs (`CLIP4IDCImageFeatures`, *optional*):
-            What `get_image_features` returned.
+        image_outputs (`BaseModelOutput`, *optional*):
+            Of the tower: tokens of both images, `hidden_states` and `attentions` where asked for.
     """
 
-    image_outputs: CLIP4IDCImageFeatures | None = None
+    image_outputs: BaseModelOutput | None = None
 
 
 @auto_docstring
@@ -112,12 +113,12 @@ class CLIP4IDCCausalLMOutput(CausalLMOutputWithCrossAttentions):
             The same by name, weight included.
         logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`):
             Prediction scores.
-        image_outputs (`CLIP4IDCImageFeatures`, *optional*):
-            What `get_image_features` returned.
+        image_outputs (`BaseModelOutput`, *optional*):
+            Of the tower: tokens of both images, `hidden_states` and `attentions` where asked for.
     """
 
     loss_parts: dict[str, torch.FloatTensor] | None = None
-    image_outputs: CLIP4IDCImageFeatures | None = None
+    image_outputs: BaseModelOutput | None = None
 
 
 @auto_docstring
@@ -195,7 +196,7 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
-    def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutputWithPooling:
+    def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutput:
         """Encode the images alone, then together.
 
         Args:
@@ -203,7 +204,7 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
             **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the layers.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` (batch, 2 x tokens, hidden_size), the tokens before, then
+            `BaseModelOutput`: `last_hidden_state` (batch, 2 x tokens, hidden_size), the tokens before, then
             those after, each with its class token first.
 
         Raises:
@@ -221,7 +222,7 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
         hidden_states = self.mid_layernorm(pairs.flatten(1, 2) + self.joint_position_embedding)
         for layer in self.encoder.layers[self.num_intra_layers :]:
             hidden_states = layer(hidden_states, None, **kwargs)
-        return BaseModelOutputWithPooling(last_hidden_state=self.post_layernorm(hidden_states))
+        return BaseModelOutput(last_hidden_state=self.post_layernorm(hidden_states))
 
 
 class CLIP4IDCTextTables(CLIPPreTrainedModel):
@@ -433,7 +434,10 @@ class CLIP4IDCPairModel(CLIP4IDCPreTrainedModel):
         )
         self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
 
-    def get_pair_features(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> Tensor:
+    @can_return_tuple
+    def get_pair_features(
+        self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple | BaseModelOutputWithPooling:
         """Embed pairs as the contrast reads them.
 
         Args:
@@ -441,11 +445,13 @@ class CLIP4IDCPairModel(CLIP4IDCPreTrainedModel):
             **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the tower.
 
         Returns:
-            `torch.Tensor`: (batch, projection_dim), the mean of both class tokens behind the projection.
+            `BaseModelOutputWithPooling`: The tower's, with `pooler_output` (batch, projection_dim), the mean of both
+            class tokens behind the projection.
         """
-        states = self.vision_model(pixel_values, return_dict=True, **kwargs).last_hidden_state
+        outputs = self.vision_model(pixel_values, **{**kwargs, "return_dict": True})
         # Class tokens stand in front of the patches of their image, whatever their number.
-        return self.visual_projection(states[:, :: self.config.image_positions]).mean(1)
+        classes = outputs.last_hidden_state[:, :: self.config.image_positions]
+        return BaseModelOutputWithPooling(**outputs, pooler_output=self.visual_projection(classes).mean(1))
 
 
 @auto_docstring(custom_intro="CLIP4IDC's tower and caption model without a head.")
@@ -531,11 +537,15 @@ class CLIP4IDCModel(CLIP4IDCPairModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        for name in ("output_attentions", "output_hidden_states"):
+            # The caption model's parts have configurations of their own, which do not tell.
+            if kwargs.get(name) is None:
+                kwargs[name] = getattr(self.config, name, None)
         features = (mm_encoder_outputs or {}).get("image")
         if features is None:
             if pixel_values is None:
                 raise ValueError("The decoder attends to images: give `pixel_values` or `mm_encoder_outputs`.")
-            features = self.get_image_features(pixel_values, return_dict=True)
+            features = self.get_image_features(pixel_values, **{**kwargs, "return_dict": True})
         if use_cache and not isinstance(cache, EncoderDecoderCache):
             cache = EncoderDecoderCache(cache if cache is not None else DynamicCache(), DynamicCache())
         if position_ids is None:
@@ -549,13 +559,18 @@ class CLIP4IDCModel(CLIP4IDCPairModel):
         # Beams and samples of a pair read the same; once their keys and values are kept, nothing of it is read again.
         if copies > 1 and not (isinstance(cache, EncoderDecoderCache) and cache.is_updated.get(0)):
             memory = tuple(states.repeat_interleave(copies, 0) for states in memory)
-        outputs = self.decoder(embeds, memory, attention_mask, cache, return_dict=True, **kwargs)
+        outputs = self.decoder(embeds, memory, attention_mask, cache, **{**kwargs, "return_dict": True})
         return CLIP4IDCModelOutput(
             last_hidden_state=outputs.last_hidden_state,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             cross_attentions=outputs.cross_attentions,
-            image_outputs=features,
+            # Those that Transformers' own models with images give.
+            image_outputs=BaseModelOutput(
+                last_hidden_state=features.last_hidden_state,
+                hidden_states=features.hidden_states,
+                attentions=features.attentions,
+            ),
             **{CACHE: cache if use_cache else None},
         )
 
@@ -705,25 +720,34 @@ class CLIP4IDCDualModel(CLIP4IDCPairModel):
         self.logit_scale = nn.Parameter(torch.empty([]))
         self.post_init()
 
+    @can_return_tuple
     def get_text_features(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
-    ) -> Tensor:
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
         """Embed captions as the contrast reads them.
 
         Args:
             input_ids (`torch.Tensor` of shape `(batch, tokens)`): Start token, words and end token.
             attention_mask (`torch.Tensor` of shape `(batch, tokens)`, *optional*): 1 for tokens, 0 for padding.
             position_ids (`torch.Tensor` of shape `(batch, tokens)`, *optional*): Positions of the tokens.
+            **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the tower.
 
         Returns:
-            `torch.Tensor`: (batch, projection_dim), of the first end token.
+            `BaseModelOutputWithPooling`: The tower's, with `pooler_output` (batch, projection_dim), of the first end
+            token.
         """
         if position_ids is None:
             position_ids = positions(input_ids, attention_mask)
-        states = self.text_model(input_ids, attention_mask, position_ids, return_dict=True).last_hidden_state
+        outputs = self.text_model(input_ids, attention_mask, position_ids, **{**kwargs, "return_dict": True})
+        states = outputs.last_hidden_state
         # CLIPTextModel takes the largest id where the end token's is 2, which is that of many a small vocabulary.
         ends = (input_ids == self.config.text_config.eos_token_id).int().argmax(-1)
-        return self.text_projection(states[torch.arange(len(states), device=states.device), ends])
+        outputs.pooler_output = self.text_projection(states[torch.arange(len(states), device=states.device), ends])
+        return outputs
 
 
 @auto_docstring(custom_intro="CLIP4IDC's stage 1: pairs of images and captions find each other.")
@@ -753,7 +777,9 @@ class CLIP4IDCForPairTextRetrieval(CLIP4IDCPreTrainedModel):
         """
         self.model.text_model.set_input_embeddings(value)
 
-    def get_pair_features(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> Tensor:
+    def get_pair_features(
+        self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple | BaseModelOutputWithPooling:
         """Embed pairs.
 
         Args:
@@ -761,24 +787,29 @@ class CLIP4IDCForPairTextRetrieval(CLIP4IDCPreTrainedModel):
             **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the tower.
 
         Returns:
-            `torch.Tensor`: (batch, projection_dim).
+            `BaseModelOutputWithPooling`: With `pooler_output` (batch, projection_dim).
         """
         return self.model.get_pair_features(pixel_values, **kwargs)
 
     def get_text_features(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
-    ) -> Tensor:
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
         """Embed captions.
 
         Args:
             input_ids (`torch.Tensor` of shape `(batch, tokens)`): Start token, words and end token.
             attention_mask (`torch.Tensor` of shape `(batch, tokens)`, *optional*): 1 for tokens, 0 for padding.
             position_ids (`torch.Tensor` of shape `(batch, tokens)`, *optional*): Positions of the tokens.
+            **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the tower.
 
         Returns:
-            `torch.Tensor`: (batch, projection_dim).
+            `BaseModelOutputWithPooling`: With `pooler_output` (batch, projection_dim).
         """
-        return self.model.get_text_features(input_ids, attention_mask, position_ids)
+        return self.model.get_text_features(input_ids, attention_mask, position_ids, **kwargs)
 
     @can_return_tuple
     @auto_docstring
@@ -812,8 +843,9 @@ class CLIP4IDCForPairTextRetrieval(CLIP4IDCPreTrainedModel):
         """
         if attention_mask is not None and attention_mask.dim() != 2:
             raise ValueError("The contrast takes one caption a pair: set `captions_per_pair` to 1.")
-        text_embeds = nn.functional.normalize(self.get_text_features(input_ids, attention_mask, position_ids), dim=-1)
-        pair_embeds = nn.functional.normalize(self.get_pair_features(pixel_values), dim=-1)
+        text = self.get_text_features(input_ids, attention_mask, position_ids, return_dict=True)
+        pair = self.get_pair_features(pixel_values, return_dict=True)
+        text_embeds, pair_embeds = (nn.functional.normalize(one.pooler_output, dim=-1) for one in (text, pair))
         texts, pairs = text_embeds, pair_embeds
         if self.training and dist.is_initialized() and dist.get_world_size() > 1:
             # With gradients to all processes, whose mean is then that of one large batch.

@@ -50,8 +50,8 @@ def compute(checkpoint: Path, inputs: dict[str, Tensor], fields: dict[str, Any])
         )
     return {
         "pair_states": captioner.model.visual_projection(tower).detach(),
-        "pair_embeds": retriever.get_pair_features(pixels).detach(),
-        "text_embeds": retriever.get_text_features(inputs["text_ids"], inputs["text_mask"]).detach(),
+        "pair_embeds": retriever.get_pair_features(pixels).pooler_output.detach(),
+        "text_embeds": retriever.get_text_features(inputs["text_ids"], inputs["text_mask"]).pooler_output.detach(),
         "logits_per_text": stage_1.logits_per_text,
         "contrast_loss": stage_1.loss,
         **{f"memory_{number}": states for number, states in enumerate(features.memory_states)},
