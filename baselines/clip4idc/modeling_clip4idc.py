@@ -40,6 +40,8 @@ from transformers.models.bert.modeling_bert import (
     BertPreTrainedModel,
 )
 from transformers.models.clip.modeling_clip import (
+    CLIPMLP,
+    CLIPAttention,
     CLIPEncoder,
     CLIPPreTrainedModel,
     CLIPTextEmbeddings,
@@ -165,6 +167,20 @@ def positions(text: Tensor, attention_mask: Tensor | None, start: int = 0) -> Te
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -text.shape[1] :]
 
 
+def init_clip_layers(tower: CLIPPreTrainedModel) -> None:
+    """Give the layers of a tower CLIP's random weights.
+
+    In models outside its own tree Transformers passes over modules without parameters of their own, as a layer's
+    attention is, and its projections would keep what any linear layer gets.
+
+    Args:
+        tower (`CLIPPreTrainedModel`): Loaded weights are left as they are.
+    """
+    for module in tower.modules():
+        if isinstance(module, (CLIPAttention, CLIPMLP)):
+            CLIPPreTrainedModel._init_weights(tower, module)
+
+
 class CLIP4IDCVisionModel(CLIPPreTrainedModel):
     """CLIP's vision tower, whose last layers see both images."""
 
@@ -193,6 +209,7 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
             std = self.config.hidden_size**-0.5 * self.config.initializer_factor
             init.normal_(module.pair_embedding, std=std)
             init.normal_(module.joint_position_embedding, std=std)
+            init_clip_layers(module)
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -357,12 +374,11 @@ class CLIP4IDCPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        factor = self.config.initializer_factor
-        if isinstance(module, CLIP4IDCPairModel):
-            init.normal_(module.visual_projection.weight, std=factor * self.config.vision_config.hidden_size**-0.5)
+        if module in (getattr(self, "visual_projection", None), getattr(self, "text_projection", None)):
+            init.normal_(module.weight, std=self.config.initializer_factor * module.in_features**-0.5)
         if isinstance(module, CLIP4IDCDualModel):
-            init.normal_(module.text_projection.weight, std=factor * self.config.text_config.hidden_size**-0.5)
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+            init_clip_layers(module.text_model)
 
     @classmethod
     def from_clip(
