@@ -20,7 +20,8 @@ if __name__ == "ssgpa":
     from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from . import publishing_ssgpa
+    # The systems beside SSGPA register themselves.
+    from . import baselines, publishing_ssgpa
     from .configuration_ssgpa import SSGPAConfig
     from .modeling_ssgpa import SSGPAForConditionalGeneration, SSGPAModel, SSGPAPreTrainedModel
     from .pipeline_ssgpa import ChangeCaptioningPipeline
@@ -41,9 +42,6 @@ if __name__ == "ssgpa":
     AutoModelForImageTextToText.register(SSGPAConfig, SSGPAForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(SSGPAConfig, SSGPAProcessor, exist_ok=True)
 
-    # Each registers itself; AutoConfig has to know them all.
-    from .baselines import clip4idc  # isort: skip
-
     PIPELINE_REGISTRY.register_pipeline(
         "change-captioning",
         pipeline_class=ChangeCaptioningPipeline,
@@ -59,4 +57,5 @@ if __name__ == "ssgpa":
         "SSGPAPreTrainedModel",
         "SSGPAProcessor",
         "__version__",
+        "baselines",
     ]

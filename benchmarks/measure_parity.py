@@ -3,7 +3,7 @@
 """Compares a system with its authors' code: same weights, same inputs, every output.
 
 python benchmarks/measure_parity.py draw clip4idc --size real --folder parity
-python benchmarks/measure_parity.py compare clip4idc --size real --folder parity --output benchmarks/results/clip4idc-parity.json
+python benchmarks/measure_parity.py compare clip4idc --size real --folder parity --output clip4idc-parity.json
 
 `draw` writes `checkpoint.safetensors`, random weights by their names in the authors' format, and `inputs.safetensors`.
 The other side, which is no part of this repository, computes `outputs.safetensors` of them, with `repository` and
@@ -171,7 +171,10 @@ def golden(theirs: dict[str, Tensor], specification: dict[str, Any], other_side:
     for name, value in theirs.items():
         outputs[name] = {"shape": list(value.shape)}
         if value.is_floating_point():
-            outputs[name] |= {"sum": value.double().sum().item(), "sum_of_squares": value.double().square().sum().item()}
+            outputs[name] |= {
+                "sum": value.double().sum().item(),
+                "sum_of_squares": value.double().square().sum().item(),
+            }
         else:
             outputs[name]["values"] = value.tolist()
     return {"seed": specification["seed"], "other_side": other_side, "outputs": outputs}
@@ -187,7 +190,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", default="tiny", help="of those that the system's file tells")
     parser.add_argument("--folder", required=True, type=Path, help="of weights, inputs and the other side's outputs")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
-    parser.add_argument("--golden", type=Path, help="JSON file for shapes and sums of the other side's outputs, for a test")
+    parser.add_argument(
+        "--golden", type=Path, help="JSON file for shapes and sums of the other side's outputs, for a test"
+    )
     return parser.parse_args(arguments)
 
 

@@ -30,6 +30,7 @@ from .dataset import EpochCallback
 from .decay import without_vectors
 from .evaluation import check_rows, rows_of_process, write_evaluation
 from .generation import caption_rows
+from .learning_rates import parse_factors, scale_learning_rates
 from .lora import complete_checkpoint
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
@@ -184,6 +185,20 @@ class ChangeCaptioningTrainer(Trainer):
         It knows norms by their names, which not all towers follow, and would pull temperatures and thresholds to zero.
         """
         return without_vectors(super().get_decay_parameter_names(model), model)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """As `Trainer`'s, with the rates that `learning_rate_factors` asks for (ours).
+
+        Args:
+            model (`nn.Module`, *optional*): By default the trainer's own.
+        """
+        factors = option_of(self.args, "learning_rate_factors")
+        if not factors or self.optimizer is not None:
+            return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
+        named = (self.model if model is None else model).named_parameters()
+        scale_learning_rates(optimizer, named, parse_factors(factors))
+        return optimizer
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         check_batch_fits(inputs, self._positions)

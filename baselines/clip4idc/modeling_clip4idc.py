@@ -199,7 +199,9 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         # Which image a token is of, and where it stands among the tokens of both.
         self.pair_embedding = nn.Parameter(torch.empty(2, config.hidden_size))
-        self.joint_position_embedding = nn.Parameter(torch.empty(2 * self.embeddings.num_positions, config.hidden_size))
+        self.joint_position_embedding = nn.Parameter(
+            torch.empty(2 * self.embeddings.num_positions, config.hidden_size)
+        )
         self.mid_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
