@@ -30,7 +30,7 @@ logger = logging.get_logger(__name__)
 
 # See `transport_ssgpa.dustbin_transport`.
 _LARGEST_SPAN = 80
-# Names of fields in 0.1.0, which its checkpoints hold.
+# Former names of fields, which saved checkpoints hold.
 _FORMER_NAMES = {"part_grid": "patch_grid", "part_hidden_size": "patch_hidden_size"}
 # What Transformers, of this version or an older one, keeps in any model's config.json beside the fields of its class.
 _SHARED_FIELDS = {

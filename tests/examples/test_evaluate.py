@@ -141,8 +141,8 @@ def test_two_systems_are_compared_pair_by_pair(run, tmp_path):
     lines = [{"settings": {}}, *({"pair_id": name, "caption": text} for name, text in best.items())]
     theirs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     _, written, _ = run("--overwrite", "--compare", str(theirs), "--protocol", "clevr_change")
-    assert written["benchmarks"]["with"] == str(theirs)
-    rouge = written["benchmarks"]["total"]["rouge_l"]
+    assert written["comparison"]["with"] == str(theirs)
+    rouge = written["comparison"]["total"]["rouge_l"]
     assert rouge["theirs"] == pytest.approx(1)
     assert rouge["ours"] == pytest.approx(written["scores"]["total"]["rouge_l"])
     assert rouge["p"] < 0.05

@@ -19,9 +19,9 @@ from .runs import DATA_SETS, ROOT, accelerate, launch, logged, options_of, prepa
 
 
 CONFIGS = ROOT / "examples" / "configs"
-# What runs share, and no runs by themselves.
-SHARED = {"ssgpa_vicuna7b", "ablations/base"}
-# Runs of other systems are tested beside these systems.
+# What runs share, and no runs by themselves; `custom_pairs` is run by tests/test_tutorial.py.
+SHARED = {"ssgpa_vicuna7b", "ablations/base", "custom_pairs"}
+# Runs of other systems, in folders of their names, are tested beside these systems.
 SYSTEMS = {path.name for path in (ROOT / "baselines").iterdir()}
 SHIPPED = {
     str(path.relative_to(CONFIGS).with_suffix(""))
