@@ -79,9 +79,10 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
         attn_implementation=arguments.attn_implementation,
         **overrides,
     )
-    if model.can_generate() and model.generation_config._from_model_config:
+    settings = model.generation_config if model.can_generate() else None
+    if settings is not None and settings.max_new_tokens is None and settings.max_length is None:
         # A stage that captions nothing has saved no settings for it.
-        model.generation_config.update(**generation_defaults(processor.tokenizer, model.config.placeholder))
+        settings.update(**generation_defaults(processor.tokenizer, model.config.placeholder))
     return model, processor, missing
 
 
