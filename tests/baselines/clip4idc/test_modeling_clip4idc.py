@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionModel
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
+from ssgpa.baselines import clip4idc
 from ssgpa.baselines.clip4idc import (
     CLIP4IDCConfig,
     CLIP4IDCForConditionalGeneration,
@@ -23,6 +24,10 @@ from ssgpa.baselines.clip4idc import (
 from ssgpa.baselines.clip4idc.retrieval import recalls
 from ssgpa.benchmarks.measure_parity import draw_inputs, draw_weights, read_specification
 from ssgpa.benchmarks.parity.clip4idc import compute
+from ssgpa.hub.model_card import render_card
+from ssgpa.training.arguments import ChangeCaptioningArguments, ModelArguments
+from ssgpa.training.memory.count import count_memory, create_optimizer
+from ssgpa.training.memory.inputs import TextSizes, example_batch, start_model
 
 from ...tiny_systems import TINY_SYSTEMS
 
@@ -333,6 +338,23 @@ def test_the_batches_of_all_processes_are_one(tmp_path):
 def test_parts_that_do_not_fit_are_refused(fields, named):
     with pytest.raises(Exception, match=named):
         CLIP4IDCConfig(**SIZES | {"num_intra_layers": 2} | fields)
+
+
+def test_the_card_tells_the_paper():
+    card = render_card("me/clip4idc", system=CLIP4IDCForConditionalGeneration)
+    assert "CLIP4IDC: CLIP for Image Difference Captioning" in card.text
+    assert "@inproceedings{guo2022clip4idc" in card.text
+    assert {"change-captioning", "clip4idc"} <= set(card.data.tags)
+
+
+def test_memory_is_counted(tmp_path):
+    arguments = ModelArguments(model_config=str(Path(clip4idc.__file__).with_name("tiny.json")))
+    model = start_model(arguments, "meta")
+    batch = example_batch(model.config, [32, 32], 2, TextSizes(prompt=1, caption=5), "meta")
+    options = ChangeCaptioningArguments(output_dir=str(tmp_path), use_cpu=True, optim="adamw_torch")
+    counted = count_memory(model, batch, create_optimizer(model, options))
+    assert counted["total"] > counted["activations"] > 0
+    assert {"vision_model", "encoder", "decoder", "lm_head"} <= counted["weights"].keys()
 
 
 def test_without_images_nothing_is_written(pixels):
