@@ -181,6 +181,7 @@ def init_clip_layers(tower: CLIPPreTrainedModel) -> None:
             CLIPPreTrainedModel._init_weights(tower, module)
 
 
+@auto_docstring(custom_intro="CLIP's vision tower, whose last layers see both images.")
 class CLIP4IDCVisionModel(CLIPPreTrainedModel):
     """CLIP's vision tower, whose last layers see both images."""
 
@@ -215,6 +216,7 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
+    @auto_docstring
     def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutput:
         """Encode the images alone, then together.
 
@@ -256,6 +258,7 @@ class CLIP4IDCTextTables(CLIPPreTrainedModel):
         self.embeddings = CLIPTextEmbeddings(config)
         self.post_init()
 
+    @auto_docstring
     def forward(
         self, input_ids: Tensor | None, position_ids: Tensor | None, inputs_embeds: Tensor | None = None
     ) -> Tensor:
@@ -272,11 +275,14 @@ class CLIP4IDCTextTables(CLIPPreTrainedModel):
 class CLIP4IDCEncoder(BertPreTrainedModel):
     """The caption model's encoder, which reads the tokens of a pair."""
 
+    _no_split_modules: ClassVar[list[str]] = ["BertLayer"]
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.layers = nn.ModuleList([BertLayer(config, layer_idx=index) for index in range(config.num_hidden_layers)])
         self.post_init()
 
+    @auto_docstring
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
         """Encode, and keep what each layer makes of the pair.
 
@@ -293,6 +299,8 @@ class CLIP4IDCEncoder(BertPreTrainedModel):
 class CLIP4IDCDecoder(BertPreTrainedModel):
     """The caption model's decoder, each layer of which attends to the encoder's layer of the same number."""
 
+    _no_split_modules: ClassVar[list[str]] = ["BertLayer"]
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -302,6 +310,7 @@ class CLIP4IDCDecoder(BertPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs
+    @auto_docstring
     def forward(
         self,
         inputs_embeds: Tensor,
@@ -355,12 +364,6 @@ class CLIP4IDCPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar[list[str]] = [
-        "CLIPVisionEmbeddings",
-        "CLIPTextEmbeddings",
-        "CLIPEncoderLayer",
-        "BertLayer",
-    ]
     # Keys and values go as they are from step to step.
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
     auto_classes: ClassVar[dict[str, str]] = {"AutoModel": "CLIP4IDCModel"}
@@ -442,8 +445,9 @@ class CLIP4IDCPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     _new_in_stage_1: ClassVar[tuple[str, ...]] = ()
 
 
-class CLIP4IDCPairModel(CLIP4IDCPreTrainedModel):
-    """The part that both stages have: the pair's tower and its projection."""
+@auto_docstring(custom_intro="CLIP4IDC's tower and caption model without a head.")
+class CLIP4IDCModel(CLIP4IDCPreTrainedModel):
+    """Tower, encoder and decoder."""
 
     def __init__(self, config: CLIP4IDCConfig) -> None:
         super().__init__(config)
@@ -451,33 +455,6 @@ class CLIP4IDCPairModel(CLIP4IDCPreTrainedModel):
             config.vision_config, num_intra_layers=config.num_intra_layers
         )
         self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
-
-    @can_return_tuple
-    def get_pair_features(
-        self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple | BaseModelOutputWithPooling:
-        """Embed pairs as the contrast reads them.
-
-        Args:
-            pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The pairs.
-            **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the tower.
-
-        Returns:
-            `BaseModelOutputWithPooling`: The tower's, with `pooler_output` (batch, projection_dim), the mean of both
-            class tokens behind the projection.
-        """
-        outputs = self.vision_model(pixel_values, **{**kwargs, "return_dict": True})
-        # Class tokens stand in front of the patches of their image, whatever their number.
-        classes = outputs.last_hidden_state[:, :: self.config.image_positions]
-        return BaseModelOutputWithPooling(**outputs, pooler_output=self.visual_projection(classes).mean(1))
-
-
-@auto_docstring(custom_intro="CLIP4IDC's tower and caption model without a head.")
-class CLIP4IDCModel(CLIP4IDCPairModel):
-    """Tower, encoder and decoder."""
-
-    def __init__(self, config: CLIP4IDCConfig) -> None:
-        super().__init__(config)
         self.text_model = CLIP4IDCTextTables._from_config(config.text_config)
         self.encoder = CLIP4IDCEncoder._from_config(config.caption_config())
         self.decoder = CLIP4IDCDecoder._from_config(config.caption_config(is_decoder=True, add_cross_attention=True))
@@ -728,17 +705,43 @@ class CLIP4IDCForConditionalGeneration(CLIP4IDCPreTrainedModel, GenerationMixin)
         )
 
 
-class CLIP4IDCDualModel(CLIP4IDCPairModel):
+@auto_docstring(custom_intro="The pair's tower beside CLIP's text tower.")
+class CLIP4IDCDualModel(CLIP4IDCPreTrainedModel):
     """The pair's tower beside CLIP's text tower."""
 
     def __init__(self, config: CLIP4IDCConfig) -> None:
         super().__init__(config)
+        self.vision_model = CLIP4IDCVisionModel._from_config(
+            config.vision_config, num_intra_layers=config.num_intra_layers
+        )
+        self.visual_projection = nn.Linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
         self.text_model = CLIPTextModel._from_config(config.text_config)
         self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.empty([]))
         self.post_init()
 
     @can_return_tuple
+    @auto_docstring
+    def get_pair_features(
+        self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Embed pairs as the contrast reads them.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The pairs.
+            **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the tower.
+
+        Returns:
+            `BaseModelOutputWithPooling`: The tower's, with `pooler_output` (batch, projection_dim), the mean of both
+            class tokens behind the projection.
+        """
+        outputs = self.vision_model(pixel_values, **{**kwargs, "return_dict": True})
+        # Class tokens stand in front of the patches of their image, whatever their number.
+        classes = outputs.last_hidden_state[:, :: self.config.image_positions]
+        return BaseModelOutputWithPooling(**outputs, pooler_output=self.visual_projection(classes).mean(1))
+
+    @can_return_tuple
+    @auto_docstring
     def get_text_features(
         self,
         input_ids: Tensor,
@@ -795,6 +798,7 @@ class CLIP4IDCForPairTextRetrieval(CLIP4IDCPreTrainedModel):
         """
         self.model.text_model.set_input_embeddings(value)
 
+    @auto_docstring
     def get_pair_features(
         self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple | BaseModelOutputWithPooling:
@@ -809,6 +813,7 @@ class CLIP4IDCForPairTextRetrieval(CLIP4IDCPreTrainedModel):
         """
         return self.model.get_pair_features(pixel_values, **kwargs)
 
+    @auto_docstring
     def get_text_features(
         self,
         input_ids: Tensor,
