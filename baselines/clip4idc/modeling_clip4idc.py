@@ -191,6 +191,12 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
     _input_embed_layer = "patch_embedding"
 
     def __init__(self, config: CLIPVisionConfig, num_intra_layers: int) -> None:
+        r"""Build the layers of one tower.
+
+        Args:
+            num_intra_layers (`int`):
+                Layers that see one image.
+        """
         super().__init__(config)
         self.num_intra_layers = num_intra_layers
         self.embeddings = CLIPVisionEmbeddings(config)
