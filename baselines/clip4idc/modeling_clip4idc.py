@@ -194,6 +194,8 @@ class CLIP4IDCVisionModel(CLIPPreTrainedModel):
         r"""Build the layers of one tower.
 
         Args:
+            config (`CLIPVisionConfig`):
+                Its sizes.
             num_intra_layers (`int`):
                 Layers that see one image.
         """
