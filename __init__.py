@@ -20,7 +20,8 @@ if __name__ == "ssgpa":
     from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from . import publishing_ssgpa
+    # The systems beside SSGPA register themselves.
+    from . import baselines, publishing_ssgpa
     from .configuration_ssgpa import SSGPAConfig
     from .modeling_ssgpa import SSGPAForConditionalGeneration, SSGPAModel, SSGPAPreTrainedModel
     from .pipeline_ssgpa import ChangeCaptioningPipeline
@@ -56,4 +57,5 @@ if __name__ == "ssgpa":
         "SSGPAPreTrainedModel",
         "SSGPAProcessor",
         "__version__",
+        "baselines",
     ]

@@ -7,9 +7,11 @@
 # ///
 """Put together, once, the base that runs with a pretrained language model start from.
 
-From an InstructBLIP checkpoint, or from a vision tower and a language model by a configuration of sizes:
+From an InstructBLIP checkpoint, from a CLIP checkpoint as the start of CLIP4IDC's first stage, or from a vision tower
+and a language model by a configuration of sizes:
 
     python examples/make_base.py --instructblip Salesforce/instructblip-vicuna-7b --output_dir bases/ssgpa-eva-vicuna7b
+    python examples/make_base.py --clip openai/clip-vit-base-patch32 --output_dir bases/clip4idc-vit-b-32
     python examples/make_base.py --vision microsoft/resnet-101 --language lmsys/vicuna-7b-v1.5 \
         --model_config examples/configs/models/ssgpa-resnet101-vicuna7b.json --image_size 448 448 \
         --output_dir bases/ssgpa-resnet101-vicuna7b
@@ -25,6 +27,8 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Instruc
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa.baselines.clip4idc import CLIP4IDCConfig, CLIP4IDCForPairTextRetrieval
+from ssgpa.training.starting import start_image_processor, start_tokenizer
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -45,6 +49,16 @@ def from_instructblip(path: str, revision: str | None) -> tuple[PreTrainedModel,
         image_token=theirs.tokenizer.convert_ids_to_tokens(model.config.image_token_id),
     )
     return model, processor
+
+
+def from_clip(path: str, revision: str | None) -> tuple[PreTrainedModel, SSGPAProcessor]:
+    """Take over both towers; images are resized whole to the tower's size, without CLIP's crop."""
+    model = CLIP4IDCForPairTextRetrieval.from_clip(path, revision=revision)
+    size = model.config.vision_config.image_size
+    name = path if revision is None else f"{path}@{revision}"
+    tokenizer = start_tokenizer(name, [], "", None)
+    images = start_image_processor(None, [size, size], CLIP4IDCConfig)
+    return model, SSGPAProcessor(images, tokenizer, image_seq_length=0)
 
 
 def from_parts(
@@ -79,8 +93,10 @@ def build(arguments: argparse.Namespace) -> tuple[PreTrainedModel, SSGPAProcesso
     """The base that the command line asks for."""
     if arguments.instructblip:
         return from_instructblip(arguments.instructblip, arguments.revision)
+    if arguments.clip:
+        return from_clip(arguments.clip, arguments.revision)
     if not (arguments.vision and arguments.language and arguments.model_config):
-        raise ValueError("Give --instructblip, or --vision, --language and --model_config.")
+        raise ValueError("Give --instructblip, --clip, or --vision, --language and --model_config.")
     return from_parts(arguments.model_config, arguments.vision, arguments.language, arguments.image_size)
 
 
@@ -88,6 +104,7 @@ def main(words: list[str] | None = None) -> int:
     """Make a base, and answer errors with one line on stderr and exit code 2."""
     parser = OneLineParser(prog="make_base.py", description=__doc__.splitlines()[0])
     parser.add_argument("--instructblip", help="id on the Hub or folder of an InstructBLIP checkpoint")
+    parser.add_argument("--clip", help="id on the Hub or folder of a CLIP checkpoint, for CLIP4IDC")
     parser.add_argument("--revision", help="its commit, for an id")
     parser.add_argument("--vision", help="id or folder of a vision tower")
     parser.add_argument("--language", help="id or folder of a language model")

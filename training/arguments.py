@@ -85,6 +85,8 @@ class DataArguments:
         distractor_swap (`bool`): Let the distractor image stand in for the image before, with probability 0.5.
             Sides in captions are those of the image before; how often that matters tells
             `data/clevr_renderer/README.md`.
+        changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
+            stand in.
         augment (`list[str]`): Alterations of training images with their probabilities, e.g. `blur=0.3 jpeg=0.3`; see
             `ssgpa.data.augment.PairAugmentation`. Evaluation never alters images.
         cache_images (`bool`): Decode and resize every image once and keep it in memory as 8-bit.
@@ -100,6 +102,7 @@ class DataArguments:
     data_dir: str = ""
     captions_per_pair: int = 1
     distractor_swap: bool = False
+    changed_only: bool = False
     augment: list[str] = field(default_factory=list)
     cache_images: bool = False
     streaming: bool = False
@@ -119,6 +122,8 @@ class ChangeCaptioningArguments(TrainingArguments):
             `eval_changed_cider` where changed pairs and their types are known, else `eval_total_cider`, or
             `eval_total_rouge_l` where CIDEr could only be 0, as for one pair alone. Of equal scores the later step's
             is the best.
+        learning_rate_factors (`str`, *optional*): JSON mapping of regular expressions to factors of `learning_rate`
+            for the parameters whose names they match, the first that does; a plain mapping in a YAML file.
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
@@ -137,6 +142,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     remove_unused_columns: bool = field(default=False)
     metric_for_best_model: str | None = field(default=AUTO_METRIC)
     hub_strategy: str = field(default="end")
+    learning_rate_factors: str | None = None
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
     log_samples: int = 0

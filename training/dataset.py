@@ -118,6 +118,7 @@ class PairDataset(TorchDataset):
         seed (`int`): Seed of captions, swaps and alterations of the images.
         augmentation (`PairAugmentation`, *optional*): Alters the images of every pair anew every epoch.
         features (`FeatureCache`, *optional*): Give the images' features from there, in place of the images.
+        changed_only (`bool`): Leave out pairs without a change.
 
     Raises:
         ValueError: There is no pair, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged,
@@ -134,6 +135,7 @@ class PairDataset(TorchDataset):
         seed: int = 0,
         augmentation: PairAugmentation | None = None,
         features: FeatureCache | None = None,
+        changed_only: bool = False,
     ) -> None:
         if not len(rows):
             raise ValueError("There is nothing to train on: the split has no pairs.")
@@ -147,6 +149,9 @@ class PairDataset(TorchDataset):
         self.unchanged = np.full(self.scene_numbers.max() + 1, -1)
         still = np.flatnonzero(pc.equal(columns["change_type"], NO_CHANGE).fill_null(False).to_numpy())
         self.unchanged[self.scene_numbers[still]] = still
+        self.kept_rows = np.setdiff1d(np.arange(len(rows)), still) if changed_only else np.arange(len(rows))
+        if not len(self.kept_rows):
+            raise ValueError("`changed_only` leaves nothing to train on: no pair of the split has a change.")
         if captions_per_pair < 1:
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         if distractor_swap and not still.size:
@@ -169,9 +174,10 @@ class PairDataset(TorchDataset):
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.kept_rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        index = int(self.kept_rows[index])
         row = self.table[index]
         rng = np.random.default_rng([self.seed, self.epoch.item(), index])
         before, after = (index, "before"), (index, "after")

@@ -54,6 +54,8 @@ def check_settings(
         raise ValueError("--streaming has no end; say where to stop with --max_steps.")
     if data_arguments.distractor_swap or data_arguments.cache_images:
         raise ValueError("--streaming keeps no images: leave out --distractor_swap and --cache_images.")
+    if data_arguments.changed_only:
+        raise ValueError("--streaming leaves no pairs out: prepare the data without them, in place of --changed_only.")
     if data_arguments.feature_cache:
         raise ValueError("--streaming reads every image as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
@@ -188,6 +190,7 @@ def training_pairs(
             seed=seed,
             augmentation=augmentation,
             features=features,
+            changed_only=arguments.changed_only,
         )
     stream = source_rows(arguments, rows)
     return PairIterableDataset(

@@ -74,13 +74,18 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
             )
         except BROKEN as error:
             raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
-    return load_partial_system(
+    model, processor, missing = load_partial_system(
         path,
         arguments.revision,
         model_class=model_class_of(arguments.model_class),
         attn_implementation=arguments.attn_implementation,
         **overrides,
     )
+    settings = model.generation_config if model.can_generate() else None
+    if settings is not None and settings.max_new_tokens is None and settings.max_length is None:
+        # A stage that captions nothing has saved no settings for it.
+        settings.update(**generation_defaults(processor.tokenizer, model.config.placeholder))
+    return model, processor, missing
 
 
 def generation_defaults(tokenizer: PreTrainedTokenizerBase, image_token: str | None = PLACEHOLDER) -> dict[str, Any]:
@@ -164,7 +169,8 @@ def create_system(
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
     model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
-    model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
+    if model.can_generate():
+        model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
     if arguments.image_processor is not None:
         name, options = _source(arguments.image_processor)
         image_processor = AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False, **options)

@@ -29,6 +29,7 @@ from .collator import PairCollator
 from .dataset import EpochCallback
 from .evaluation import check_rows, evaluation_sets, rows_of_process, write_evaluation
 from .generation import caption_rows
+from .learning_rates import parse_factors, scale_learning_rates
 from .lora import complete_checkpoint
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
@@ -169,6 +170,20 @@ class ChangeCaptioningTrainer(Trainer):
         parameters = model.named_parameters(remove_duplicate=False)
         dimensions = {name: len(getattr(value, "ds_shape", value.shape)) for name, value in parameters}
         return [name for name in super().get_decay_parameter_names(model) if dimensions.get(name, 0) > 1]
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """As `Trainer`'s, with the rates that `learning_rate_factors` asks for (ours).
+
+        Args:
+            model (`nn.Module`, *optional*): By default the trainer's own.
+        """
+        factors = option_of(self.args, "learning_rate_factors")
+        if not factors or self.optimizer is not None:
+            return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
+        named = (self.model if model is None else model).named_parameters()
+        scale_learning_rates(optimizer, named, parse_factors(factors))
+        return optimizer
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         check_batch_fits(inputs, positions_of(self.model.config))

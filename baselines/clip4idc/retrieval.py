@@ -1,0 +1,49 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""How well captions and pairs find each other: recall among all of a split."""
+
+import torch
+from torch import Tensor
+
+
+RANKS = (1, 5, 10)
+
+
+def recalls(similarity: Tensor, owners: Tensor) -> dict[str, float]:
+    """Recall both ways.
+
+    A caption ranks all pairs. A pair ranks the caption sets of all pairs, each by its most similar caption. Of equally
+    similar candidates the wanted one comes last, so that a model that tells nothing apart has no recall.
+
+    Args:
+        similarity (`torch.Tensor` of shape `(texts, pairs)`): The larger, the more alike.
+        owners (`torch.Tensor` of shape `(texts,)`): The pair of each caption; every pair has one at least.
+
+    Returns:
+        `dict[str, float]`: `text_to_pair_r1`, ..., `pair_to_text_r10`, in percent.
+
+    Raises:
+        ValueError: A pair has no caption.
+    """
+    pairs = similarity.shape[1]
+    if len(owners.unique()) != pairs:
+        raise ValueError("Every pair needs a caption to be found by.")
+    sets = similarity.new_full((pairs, pairs), -torch.inf)
+    # (sets, pairs): the most similar caption of a set.
+    sets = sets.scatter_reduce(0, owners.unsqueeze(1).expand(-1, pairs), similarity, "amax")
+    ranks = {
+        "text_to_pair": _ranks(similarity, similarity.gather(1, owners.unsqueeze(1))),
+        "pair_to_text": _ranks(sets.T, sets.diagonal().unsqueeze(1)),
+    }
+    return {
+        f"{name}_r{rank}": 100 * (found < rank).double().mean().item()
+        for name, found in ranks.items()
+        for rank in RANKS
+    }
+
+
+def _ranks(scores: Tensor, wanted: Tensor) -> Tensor:
+    return (scores >= wanted).sum(1) - 1
+
+
+__all__ = ["recalls"]

@@ -1,0 +1,105 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ssgpa[eval]"]
+# ///
+r"""Recall of captions by pairs and of pairs by captions: CLIP4IDC's first stage.
+
+    python examples/evaluate_retrieval.py --model runs/clip4idc_clevr_retrieval/best --data prepared/clevr_change \
+        --split validation --output recall.json
+
+Pairs without a change are left out: their captions say the same of all.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import normalize
+from torch.nn.utils.rnn import pad_sequence
+
+from ssgpa.baselines.clip4idc import CLIP4IDCForPairTextRetrieval
+from ssgpa.baselines.clip4idc.retrieval import recalls
+from ssgpa.data import load_prepared
+from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
+from ssgpa.data.prepared import reading_of
+from ssgpa.data.schema import NO_CHANGE
+from ssgpa.training.generation import evaluation_mode
+from ssgpa.utils.console import OneLineParser, report_error
+from ssgpa.utils.loading import load_system
+from ssgpa.utils.results import library_versions, write_results
+
+
+def embed_pairs(model: Any, processor: Any, rows: Dataset, batch_size: int) -> Tensor:
+    """Embeddings of the pairs of a split (pairs, width)."""
+    files, found = undecoded(rows), []
+    for start in range(0, len(rows), batch_size):
+        chosen = files.select(range(start, min(start + batch_size, len(rows))))
+        images = [list(load_pair(row, processor)) for row in chosen]
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(model.device, model.dtype)
+        found.append(model.get_pair_features(pixels, return_dict=True).pooler_output)
+    return torch.cat(found)
+
+
+def embed_texts(model: Any, processor: Any, texts: list[str], batch_size: int) -> Tensor:
+    """Embeddings of captions (texts, width)."""
+    found = []
+    prompt = processor.prompt_ids()
+    for start in range(0, len(texts), batch_size):
+        rows = [torch.tensor([*prompt, *ids]) for ids in processor.caption_ids(texts[start : start + batch_size])]
+        mask = pad_sequence([torch.ones_like(ids) for ids in rows], batch_first=True)
+        ids = pad_sequence(rows, batch_first=True, padding_value=processor.tokenizer.pad_token_id)
+        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+        found.append(model.get_text_features(**inputs, return_dict=True).pooler_output)
+    return torch.cat(found)
+
+
+def retrieve(model: Any, processor: Any, rows: Dataset, batch_size: int) -> dict[str, float]:
+    """Recall over a split."""
+    captions = list(rows["captions"])
+    owners = torch.tensor([number for number, texts in enumerate(captions) for _ in texts], device=model.device)
+    with evaluation_mode(model):
+        pairs = embed_pairs(model, processor, rows, batch_size)
+        texts = embed_texts(model, processor, [text for row in captions for text in row], batch_size)
+    similarity = normalize(texts.float(), dim=-1) @ normalize(pairs.float(), dim=-1).T
+    return recalls(similarity, owners)
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = OneLineParser(prog="evaluate_retrieval.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="folder of a saved model of stage 1, or its id on the Hub")
+    parser.add_argument("--data", required=True, help="folder written by prepare_data.py")
+    parser.add_argument("--split", default="test", choices=["test", "validation", "train"])
+    parser.add_argument("--output", required=True, type=Path, help="JSON file for the figures")
+    parser.add_argument("--batch_size", type=int, default=32)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure recall, and answer errors with one line on stderr and exit code 2."""
+    options = parse_arguments(arguments)
+    try:
+        model, processor = load_system(options.model, model_class=CLIP4IDCForPairTextRetrieval)
+        adopt_reading(processor, reading_of(options.data), options.data)
+        rows = load_prepared(options.data)[options.split]
+        rows = rows.select([index for index, kind in enumerate(rows["change_type"]) if kind != NO_CHANGE])
+        if not len(rows):
+            raise ValueError(f"The split {options.split!r} of {options.data} has no pair with a change.")
+        figures = retrieve(model, processor, rows, options.batch_size)
+        settings = {"model": options.model, "data": options.data, "split": options.split, "pairs": len(rows)}
+        write_results(options.output, {"recall": figures, "settings": settings, "versions": library_versions()})
+    except (OSError, ValueError) as error:
+        return report_error("evaluate_retrieval.py", error)
+    for name, value in figures.items():
+        sys.stdout.write(f"{name}: {value:.1f}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
