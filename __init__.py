@@ -21,6 +21,7 @@ if __name__ == "ssgpa":
     from transformers.pipelines import PIPELINE_REGISTRY
 
     from . import publishing_ssgpa
+    from .baselines import scorer as scorer
     from .configuration_ssgpa import SSGPAConfig
     from .modeling_ssgpa import SSGPAForConditionalGeneration, SSGPAModel, SSGPAPreTrainedModel
     from .pipeline_ssgpa import ChangeCaptioningPipeline

@@ -1,0 +1,3 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Other systems for change captioning, each in a folder of its own."""
