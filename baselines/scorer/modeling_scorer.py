@@ -23,13 +23,19 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 from transformers import AutoModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.models.bert.modeling_bert import eager_attention_forward
 from transformers.processing_utils import Unpack
@@ -75,12 +81,14 @@ class PairMatching(NamedTuple):
 
 @auto_docstring(custom_intro="What the decoder attends to, and what the losses read.")
 @dataclass
-class SCORERImageFeatures(BaseModelOutput):
+class SCORERImageFeatures(BaseModelOutputWithPooling):
     r"""What `get_image_features` returns.
 
     Args:
         last_hidden_state (`torch.FloatTensor` of shape `(batch_size, patches, hidden_size)`):
             One feature a cell for the pair.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True`):
+            Maps of the backbone, over all 2 x batch_size images.
         images (`torch.FloatTensor` of shape `(batch_size, 2, patches, hidden_size)`):
             The images before they are compared.
         matching (`PairMatching`):
@@ -155,14 +163,16 @@ class SCORERVisionTower(nn.Module):
     def _trains(self) -> bool:
         return any(parameter.requires_grad for parameter in self.backbone.parameters())
 
-    def forward(self, pixel_values: Tensor) -> BaseModelOutput:
+    def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutput:
         """Encode both images of each pair.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The pairs.
+            **kwargs (`Unpack[TransformersKwargs]`, *optional*): Passed on to the backbone.
 
         Returns:
-            `BaseModelOutput`: `last_hidden_state` of shape `(batch, 2, patches, channels)`.
+            `BaseModelOutput`: `last_hidden_state` of shape `(batch, 2, patches, channels)`, and the backbone's
+                `hidden_states` where asked for.
 
         Raises:
             ValueError: These are no pairs, or the map has another size than `patch_grid`.
@@ -175,13 +185,15 @@ class SCORERVisionTower(nn.Module):
         # Convolutions and batch norms run half as fast again on channels-last maps.
         images = pixel_values.flatten(0, 1).to(self.dtype).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains()):
-            maps = self.backbone(images, return_dict=True).last_hidden_state
+            outputs = self.backbone(images, return_dict=True, **kwargs)
+        maps = outputs.last_hidden_state
         if tuple(maps.shape[2:]) != self.patch_grid:
             raise ValueError(
                 f"The backbone made a map of {tuple(maps.shape[2:])} cells, `patch_grid` says {self.patch_grid}: the "
                 "images' size does not fit the configuration."
             )
-        return BaseModelOutput(last_hidden_state=maps.flatten(2).transpose(1, 2).unflatten(0, (-1, 2)))
+        patches = maps.flatten(2).transpose(1, 2).unflatten(0, (-1, 2))
+        return BaseModelOutput(last_hidden_state=patches, hidden_states=outputs.get("hidden_states"))
 
 
 class SCORERAttention(nn.Module):
@@ -283,8 +295,15 @@ class SCOREREncoderLayer(GradientCheckpointingLayer):
         self.attention = SCORERAttention(config)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, PairMatching]:
-        """Map (batch, 2, patches, hidden_size) to the same shape; both images read what the other one was before."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Let both images of (batch, 2, patches, hidden_size) read what the other one was before.
+
+        Args:
+            images (`torch.Tensor` of shape `(batch, 2, patches, hidden_size)`): The pairs.
+
+        Returns:
+            `tuple`: The same again, and the queries and keys of `PairMatching`.
+        """
         attention = self.attention
         queries, keys, values = (
             attention.split_heads(project(images))
@@ -292,7 +311,7 @@ class SCOREREncoderLayer(GradientCheckpointingLayer):
         )
         read = (states.flatten(0, 1).transpose(1, 2) for states in (queries, keys.flip(1), values.flip(1)))
         reconstructed, _ = attention.attend(*read)
-        return self.norm(images + reconstructed.view_as(images)), PairMatching(queries, keys)
+        return self.norm(images + reconstructed.view_as(images)), queries, keys
 
 
 class SCOREREncoder(nn.Module):
@@ -309,7 +328,7 @@ class SCOREREncoder(nn.Module):
         """Compare the features (batch, 2, patches, channels) of the images of each pair."""
         images = states = self.embeddings(features)
         for layer in self.layers:
-            states, matching = layer(states)
+            states, *matching = layer(states)
         fused = self.fusion(states.transpose(1, 2).flatten(2))
         return SCORERImageFeatures(
             last_hidden_state=self.dropout(fused).relu(), images=images, matching=PairMatching(*matching)
@@ -337,7 +356,8 @@ class SCORERDecoderLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: Tensor,
-        keys_and_values: tuple[Tensor, Tensor],
+        keys: Tensor,
+        values: Tensor,
         attention_mask: Tensor | None = None,
         cache: Cache | None = None,
         **kwargs: Any,
@@ -346,7 +366,9 @@ class SCORERDecoderLayer(GradientCheckpointingLayer):
 
         Args:
             hidden_states (`torch.Tensor` of shape `(batch, tokens, hidden_size)`): The words.
-            keys_and_values (`tuple`): Of the images. There may be several rows of words a pair, one behind the other.
+            keys (`torch.Tensor` of shape `(pairs, heads, patches, width)`): Of the images. There may be several rows
+                of words a pair, one behind the other.
+            values (`torch.Tensor` of shape `(pairs, heads, patches, width)`): Likewise.
             attention_mask (`torch.Tensor`, *optional*): Of the words.
             cache (`Cache`, *optional*): Of the words.
             **kwargs (`Any`, *optional*): Passed on to the attention function.
@@ -357,8 +379,8 @@ class SCORERDecoderLayer(GradientCheckpointingLayer):
         read, _ = self.self_attn(hidden_states, attention_mask=attention_mask, cache=cache, **kwargs)
         hidden_states = self.self_attn_norm(hidden_states + read)
         # No word hides from another here: the rows of a pair can be read as one, and the images are not repeated.
-        rows = hidden_states.reshape(len(keys_and_values[0]), -1, hidden_states.shape[-1])
-        seen, _ = self.cross_attn(rows, keys_and_values, **kwargs)
+        rows = hidden_states.reshape(len(keys), -1, hidden_states.shape[-1])
+        seen, _ = self.cross_attn(rows, (keys, values), **kwargs)
         hidden_states = self.cross_attn_norm(hidden_states + seen.view_as(hidden_states))
         inner = self.activation(self.fc1(hidden_states))
         return self.final_norm((inner if self.adds_inner else hidden_states) + self.dropout(self.fc2(inner)))
@@ -525,14 +547,16 @@ class SCORERModel(SCORERPreTrainedModel):
             vision_features (`torch.FloatTensor` of shape `(batch_size, 2, patches, channels)`, *optional*):
                 `last_hidden_state` of `vision_tower` computed before, in place of `pixel_values`.
             kwargs (`TransformersKwargs`, *optional*):
-                Not used.
+                Passed on to the backbone.
         """
         if (pixel_values is None) == (vision_features is None):
             raise ValueError("Give either `pixel_values` or `vision_features`.")
+        encoded = BaseModelOutput(last_hidden_state=vision_features)
         if vision_features is None:
-            vision_features = self.vision_tower(pixel_values).last_hidden_state
+            encoded = self.vision_tower(pixel_values, **kwargs)
         # Without `pooler_output`: `generate` would look for placeholders to repeat it for the beams.
-        features = self.encoder(vision_features)
+        features = self.encoder(encoded.last_hidden_state)
+        features.hidden_states = encoded.hidden_states
         features.keys_and_values = self.decoder.keys_and_values(features.last_hidden_state)
         return features
 
@@ -599,7 +623,7 @@ class SCORERModel(SCORERPreTrainedModel):
             self.config, hidden_states, attention_mask, **{CACHE: cache}, position_ids=position_ids
         )
         for layer, read in zip(decoder.layers, features.keys_and_values, strict=True):
-            hidden_states = layer(hidden_states, read, attention_mask=mask, cache=cache, **kwargs)
+            hidden_states = layer(hidden_states, *read, attention_mask=mask, cache=cache, **kwargs)
         return SCORERModelOutputWithPast(
             last_hidden_state=hidden_states, image_outputs=features, **{CACHE: cache if use_cache else None}
         )
@@ -745,9 +769,7 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
         logits = self.lm_head(slice_logits_to_keep(states, logits_to_keep))
         loss_parts = None
         if labels is not None:
-            loss_parts = self.losses(
-                logits, states, labels, outputs.image_outputs, scene_ids, kwargs.get("num_items_in_batch")
-            )
+            loss_parts = self.losses(logits, states, labels, outputs.image_outputs, scene_ids, **kwargs)
         return SCORERCausalLMOutputWithPast(
             loss=sum(loss_parts.values()) if loss_parts else None,
             loss_parts=loss_parts,
@@ -767,6 +789,8 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
         features: SCORERImageFeatures,
         scene_ids: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        shift_labels: Tensor | None = None,
+        **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Weighted losses by name; those beside the caption's count in training only.
 
@@ -777,12 +801,17 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             features (`SCORERImageFeatures`): Of the images.
             scene_ids (`torch.Tensor` of shape `(batch,)`, *optional*): Scene of each pair.
             num_items_in_batch (`torch.Tensor` or `int`, *optional*): Labels of the batches that are accumulated.
+            shift_labels (`torch.Tensor`, *optional*): What is predicted at every position, in place of `labels`.
+            **kwargs (`Any`, *optional*): Not used.
 
         Returns:
             `dict[str, torch.Tensor]`: Scalars.
         """
         labels = labels.to(logits.device)
-        counts = (labels[:, 1:] != -100).sum(1)
+        if shift_labels is None:
+            # Of all positions, or of the last ones under `logits_to_keep`.
+            shift_labels = F.pad(labels[:, -logits.shape[1] :], (0, 1), value=-100)[:, 1:]
+        counts = (shift_labels != -100).sum(1)
         # Means shrink with the share of an accumulated batch, or accumulation would multiply them.
         share = 1.0 if num_items_in_batch is None else counts.sum() / num_items_in_batch
         groups = [slice(None)]
@@ -791,7 +820,14 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             groups = scene_halves(scene_ids.to(logits.device))
         parts: dict[str, Tensor] = {}
         for rows in groups:
-            found = {"caption": self._caption_loss(logits[rows], labels[rows], counts[rows].sum().clamp_min(1))}
+            caption = self.loss_function(
+                logits=logits[rows],
+                labels=labels[rows],
+                shift_labels=shift_labels[rows].contiguous(),
+                vocab_size=self.config.vocab_size,
+                num_items_in_batch=counts[rows].sum().clamp_min(1),
+            )
+            found = {"caption": caption}
             if self.training:
                 found |= self._pair_losses(
                     states[rows],
@@ -803,11 +839,6 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             for name, value in found.items():
                 parts[name] = parts.get(name, 0) + share / len(groups) * value
         return parts
-
-    def _caption_loss(self, logits: Tensor, labels: Tensor, count: Tensor) -> Tensor:
-        kept = labels[:, -logits.shape[1] :]  # all, or the last ones under `logits_to_keep`
-        vocab_size = self.config.vocab_size
-        return self.loss_function(logits=logits, labels=kept, vocab_size=vocab_size, num_items_in_batch=count)
 
     def _pair_losses(
         self, states: Tensor, labels: Tensor, images: Tensor, matching: PairMatching, scene_ids: Tensor | None
