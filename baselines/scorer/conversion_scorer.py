@@ -137,7 +137,7 @@ def _sizes(states: dict[str, dict[str, Tensor]], checkpoint: str | os.PathLike) 
     detector, speaker = states[DETECTOR], states[SPEAKER]
     try:
         vocab_size, embedding_size = speaker["core.embed.weight"].shape
-        positions = speaker["core.position_enc.pe"].shape[0]
+        table = speaker.get("core.position_enc.pe")
         grid = [len(detector["h_embedding.weight"]), len(detector["w_embedding.weight"])]
         width = len(detector["img.0.weight"])
     except KeyError as error:
@@ -145,7 +145,7 @@ def _sizes(states: dict[str, dict[str, Tensor]], checkpoint: str | os.PathLike) 
     return {
         "vocab_size": vocab_size,
         "embedding_size": embedding_size,
-        "max_position_embeddings": positions,
+        **({} if table is None else {"max_position_embeddings": len(table)}),
         "patch_grid": grid,
         "hidden_size": width,
         "intermediate_size": width,

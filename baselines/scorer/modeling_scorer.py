@@ -132,13 +132,14 @@ class SCORERCausalLMOutputWithPast(CausalLMOutputWithPast):
             Prediction scores of the language modeling head.
         cross_attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True`):
             Attention of the words to the cells, one a layer, of shape `(batch_size, heads, sequence, patches)`.
-        image_outputs (`SCORERImageFeatures`, *optional*):
-            Of the images.
+        image_outputs (`BaseModelOutput`, *optional*):
+            Of the images: what the decoder attends to as `last_hidden_state`, and the backbone's `hidden_states` where
+            asked for.
     """
 
     loss_parts: dict[str, torch.FloatTensor] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_outputs: SCORERImageFeatures | None = None
+    image_outputs: BaseModelOutput | None = None
 
 
 class SCORERVisionTower(nn.Module):
@@ -765,11 +766,11 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
-        states = outputs.last_hidden_state
+        states, features = outputs.last_hidden_state, outputs.image_outputs
         logits = self.lm_head(slice_logits_to_keep(states, logits_to_keep))
         loss_parts = None
         if labels is not None:
-            loss_parts = self.losses(logits, states, labels, outputs.image_outputs, scene_ids, **kwargs)
+            loss_parts = self.losses(logits, states, labels, features, scene_ids, **kwargs)
         return SCORERCausalLMOutputWithPast(
             loss=sum(loss_parts.values()) if loss_parts else None,
             loss_parts=loss_parts,
@@ -777,7 +778,7 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             cross_attentions=outputs.cross_attentions,
-            image_outputs=outputs.image_outputs,
+            image_outputs=BaseModelOutput(features.last_hidden_state, features.hidden_states),
             **{CACHE: outputs.get(CACHE)},
         )
 
