@@ -116,6 +116,9 @@ class ChangeCaptioningArguments(TrainingArguments):
             `eval_changed_cider` where changed pairs and their types are known, else `eval_total_cider`, or
             `eval_total_rouge_l` where CIDEr could only be 0, as for one pair alone. Of equal scores the later step's
             is the best.
+        lr_step_size (`int`, *optional*): Steps after which the learning rate is multiplied by `lr_step_factor`, again
+            and again; takes the place of `lr_scheduler_type`.
+        lr_step_factor (`float`): That factor.
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
@@ -134,6 +137,8 @@ class ChangeCaptioningArguments(TrainingArguments):
     remove_unused_columns: bool = field(default=False)
     metric_for_best_model: str | None = field(default=AUTO_METRIC)
     hub_strategy: str = field(default="end")
+    lr_step_size: int | None = None
+    lr_step_factor: float = 0.1
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
     log_samples: int = 0

@@ -105,7 +105,7 @@ def convert_original(
             it.
     """
     states = _read_states(Path(checkpoint))
-    backbone, backbone_config = _read_backbone(vision)
+    backbone, backbone_config = read_backbone(vision)
     config = SCORERConfig(**_sizes(states, checkpoint) | {"vision_config": backbone_config} | RELEASED | fields)
     weights = {f"model.vision_tower.backbone.{name}": value for name, value in backbone.items()}
     for part, state in states.items():
@@ -202,8 +202,19 @@ def rename_weights(state: dict[str, Tensor], part: str, config: SCORERConfig) ->
     return renamed
 
 
-def _read_backbone(vision: str | os.PathLike | PreTrainedModel | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights of a backbone up to its third stage, and its configuration."""
+def read_backbone(vision: str | os.PathLike | PreTrainedModel | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights of a backbone up to its third stage, and its configuration.
+
+    Args:
+        vision (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): A ResNet of Transformers, by id or folder or
+            itself, or a file of torchvision's `resnet101` weights.
+
+    Returns:
+        `tuple`: Weights by their names in a `ResNetModel`, none where `vision` is None, and fields of a `ResNetConfig`.
+
+    Raises:
+        ValueError: A weight has no place in a ResNet; the error names it.
+    """
     if vision is None:
         return {}, dict(RESNET101_STAGE3)
     if isinstance(vision, PreTrainedModel):
@@ -310,4 +321,4 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left", **special)
 
 
-__all__ = ["RELEASED", "convert_original", "convert_torchvision", "convert_vocabulary", "rename_weights"]
+__all__ = ["RELEASED", "convert_original", "convert_torchvision", "convert_vocabulary", "read_backbone", "rename_weights"]
