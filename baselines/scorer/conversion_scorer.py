@@ -210,7 +210,8 @@ def read_backbone(vision: str | os.PathLike | PreTrainedModel | None) -> tuple[d
             itself, or a file of torchvision's `resnet101` weights.
 
     Returns:
-        `tuple`: Weights by their names in a `ResNetModel`, none where `vision` is None, and fields of a `ResNetConfig`.
+        `tuple`: Weights by their names in a `ResNetModel`, none where `vision` is None, and fields of its
+            configuration.
 
     Raises:
         ValueError: A weight has no place in a ResNet; the error names it.
@@ -321,4 +322,11 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left", **special)
 
 
-__all__ = ["RELEASED", "convert_original", "convert_torchvision", "convert_vocabulary", "read_backbone", "rename_weights"]
+__all__ = [
+    "RELEASED",
+    "convert_original",
+    "convert_torchvision",
+    "convert_vocabulary",
+    "read_backbone",
+    "rename_weights",
+]

@@ -142,6 +142,12 @@ class SCORERCausalLMOutputWithPast(CausalLMOutputWithPast):
     image_outputs: BaseModelOutput | None = None
 
 
+def start_as_in_torch(parent: nn.Module) -> None:
+    """Mark modules that start as in plain torch; only the decoder starts with weights of `initializer_range`."""
+    for module in parent.modules():
+        module.starts_as_in_torch = True
+
+
 class SCORERVisionTower(nn.Module):
     """A ResNet that reads each image for itself."""
 
@@ -324,6 +330,7 @@ class SCOREREncoder(nn.Module):
         self.layers = nn.ModuleList([SCOREREncoderLayer(config) for _ in range(config.encoder_layers)])
         self.fusion = nn.Linear(2 * config.hidden_size, config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout)
+        start_as_in_torch(self)
 
     def forward(self, features: Tensor) -> SCORERImageFeatures:
         """Compare the features (batch, 2, patches, channels) of the images of each pair."""
@@ -429,6 +436,7 @@ class BackwardReasoning(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width)
         self.contrast = MatchingContrast(config)
+        start_as_in_torch(self)
 
     def imagine(self, before: Tensor, sentences: Tensor) -> Tensor:
         """Image after (batch, patches, hidden_size), from the one before and one vector (batch, hidden_size)."""
@@ -502,15 +510,13 @@ class SCORERPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, MatchingContrast):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
-        elif isinstance(module, (SCOREREncoder, BackwardReasoning)):
-            # Only the decoder starts with small weights; these parts start as torch does.
-            for part in module.modules():
-                if isinstance(part, nn.Embedding):
-                    init.normal_(part.weight)
-                elif isinstance(part, nn.Linear):
-                    init.kaiming_uniform_(part.weight, a=math.sqrt(5))
-                    if part.bias is not None:
-                        init.uniform_(part.bias, -(part.in_features**-0.5), part.in_features**-0.5)
+        elif getattr(module, "starts_as_in_torch", False):
+            if isinstance(module, nn.Embedding):
+                init.normal_(module.weight)
+            elif isinstance(module, nn.Linear):
+                init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+                if module.bias is not None:
+                    init.uniform_(module.bias, -(module.in_features**-0.5), module.in_features**-0.5)
 
 
 @auto_docstring(custom_intro="Backbone, comparison and decoder, without a head.")
