@@ -3,7 +3,7 @@
 """Compares a system with its authors' code: same weights, same inputs, every output.
 
 python benchmarks/measure_parity.py draw clip4idc --size real --folder parity
-python benchmarks/measure_parity.py compare clip4idc --size real --folder parity --output benchmarks/results/clip4idc-parity.json
+python benchmarks/measure_parity.py compare clip4idc --size real --folder parity --output clip4idc-parity.json
 
 `draw` writes `checkpoint.safetensors`, random weights by their names in the authors' format, and `inputs.safetensors`.
 The other side, which is no part of this repository, computes `outputs.safetensors` of them, with `repository` and

@@ -626,9 +626,7 @@ class SCORERModel(SCORERPreTrainedModel):
         hidden_states = decoder.embed(inputs_embeds, position_ids)
         if attention_mask is not None and attention_mask.is_floating_point():
             attention_mask = attention_mask.to(hidden_states.dtype)
-        mask = create_causal_mask(
-            self.config, hidden_states, attention_mask, **{CACHE: cache}, position_ids=position_ids
-        )
+        mask = create_causal_mask(self.config, hidden_states, attention_mask, **{CACHE: cache})
         for layer, read in zip(decoder.layers, features.keys_and_values, strict=True):
             hidden_states = layer(hidden_states, *read, attention_mask=mask, cache=cache, **kwargs)
         return SCORERModelOutputWithPast(

@@ -138,6 +138,7 @@ def test_captions_do_not_depend_on_the_cache_or_the_batch(tiny, options):
     model.lm_head.weight.data.mul_(50)
     model.generation_config.eos_token_id = None
     batch = random_batch(model.config, rows=3)
+    batch["pixel_values"][:, 1] = torch.tensor([-50.0, 0.0, 50.0]).view(3, 1, 1, 1)
     inputs = {"input_ids": batch["input_ids"][:, :1], "pixel_values": batch["pixel_values"]}
     wanted = model.generate(**inputs, max_new_tokens=6, do_sample=False, **options)
     for other in ({"use_cache": False}, {"cache_implementation": "static"}):
