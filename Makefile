@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 PYTHON ?= python
 
-.PHONY: quality style test test-slow test-peer card lock
+.PHONY: quality style test test-slow test-peer card docs lock
 
 quality:
 	$(PYTHON) -m ruff check .
@@ -27,6 +27,9 @@ test-peer:
 card:
 	$(PYTHON) benchmarks/readme_table.py
 	$(PYTHON) benchmarks/renderer_tables.py
+
+docs:
+	$(PYTHON) -m mkdocs build --strict
 
 # Everything moves but torch, with which README's commands begin.
 lock:

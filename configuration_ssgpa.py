@@ -30,7 +30,7 @@ logger = logging.get_logger(__name__)
 
 # See `transport_ssgpa.dustbin_transport`.
 _LARGEST_SPAN = 80
-# Names of fields in 0.1.0, which its checkpoints hold.
+# Former names of fields, which saved checkpoints hold.
 _FORMER_NAMES = {"part_grid": "patch_grid", "part_hidden_size": "patch_hidden_size"}
 # What Transformers, of this version or an older one, keeps in any model's config.json beside the fields of its class.
 _SHARED_FIELDS = {
@@ -142,6 +142,7 @@ class SSGPAConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     """
 
     model_type = "ssgpa"
+    pixel_fields: ClassVar[tuple[str, ...]] = ("warp_weight",)
     training_fields: ClassVar[frozenset[str]] = frozenset(
         {f"{name}_weight" for name in ("caption", "contrast", "warp", "cycle", "global")}
         | {"label_smoothing", "contrast_negatives", "contrast_temperature", "warp_fraction"}

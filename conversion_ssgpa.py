@@ -51,10 +51,10 @@ KEY_MAP = {
 # What no such checkpoint holds.
 NEW_PARTS = ("model.change_fusion_adapter.", "model.alignment.", "model.connector.global_projection.", "contrast.")
 SUB_CONFIGS = ("vision_config", "qformer_config", "text_config")
-# Weights of 0.1.0 under other names, as regular expressions.
+# Former names of weights, as regular expressions.
 FORMER_NAMES = {
-    r"vision_tower\.part_projection\.": "vision_tower.patch_projection.",
-    r"alignment\.part_scale": "alignment.patch_scale",
+    r"vision_tower\.part_projection\b": "vision_tower.patch_projection",
+    r"alignment\.part_scale\b": "alignment.patch_scale",
 }
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 MAX_NAMED = 8

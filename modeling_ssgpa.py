@@ -58,7 +58,15 @@ from .alignment_ssgpa import (
 )
 from .compatibility_ssgpa import CACHE, renamed_cache
 from .configuration_ssgpa import SSGPAConfig
-from .conversion_ssgpa import NEW_PARTS, TOKEN_IDS, check_weights, convert_config, convert_weights, read_source
+from .conversion_ssgpa import (
+    FORMER_NAMES,
+    NEW_PARTS,
+    TOKEN_IDS,
+    check_weights,
+    convert_config,
+    convert_weights,
+    read_source,
+)
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .prompt_sharing_ssgpa import can_share_rows, count_copies, repeat_outputs
 from .system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper
@@ -202,8 +210,7 @@ class SSGPAVisionTower(nn.Module):
 
         Returns:
             `BaseModelOutput`: `last_hidden_state` (batch, 2, 1 + patches, patch_hidden_size), the global token, then
-                the
-            patches; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
+            the patches; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._tower_trains()):
             outputs = self.tower(self._images(pixel_values).to(self.tower.dtype), return_dict=True, **kwargs)
@@ -297,6 +304,7 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
 
     config: SSGPAConfig
     auto_classes: ClassVar[dict[str, str]] = {"AutoModel": "SSGPAModel"}
+    former_names: ClassVar[dict[str, str]] = FORMER_NAMES
     pretrained_modules: ClassVar[tuple[str, ...]] = (
         "model.language_model.",
         "model.connector.qformer.",
@@ -341,10 +349,6 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         """The patches before the adapter and behind the alignment."""
         core = self.base_model
         return AuxiliaryFeatures(core.vision_tower, core.alignment, self.config.patch_hidden_size)
-
-    def field_that_needs_pixels(self) -> str | None:
-        """The warp loss warps pixels."""
-        return "warp_weight" if self.config.warp_weight else None
 
     def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
         """Mean of the adapter's gates; near 0 or 1 it gates nothing."""

@@ -62,6 +62,9 @@ class ChangeCaptioningModelMixin:
     Attributes:
         auto_classes (`dict[str, str]`): Names of the classes, in the module of the model, that further Auto classes
             stand for, such as `{"AutoModel": "SSGPAModel"}`.
+        former_names (`dict[str, str]`): Regular expressions for parts of the names of modules and weights as earlier
+            versions wrote them, and what took their place. Weights are renamed by Transformers' own mapping, which the
+            system registers; an adapter's list of modules is renamed by this one.
         pretrained_modules (`tuple[str, ...]`): Beginnings of the names of parameters that some public checkpoint has
             trained; only there LoRA makes sense.
         language_modules (`tuple[str, ...]`): Beginnings of the names of the language model's layers, which quantized
@@ -71,6 +74,7 @@ class ChangeCaptioningModelMixin:
     """
 
     auto_classes: ClassVar[dict[str, str]] = {}
+    former_names: ClassVar[dict[str, str]] = {}
     pretrained_modules: ClassVar[tuple[str, ...]] = ()
     language_modules: ClassVar[tuple[str, ...]] = ("model.language_model.",)
     paper: ClassVar[Paper | None] = None
@@ -87,10 +91,6 @@ class ChangeCaptioningModelMixin:
 
     def get_auxiliary_features(self) -> AuxiliaryFeatures | None:
         """Where auxiliary heads read, in systems that have patches; None elsewhere."""
-        return None
-
-    def field_that_needs_pixels(self) -> str | None:
-        """The configuration's field that must be 0 before `vision_features` can take the place of pixels."""
         return None
 
     def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:

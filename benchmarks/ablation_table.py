@@ -134,6 +134,12 @@ def list_table(runs: Runs, differences: Mapping[str, Any]) -> list[str]:
     ]
     for name, found in runs.items():
         minutes = statistics.fmean(run["training"]["seconds"] for run in found) / 60
+        # Seed by seed, with the paired interval.
+        against = []
+        for compared in differences.get("runs", {}).get(name, {}).values():
+            cider = compared["changed"]["cider"]
+            low, high = cider["interval"]
+            against.append(f"{100 * cider['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
         cells = [
             name,
             ", ".join(str(run["settings"]["seed"]) for run in found),
@@ -142,20 +148,10 @@ def list_table(runs: Runs, differences: Mapping[str, Any]) -> list[str]:
             f"{mean_of(found, changed_cider)} {interval_of(found)}",
             f"{mean_of(found, type_accuracy)} %",
             f"{mean_of(found, lambda run: run['no_change_rate']['changed'])} %",
-            describe_differences(differences.get("runs", {}).get(name, {})),
+            "; ".join(against) or "-",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def describe_differences(by_seed: Mapping[str, Any]) -> str:
-    """CIDEr-D on the changed pairs less the reference's, seed by seed, with the paired interval."""
-    texts = []
-    for compared in by_seed.values():
-        cider = compared["changed"]["cider"]
-        low, high = cider["interval"]
-        texts.append(f"{100 * cider['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
-    return "; ".join(texts) or "-"
 
 
 def format_tables(runs: Runs, differences: Mapping[str, Any]) -> str:

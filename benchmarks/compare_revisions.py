@@ -11,25 +11,22 @@ the median over paired turns. Weights are random: revisions need not read each o
 
 import argparse
 import json
-import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ssgpa.benchmarks.measure_throughput import cpu_name, ratios
+from ssgpa.benchmarks.revisions import SIDES, commit_of, environment_of, lay_out
 from ssgpa.utils.console import OneLineParser, be_quiet, positive, report_error
 from ssgpa.utils.results import library_versions, write_results
 
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "examples/configs/models/ssgpa-clevr-tiny.json"
-SIDES = ("before", "after")
-GIT = shutil.which("git") or "git"
+# Where the program has been, the newest place first.
+PROGRAMS = ("benchmarks/measure_throughput.py", "comparison/measure_throughput.py")
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -46,38 +43,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def git(*words: str) -> str:
-    """What git says in this repository.
-
-    Raises:
-        ValueError: It fails.
-    """
-    done = subprocess.run([GIT, "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f"git {words[0]}: {' '.join(done.stderr.split()) or words[-1]}")
-    return done.stdout.strip()
-
-
-def commit_of(revision: str) -> str:
-    """The commit that a revision names.
-
-    Raises:
-        ValueError: This is no git repository, or it knows no such commit.
-    """
-    return git("rev-parse", "--verify", f"{revision}^{{commit}}")
-
-
-def lay_out(commit: str, folder: Path) -> Path:
-    """Write a commit's files to `folder/ssgpa`, a package of that name; return `folder`."""
-    folder.mkdir()
-    archive = folder / "files.tar"
-    git("archive", "--prefix=ssgpa/", f"--output={archive}", commit)
-    with tarfile.open(archive) as files:
-        files.extractall(folder, filter="data")
-    archive.unlink()
-    return folder
-
-
 def throughput(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """Rates that the revision in a folder measures of itself.
 
@@ -85,13 +50,18 @@ def throughput(folder: Path, options: argparse.Namespace) -> dict[str, float]:
         ValueError: Its program fails.
     """
     output = folder / "throughput.json"
-    program = folder / "ssgpa/comparison/measure_throughput.py"
+    program = next(filter(Path.is_file, (folder / "ssgpa" / place for place in PROGRAMS)), None)
+    if program is None:
+        raise ValueError(f"a revision has no {' or '.join(PROGRAMS)}.")
     sizes = ["--batch_size", str(options.batch_size), "--steps", str(options.steps)]
     command = [sys.executable, str(program), "--config", str(folder / "ssgpa" / CONFIG), "--output", str(output)]
-    # Ahead of an installed package of the same name.
-    environment = os.environ | {"PYTHONPATH": str(folder)}
     done = subprocess.run(
-        [*command, "--bf16", *sizes], env=environment, cwd=folder, capture_output=True, text=True, check=False
+        [*command, "--bf16", *sizes],
+        env=environment_of(folder),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise ValueError(f"{program.name} failed at a revision: {' '.join(done.stderr.split())[-300:]}")

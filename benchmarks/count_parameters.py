@@ -21,11 +21,14 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, set_trainable
+from ssgpa.training.systems import set_trainable
 from ssgpa.utils.console import OneLineParser, be_quiet, report_error
 from ssgpa.utils.results import library_versions, write_results
 
 
+# What the paper's presets train: all but the vision tower and the language model with its head. What a tower of maps
+# adds to its tower is not frozen: no checkpoint holds it.
+FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
 # How the names of a part's parameters begin. What a tower of maps adds to its tower is a part of its own.
 PARTS = {
     "tower": ("model.vision_tower.tower.",),

@@ -155,20 +155,6 @@ def fit_law(patches: Sequence[int], costs: Sequence[float]) -> dict[str, float |
     }
 
 
-def measure_law(options: argparse.Namespace) -> dict[str, Any]:
-    """Costs of the alignment at every size, and their laws.
-
-    Raises:
-        ValueError: There are fewer than three sizes.
-    """
-    sizes = sorted(set(options.patches))
-    if len(sizes) < 3:
-        raise ValueError(f"--patches: three different sizes or more make a law, got {sizes}.")
-    rows = [measure_size(patches, options) for patches in sizes]
-    names = ("forward_seconds", "forward_backward_seconds", "saved_bytes")
-    return {"sizes": rows, "fits": {name: fit_law(sizes, [row[name] for row in rows]) for name in names}}
-
-
 def tower_config(path: Path | None) -> PreTrainedConfig:
     """The configuration of a file, or that of EVA-ViT-g/14."""
     values = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
@@ -226,13 +212,21 @@ def measure_towers(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure both and describe."""
+    """Measure both and describe.
+
+    Raises:
+        ValueError: There are fewer than three sizes.
+    """
     if options.threads:
         torch.set_num_threads(options.threads)
     set_seed(options.seed)
-    law = measure_law(options)
+    sizes = sorted(set(options.patches))
+    if len(sizes) < 3:
+        raise ValueError(f"--patches: three different sizes or more make a law, got {sizes}.")
+    rows = [measure_size(patches, options) for patches in sizes]
+    names = ("forward_seconds", "forward_backward_seconds", "saved_bytes")
     return {
-        "law": law,
+        "law": {"sizes": rows, "fits": {name: fit_law(sizes, [row[name] for row in rows]) for name in names}},
         "overhead": measure_towers(options),
         "settings": settings_of(options),
         "threads": torch.get_num_threads(),

@@ -16,7 +16,6 @@ has an image that is missing, cut off or no image at all. The command runs in a 
 import argparse
 import csv
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -28,12 +27,11 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from ssgpa.benchmarks.compare_revisions import commit_of, lay_out
+from ssgpa.benchmarks.revisions import ROOT, commit_of, environment_of, lay_out
 from ssgpa.utils.console import OneLineParser, positive, report_error
 from ssgpa.utils.results import library_versions, write_results
 
 
-ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "examples" / "pairs"
 BROKEN = ("missing.png", "truncated.png", "text.png")
 COMMAND = (sys.executable, "-c", "import sys; from ssgpa.cli import main; sys.exit(main())", "caption")
@@ -216,8 +214,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     broken, before = write_pairs(pairs, options.pairs, options.broken_every), {}
     if options.before:
         commit = commit_of(options.before)
-        # Ahead of an installed package of the same name.
-        environment = os.environ | {"PYTHONPATH": str(lay_out(commit, folder / "before"))}
+        environment = environment_of(lay_out(commit, folder / "before"))
         before = {"before": {"commit": commit, **caption(options, pairs, broken, environment)}}
     return {**caption(options, pairs, broken), **before, "versions": library_versions()}
 

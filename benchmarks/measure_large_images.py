@@ -12,10 +12,7 @@ resident in the process, the libraries and the model included; what they take al
 
 import argparse
 import csv
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from itertools import cycle, islice
@@ -25,44 +22,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssgpa.benchmarks.compare_revisions import SIDES, commit_of, lay_out
 from ssgpa.benchmarks.measure_throughput import cpu_name
+from ssgpa.benchmarks.revisions import ROOT, SIDES, commit_of, find, lay_out, run_at
 from ssgpa.utils.console import OneLineParser, positive, report_error
 from ssgpa.utils.results import library_versions, write_results
 
 
-ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "examples" / "pairs"
 SAMPLE = "drop_0"
 QUALITY = 90
 # Standard deviation in levels; without any, a JPEG of an enlarged image is decoded in no time.
 GRAIN = 6
-# Runs under either revision: the case and its files as arguments, one line of JSON as the answer.
-PROGRAM = r"""
-import json, re, sys, time
-from pathlib import Path
-import ssgpa
-if (Path(ssgpa.__file__).parent / "command").is_dir():
-    from ssgpa_command import main
-else:
-    from ssgpa.cli import main
-from ssgpa.utils.loading import load_system
-case, *files = sys.argv[1:]
-model, processor = load_system(str(Path(ssgpa.__file__).parent / "checkpoints" / "ssgpa-clevr-tiny"))
-pipe = ssgpa.ChangeCaptioningPipeline(model, processor=processor, task="change-captioning", device="cpu")
-small = str(Path(ssgpa.__file__).parent / "examples" / "pairs" / "drop_0_before.png")
-pipe((small, small))
-# Not `ru_maxrss`: a process takes that over from the one that started it.
-peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-idle, start, caption = peak(), time.perf_counter(), None
-if case == "table":
-    code = main(["caption", "--pairs", files[0], "--output", files[1], "--quiet", "--overwrite"])
-    if code:
-        sys.exit(code)
-else:
-    caption = pipe(tuple(files), return_change_map=case == "caption and maps")[0]["generated_text"]
-print(json.dumps({"seconds": time.perf_counter() - start, "peak_mib": peak(), "idle_mib": idle, "caption": caption}))
-"""
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -106,7 +76,8 @@ def write_pair(folder: Path, width: int, height: int) -> list[Path]:
 
 def write_table(path: Path, rows: int) -> Path:
     """Write a table of so many sample pairs, each again and again."""
-    names = [(before, before.with_name(before.name.replace("before", "after"))) for before in _samples()]
+    samples = sorted(IMAGES.glob("*_before.png"))
+    names = [(before, before.with_name(before.name.replace("before", "after"))) for before in samples]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["before", "after"])
@@ -114,29 +85,41 @@ def write_table(path: Path, rows: int) -> Path:
     return path
 
 
-def _samples() -> list[Path]:
-    return sorted(IMAGES.glob("*_before.png"))
+def caption_case(case: str, *files: str) -> dict[str, Any]:
+    """Caption under the revision that Python imports, in a fresh process.
 
+    Args:
+        case (`str`): "table", or anything else for a pair, "caption and maps" with its maps.
+        *files (`str`): The table and the file for its captions; or the pair's two images.
 
-def run_case(place: Path, case: str, files: list[Path]) -> dict[str, Any]:
-    """Let a revision caption, and return what it measured of itself.
-
-    Raises:
-        ValueError: It fails.
+    Returns:
+        `dict[str, Any]`: Seconds, the process's largest memory after and before, and a pair's caption.
     """
-    # Ahead of an installed package of the same name.
-    environment = os.environ | {"PYTHONPATH": str(place), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, case, *map(str, files)],
-        env=environment,
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ValueError(f"{case}: a revision failed: {' '.join(done.stderr.split())[-300:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    import re
+    import time
+    from pathlib import Path
+
+    import ssgpa
+    from ssgpa.cli import main
+
+    def peak() -> float:
+        # Not `ru_maxrss`: a process takes that over from the one that started it.
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+    load_system = find("ssgpa.utils.loading:load_system", "ssgpa.loading:load_system")
+    root = Path(ssgpa.__file__).parent
+    model, processor = load_system(str(root / "checkpoints" / "ssgpa-clevr-tiny"))
+    pipe = ssgpa.ChangeCaptioningPipeline(model, processor=processor, task="change-captioning", device="cpu")
+    pipe((str(root / "examples/pairs/drop_0_before.png"),) * 2)
+    idle, start, caption = peak(), time.perf_counter(), None
+    if case == "table":
+        table, output = files
+        if main(["caption", "--pairs", table, "--output", output, "--quiet", "--overwrite"]):
+            raise ValueError("the command failed.")
+    else:
+        caption = pipe(files, return_change_map=case == "caption and maps")[0]["generated_text"]
+    return {"seconds": time.perf_counter() - start, "peak_mib": peak(), "idle_mib": idle, "caption": caption}
 
 
 def summarize(turns: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -158,10 +141,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         places = {side: lay_out(commit, folder / side) for side, commit in commits.items()}
-        for place in places.values():
-            # The command's own package, which lies in a folder of another name; older revisions have none.
-            if (place / "ssgpa" / "command").is_dir():
-                (place / "ssgpa_command").symlink_to(place / "ssgpa" / "command")
         pair = write_pair(folder, options.width, options.height)
         table = [write_table(folder / "pairs.csv", options.rows), folder / "captions.jsonl"]
         cases = {"caption": pair, "caption and maps": pair, "table": table}
@@ -170,7 +149,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             # Each side goes first in every other turn.
             order = SIDES[:: 1 - 2 * (turn % 2)]
             for case, files in cases.items():
-                turns[case].append({side: run_case(places[side], case, files) for side in order})
+                turns[case].append(
+                    {side: run_at(places[side], caption_case, case, *map(str, files)) for side in order}
+                )
         size = [path.stat().st_size for path in pair]
     settings = {key: getattr(options, key) for key in ("width", "height", "rows", "turns")}
     return {

@@ -189,21 +189,17 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         f"workers_{workers}": measure_workers(loaders(workers), len(rows), options.turns)
         for workers in options.workers
     }
+    files = BareImages(rows, 1).files[0]
+    with Image.open(io.BytesIO(files[0])) as image:
+        images = {"size": image.size, "format": image.format, "mean_bytes": statistics.mean(map(len, files))}
     return {
         "figures": figures,
         "pairs": len(rows),
-        "images": describe_images(rows),
+        "images": images,
         "settings": settings_of(options),
         "cpu": cpu_name(),
         "versions": library_versions(),
     }
-
-
-def describe_images(rows: Dataset) -> dict[str, Any]:
-    """Size and kind of the first image, and how many bytes one has."""
-    files = BareImages(rows, 1).files[0]
-    with Image.open(io.BytesIO(files[0])) as image:
-        return {"size": image.size, "format": image.format, "mean_bytes": statistics.mean(map(len, files))}
 
 
 def main(arguments: list[str] | None = None) -> int:

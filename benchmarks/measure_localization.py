@@ -146,11 +146,6 @@ def compare(scores: Sequence[Mapping[str, Mapping[str, float]]], seed: int) -> d
     return found
 
 
-def told_apart(peaks: Sequence[Mapping[str, float]], changed: np.ndarray) -> dict[str, float]:
-    """How well each map's peak over both images tells changed pairs from unchanged ones."""
-    return {name: area_under_curve(np.array([row[name] for row in peaks]), changed) for name in peaks[0]}
-
-
 def vector_errors(found: np.ndarray, true: np.ndarray) -> dict[str, float | int]:
     """Compare vectors (pairs, 2) in cells; "error_of_zero" is the error of always saying "no move"."""
     lengths, true_lengths = np.linalg.norm(found, axis=1), np.linalg.norm(true, axis=1)
@@ -217,7 +212,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "definitions": DEFINITIONS,
         **summarize(scores, [pair.change_type for pair in kept], options.seed),
         "differences": compare(scores, options.seed),
-        "told_apart": told_apart(peaks, changed),
+        # How well each map's peak over both images tells changed pairs from unchanged ones.
+        "told_apart": {name: area_under_curve(np.array([row[name] for row in peaks]), changed) for name in peaks[0]},
         "motion": measure_motion(pairs, [motion for _, motion in found], grid),
         "bootstrap": {"draws": DRAWS, "level": LEVEL, "seed": options.seed, "resampled": "pairs, with replacement"},
         "versions": library_versions(),

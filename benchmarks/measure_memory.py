@@ -117,8 +117,8 @@ def merge(stored: dict[str, Any], rows: list[dict[str, Any]], device: str) -> di
     return {"counted": counted, "measured": measured, **facts}
 
 
-def parse_options(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def main(arguments: list[str] | None = None) -> int:
+    """Count or measure, and answer errors with one line on stderr and exit code 2."""
     parser = OneLineParser(
         prog="measure_memory.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -126,12 +126,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cap_gib", type=float, help="let the process have so much of the GPU")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/memory.json")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs/memory.png")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Count or measure, and answer errors with one line on stderr and exit code 2."""
-    options = parse_options(arguments)
+    options = parser.parse_args(arguments)
     be_quiet()
     try:
         if options.cap_gib is not None and options.device == "cuda":

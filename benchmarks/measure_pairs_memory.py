@@ -12,26 +12,25 @@ from the kernel (Private_Dirty of /proc/PID/smaps_rollup) at its first batch and
 
 import argparse
 import io
-import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Dataset, DatasetDict, disable_progress_bars
 from PIL import Image
 
+from ssgpa.benchmarks.measure_throughput import cpu_name
+from ssgpa.benchmarks.revisions import SIDES, commit_of, find, lay_out, run_at
+from ssgpa.data.prepared import write_prepared
+from ssgpa.data.schema import pair_features
 from ssgpa.utils.console import OneLineParser, be_quiet, positive, report_error
+from ssgpa.utils.results import library_versions, write_results
 
 
-MIB = 2**20
 CLEVR_CHANGE_PAIRS = 67_660
 GRID = (8, 12)
-CHECKPOINT = Path(__file__).resolve().parents[1] / "checkpoints" / "ssgpa-clevr-tiny"
-SIDES = ("before", "after")
 WORDS = ["small", "large", "red", "blue", "green", "gray", "cube", "sphere", "metal", "rubber", "behind", "moved"]
 
 
@@ -40,25 +39,15 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = OneLineParser(
         prog="measure_pairs_memory.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--before", metavar="REVISION", help="the older commit")
+    parser.add_argument("--before", required=True, metavar="REVISION", help="the older commit")
     parser.add_argument("--after", default="HEAD", metavar="REVISION", help="the newer commit")
-    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("--output", required=True, type=Path, help="JSON file for the figures")
     parser.add_argument("--pairs", type=positive, default=CLEVR_CHANGE_PAIRS)
-    # How this program calls itself at a revision.
-    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.data is None and not (options.before and options.output):
-        parser.error("--before and --output are needed")
-    return options
+    return parser.parse_args(arguments)
 
 
 def write_pairs(folder: Path, count: int) -> None:
     """Write a prepared folder of made-up pairs; every second one is the unchanged pair of its scene."""
-    from datasets import Dataset, DatasetDict, disable_progress_bars
-
-    from ssgpa.data.prepared import write_prepared
-    from ssgpa.data.schema import pair_features
-
     disable_progress_bars()
     rng = np.random.default_rng(0)
     data = io.BytesIO()
@@ -88,79 +77,71 @@ def write_pairs(folder: Path, count: int) -> None:
 
 def private(process: int | str = "self") -> float:
     """Memory that a process has for itself alone and has written to, in MiB."""
+    from pathlib import Path
+
     lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:")) / 1024
 
 
-def cpu_seconds(process: int) -> float:
-    """Time that a process has computed, which a busy machine does not stretch."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    # utime and stime, fields 14 and 15 of proc(5).
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+def measure_revision(data: str) -> dict[str, float]:
+    """Figures of the revision that Python imports.
 
+    Args:
+        data (`str`): A prepared folder.
 
-def worker_of(items: list[dict[str, Any]]) -> int:
-    """Collate a batch to the number of the process that made it."""
-    return os.getpid()
+    Returns:
+        `dict[str, float]`: Memory in MiB, CPU time in seconds.
+    """
+    import os
+    import time
+    from pathlib import Path
 
-
-def measure_revision(data: Path) -> dict[str, float]:
-    """Figures of the revision whose package Python imports: memory in MiB, CPU time in seconds."""
     from torch.utils.data import DataLoader
-    from transformers import AutoProcessor
 
+    import ssgpa
     from ssgpa.data.prepared import load_prepared
-    from ssgpa.training.dataset import PairDataset
 
-    processor = AutoProcessor.from_pretrained(CHECKPOINT)
+    pair_dataset = find("ssgpa.training.dataset:PairDataset", "ssgpa.training.pairs:PairDataset")
+    checkpoint = Path(ssgpa.__file__).parent / "checkpoints" / "ssgpa-clevr-tiny"
+    processor = ssgpa.SSGPAProcessor.from_pretrained(checkpoint)
     rows = load_prepared(data, splits=["train"])["train"]
     start, began = private(), time.process_time()
-    dataset = PairDataset(rows, processor, captions_per_pair=3, distractor_swap=True)
+    dataset = pair_dataset(rows, processor, captions_per_pair=3, distractor_swap=True)
     made, seconds = private() - start, time.process_time() - began
-    loader = DataLoader(dataset, batch_size=32, num_workers=1, collate_fn=worker_of, persistent_workers=True)
+    # A batch is the number of the process that made it. Forked workers share the rows' memory, until they write to it.
+    loader = DataLoader(
+        dataset,
+        batch_size=32,
+        num_workers=1,
+        collate_fn=lambda items: os.getpid(),
+        persistent_workers=True,
+        multiprocessing_context="fork",
+    )
     batches = iter(loader)
     worker = next(batches)
     first = private(worker)
     for _ in batches:
         pass
+    # utime and stime, fields 14 and 15 of proc(5): a busy machine does not stretch them.
+    fields = Path(f"/proc/{worker}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return {
-        "rows_in_arrow_mib": rows.remove_columns(list(SIDES)).data.nbytes / MIB,
+        "rows_in_arrow_mib": rows.remove_columns(["before", "after"]).data.nbytes / 2**20,
         "training_data_private_mib": made,
         "training_data_cpu_seconds": seconds,
         "worker_private_first_mib": first,
         "worker_private_last_mib": private(worker),
-        "epoch_of_the_worker_cpu_seconds": cpu_seconds(worker),
+        "epoch_of_the_worker_cpu_seconds": sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK"),
     }
-
-
-def measure_at(folder: Path, data: Path) -> dict[str, float]:
-    """What `measure_revision` tells of the revision laid out in a folder.
-
-    Raises:
-        ValueError: It fails there.
-    """
-    # Ahead of an installed package of the same name.
-    environment = os.environ | {"PYTHONPATH": str(folder), "HF_HOME": str(data.parent / "home")}
-    program = [sys.executable, __file__]
-    done = subprocess.run(
-        [*program, "--data", str(data)], env=environment, cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise ValueError(f"the measurement failed at a revision: {' '.join(done.stderr.split())[-300:]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Make the pairs, lay both revisions out and measure one after the other."""
-    from ssgpa.benchmarks.compare_revisions import commit_of, lay_out
-    from ssgpa.benchmarks.measure_throughput import cpu_name
-    from ssgpa.utils.results import library_versions
-
     commits = {side: commit_of(getattr(options, side)) for side in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         write_pairs(data, options.pairs)
-        figures = {side: measure_at(lay_out(commit, Path(folder) / side), data) for side, commit in commits.items()}
+        places = {side: lay_out(commit, Path(folder) / side) for side, commit in commits.items()}
+        figures = {side: run_at(place, measure_revision, str(data), uses=(private,)) for side, place in places.items()}
     return {
         "figures": figures,
         "pairs": options.pairs,
@@ -177,12 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     be_quiet()
     try:
-        if options.data is not None:
-            sys.stdout.write(json.dumps(measure_revision(options.data)) + "\n")
-            return 0
         found = measure(options)
-        from ssgpa.utils.results import write_results
-
         write_results(options.output, found)
     except (OSError, ValueError) as error:
         return report_error("measure_pairs_memory.py", error)

@@ -41,14 +41,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_size(text: str) -> tuple[int, int]:
-    """Width and height from "240x160"."""
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise ValueError(f"--sizes takes sizes such as 240x160, not {text!r}")
-    return int(width), int(height)
-
-
 def cpu_seconds() -> float:
     """Processor time of this process and of the workers that have ended."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -87,9 +79,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All rows that are asked for, beside those of an earlier call."""
     old = read_json_object(arguments.output)["rows"] if arguments.output.is_file() else []
     scenes = dict(zip(BACKENDS, arguments.scenes, strict=True))
-    new = []
+    sizes, new = [text.partition("x")[::2] for text in arguments.sizes], []
+    for text, size in zip(arguments.sizes, sizes, strict=True):
+        if not all(side.isdecimal() for side in size):
+            raise ValueError(f"--sizes takes sizes such as 240x160, not {text!r}")
     for backend in arguments.backends:
-        for size in map(read_size, arguments.sizes):
+        for size in [(int(width), int(height)) for width, height in sizes]:
             settings = RenderSettings(scenes[backend], arguments.seed, size, backend=backend)
             for workers in arguments.workers:
                 new.append(measure_row(settings, workers))

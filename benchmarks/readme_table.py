@@ -9,26 +9,43 @@ python benchmarks/readme_table.py --check    # exit code 1 if it is not what the
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssgpa.benchmarks.tables.evidence_tables import read_evidence
-from ssgpa.benchmarks.tables.large_images_table import read_large_images
-from ssgpa.benchmarks.tables.loader_table import read_loader
-from ssgpa.benchmarks.tables.memory_table import read_memory
-from ssgpa.benchmarks.tables.parameter_table import format_parameters
-from ssgpa.benchmarks.tables.speed_table import read_speed
-from ssgpa.metrics.report.markdown import EMPTY, format_report
+from ssgpa.benchmarks.tables.evidence_tables import format_cost, format_localization
+from ssgpa.benchmarks.tables.house_table import format_house
+from ssgpa.benchmarks.tables.large_images_table import format_large_images
+from ssgpa.benchmarks.tables.loader_table import format_loader
+from ssgpa.benchmarks.tables.memory_table import format_memory
+from ssgpa.benchmarks.tables.speed_table import format_change, format_ways
+from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
+from ssgpa.utils.results import read_results
 
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("evidence", "data", "images", "memory", "speed")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("results", "systems/ssgpa", "development", "evidence", "data", "images", "memory", "speed")
+    ),
 ]
-RESULTS, PARAMETERS = "results", "parameters"
+RESULTS, SUMMARY, PARAMETERS = "results", "summary", "parameters"
+# Blocks that one file fills: their name between the marks, the file, and what lays it out.
+BLOCKS = {
+    "localization": ("localization.json", format_localization),
+    "cost": ("alignment_cost.json", format_cost),
+    "house": ("house.json", format_house),
+    "large-images": ("large_images.json", format_large_images),
+    "loader": ("loader.json", format_loader),
+    "memory": ("memory.json", format_memory),
+    "speed": ("speed.json", format_ways),
+    "speed-change": ("speed-before-after.json", format_change),
+}
+COLUMNS = {"total": "all", "trainable": "trainable"}
+NO_FIGURES = "No figures are stored yet."
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
 
 
@@ -51,6 +68,30 @@ def format_throughput(figures: Mapping[str, Any], source: str) -> str:
         f"alignment and contrast in the same run; "
         f"{generation['beams_1']['captions_per_second']:.1f} captions a second greedily, "
         f"{generation['beams_5']['captions_per_second']:.1f} with 5 beams. From `{source}`."
+    )
+
+
+def format_parameters(report: Mapping[str, Any], source: str) -> str:
+    """One row a part, two columns a preset.
+
+    Args:
+        report (`Mapping[str, Any]`): The JSON of `benchmarks/count_parameters.py`.
+        source (`str`): The file it came from, as the reader finds it.
+
+    Returns:
+        `str`: Markdown: a table and the line that belongs to it.
+    """
+    models = report["models"]
+    heads = [f"{name}, {column}" for name in models for column in COLUMNS.values()]
+    lines = [f"| parameters | {' | '.join(heads)} |", f"|---{'|---:' * len(heads)}|"]
+    rows = {part: [model["parts"].get(part) for model in models.values()] for part in report["parts"]}
+    for name, counts in {**rows, "**together**": list(models.values())}.items():
+        if any(counts):
+            cells = [f"{one[key]:,}" if one else "-" for one in counts for key in COLUMNS]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    seconds = ", ".join(f"{model['seconds']:.1f} s" for model in models.values())
+    return "\n".join(
+        [*lines, "", f"Each model is built on the meta device, without memory ({seconds}). From `{source}`."]
     )
 
 
@@ -100,11 +141,20 @@ def update(document: Path, blocks: Mapping[str, str], check: bool) -> bool:
     return new == old or not check
 
 
-def read_parameters(path: Path) -> str:
-    """The table of the presets' parameters, empty where nothing is stored."""
+def read_block(path: Path, lay_out: Callable[[Mapping[str, Any], str], str]) -> str:
+    """Lay out a results file, or say that there is none.
+
+    Args:
+        path (`Path`): The JSON file.
+        lay_out (`Callable[[Mapping[str, Any], str], str]`): Makes Markdown of what the file holds and of its name as
+            the reader finds it.
+
+    Returns:
+        `str`: Markdown.
+    """
     if not path.is_file():
-        return ""
-    return format_parameters(json.loads(path.read_text(encoding="utf-8")), f"benchmarks/results/{path.name}")
+        return NO_FIGURES
+    return lay_out(json.loads(path.read_text(encoding="utf-8")), f"benchmarks/results/{path.name}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,18 +165,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parameters", type=Path, default=ROOT / "benchmarks/results/parameters.json")
     parser.add_argument("--check", action="store_true", help="change nothing, tell whether the tables are current")
     options = parser.parse_args(arguments)
-    block = EMPTY
+    block = summary = EMPTY
     if options.results.is_file():
-        report = json.loads(options.results.read_text(encoding="utf-8"))
-        block = format_report(report, f"benchmarks/results/{options.results.name}")
-    speeds = options.results.with_name(f"{options.results.stem}-throughput.json")
+        report, source = read_results(options.results), f"benchmarks/results/{options.results.name}"
+        block, summary = format_report(report, source), format_summary(report, source)
+    folder = options.results.parent
+    speeds = folder / f"{options.results.stem}-throughput.json"
     if speeds.is_file():
-        figures = json.loads(speeds.read_text(encoding="utf-8"))
-        block += f"\n\n{format_throughput(figures, f'benchmarks/results/{speeds.name}')}"
-    blocks = {RESULTS: block, PARAMETERS: read_parameters(options.parameters)}
-    blocks |= read_evidence(options.results.parent) | read_loader(options.results.parent)
-    blocks |= read_memory(options.results.parent) | read_speed(options.results.parent)
-    blocks |= read_large_images(options.results.parent)
+        block += f"\n\n{read_block(speeds, format_throughput)}"
+    blocks = {name: read_block(folder / file, lay_out) for name, (file, lay_out) in BLOCKS.items()}
+    blocks |= {RESULTS: block, SUMMARY: summary, PARAMETERS: read_block(options.parameters, format_parameters)}
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:
         print(f"{path}: the table is stale, run benchmarks/readme_table.py.")

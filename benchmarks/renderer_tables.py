@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Writes the tables of data/clevr_change/README.md from the JSON files of figures, speed and the resumed run.
+"""Writes the tables of data/clevr_renderer/README.md from the JSON files of figures, speed and the resumed run.
 
 python benchmarks/renderer_tables.py            # rewrite the blocks between their marks
 python benchmarks/renderer_tables.py --check    # exit code 1 if they are not what the files say
@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ssgpa.benchmarks.readme_table import replace_block
 from ssgpa.data.checks import read_json_object
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa.utils.files import write_text
 
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT = ROOT / "data" / "clevr_change" / "README.md"
+DOCUMENT = ROOT / "data" / "clevr_renderer" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 SPLITS = ("train", "validation", "test")
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
@@ -107,19 +108,6 @@ def resume_table(resume: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def replace_block(text: str, name: str, block: str) -> str:
-    """Put `block` between the marks of a name.
-
-    Raises:
-        ValueError: The marks are not there once each.
-    """
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise ValueError(f"{DOCUMENT}: expected the marks {begin} and {end} once each")
-    head, _, rest = text.partition(begin)
-    return f"{head}{begin}\n{block}\n{end}{rest.partition(end)[2]}"
-
-
 def written() -> str:
     """The document with its blocks as the files have them."""
     names = ("as-released", "as-code", "throughput", "resume")
@@ -127,7 +115,7 @@ def written() -> str:
     blocks = {"figures": figures_table(ours, code), "speed": speed_table(speeds), "resume": resume_table(resume)}
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, block in blocks.items():
-        text = replace_block(text, name, block)
+        text = replace_block(text, block, name)
     return text
 
 

@@ -75,18 +75,15 @@ class FusionBlock(nn.Module):
 
     def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """Update both images' tokens (batch, tokens, width)."""
-        before, after = (states + self._to_itself(states) for states in (before, after))
+        before, after = (
+            states + self.self_attn(normed, normed)
+            for states in (before, after)
+            for normed in [self.first_norm(states)]
+        )
         before = before + self.cross_attn(self.first_norm(before), self.first_norm(after))
         after = after + self.cross_attn(self.first_norm(after), self.first_norm(before))
-        before, after = (states + self._mlp(states) for states in (before, after))
+        before, after = (states + self.fc2(F.gelu(self.fc1(self.second_norm(states)))) for states in (before, after))
         return before, after
-
-    def _to_itself(self, states: Tensor) -> Tensor:
-        normed = self.first_norm(states)
-        return self.self_attn(normed, normed)
-
-    def _mlp(self, states: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(self.second_norm(states))))
 
 
 class Reproduction(nn.Module):

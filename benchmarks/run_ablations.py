@@ -55,17 +55,6 @@ def settings_of(config: Path, seed: int, options: argparse.Namespace) -> dict[st
     }
 
 
-def is_done(path: Path, settings: dict[str, Any]) -> bool:
-    """Whether a result is there; one of other settings is an error."""
-    if not path.exists():
-        return False
-    if json.loads(path.read_text(encoding="utf-8"))["settings"] != json.loads(json.dumps(settings)):
-        raise FileExistsError(
-            f"{path} holds a run with other settings; move it away, or choose another --results_dir."
-        )
-    return True
-
-
 def call(script: str, *words: str) -> None:
     """Run one of the examples in a process of its own; its output goes to ours."""
     done = subprocess.run([sys.executable, str(ROOT / "examples" / script), *words], check=False)
@@ -112,30 +101,31 @@ def run(config: Path, seed: int, options: argparse.Namespace) -> Path:
     name = f"{config.stem}-seed{seed}"
     path, folder = options.results_dir / f"{name}.json", options.runs_dir / name
     settings = settings_of(config, seed, options)
-    if is_done(path, settings):
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8"))["settings"] != json.loads(json.dumps(settings)):
+            raise FileExistsError(
+                f"{path} holds a run with other settings; move it away, or choose another --results_dir."
+            )
         return path
     train(config, seed, folder)
     report = evaluate(folder, settings)
+    constants = [baseline for baseline in report["baselines"].values() if baseline["caption"]]
     result = {
         "name": config.stem,
         "settings": settings,
         "training": training_facts(folder),
         **{key: report[key] for key in KEPT},
-        "baselines": {"best_constant": {block: best_baseline(report, block) for block in BLOCKS}},
+        # CIDEr-D of the best constant caption in each block.
+        "baselines": {
+            "best_constant": {
+                block: max((found[block]["cider"] for found in constants if found.get(block)), default=None)
+                for block in BLOCKS
+            }
+        },
         "versions": library_versions(),
     }
     write_results(path, result)
     return path
-
-
-def best_baseline(report: dict[str, Any], block: str) -> float | None:
-    """CIDEr-D of the best constant caption in a block."""
-    scores = [
-        baseline[block]["cider"]
-        for baseline in report["baselines"].values()
-        if baseline["caption"] and baseline.get(block)
-    ]
-    return max(scores, default=None)
 
 
 def main(arguments: list[str] | None = None) -> int:

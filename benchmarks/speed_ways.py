@@ -80,42 +80,59 @@ class Bench:
         return run
 
 
+# By name; the table in docs/speed.md has their order, and their docstrings.
+WAYS: dict[str, Callable[[Bench], tuple[Run, Run]]] = {}
+
+
+def way(function: Callable[[Bench], tuple[Run, Run]]) -> Callable[[Bench], tuple[Run, Run]]:
+    """Enter a way: a function that makes a run with it, and one without."""
+    WAYS[function.__name__] = function
+    return function
+
+
+@way
 def packed(bench: Bench) -> tuple[Run, Run]:
     """All captions of a pair behind one prompt, or a row for each."""
     alone = [{**pair, "captions": [caption]} for pair in bench.pairs for caption in pair["captions"]]
     return bench.steps(bench.trainee(), bench.batches()), bench.steps(bench.trainee(), bench.batches(alone))
 
 
+@way
 def label_positions(bench: Bench) -> tuple[Run, Run]:
     """Scores over the vocabulary at the captions alone, or everywhere."""
     everywhere = [{**batch, "logits_to_keep": 0} for batch in bench.batches()]
     return bench.steps(bench.trainee(), bench.batches()), bench.steps(bench.trainee(), everywhere)
 
 
+@way
 def sorted_lengths(bench: Bench) -> tuple[Run, Run]:
     """Pairs with captions of like length in a batch, or as they come."""
     ordered = sorted(bench.pairs, key=lambda pair: sum(len(caption.split()) for caption in pair["captions"]))
     return bench.steps(bench.trainee(), bench.batches(ordered)), bench.steps(bench.trainee(), bench.batches())
 
 
+@way
 def multiple_of_8(bench: Bench) -> tuple[Run, Run]:
     """Rows padded to a multiple of 8, or to the longest."""
     padded = bench.batches(pad_to_multiple_of=8)
     return bench.steps(bench.trainee(), padded), bench.steps(bench.trainee(), bench.batches())
 
 
+@way
 def compiled(bench: Bench) -> tuple[Run, Run]:
     """`torch.compile` on rows padded to a multiple of 32, or none."""
     fast = torch.compile(bench.trainee())
     return bench.steps(fast, bench.batches(pad_to_multiple_of=32)), bench.steps(bench.trainee(), bench.batches())
 
 
+@way
 def sdpa(bench: Bench) -> tuple[Run, Run]:
     """Fused attention of torch, or the eager one."""
     fused, eager = bench.trainee(attn_implementation="sdpa"), bench.trainee(attn_implementation="eager")
     return bench.steps(fused, bench.batches()), bench.steps(eager, bench.batches())
 
 
+@way
 def cached_features(bench: Bench) -> tuple[Run, Run]:
     """What a frozen tower makes of the images at hand, or computed anew."""
     frozen, fed = _frozen(bench), _frozen(bench)
@@ -124,6 +141,7 @@ def cached_features(bench: Bench) -> tuple[Run, Run]:
     return bench.steps(fed, made), bench.steps(frozen, bench.batches())
 
 
+@way
 def shared_before(bench: Bench) -> tuple[Run, Run]:
     """A frozen tower on three images for two pairs of a scene, or on four."""
     shared, whole = _frozen(bench), _frozen(bench)
@@ -131,6 +149,7 @@ def shared_before(bench: Bench) -> tuple[Run, Run]:
     return runs, bench.steps(whole, bench.batches())
 
 
+@way
 def shared_prompt(bench: Bench) -> tuple[Run, Run]:
     """A prompt read once for five beams, or five times."""
     run = bench.captions(bench.model)
@@ -142,6 +161,7 @@ def shared_prompt(bench: Bench) -> tuple[Run, Run]:
     return run, five_times
 
 
+@way
 def encoded_once(bench: Bench) -> tuple[Run, Run]:
     """Images encoded once for five beams, or five times."""
     pixels, run = bench.prompts()["pixel_values"], bench.captions(bench.model)
@@ -155,34 +175,17 @@ def encoded_once(bench: Bench) -> tuple[Run, Run]:
     return run, five_times
 
 
+@way
 def key_value_cache(bench: Bench) -> tuple[Run, Run]:
     """Keys and values of the tokens before kept, or computed at every token."""
     return bench.captions(bench.model), bench.captions(bench.model, use_cache=False)
 
 
+@way
 def static_cache(bench: Bench) -> tuple[Run, Run]:
     """A cache of fixed size, or one that grows; greedy, where both read a prompt once."""
     fixed = bench.captions(bench.model, num_beams=1, cache_implementation="static")
     return fixed, bench.captions(bench.model, num_beams=1)
-
-
-WAYS: dict[str, Callable[[Bench], tuple[Run, Run]]] = {
-    way.__name__: way
-    for way in (
-        packed,
-        label_positions,
-        sorted_lengths,
-        multiple_of_8,
-        compiled,
-        sdpa,
-        cached_features,
-        shared_before,
-        shared_prompt,
-        encoded_once,
-        key_value_cache,
-        static_cache,
-    )
-}
 
 
 def _frozen(bench: Bench) -> PreTrainedModel:

@@ -13,14 +13,14 @@ from typing import Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..data.pair_table import SIDES, FileFinder, TableRow, is_inline, is_url, read_table, told
+from ..data.pair_table import SIDES, FileFinder, is_inline, is_url, read_table, told
 from ..image_utils_ssgpa import load_image
 from ..pipeline_ssgpa import ChangeCaptioningPipeline, is_out_of_memory
 from .log import CaptionLog
 from .process_group import FirstProcessError, ProcessGroup
 
 
-# The bar moves seldom where nobody watches it and a log file takes it down.
+# The bar moves rarely if its output goes to a log file.
 BAR_SECONDS = {True: 0.1, False: 10.0}
 SHOWN_ERRORS = 10
 
@@ -44,7 +44,7 @@ class PairRow:
     problem: str | None = None
 
     def record(self, **outcome: Any) -> dict[str, Any]:
-        """What is written about the row, beside the caption or the error; of an image within it, the digest."""
+        """Return what is written about the row, with the caption or the error; for an image within it, the digest."""
         name = {} if self.pair_id is None else {"pair_id": self.pair_id}
         return {"row": self.row, **name, "before": told(self.before), "after": told(self.after), **outcome}
 
@@ -106,17 +106,13 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
         ValueError: It is no such table; the error names the file, and the line where there is one.
     """
     for row in read_table(path, required=SIDES):
-        yield _pair_row(row)
-
-
-def _pair_row(row: TableRow) -> PairRow:
-    cells, problem = {}, row.problem
-    for name in (*SIDES, "pair_id"):
-        try:
-            cells[name] = row.text(name)
-        except ValueError as error:
-            problem = problem or str(error)
-    return PairRow(row.number, cells.get("before") or "", cells.get("after") or "", cells.get("pair_id"), problem)
+        cells, problem = {}, row.problem
+        for name in (*SIDES, "pair_id"):
+            try:
+                cells[name] = row.text(name)
+            except ValueError as error:
+                problem = problem or str(error)
+        yield PairRow(row.number, cells.get("before") or "", cells.get("after") or "", cells.get("pair_id"), problem)
 
 
 def load_row(
@@ -204,7 +200,10 @@ class BatchCaptioner:
         seconds = BAR_SECONDS[sys.stderr.isatty()]
         with tqdm(total=total, disable=not progress, unit="pair", mininterval=seconds, file=sys.stderr) as bar:
             for taken, batch in self._batches(rows, log):
-                shares = self.group.collect(self._caption(self.group.deal(self._split(batch))))
+                # Parts of nearly the same size, one a process, in the order of the rows.
+                edges = [len(batch) * part // self.group.count for part in range(self.group.count + 1)]
+                parts = [batch[start:end] for start, end in pairwise(edges)]
+                shares = self.group.collect(self._caption(self.group.deal(parts)))
                 # First all that was captioned, also where one process must end the run.
                 log.add(record for share in shares for record in share.records)
                 for share in shares:
@@ -236,7 +235,7 @@ class BatchCaptioner:
                 raise FirstProcessError
 
     def _batches(self, rows: Iterable[PairRow], log: CaptionLog) -> Iterator[tuple[int, list[PairRow]]]:
-        """Rows to caption, a batch for each process, and how many rows were looked at for them."""
+        """Yield rows to caption, a batch for each process, and how many rows were looked at for them."""
         batch, taken = [], 0
         for row in rows:
             taken += 1
@@ -250,29 +249,20 @@ class BatchCaptioner:
         if taken:
             yield taken, batch
 
-    def _split(self, batch: list[PairRow]) -> list[list[PairRow]]:
-        """Shares of nearly the same size, one a process, in the order of the rows."""
-        edges = [len(batch) * part // self.group.count for part in range(self.group.count + 1)]
-        return [batch[start:end] for start, end in pairwise(edges)]
-
     def _caption(self, rows: list[PairRow]) -> Share:
-        """What is to be written about the rows."""
-        share = Share()
+        """Return what is to be written about the rows."""
+        share, outcomes = Share(), {}
+        # Whole images are large; a batch is then one of tiles.
+        groups = [[row] for row in rows] if self.tiled else [rows]
         try:
-            self._caption_into(share, rows)
+            for group in groups:
+                outcomes |= self._caption_rows(share, group)
+            share.records = [row.record(**outcomes[row]) for row in rows]
+            share.errors = [f"row {row.row}: {outcomes[row]['error']}" for row in rows if "error" in outcomes[row]]
+            share.batch_size = self.pipe.fitting_batch_size
         except (OSError, ValueError, RuntimeError, ArithmeticError) as error:
             share.fatal = error
         return share
-
-    def _caption_into(self, share: Share, rows: list[PairRow]) -> None:
-        # Whole images are large; a batch is then one of tiles.
-        groups = [[row] for row in rows] if self.tiled else [rows]
-        outcomes = {}
-        for group in groups:
-            outcomes |= self._caption_rows(share, group)
-        share.records = [row.record(**outcomes[row]) for row in rows]
-        share.errors = [f"row {row.row}: {outcomes[row]['error']}" for row in rows if "error" in outcomes[row]]
-        share.batch_size = self.pipe.fitting_batch_size
 
     def _caption_rows(self, share: Share, rows: list[PairRow]) -> dict[PairRow, dict[str, Any]]:
         pairs, outcomes = {}, {}
@@ -325,7 +315,7 @@ class BatchCaptioner:
 
 
 def _outcome(output: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written of a captioned pair; of tiles, those that have changed."""
+    """Return what is written about a captioned pair; of tiles, those that have changed."""
     if "error" in output:
         return {"error": output["error"]}
     outcome = {"caption": output["generated_text"]}

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from ssgpa_command import parse_arguments, reading_options
+from ssgpa_command.arguments import parse_arguments, reading_options
 
 from ..pipeline_ssgpa import ChangeCaptioningPipeline
 from ..utils.console import ERRORS, be_quiet, check_output, report_error, write_output
@@ -20,7 +18,6 @@ from ..utils.results import folder_state
 from .batch import BatchCaptioner, BatchResult, read_pairs
 from .log import CaptionLog
 from .process_group import FirstProcessError, ProcessGroup
-from .score import run as score
 
 
 EMBEDDED = Path(__file__).parents[1] / "checkpoints" / "ssgpa-clevr-tiny"
@@ -39,19 +36,14 @@ def check_outputs(options: argparse.Namespace) -> None:
         taken.add(path.resolve())
 
 
-def largest_value(change_map: Image.Image | None) -> float | None:
-    """The strongest evidence of a drawn change map, in [0, 1]; None where there is no map."""
-    return None if change_map is None else change_map.getextrema()[1] / 255
-
-
 def load_pipeline(options: argparse.Namespace, device: str | None = None) -> ChangeCaptioningPipeline:
-    """The pipeline of the chosen system."""
+    """Load the pipeline of the chosen system."""
     system, processor = load_system(options.model or str(EMBEDDED), options.revision)
     return ChangeCaptioningPipeline(system, processor=processor, task="change-captioning", device=device)
 
 
 def decoding_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `generate` that were given, and the tiles."""
+    """Return the arguments of `generate` that were given, and the tiles."""
     asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens", "tiles")}
     return {name: value for name, value in asked.items() if value is not None}
 
@@ -82,7 +74,7 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
         "after": options.after,
         "model": options.model or EMBEDDED.name,
         "revision": options.revision,
-        "scores": {name: largest_value(drawn) for name, drawn in maps.items()},
+        "scores": {name: None if drawn is None else drawn.getextrema()[1] / 255 for name, drawn in maps.items()},
         "files": {name: str(path) for name, path in options.outputs.items()},
     }
 
@@ -133,7 +125,7 @@ def caption_table(options: argparse.Namespace) -> BatchResult:
 
 
 def open_log(options: argparse.Namespace, rows: int) -> CaptionLog:
-    """The output, with what it holds of an earlier run."""
+    """Open the output, with what it holds from an earlier run."""
     settings = {
         "model": options.model or EMBEDDED.name,
         "revision": options.revision,
@@ -145,7 +137,7 @@ def open_log(options: argparse.Namespace, rows: int) -> CaptionLog:
 
 
 def report_table(options: argparse.Namespace, result: BatchResult) -> int:
-    """Tell what became of the rows, their first errors on stderr; return the exit code."""
+    """Report what became of the rows, with the first errors on stderr; return the exit code."""
     if options.json:
         counts = {"captioned": result.captioned, "known": result.known, "failed": result.failed}
         print(json.dumps({**counts, "output": str(options.output)}))
@@ -153,7 +145,7 @@ def report_table(options: argparse.Namespace, result: BatchResult) -> int:
         known = f", {result.known} were there already" if result.known else ""
         print(f"{options.output}: {result.captioned} pairs captioned{known}, {result.failed} failed.")
     more = result.failed - len(result.errors)
-    lines = result.notes + result.errors + ([f"{more} more; each is told in {options.output}"] if more else [])
+    lines = result.notes + result.errors + ([f"{more} more, all of them in {options.output}"] if more else [])
     sys.stderr.write("".join(f"ssgpa: {line}\n" for line in lines))
     return int(bool(result.failed) and options.on_error == "report")
 
@@ -166,12 +158,14 @@ def run(options: argparse.Namespace) -> int:
 
     Returns:
         `int`: The exit code: 0, or 2 after one line on stderr that names the file and the reason. With a table, 1 if
-            some of
-        its pairs failed, and 130 where the run was interrupted.
+        some of its pairs failed, and 130 if the run was interrupted.
     """
     be_quiet()
     try:
         if options.command == "score":
+            # Needs the libraries of the extra `eval`.
+            from .score import run as score
+
             return score(options)
         if options.pairs is not None:
             result = caption_table(options)
@@ -182,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
     except ERRORS as error:
         return report_error("ssgpa", error)
     except KeyboardInterrupt:
-        sys.stderr.write("ssgpa: interrupted; with --pairs, the same command goes on from here.\n")
+        sys.stderr.write("ssgpa: interrupted; with --pairs, the same command goes on where it stopped.\n")
         return 130
     print(json.dumps(result) if options.json else result["caption"])
     return 0

@@ -26,7 +26,7 @@ class CaptionLog:
         path (`Path`): The file; its folder exists.
         settings (`Mapping[str, Any]`): What the captions depend on, as JSON.
         rows (`int`): How many rows the table has.
-        overwrite (`bool`, *optional*, defaults to `False`): Begin anew where the file exists.
+        overwrite (`bool`, *optional*, defaults to `False`): Start over if the file exists.
 
     Raises:
         FileExistsError: The file was not written by such a run, by one with other settings, or is being written to.
@@ -41,7 +41,13 @@ class CaptionLog:
         self._done = array("Q", bytes(8 * (rows + 1)))
         self._lock = lock_output(path)
         try:
-            self._begin(json.loads(json.dumps(settings)), overwrite)
+            if path.exists() and not overwrite:
+                self._check_settings(json.loads(json.dumps(settings)))
+                self._take_up()
+            else:
+                path.unlink(missing_ok=True)
+                write_json(self.settings_path, settings, indent=2)
+                path.touch()
         except BaseException:
             self.close()
             raise
@@ -63,7 +69,7 @@ class CaptionLog:
             file.write("".join(lines))
 
     def holds(self, row: int, before: str, after: str) -> bool:
-        """Whether a row has its caption already.
+        """Return whether a row has its caption already.
 
         Raises:
             FileExistsError: It has, and the table names other images there now.
@@ -73,7 +79,7 @@ class CaptionLog:
         if self._done[row] != _digest(before, after):
             raise FileExistsError(
                 f"{self.path}: row {row} was captioned for other images; the table has changed. Pass --overwrite to "
-                "begin anew, or choose another name."
+                "start over, or choose another name."
             )
         return True
 
@@ -89,15 +95,6 @@ class CaptionLog:
             order = np.argsort(numbers, kind="stable")
             self._keep((starts[index], sizes[index]) for index in order.tolist())
 
-    def _begin(self, settings: Mapping[str, Any], overwrite: bool) -> None:
-        if self.path.exists() and not overwrite:
-            self._check_settings(settings)
-            self._take_up()
-        else:
-            self.path.unlink(missing_ok=True)
-            write_json(self.settings_path, settings, indent=2)
-            self.path.touch()
-
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         try:
             theirs = json.loads(self.settings_path.read_text(encoding="utf-8"))
@@ -107,7 +104,7 @@ class CaptionLog:
         if changed:
             raise FileExistsError(
                 f"{self.path}: holds captions of another run (different: {', '.join(changed)}); pass --overwrite to "
-                "begin anew, or choose another name."
+                "start over, or choose another name."
             )
 
     def _take_up(self) -> None:
@@ -137,7 +134,7 @@ class CaptionLog:
                 target.write(source.read(size))
 
     def _records(self) -> Iterator[tuple[dict[str, Any], int, int]]:
-        """Each whole line as (record, first byte, bytes)."""
+        """Yield each whole line as (record, first byte, bytes)."""
         start = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -153,11 +150,11 @@ class CaptionLog:
         except (ValueError, TypeError, KeyError, RecursionError):
             known = False
         if not known:
-            raise ValueError(f"{self.path}: line {number} is not one of batch captioning; pass --overwrite.")
+            raise ValueError(f"{self.path}: line {number} was not written by batch captioning; pass --overwrite.")
         return record
 
 
 def _digest(before: str, after: str) -> int:
-    """A number from 1 on that two other names hardly have."""
+    """Hash two names to a number from 1 on."""
     names = json.dumps([told(before), told(after)]).encode()
     return int.from_bytes(hashlib.blake2b(names, digest_size=8).digest(), "little") or 1

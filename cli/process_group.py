@@ -128,6 +128,6 @@ def _ended_first(is_first: bool) -> Any:
     except RuntimeError as error:
         if is_first:
             raise RuntimeError(
-                "another process has ended; what it said stands above. The same command goes on from here."
+                "another process has ended, see its message above. The same command goes on where it stopped."
             ) from error
         raise FirstProcessError from error

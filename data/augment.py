@@ -2,10 +2,10 @@
 # Licensed under the Apache License, Version 2.0.
 """Augmentation of training pairs that never changes the answer (ours).
 
-Blur and JPEG compression touch what a change is not about; a warp moves both images alike and cuts nothing off; a
-mirrored pair is still described by its captions where none of them names a side or writing. What could change the
-answer is refused with the reason. The other way to have more pairs, letting the distractor stand for the image
-before, is `distractor_swap` of the training arguments.
+Blur and JPEG compression leave the change itself alone; a warp moves both images alike and cuts nothing off; the
+captions of a mirrored pair still hold where none of them names a side or writing. Augmentations that could change the
+answer are refused with the reason. Another way to get more pairs, the distractor in place of the image before, is
+`distractor_swap` of the training arguments.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BLUR_RADIUS = (0.002, 0.01)
 JPEG_QUALITY = (40, 95)
 # How far a corner moves inwards at most, as a share of the side.
 WARP = 0.08
-# Sides, turns and writing: a mirror shows them otherwise.
+# Sides, turns and writing: a mirror changes them.
 MIRRORED = re.compile(
     r"\b(left|right|east|west|clockwise|counterclockwise|anticlockwise|text|letter|word|writ(e|ing|ten)\b)",
     re.IGNORECASE,
@@ -131,14 +131,10 @@ class PairAugmentation:
         if rng.random() < self.blur:
             image = image.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADIUS) * min(image.size)))
         if rng.random() < self.jpeg:
-            image = _compress(image, int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
+            file = io.BytesIO()
+            image.save(file, format="JPEG", quality=int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
+            image = Image.open(file).convert("RGB")
         return image
-
-
-def _compress(image: Image.Image, quality: int) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, format="JPEG", quality=quality)
-    return Image.open(file).convert("RGB")
 
 
 def _projection(targets: np.ndarray, sources: np.ndarray) -> list[float]:

@@ -98,25 +98,15 @@ def inner_file(folder: Path, name: str) -> Path:
     """
     path = folder / name
     if "\0" in name:
-        raise ValueError(f"{folder}: {name!r:.80} is no name of a file: it holds a zero byte")
+        raise ValueError(f"{folder}: {name!r:.80} is not a file name: it holds a zero byte")
     try:
         inside, found = path.resolve().is_relative_to(folder.resolve()), path.is_file()
     except OSError as error:
-        raise FileNotFoundError(f"{folder}: {name!r:.80} is no name of a file ({error.strerror})") from error
+        raise FileNotFoundError(f"{folder}: {name!r:.80} is not a file name ({error.strerror})") from error
     if not inside:
         raise ValueError(f"{path} leads out of {folder}; copy the file into the folder")
     if not found:
         raise FileNotFoundError(f"{path} is missing")
-    return path
-
-
-def check_image(path: Path) -> Path:
-    """Return `path` if its image is whole, see `check_image_bytes`.
-
-    Raises:
-        ValueError: If it is truncated, damaged or not an image.
-    """
-    check_image_bytes(path.read_bytes(), str(path))
     return path
 
 
@@ -131,7 +121,7 @@ def check_image_bytes(content: bytes, name: str, reading: Reading | None = None)
     Raises:
         ValueError: If it is truncated, damaged, too small, not an image, or its values fit no range of colors.
     """
-    # The renderer's workers import this module, and wait for no torch.
+    # Imported here, since the renderer's workers import this module and must not wait for torch.
     from ..image_utils_ssgpa import DEFAULT, read_image
 
     try:

@@ -19,7 +19,7 @@ from .schema import SIDES
 
 logger = logging.get_logger(__name__)
 
-# So many pairs tell how large the images of a set are.
+# Number of pairs from which the size of a set's images is estimated.
 SAMPLED_PAIRS = 64
 
 
@@ -116,14 +116,14 @@ def describe_sources(processor: SSGPAProcessor, rows: Dataset | IterableDataset,
     Raises:
         ValueError: An image cannot be decoded; the error names the pair.
     """
-    # Preparing has checked the data with its own reading; a base's would be another one.
-    own, told = Reading(**processor.reading()), Reading(**reading)
-    if own not in (told, Reading()):
+    # The data was checked with the reading it was prepared with, so that one wins over the base model's.
+    own, wanted = Reading(**processor.reading()), Reading(**reading)
+    if own not in (wanted, Reading()):
         logger.warning(
-            f"Images are read as the data was prepared, with {_tell(told)}, "
-            f"and no longer with the base's {_tell(own)}."
+            f"Images are read as the data was prepared, with {_options(wanted)}, "
+            f"and no longer with the base's {_options(own)}."
         )
-    _set_reading(processor, told)
+    _set_reading(processor, wanted)
     processor.trained_size = None
     if isinstance(rows, Dataset):
         count = min(len(rows), SAMPLED_PAIRS)
@@ -143,30 +143,30 @@ def adopt_reading(processor: Any, reading: Mapping[str, Any], data: str) -> None
     """Let a trained system's processor read prepared data as the data was prepared.
 
     Args:
-        processor (`SSGPAProcessor`): Takes what `reading` tells and it does not.
+        processor (`SSGPAProcessor`): Takes the options of `reading` that it does not set itself.
         reading (`dict`): What `data.prepared.reading_of` gives.
         data (`str`): What errors call the data.
 
     Raises:
-        ValueError: The processor tells another reading than the data, or cannot be told any.
+        ValueError: The processor has another reading than the data, or has no reading to set.
     """
-    told = Reading(**reading)
+    wanted = Reading(**reading)
     if not hasattr(processor, "reading"):
-        if told.is_default:
+        if wanted.is_default:
             return
         raise ValueError(
-            f"{data} was prepared with {_tell(told)}, and a {type(processor).__name__} cannot read images so; "
+            f"{data} was prepared with {_options(wanted)}, and a {type(processor).__name__} cannot read images so; "
             "evaluate it on data prepared without."
         )
     own = processor.reading()
-    other = [name for name in READING if own[name] is not None and own[name] != getattr(told, name)]
+    other = [name for name in READING if own[name] is not None and own[name] != getattr(wanted, name)]
     if other:
         raise ValueError(
-            f"{data} was prepared with {_tell(told, other)}, and the model reads images with "
-            f"{_tell(Reading(**own), other)}: one of them would show other colors than were learned. Prepare the data "
-            "with the model's options, or save the model's processor with the data's."
+            f"{data} was prepared with {_options(wanted, other)}, and the model reads images with "
+            f"{_options(Reading(**own), other)}: one of them would show other colors than were learned. Prepare the "
+            "data with the model's options, or save the model's processor with the data's."
         )
-    _set_reading(processor, told)
+    _set_reading(processor, wanted)
 
 
 def _set_reading(processor: SSGPAProcessor, reading: Reading) -> None:
@@ -174,7 +174,7 @@ def _set_reading(processor: SSGPAProcessor, reading: Reading) -> None:
         setattr(processor, name, getattr(reading, name))
 
 
-def _tell(reading: Reading, names: Sequence[str] = READING) -> str:
+def _options(reading: Reading, names: Sequence[str] = READING) -> str:
     """Options of a reading in words, None included."""
     return ", ".join(f"{name}={getattr(reading, name)}" for name in names)
 

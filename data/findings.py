@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What a reader notices in a folder: faults, equal images, and how the counts differ from the published."""
+"""What a reader finds in a folder: faults, equal images, and how the counts differ from the published ones."""
 
 from __future__ import annotations
 
@@ -69,11 +69,6 @@ class Findings:
         if reason not in known:
             self.faulty[place] = f"{known}; {reason}"
 
-    def leak(self, name: str) -> None:
-        """Remember that several splits use an image."""
-        if [name] not in self.leaks:
-            self.leaks.append([name])
-
     def is_out(self, place: str) -> bool:
         """Whether the pair at `place` is left out."""
         return place in self.faulty or place in self.omitted
@@ -90,8 +85,8 @@ class Findings:
         if before is not None and before == after and change_type != NO_CHANGE:
             self.still.append(place)
 
-    def settle(self, where: str) -> None:
-        """Sort out what was seen; the reader calls it at the end.
+    def finish(self, where: str) -> None:
+        """Sort the images seen into equal ones and leaks; the reader calls it at the end.
 
         Raises:
             ValueError: If pairs are faulty and are not to be skipped.
@@ -99,7 +94,7 @@ class Findings:
         if self.faulty and not self.skip_faulty:
             listed = name_some(f"{place}: {reason}" for place, reason in self.faulty.items())
             raise ValueError(
-                f"{where}: {len(self.faulty):,} faulty pairs ({listed}); mend the folder, or leave the pairs out with "
+                f"{where}: {len(self.faulty):,} faulty pairs ({listed}); repair the folder, or leave them out with "
                 "--skip_faulty"
             )
         groups = [group for group in self._seen.values() if len({scene for scene, _ in group.values()}) > 1]
@@ -135,8 +130,8 @@ def count_table(
         rows (`Mapping[str, int]`): Pairs kept in each split.
         findings (`Findings`): What was read.
         published (`Mapping[str, int]`, *optional*): Pairs of each split as published; None where nothing was.
-        total (`int`, *optional*): Pairs altogether as published, which adds a row; None where that was not, or tells
-            nothing new.
+        total (`int`, *optional*): Pairs altogether as published, which adds a row; None where that was not, or adds
+            nothing.
     """
     lines = ["| split | published | found | kept | |", "|---|---|---|---|---|"]
     found = {split: findings.read.get(split, kept) for split, kept in rows.items()}
@@ -149,5 +144,5 @@ def count_table(
 
 def _count_row(name: str, expected: int | None, found: int, kept: int) -> str:
     remark = "" if expected in (None, found) else f"differs by {found - expected:+,}"
-    told = "-" if expected is None else f"{expected:,}"
-    return f"| {name} | {told} | {found:,} | {kept:,} | {remark} |"
+    published = "-" if expected is None else f"{expected:,}"
+    return f"| {name} | {published} | {found:,} | {kept:,} | {remark} |"

@@ -95,10 +95,10 @@ class TableRow:
     counts: tuple[int, int] | None = None
 
     def get(self, name: str) -> Any:
-        """What the row says under one of the names of a column; None where it says nothing.
+        """The value under one of the names of a column; None where there is none.
 
         Raises:
-            ValueError: It says it twice; the error names the row.
+            ValueError: Two columns give it; the error names the row.
         """
         found = [alias for alias in NAMES.get(name, (name,)) if alias in self.cells]
         if name in SIDES:
@@ -108,7 +108,13 @@ class TableRow:
         if not found:
             return None
         value = self.cells[found[0]]
-        return self._one_of_two(found[0], value)[SIDES.index(name)] if found[0] in IMAGE_LISTS else value
+        if found[0] not in IMAGE_LISTS:
+            return value
+        if not isinstance(value, list) or len(value) != 2:
+            raise ValueError(
+                f"{self.where}: `{found[0]}` must be a list of two, before and after; found {value!r:.80}"
+            )
+        return value[SIDES.index(name)]
 
     def text(self, name: str) -> str | None:
         """A text under one of the names of a column; a whole number counts as text.
@@ -145,11 +151,6 @@ class TableRow:
         if len(answers) != 1 or not isinstance(answers[0], str):
             raise ValueError(f"{self.where}: `{CONVERSATIONS}` must hold one answer, found {len(answers)}")
         return answers[0]
-
-    def _one_of_two(self, name: str, value: Any) -> list[Any]:
-        if not isinstance(value, list) or len(value) != 2:
-            raise ValueError(f"{self.where}: `{name}` must be a list of two, before and after; found {value!r:.80}")
-        return value
 
 
 def column_name(header: Any) -> str:
@@ -192,7 +193,7 @@ def read_table(
     """Read a table row by row. Nothing but a JSON list is held in memory as a whole.
 
     Args:
-        path (`Path`): CSV or JSON, as its suffix tells, and otherwise its first character; UTF-8, or what its byte
+        path (`Path`): CSV or JSON, by its suffix or, without a known one, its first character; UTF-8, or what its byte
             order mark says.
         required (`Sequence[str]`, *optional*, defaults to `()`): Columns, by the keys of `NAMES`, that a CSV file must
             have and that each JSON record should have.
@@ -271,9 +272,9 @@ def _delimited(
 ) -> Iterator[TableRow]:
     lines, skipped, delimiter = iter(file), 0, None
     header = next(lines, "")
-    # Spreadsheets may tell the delimiter in a line of its own.
-    while header and (not header.strip("\ufeff \t\r\n") or (told := re.fullmatch(r"\ufeff?sep=(.)\s*", header))):
-        delimiter = told[1] if header.strip("\ufeff \t\r\n") else delimiter
+    # Spreadsheets may name the delimiter in a line of its own.
+    while header and (not header.strip("\ufeff \t\r\n") or (named := re.fullmatch(r"\ufeff?sep=(.)\s*", header))):
+        delimiter = named[1] if header.strip("\ufeff \t\r\n") else delimiter
         header, skipped = next(lines, ""), skipped + 1
     header = header.lstrip("\ufeff")
     rows = _csv_rows(chain([header], lines), delimiter or _delimiter_of(header, known), skipped, path)
@@ -306,17 +307,13 @@ def _csv_row(number: int, where: str, columns: Sequence[str], cells: Sequence[st
     if any(cells[len(columns) :]):
         row.problem = f"{where}: another number of fields than in the first line ({len(cells)}, not {len(columns)})"
     for column, cell in row.cells.items():
-        _check_cell(row, column, cell)
+        if column in (*NAMES["before"], *NAMES["after"]):
+            if not is_inline(cell) and len(cell.splitlines()) > 1:
+                row.problem = f"{where}: the cell {column!r} has several lines; is a quote not closed?"
+        elif len(cell) > MAX_TEXT:
+            # Not the row's own fault: the lines that it swallowed are rows.
+            raise ValueError(f"{where} is not valid CSV: the field {column!r} is larger than {MAX_TEXT} characters")
     return row
-
-
-def _check_cell(row: TableRow, column: str, cell: str) -> None:
-    if column in (*NAMES["before"], *NAMES["after"]):
-        if not is_inline(cell) and len(cell.splitlines()) > 1:
-            row.problem = f"{row.where}: the cell {column!r} has several lines; is a quote not closed?"
-    elif len(cell) > MAX_TEXT:
-        # Not the row's own fault: the lines that it swallowed are rows.
-        raise ValueError(f"{row.where} is not valid CSV: the field {column!r} is larger than {MAX_TEXT} characters")
 
 
 def _json_lines(file: TextIO, path: Path) -> Iterator[TableRow]:
@@ -386,7 +383,7 @@ def _check_records(rows: Iterable[TableRow], required: Sequence[str]) -> Iterato
 
 
 def told(source: str) -> str:
-    """How an output tells an image of a table: as it stands there, or the digest of an image within the table.
+    """How an output names an image of a table: by its cell, or by the digest of an image within the table.
 
     Args:
         source (`str`): The cell.
@@ -404,7 +401,7 @@ class FileFinder:
         folder (`Path`): Where relative names start.
 
     Attributes:
-        otherwise: The names that were found otherwise than they were written, each with the file's own.
+        otherwise: The names whose file is spelled differently, each with the file's own spelling.
     """
 
     def __init__(self, folder: Path) -> None:

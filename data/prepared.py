@@ -30,16 +30,12 @@ ROWS_PER_SHARD = 1024
 EMBED_BATCH = 64
 
 
-def _shard_name(split: str, number: int, count: int) -> str:
-    return f"data/{split}-{number:05d}-of-{count:05d}.parquet"
-
-
 def _write_split(split: str, dataset: Dataset, folder: Path, rows_per_shard: int) -> list[str]:
     """Write one split as shards with the images' bytes inside, and return their names; none for an empty split."""
     from datasets.table import embed_table_storage
 
     count = -(-len(dataset) // rows_per_shard)
-    names = [_shard_name(split, number, count) for number in range(count)]
+    names = [f"data/{split}-{number:05d}-of-{count:05d}.parquet" for number in range(count)]
     for number, name in enumerate(names):
         start = number * rows_per_shard
         shard = dataset.select(range(start, min(start + rows_per_shard, len(dataset))))
@@ -69,15 +65,6 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} is not a prepared folder, so it is not overwritten; remove it yourself")
 
 
-def _replace_folder(new: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.replace(old)
-    new.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def write_prepared(
     dataset: DatasetDict,
     folder: str | Path,
@@ -86,7 +73,7 @@ def write_prepared(
     card: str | None = None,
     rows_per_shard: int | None = None,
 ) -> Path:
-    """Write a checked data set of pairs as a prepared folder, whole or not at all.
+    """Write a checked data set of pairs as a prepared folder, completely or not at all.
 
     Args:
         dataset (`DatasetDict`): Splits train, validation, test with the columns of `schema.pair_features`.
@@ -116,7 +103,13 @@ def write_prepared(
         if card is not None:
             (temporary / CARD).write_text(card, encoding="utf-8")
         write_json(temporary / MARKER, {"format": FORMAT, **(facts or {}), "rows": rows, "shards": shards}, indent=2)
-        _replace_folder(temporary, folder)
+        # An earlier folder is removed only once the new one is in its place.
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.replace(old)
+        temporary.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -186,8 +179,7 @@ def load_prepared(
 
     Returns:
         `DatasetDict` or `IterableDatasetDict`: Splits train, validation, test, or those asked for, with the columns of
-            `schema.pair_features`; images are
-        decoded on access. With `streaming`, an `IterableDatasetDict`.
+        `schema.pair_features`; images are decoded on access. With `streaming`, an `IterableDatasetDict`.
 
     Raises:
         FileNotFoundError: If the folder was not prepared or lacks a file.
@@ -221,7 +213,7 @@ def render_settings(folder: str | Path) -> dict[str, Any] | None:
 
 
 def language_of(folder: str | Path) -> str | None:
-    """The language of a prepared folder's captions, a code such as "en" or "zh"; None where it was not told.
+    """The language of a prepared folder's captions, a code such as "en" or "zh"; None where it is not known.
 
     Args:
         folder (`str` or `Path`): As for `load_prepared`.
@@ -235,7 +227,7 @@ def language_of(folder: str | Path) -> str | None:
     """
     language = read_json_object(_marker(str(folder))).get("language")
     if language is not None and not isinstance(language, str):
-        raise ValueError(f"{folder}/{MARKER}: `language` is no text: {language!r:.80}; prepare the data again")
+        raise ValueError(f"{folder}/{MARKER}: `language` is not text: {language!r:.80}; prepare the data again")
     return language
 
 
@@ -250,12 +242,12 @@ def reading_of(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the folder was not prepared.
-        ValueError: If `prepared.json` is damaged, or tells them in another form.
+        ValueError: If `prepared.json` is damaged, or holds them in another form.
     """
     from ..image_utils_ssgpa import Reading
 
-    told = read_json_object(_marker(str(folder))).get("reading") or {}
+    options = read_json_object(_marker(str(folder))).get("reading") or {}
     try:
-        return {name: value for name, value in vars(Reading(**told)).items() if value is not None}
+        return {name: value for name, value in vars(Reading(**options)).items() if value is not None}
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}/{MARKER}: `reading` is damaged ({error}); prepare the data again") from error

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The contract of the readers, and the way from a reader's pairs to checked splits."""
+"""The contract of the readers, and checked splits made of a reader's pairs."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Source:
         url (`str`, *optional*, defaults to `''`): Where the release is described.
         citation (`str`, *optional*, defaults to `''`): BibTeX, or "".
         about (`str`, *optional*, defaults to `''`): What the pairs and captions are.
-        language (`str`, *optional*, defaults to `'en'`): Of the captions, a code such as "en" or "zh"; None where only
-            their owner knows.
+        language (`str`, *optional*, defaults to `'en'`): Of the captions, a code such as "en" or "zh"; None where
+            unknown.
     """
 
     title: str
@@ -129,7 +129,7 @@ def take(record: Any, key: str, kind: type | tuple[type, ...], where: str) -> An
 
 
 def _check_text(text: str, where: str) -> None:
-    """Refuse half a character, which JSON may hold and no file can."""
+    """Refuse a lone surrogate, which JSON may hold and no file can."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -137,12 +137,12 @@ def _check_text(text: str, where: str) -> None:
 
 
 class ImageCheck:
-    """Looks at the images of a folder, each once.
+    """Checks the images of a folder, each once.
 
     Args:
         folder (`Path`): Where the names start.
-        findings (`Findings`): Learns of missing, damaged and equal images.
-        verify (`bool`): Whether images are opened; otherwise only their being there is checked.
+        findings (`Findings`): Records missing, damaged and equal images.
+        verify (`bool`): Whether images are opened; otherwise only their presence is checked.
         shared (`bool`): Whether the set is known to use images in several splits, which is then noted.
     """
 
@@ -156,26 +156,24 @@ class ImageCheck:
         self.digests: dict[str, bytes] = {}
 
     def __call__(self, pair: Pair, split: str) -> dict[str, dict[str, Any]]:
-        """The cells of the image columns; a fault is laid to the pair.
+        """The cells of the image columns; a fault is recorded for the pair.
 
         Raises:
             ValueError: If the name leads out of the folder, or another split uses the image.
         """
-        names = {"before": pair.before, "after": pair.after}
+        names, place = {"before": pair.before, "after": pair.after}, place_of(split, pair.pair_id)
         for name in names.values():
-            self._check(name, pair.scene_id, split, place_of(split, pair.pair_id))
-        self.findings.compare(place_of(split, pair.pair_id), map(self.digests.get, names.values()), pair.change_type)
+            if self.split_of.setdefault(name, split) != split:
+                if not self.shared:
+                    raise ValueError(f"{self.folder}: {name} is used in {self.split_of[name]} and in {place}")
+                if [name] not in self.findings.leaks:
+                    self.findings.leaks.append([name])
+            if name not in self.faults:
+                self.faults[name] = self._fault(name, pair.scene_id, split, place)
+            if self.faults[name]:
+                self.findings.blame(place, self.faults[name])
+        self.findings.compare(place, map(self.digests.get, names.values()), pair.change_type)
         return {side: {"path": str(self.folder / name), "bytes": None} for side, name in names.items()}
-
-    def _check(self, name: str, scene_id: str, split: str, place: str) -> None:
-        if self.split_of.setdefault(name, split) != split:
-            if not self.shared:
-                raise ValueError(f"{self.folder}: {name} is used in {self.split_of[name]} and in {place}")
-            self.findings.leak(name)
-        if name not in self.faults:
-            self.faults[name] = self._fault(name, scene_id, split, place)
-        if self.faults[name]:
-            self.findings.blame(place, self.faults[name])
 
     def _fault(self, name: str, scene_id: str, split: str, place: str) -> str | None:
         try:
@@ -226,7 +224,7 @@ def build_splits(
         rows[split] = [
             {**vars(pair), **images} for pair, images in checked if not findings.is_out(place_of(split, pair.pair_id))
         ]
-    findings.settle(str(folder))
+    findings.finish(str(folder))
     dataset = require_datasets().DatasetDict({split: table_of(found) for split, found in rows.items()})
     check_pairs(dataset, str(folder))
     return dataset

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..utils.extras import require_datasets
 from .checks import check_captions
@@ -60,20 +59,6 @@ def check_features(dataset: Dataset, where: str) -> None:
         raise ValueError(f"{where}: columns missing or of another type: {wrong}; unknown columns: {extra}")
 
 
-def _check_rows(rows: Iterable[dict[str, Any]], where: str, seen: set[str]) -> set[str]:
-    scenes = set()
-    for row in rows:
-        place = f"{where}, pair {row['pair_id']!r}"
-        if not row["pair_id"] or not row["scene_id"]:
-            raise ValueError(f"{place}: pair_id and scene_id must not be empty")
-        if row["pair_id"] in seen:
-            raise ValueError(f"{place}: the pair occurs twice")
-        seen.add(row["pair_id"])
-        scenes.add(row["scene_id"])
-        check_captions(row["captions"], place)
-    return scenes
-
-
 def check_pairs(dataset: DatasetDict, where: str) -> None:
     """Check the splits of a data set: names, columns, captions, and that no pair or scene occurs in two places.
 
@@ -88,7 +73,13 @@ def check_pairs(dataset: DatasetDict, where: str) -> None:
     split_of: dict[str, str] = {}
     for name in SPLITS:
         check_features(dataset[name], f"{where}, {name}")
-        rows = dataset[name].select_columns(["pair_id", "scene_id", "captions"])
-        for scene in _check_rows(rows, f"{where}, {name}", seen):
-            if split_of.setdefault(scene, name) != name:
-                raise ValueError(f"{where}: scene {scene!r} occurs in {split_of[scene]} and {name}")
+        for row in dataset[name].select_columns(["pair_id", "scene_id", "captions"]):
+            pair_id, scene_id, place = row["pair_id"], row["scene_id"], f"{where}, {name}, pair {row['pair_id']!r}"
+            if not pair_id or not scene_id:
+                raise ValueError(f"{place}: pair_id and scene_id must not be empty")
+            if pair_id in seen:
+                raise ValueError(f"{place}: the pair occurs twice")
+            seen.add(pair_id)
+            check_captions(row["captions"], place)
+            if split_of.setdefault(scene_id, name) != name:
+                raise ValueError(f"{where}: scene {scene_id!r} occurs in {split_of[scene_id]} and {name}")

@@ -119,16 +119,6 @@ class PairError(ValueError):
         self.reasons = reasons
 
 
-def take_any_file(image: gradio.Image) -> gradio.Image:
-    """Let a field hand over whatever file lies in it: gradio would decode it, and tell what is wrong far from it.
-
-    The file lies in gradio's own folder, where it has checked that no other place is named.
-    """
-    # A subclass would make gradio write a file of types beside this one.
-    image.preprocess = lambda payload: None if payload is None else payload.path
-    return image
-
-
 def read_image(path: str | None, name: str, processor: ProcessorMixin) -> Image.Image:
     """Decode an uploaded image that is not too large, as the model that is asked reads images.
 
@@ -262,7 +252,9 @@ class Demo:
         self.models = models
         self.samples = samples
         self.lock = Lock()
-        self.sample_answer = lru_cache(maxsize=MAX_ANSWERS)(self._answer_sample)
+        self.sample_answer = lru_cache(maxsize=MAX_ANSWERS)(
+            lambda number, model, beams: self.answer(*self.samples[number], model, beams)
+        )
 
     def answer(self, before: str | None, after: str | None, model: str, beams: float) -> Answer:
         """Ask a model, one question at a time.
@@ -273,9 +265,6 @@ class Demo:
         with self.lock:
             system, processor = cached_system(self.models[model])
             return describe(system, processor, read_pair(before, after, processor), round(beams))
-
-    def _answer_sample(self, number: int, model: str, beams: int) -> Answer:
-        return self.answer(*self.samples[number], model, beams)
 
     def warm(self) -> Thread:
         """Answer every sample pair beforehand, with what the page offers first; returns the thread that does it."""
@@ -386,14 +375,27 @@ def build_page(demo: Demo) -> gradio.Blocks:
             with gradio.Column():
                 images, notes = add_images()
                 button = gradio.Button("Say what changed", elem_id="run")
-                samples = add_samples(demo, images)
+                # A click fills in the images.
+                layout = {"label": "Sample pairs", "elem_id": "samples", "examples_per_page": 4}
+                pairs = [list(pair) for pair in demo.samples]
+                samples = gradio.Examples(pairs, images, api_visibility="private", **layout).dataset
             with gradio.Column():
-                slider, evidence = add_evidence()
-                settings = add_settings(demo)
-                details = add_details()
+                options = {"interactive": False, "format": "png", "max_height": 340, "buttons": []}
+                slider = gradio.ImageSlider(label="Before | after", elem_id="slider", **options)
+                label = "Show the evidence in red: a hint, no segmentation"
+                evidence = gradio.Checkbox(True, label=label, elem_id="evidence")
+                with gradio.Accordion("Settings", open=False, elem_id="settings"):
+                    names = list(demo.models)
+                    model = gradio.Dropdown(names, value=names[0], label="Model", elem_id="model")
+                    beams = gradio.Slider(1, MAX_BEAMS, value=BEAMS, step=1, label="Beams", elem_id="num_beams")
+                with gradio.Accordion("Beams and JSON", open=False, elem_id="details"):
+                    table = gradio.Dataframe(
+                        label="Beams", headers=HEADERS, elem_id="beams", interactive=False, **TABLE
+                    )
+                    told = gradio.JSON(label="JSON", elem_id="json", max_height=240)
         answer = gradio.State()
-        outputs = [caption, slider, *details, answer, *notes]
-        connect(demo, [*images, *settings, evidence], outputs, button, samples)
+        outputs = [caption, slider, table, told, answer, *notes]
+        connect(demo, [*images, model, beams, evidence], outputs, button, samples)
         # Drawn anew, not asked anew.
         evidence.change(draw, [answer, evidence], slider, api_visibility="private")
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
@@ -412,13 +414,6 @@ def connect(demo: Demo, inputs: list[Any], outputs: list[Any], button: gradio.Bu
     gradio.Button(visible=False).click(demo.caption, inputs, outputs[:4], api_name="caption")
 
 
-def add_samples(demo: Demo, images: list[gradio.Image]) -> gradio.Dataset:
-    """The sample pairs, of which a click fills in the images."""
-    pairs = [list(pair) for pair in demo.samples]
-    layout = {"label": "Sample pairs", "elem_id": "samples", "examples_per_page": 4}
-    return gradio.Examples(pairs, images, api_visibility="private", **layout).dataset
-
-
 def add_images() -> tuple[list[gradio.Image], list[gradio.HTML]]:
     """Fields for both images, and a place below each for what is wrong with it."""
     images, notes = [], []
@@ -428,36 +423,13 @@ def add_images() -> tuple[list[gradio.Image], list[gradio.HTML]]:
                 # By file, so that the library decodes them as everywhere else.
                 options = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"]}
                 field = gradio.Image(label=side, elem_id=side, min_width=120, height=220, **options)
-                images.append(take_any_file(field))
+                # It hands over whatever file lies in it: gradio would decode it, and tell what is wrong far from it.
+                # The file lies in gradio's own folder, where it has checked that no other place is named. A subclass
+                # would make gradio write a file of types beside this one.
+                field.preprocess = lambda payload: None if payload is None else payload.path
+                images.append(field)
                 notes.append(gradio.HTML(visible=False, elem_id=f"{side}_note", elem_classes="note"))
     return images, notes
-
-
-def add_evidence() -> tuple[gradio.ImageSlider, gradio.Checkbox]:
-    """Both images under one slider, and whether the evidence tints them."""
-    options = {"interactive": False, "format": "png", "max_height": 340, "buttons": []}
-    slider = gradio.ImageSlider(label="Before | after", elem_id="slider", **options)
-    label = "Show the evidence in red: a hint, no segmentation"
-    return slider, gradio.Checkbox(True, label=label, elem_id="evidence")
-
-
-def add_settings(demo: Demo) -> list[gradio.components.Component]:
-    """Model and beams, behind a fold."""
-    names = list(demo.models)
-    with gradio.Accordion("Settings", open=False, elem_id="settings"):
-        return [
-            gradio.Dropdown(names, value=names[0], label="Model", elem_id="model"),
-            gradio.Slider(1, MAX_BEAMS, value=BEAMS, step=1, label="Beams", elem_id="num_beams"),
-        ]
-
-
-def add_details() -> list[gradio.components.Component]:
-    """Beams and JSON, behind a fold."""
-    with gradio.Accordion("Beams and JSON", open=False, elem_id="details"):
-        return [
-            gradio.Dataframe(label="Beams", headers=HEADERS, elem_id="beams", interactive=False, **TABLE),
-            gradio.JSON(label="JSON", elem_id="json", max_height=240),
-        ]
 
 
 def serve(models: Sequence[str] = (), host: str | None = None, port: int | None = None, wait: bool = True) -> Any:

@@ -4,7 +4,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa"]
 # ///
-"""Captions one pair without the pipeline, and draws what has gone on the image before, what is new on that after.
+"""Caption one pair with Transformers' Auto classes, and draw what is gone before and new after.
 
 python examples/caption_pair.py BEFORE AFTER --model PATH_OR_ID --output overlay.png
 """
@@ -14,18 +14,21 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from ssgpa.cli.commands import EMBEDDED
+import ssgpa  # registers its classes with the Auto classes
 from ssgpa.pipeline_ssgpa import FiniteLogitsCheck, draw_change_map, draw_overlay
 from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, check_output, report_error, write_output
-from ssgpa.utils.loading import load_system
 
 
 def caption(options: argparse.Namespace) -> str:
-    """Writes both images side by side with the evidence in red; returns the sentence."""
+    """Draw both images side by side with the evidence in red; return the sentence."""
     check_output(options.output)
-    model, processor = load_system(options.model)
-    images = [processor.load_image(path, whole=True) for path in (options.before, options.after)]
+    processor = AutoProcessor.from_pretrained(options.model)
+    model, report = AutoModelForImageTextToText.from_pretrained(options.model, output_loading_info=True)
+    if report["missing_keys"]:
+        raise ValueError(f"{options.model} lacks weights, {sorted(report['missing_keys'])[0]} among them.")
+    images = [processor.load_image(path, whole=True) for path in options.images]
     inputs = processor(images=images, return_tensors="pt")
     with torch.no_grad():
         features = model.get_image_features(inputs.pop("pixel_values"))
@@ -39,16 +42,14 @@ def caption(options: argparse.Namespace) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the sentence, or one line on stderr; returns the exit code, 0 or 2."""
+    """Print the sentence, or one line on stderr; return the exit code, 0 or 2."""
     parser = OneLineParser(prog="caption_pair.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("before")
-    parser.add_argument("after")
-    parser.add_argument("--model", default=str(EMBEDDED), help="folder of a saved SSGPA, or its id on the Hub")
+    parser.add_argument("images", nargs=2, metavar=("BEFORE", "AFTER"))
+    parser.add_argument("--model", default=str(Path(ssgpa.__file__).parent / "checkpoints" / "ssgpa-clevr-tiny"))
     parser.add_argument("--output", type=Path, default="overlay.png", help="PNG file for the overlay, a new one")
-    options = parser.parse_args(arguments)
     be_quiet()
     try:
-        print(caption(options))
+        print(caption(parser.parse_args(arguments)))
     except ERRORS as error:
         return report_error("caption_pair.py", error)
     return 0

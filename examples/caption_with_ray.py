@@ -39,8 +39,7 @@ from ssgpa.data.pair_table import NAMES, SIDES, column_name
 from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
 from ssgpa.utils.files import replacing, write_json
 from ssgpa.utils.results import folder_state
-from ssgpa_command import add_reading_options, reading_options
-from ssgpa_command.arguments import grid
+from ssgpa_command.arguments import add_reading_options, grid, reading_options
 
 
 COLUMNS = ("pair_id", *SIDES)

@@ -69,11 +69,6 @@ def strongest_matches(transport: np.ndarray, min_share: float) -> list[Match]:
     return [Match(i, int(j), float(shares[i, j])) for i, j in enumerate(best) if shares[i, j] >= min_share]
 
 
-def dustbin_shares(transport: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of each patch's mass that goes to the dustbin, before and after, (patches,) each."""
-    return transport[:-1, -1] / transport[:-1].sum(1), transport[-1, :-1] / transport[:, :-1].sum(0)
-
-
 def centers(grid: tuple[int, int], image: Image.Image) -> np.ndarray:
     """Middle (x, y) of every cell in an image, (rows * columns, 2) in pixels."""
     rows, columns = np.meshgrid(*(np.arange(count) + 0.5 for count in grid), indexing="ij")
@@ -157,7 +152,10 @@ def draw_figure(images: list[Image.Image], evidence: dict[str, np.ndarray], titl
         f"{len(matches)} matches of {min_share:.0%} or more of a patch's mass; {far.sum()} stray from the camera (red)"
     )
     panels["matches"].set_title(label, fontsize=9)
-    for side, (dustbin, sign) in enumerate(zip(dustbin_shares(evidence["transport"]), (1, -1), strict=True)):
+    for side, sign in enumerate((1, -1)):
+        # Rows are the patches before, columns those after; the last one is the dustbin.
+        masses = evidence["transport"] if side == 0 else evidence["transport"].T
+        dustbin = masses[:-1, -1] / masses[:-1].sum(1)
         axes = panels[f"m{side}"]
         draw_motion(axes, images[side], dustbin.reshape(grid), evidence["object_motion"][side], sign * shift)
         axes.set_title(f"{TITLES[side]}: dustbin (shading), object motion (arrows)", fontsize=9)

@@ -30,11 +30,11 @@ from ssgpa.metrics.bounds import Row
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.change_captioning.tokenizers import TOKENIZERS
 from ssgpa.metrics.clevr.scenes import add_scenes
+from ssgpa.metrics.predictions import language_for, load_captions
 from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report.build import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.metrics.report.gallery import add_images, choose_pairs, describe_pairs
 from ssgpa.metrics.report.page import INDEX, write_page
-from ssgpa.metrics.score_files import language_for, load_captions
 from ssgpa.training.generation import caption_rows, change_maps
 from ssgpa.training.resuming import set_seed
 from ssgpa.training.systems import model_class_of
@@ -55,7 +55,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_beams", type=int, help="default: the model's own, else 5")
     parser.add_argument("--max_new_tokens", type=int, help="default: the model's own, else 40")
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws of baselines and upper_bounds")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws of baselines and upper bounds")
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
     parser.add_argument("--language", help="of the captions, a code such as zh; by default that of the data")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
@@ -95,7 +95,7 @@ def score(
             kept = apply_protocol(protocol, table) if protocol else table
             _, theirs, notes = load_captions(options.compare, table)
             compared = compare_systems(kept, captions, theirs, scorer, seed=options.seed)
-            report["benchmarks"] = {"with": str(options.compare), "notes": notes, **compared}
+            report["comparison"] = {"with": str(options.compare), "notes": notes, **compared}
     return report
 
 

@@ -35,6 +35,7 @@ NAMES_TOLD = 5
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line as a namespace."""
+    edit, rank, part = EditSettings(), RankSettings(), ParaphraseSettings()
     parser = OneLineParser(
         description=__doc__.split("\n", 1)[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -43,14 +44,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True, help="seed of the set")
     parser.add_argument("--device", default="cpu", help="where the models run, such as cuda")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the models' weights")
-    _add_edit(parser)
-    _add_rank(parser)
-    _add_paraphrase(parser)
-    return parser.parse_args(argv)
-
-
-def _add_edit(parser: argparse.ArgumentParser) -> None:
-    edit = EditSettings()
     parser.add_argument("--image_splits", nargs="*", default=["train"], choices=SPLITS, help="splits to edit")
     parser.add_argument("--editor", default=edit.model, help="InstructPix2Pix pipeline fine-tuned on MagicBrush")
     parser.add_argument("--editor_revision", help="its commit")
@@ -68,18 +61,10 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
         help="leave out what the editor's safety checker flags",
     )
     parser.add_argument("--watermark", help="text of an invisible watermark on the edited images")
-
-
-def _add_rank(parser: argparse.ArgumentParser) -> None:
-    rank = RankSettings()
     parser.add_argument("--clip", default=rank.model, help="CLIP model")
     parser.add_argument("--clip_revision", help="its commit")
     parser.add_argument("--rank_by", default=rank.by, choices=[*RANKINGS, "none"], help="similarity to rank by")
     parser.add_argument("--keep", type=int, help="best variants to keep; all by default")
-
-
-def _add_paraphrase(parser: argparse.ArgumentParser) -> None:
-    part = ParaphraseSettings()
     parser.add_argument("--caption_splits", nargs="*", default=["test"], choices=SPLITS, help="splits to paraphrase")
     parser.add_argument("--chat_model", default=part.model, help="chat language model")
     parser.add_argument("--chat_revision", help="its commit")
@@ -88,6 +73,7 @@ def _add_paraphrase(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=part.temperature, help="of sampling")
     parser.add_argument("--top_p", type=float, default=part.top_p, help="of sampling")
     parser.add_argument("--max_new_tokens", type=int, default=part.max_new_tokens, help="length of an answer")
+    return parser.parse_args(argv)
 
 
 def to_settings(options: argparse.Namespace) -> SynedSettings:

@@ -36,28 +36,6 @@ from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, repor
 from ssgpa.utils.results import library_versions, write_results
 
 
-def read_options(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """Read this program's options; what is left belongs to the run."""
-    parser = OneLineParser(
-        prog="measure_memory.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("config", metavar="CONFIG.yaml", help="the run")
-    parser.add_argument("--batch_size", type=positive, nargs="+", required=True, help="pairs")
-    parser.add_argument("--device", choices=("meta", "cuda"), default="meta", help="count, or measure")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file")
-    parser.add_argument("--plot", type=Path, help="PNG file: highest memory against batch size")
-    parser.add_argument("--prompt_tokens", type=positive, default=12, help="without the visual tokens")
-    parser.add_argument("--caption_tokens", type=positive, default=50, help="of the longest caption, with its end")
-    parser.add_argument("--flops", action="store_true", help="count floating point operations too")
-    parser.add_argument("--cap_gib", type=float, help="let the process have so much of the GPU")
-    parser.add_argument("--steps", type=positive, default=10, help="measured training steps")
-    parser.add_argument("--decode_tokens", type=int, default=32, help="greedily decoded tokens; 0 leaves it out")
-    return parser.parse_known_args(arguments)
-
-
 def collect(options: argparse.Namespace, rest: list[str]) -> list[dict[str, Any]]:
     """The rows of all batch sizes; each is told as it comes."""
     # Counting makes use of no GPU.
@@ -86,7 +64,24 @@ def describe(row: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Count or measure, and answer errors with one line on stderr and exit code 2."""
-    options, rest = read_options(arguments)
+    parser = OneLineParser(
+        prog="measure_memory.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", metavar="CONFIG.yaml", help="the run")
+    parser.add_argument("--batch_size", type=positive, nargs="+", required=True, help="pairs")
+    parser.add_argument("--device", choices=("meta", "cuda"), default="meta", help="count, or measure")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    parser.add_argument("--plot", type=Path, help="PNG file: highest memory against batch size")
+    parser.add_argument("--prompt_tokens", type=positive, default=12, help="without the visual tokens")
+    parser.add_argument("--caption_tokens", type=positive, default=50, help="of the longest caption, with its end")
+    parser.add_argument("--flops", action="store_true", help="count floating point operations too")
+    parser.add_argument("--cap_gib", type=float, help="let the process have so much of the GPU")
+    parser.add_argument("--steps", type=positive, default=10, help="measured training steps")
+    parser.add_argument("--decode_tokens", type=int, default=32, help="greedily decoded tokens; 0 leaves it out")
+    options, rest = parser.parse_known_args(arguments)
     be_quiet()
     try:
         rows = collect(options, rest)

@@ -19,7 +19,7 @@ object masks:
 From any other set that has a reader (docs/data.md has their layouts), and on to the Hub:
 
     python examples/prepare_data.py --dataset spot_the_diff_single --source spot-the-diff/data --output_dir spot
-    python examples/prepare_data.py --dataset own --source my_pairs --output_dir prepared/mine \
+    python examples/prepare_data.py --dataset custom --source my_pairs --output_dir prepared/mine \
         --license cc-by-4.0 --push_to_hub ORG/NAME --private
 """
 
@@ -42,11 +42,11 @@ from ssgpa.data.prepared import check_target, write_prepared
 from ssgpa.data.readers import (
     CHANGECHAT,
     CLEVR_DC,
+    CUSTOM_PAIRS,
     EMU_EDIT,
     IMAGE_EDITING_REQUEST,
     LEVIR_CC,
     MAGICBRUSH,
-    OWN_PAIRS,
     RSCC,
     SECOND_CC,
     SPOT_THE_DIFF_MULTI,
@@ -55,12 +55,12 @@ from ssgpa.data.readers import (
 )
 from ssgpa.data.readers.clevr_change import CLEVR_CHANGE
 from ssgpa.data.reading import Source
-from ssgpa.hub.dataset import push_prepared
+from ssgpa.hub.data_repository import push_prepared
 from ssgpa.image_utils_ssgpa import Reading
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer
 from ssgpa.utils.console import OneLineParser, report_error
-from ssgpa_command import add_reading_options, reading_options
+from ssgpa_command.arguments import add_reading_options, reading_options
 
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ READERS: dict[str, Source] = {
     "image_editing_request": IMAGE_EDITING_REQUEST,
     "levir_cc": LEVIR_CC,
     "magicbrush": MAGICBRUSH,
-    "own": OWN_PAIRS,
+    "custom": CUSTOM_PAIRS,
     "rscc": RSCC,
     "second_cc": SECOND_CC,
     "spot_the_diff_multi": SPOT_THE_DIFF_MULTI,

@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """Saved systems on the Hub, with a card that tells how they were made and how well they do."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from huggingface_hub import CommitInfo
 
 from ..pipeline_ssgpa import ChangeCaptioningPipeline
 from ..utils.loading import load_system
+from ..utils.results import read_results
 from .model_card import CardMetadata, CardSample, render_card, sample_files
 
 
@@ -43,23 +43,6 @@ def read_facts(path: Path) -> CardMetadata:
     return CardMetadata(**values)
 
 
-def caption_samples(model: Any, processor: Any, pairs: Sequence[tuple[str | Path, str | Path]]) -> list[CardSample]:
-    """Let the model caption the pairs that its card shows.
-
-    Args:
-        model (`Any`): The model.
-        processor (`Any`): Its processor.
-        pairs (`Sequence[tuple[str | Path, str | Path]]`): Files of (before, after).
-
-    Returns:
-        `list[CardSample]`: One sample a pair.
-    """
-    pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
-    return [
-        CardSample(Path(before), Path(after), pipe((before, after))[0]["generated_text"]) for before, after in pairs
-    ]
-
-
 def publish_folder(
     path: str | Path,
     repo_id: str,
@@ -89,10 +72,13 @@ def publish_folder(
     model, processor = load_system(str(path))
     facts = read_facts(Path(facts)) if isinstance(facts, str | Path) else facts or CardMetadata()
     facts.num_parameters = model.num_parameters()
-    report = json.loads(Path(results).read_text(encoding="utf-8")) if results is not None else None
-    samples = caption_samples(model, processor, pairs)
+    report = read_results(results) if results is not None else None
+    pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
+    samples = [
+        CardSample(Path(before), Path(after), pipe((before, after))[0]["generated_text"]) for before, after in pairs
+    ]
     card = render_card(repo_id, facts, report, samples, str(results), type(model))
     return model.push_to_hub(repo_id, processor=processor, card=card, files=sample_files(samples), **options)
 
 
-__all__ = ["caption_samples", "publish_folder", "read_facts"]
+__all__ = ["publish_folder", "read_facts"]

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 
 from ..training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
-from ..utils.results import write_results
+from ..utils.results import read_results, write_results
 from .model_card import CardMetadata
 from .publish import publish_folder, read_facts
 
@@ -20,33 +20,6 @@ SCORES_NOTE = (
     "pairs that the run has not seen (`examples/evaluate.py`) before you compare it with anything."
 )
 RESULTS = "card_results.json"
-
-
-def describe_run(
-    model: ModelArguments, data: DataArguments, run: ChangeCaptioningArguments, steps: int, sizes: Mapping[str, Any]
-) -> str:
-    """Tell how a run was made, in Markdown.
-
-    Args:
-        model (`ModelArguments`): Where the model came from.
-        data (`DataArguments`): What it learned from.
-        run (`ChangeCaptioningArguments`): The settings of the training.
-        steps (`int`): Steps that were taken.
-        sizes (`Mapping[str, Any]`): Counts of `parameters` and `trainable` ones.
-
-    Returns:
-        `str`: One paragraph.
-    """
-    pairs = run.per_device_train_batch_size * run.gradient_accumulation_steps * run.world_size
-    start = f"From `{model.model_name_or_path}`" if model.model_name_or_path else "From random weights"
-    aux = [name for name in ("aux_attributes", "aux_changed", "aux_type") if getattr(run, name)]
-    told = f" During training the data told it more than captions do ({', '.join(aux)})." if aux else ""
-    return (
-        f"{start}, by `examples/train.py`: {steps:,} steps of {pairs} pairs with {data.captions_per_pair} caption(s) "
-        f"each from `{Path(data.data_dir).name}`, {sizes['trainable']:,} of {sizes['parameters']:,} parameters "
-        f"trained, learning rate {run.learning_rate:g} ({run.lr_scheduler_type}), weight decay {run.weight_decay:g}, "
-        f"seed {run.seed}.{told}"
-    )
 
 
 def facts_of_run(
@@ -70,7 +43,16 @@ def facts_of_run(
     facts = read_facts(Path(run.card_metadata)) if run.card_metadata else CardMetadata()
     if facts.base_models is None and not model.model_name_or_path:
         facts.base_models = []
-    facts.training = facts.training or describe_run(model, data, run, steps, sizes)
+    pairs = run.per_device_train_batch_size * run.gradient_accumulation_steps * run.world_size
+    start = f"From `{model.model_name_or_path}`" if model.model_name_or_path else "From random weights"
+    aux = [name for name in ("aux_attributes", "aux_changed", "aux_type") if getattr(run, name)]
+    told = f" During training the data told it more than captions do ({', '.join(aux)})." if aux else ""
+    facts.training = facts.training or (
+        f"{start}, by `examples/train.py`: {steps:,} steps of {pairs} pairs with {data.captions_per_pair} caption(s) "
+        f"each from `{Path(data.data_dir).name}`, {sizes['trainable']:,} of {sizes['parameters']:,} parameters "
+        f"trained, learning rate {run.learning_rate:g} ({run.lr_scheduler_type}), weight decay {run.weight_decay:g}, "
+        f"seed {run.seed}.{told}"
+    )
     facts.data_name = facts.data_name or Path(data.data_dir).name
     facts.scores_note = facts.scores_note or SCORES_NOTE
     return facts
@@ -95,7 +77,7 @@ def results_of_run(
     evaluation = output_dir / "evaluations" / f"eval-{step:06d}.json"
     if not evaluation.is_file():
         return None
-    record = json.loads(evaluation.read_text(encoding="utf-8"))
+    record = read_results(evaluation)
     del record["captions"]
     decoding = {"num_beams": run.generation_num_beams, "max_new_tokens": run.generation_max_new_tokens}
     facts = {"model": repo_id, "data": Path(data.data_dir).name, "split": "validation", "decoding": decoding}
@@ -135,4 +117,4 @@ def publish_run(
     )
 
 
-__all__ = ["describe_run", "facts_of_run", "publish_run", "results_of_run"]
+__all__ = ["facts_of_run", "publish_run", "results_of_run"]

@@ -18,7 +18,7 @@ def score_captions(
     tokenize: bool = True,
     **options: Any,
 ) -> dict[str, Any]:
-    """Scores one caption a pair against all captions of the pair, with the protocol of the published tables.
+    """Score one caption a pair against all captions of the pair, with the protocol of the published tables.
 
     Args:
         references (`Mapping[Any, list[str]]` or `Iterable[tuple[Any, list[str]]]`): All captions of each pair, keyed

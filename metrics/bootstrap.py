@@ -1,17 +1,16 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""How far scores would move on other pairs of the same kind: bootstrap intervals and paired comparisons."""
+"""Bootstrap intervals and paired comparisons: how far scores would move on other pairs of the same kind."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import by_id, check_ids
+from ..utils.pair_ids import by_id, check_ids
 from .bounds import Row
 from .change_captioning.scorer import CaptionScorer, default_scorer
-from .corpus import ReferenceCorpus
-from .statistics import ItemStatistics
+from .corpus import ItemStatistics, ReferenceCorpus
 
 
 DRAWS = 1000
@@ -21,7 +20,7 @@ RESAMPLED = "pairs, with replacement; CIDEr-D keeps the document frequencies of 
 
 
 def describe_bootstrap(draws: int = DRAWS) -> dict[str, Any]:
-    """Says what the intervals mean.
+    """Describe what the intervals mean.
 
     Args:
         draws (`int`, *optional*, defaults to `DRAWS`): Number of sets drawn.
@@ -33,12 +32,12 @@ def describe_bootstrap(draws: int = DRAWS) -> dict[str, Any]:
 
 
 def draw_weights(items: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Draws sets of items with replacement.
+    """Draw sets of items with replacement.
 
     Args:
         items (`int`): Size of the set, and of each drawn one.
-        draws (`int`): How many sets.
-        seed (`int`): Of the draws; equal seeds draw the same pairs for every system.
+        draws (`int`): Number of sets.
+        seed (`int`): Seed of the draws; equal seeds draw the same pairs for every system.
 
     Yields:
         `np.ndarray`: (up to 100, items), how often each item was drawn.
@@ -51,12 +50,12 @@ def draw_weights(items: int, draws: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def resample(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> dict[str, np.ndarray]:
-    """Scores drawn sets.
+    """Score randomly drawn sets of items.
 
     Args:
-        statistics (`ItemStatistics`): Of each item.
-        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
-        seed (`int`, *optional*, defaults to `0`): Of the draws.
+        statistics (`ItemStatistics`): Statistics of each item.
+        draws (`int`, *optional*, defaults to `DRAWS`): Number of sets.
+        seed (`int`, *optional*, defaults to `0`): Seed of the draws.
 
     Returns:
         `dict[str, np.ndarray]`: {metric: (draws,)}.
@@ -66,12 +65,12 @@ def resample(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> d
 
 
 def intervals(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> dict[str, list[float]]:
-    """Percentile intervals of every score.
+    """Compute the percentile interval of every score.
 
     Args:
-        statistics (`ItemStatistics`): Of each item.
-        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
-        seed (`int`, *optional*, defaults to `0`): Of the draws.
+        statistics (`ItemStatistics`): Statistics of each item.
+        draws (`int`, *optional*, defaults to `DRAWS`): Number of sets.
+        seed (`int`, *optional*, defaults to `0`): Seed of the draws.
 
     Returns:
         `dict[str, list[float]]`: {metric: [low, high]} at 95 %.
@@ -86,13 +85,13 @@ def _interval(values: np.ndarray) -> list[float]:
 def compare_statistics(
     ours: ItemStatistics, theirs: ItemStatistics, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """Paired bootstrap (Koehn, 2004): the difference of two systems on the same drawn pairs.
+    """Compare two systems on the same drawn pairs by the paired bootstrap (Koehn, 2004).
 
     Args:
         ours (`ItemStatistics`): Statistics of one system.
-        theirs (`ItemStatistics`): Of another, over the same items in the same order.
-        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
-        seed (`int`, *optional*, defaults to `0`): Of the draws.
+        theirs (`ItemStatistics`): Statistics of another, over the same items in the same order.
+        draws (`int`, *optional*, defaults to `DRAWS`): Number of sets.
+        seed (`int`, *optional*, defaults to `0`): Seed of the draws.
 
     Returns:
         `dict[str, dict[str, Any]]`: {metric: {"ours", "theirs", "difference", "interval", "p"}}; `p` is twice the
@@ -123,7 +122,7 @@ def compare_systems(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compares the captions of two systems on the same pairs, over all of them and over the changed ones.
+    """Compare the captions of two systems on the same pairs, over all of them and over the changed ones.
 
     Args:
         rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type`.
@@ -131,8 +130,8 @@ def compare_systems(
         theirs (`dict[str, str]`): Captions of another.
         scorer (`CaptionScorer`, *optional*): Tokenizer and metrics; by default those that need no Java, see
             `default_scorer`.
-        draws (`int`, *optional*, defaults to `DRAWS`): How many sets.
-        seed (`int`, *optional*, defaults to `0`): Of the draws.
+        draws (`int`, *optional*, defaults to `DRAWS`): Number of sets.
+        seed (`int`, *optional*, defaults to `0`): Seed of the draws.
 
     Returns:
         `dict[str, Any]`: {"total": see `compare_statistics`, "changed": the same or None, "bootstrap": see

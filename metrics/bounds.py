@@ -1,10 +1,11 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What captions score that owe nothing to the images (baselines), and what people score (upper bounds)."""
+"""Baselines, captions that owe nothing to the images, and upper bounds, captions by people."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,12 @@ class PairBlocks:
     Args:
         references (`Sequence[Sequence[str]]`): The tokenized captions of each pair.
         change_types (`Sequence[str | None]`): The type of each pair: "none" where nothing changed, None where unknown.
-        meteor (`Meteor`, *optional*): METEOR, where it is wanted.
+        meteor (`Meteor`, *optional*): METEOR, if it is wanted.
+
+    Attributes:
+        indices (`dict[str, list[int]]`): Places of the "total", "changed" and "unchanged" pairs.
+        corpora (`dict[str, ReferenceCorpus]`): The references of the blocks "total" and "changed"; those without a
+            pair are left out.
     """
 
     def __init__(
@@ -39,65 +45,48 @@ class PairBlocks:
         self.references = list(references)
         self.meteor = meteor
         self.change_types = list(change_types)
-        self.changed = [index for index, name in enumerate(change_types) if name not in {None, "none"}]
-        self._total = ReferenceCorpus(references)
-        self._changed = ReferenceCorpus([references[index] for index in self.changed]) if self.changed else None
-
-    def score_total(self, hypotheses: Sequence[str]) -> dict[str, Any]:
-        """Scores one tokenized caption a pair over all pairs.
-
-        Args:
-            hypotheses (`Sequence[str]`): As many captions as pairs.
-
-        Returns:
-            `dict[str, Any]`: The scores.
-        """
-        return self._total.score(hypotheses)
+        self.indices = {
+            "total": list(range(len(self.references))),
+            "changed": [index for index, name in enumerate(change_types) if name not in {None, "none"}],
+            "unchanged": [index for index, name in enumerate(change_types) if name == "none"],
+        }
+        self.corpora = {
+            name: ReferenceCorpus([self.references[index] for index in self.indices[name]])
+            for name in ("total", "changed")
+            if self.indices[name]
+        }
 
     def score(self, hypotheses: Sequence[str], with_meteor: bool = False) -> dict[str, Any]:
-        """Scores one tokenized caption a pair.
+        """Score one tokenized caption a pair.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as pairs.
+            hypotheses (`Sequence[str]`): One tokenized caption a pair.
             with_meteor (`bool`, *optional*, defaults to `False`): Whether to add METEOR, which takes most of the time.
 
         Returns:
             `dict[str, Any]`: {"total": scores, "changed": scores, or None where no pair changed}.
         """
-        blocks = {"total": self.score_total(hypotheses), "changed": None}
-        if self._changed:
-            blocks["changed"] = self._changed.score([hypotheses[index] for index in self.changed])
+        blocks: dict[str, Any] = {"total": None, "changed": None}
+        for name, corpus in self.corpora.items():
+            blocks[name] = corpus.score([hypotheses[index] for index in self.indices[name]])
         if with_meteor:
             self.add_meteor(blocks, hypotheses)
         return blocks
 
-    def best_constants(self, captions: Sequence[str]) -> list[str]:
-        """Finds the captions with the highest CIDEr-D of all, were one of them said of every pair.
-
-        Args:
-            captions (`Sequence[str]`): Tokenized captions to choose from.
-
-        Returns:
-            `list[str]`: The best over all pairs and the best over the changed ones, each once.
-        """
-        found = [block.best_constant(captions) for block in (self._total, self._changed) if block]
-        return list(dict.fromkeys(best[0] for best in found if best))
-
     def add_meteor(self, blocks: dict[str, Any], hypotheses: Sequence[str]) -> None:
-        """Adds METEOR to scores, where it is wanted.
+        """Add METEOR to scores, if it is wanted.
 
         Args:
             blocks (`dict[str, Any]`): What `score` gave for these captions.
-            hypotheses (`Sequence[str]`): As many captions as pairs.
+            hypotheses (`Sequence[str]`): One tokenized caption a pair.
         """
-        for name, indices in (("total", range(len(hypotheses))), ("changed", self.changed)):
-            if self.meteor and blocks[name]:
-                texts = [hypotheses[index] for index in indices]
-                blocks[name]["meteor"] = self.meteor.score(texts, [self.references[index] for index in indices])[0]
+        for name, corpus in self.corpora.items() if self.meteor else ():
+            texts = [hypotheses[index] for index in self.indices[name]]
+            blocks[name]["meteor"] = self.meteor.score(texts, corpus.targets)[0]
 
 
 def count_captions(rows: Sequence[Row], unchanged_only: bool = False) -> Counter[str]:
-    """Counts the captions of tokenized rows, most frequent first, ties in alphabetical order.
+    """Count the captions of tokenized rows, most frequent first, ties in alphabetical order.
 
     Args:
         rows (`Sequence[Row]`): Tokenized records with `captions` and `change_type`.
@@ -113,70 +102,75 @@ def count_captions(rows: Sequence[Row], unchanged_only: bool = False) -> Counter
     return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
+class Baselines(NamedTuple):
+    """Scores of captions that owe nothing to the images.
+
+    Attributes:
+        scores (`dict[str, dict[str, Any]]`): {name: {"total": scores, "changed": scores or None, "caption": the
+            constant or None}}.
+        best_constant (`dict[str, str | None]`): {"total": name of the constant with the highest CIDEr, "changed":
+            name}; None where there is no constant or no such pair.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    best_constant: dict[str, str | None]
+
+
 def score_baselines(
     blocks: PairBlocks,
     hypotheses: Sequence[str],
     train_rows: Sequence[Row] | None,
     seed: int,
     all_constants: bool = True,
-) -> dict[str, dict[str, Any]]:
-    """Scores captions that owe nothing to the images.
+) -> Baselines:
+    """Score captions that owe nothing to the images.
 
-    With training rows, said of every pair: each no-change sentence of the training split (the `MAX_CONSTANTS` most
-    frequent ones), its most frequent caption, and of all its captions the one with the highest CIDEr-D over all pairs,
-    and over the changed ones (chosen on the scored references themselves, so that no constant does better). Also a
-    random training caption of each pair's change type (of any type where the type is unknown or new). Always: the
-    system's own captions shuffled over the pairs.
+    With training rows, the constants are scored, captions repeated for every pair: each no-change sentence of the
+    training split (the `MAX_CONSTANTS` most frequent ones), its most frequent caption, and its captions with the
+    highest CIDEr-D over all pairs and over the changed ones (chosen on the scored references, so that no constant does
+    better). Then a random training caption of each pair's change type (of any type if it is unknown or new). Always:
+    the system's own captions shuffled over the pairs. METEOR is computed for the last two and for the best constants.
 
     Args:
         blocks (`PairBlocks`): The references that are scored.
         hypotheses (`Sequence[str]`): The system's tokenized captions.
         train_rows (`Sequence[Row]`, *optional*): Tokenized records of the training split.
-        seed (`int`): Of the draws.
+        seed (`int`): Seed of the draws.
         all_constants (`bool`, *optional*, defaults to `True`): Whether to try every training caption, which takes
             seconds for tens of thousands.
 
     Returns:
-        `dict[str, dict[str, Any]]`: {name: {"total": scores, "changed": scores or None, "caption": the constant or
-        None}}.
+        `Baselines`: The scores, and which constants are the best.
     """
-    generator = np.random.default_rng(seed)
-    baselines = {}
-    constants = constant_captions(train_rows or [])
+    generator, pairs = np.random.default_rng(seed), len(hypotheses)
+    sentences = count_captions(train_rows or [], unchanged_only=True).most_common(MAX_CONSTANTS)
+    constants = {f'always "{sentence}"': sentence for sentence, _ in sentences}
+    captions = count_captions(train_rows or [])
+    if captions:
+        constants[MOST_FREQUENT] = captions.most_common(1)[0][0]
     if all_constants:
-        captions = [text for row in train_rows or [] for text in row["captions"]]
-        new = [text for text in blocks.best_constants(captions) if text not in constants.values()]
+        best_of = [corpus.best_constant(captions) for corpus in blocks.corpora.values()]
+        new = [found[0] for found in best_of if found and found[0] not in constants.values()]
         constants |= {f'always "{caption}"': caption for caption in new}
-    for name, caption in constants.items():
-        baselines[name] = {**blocks.score([caption] * len(hypotheses)), "caption": caption}
+    scores = {name: {**blocks.score([caption] * pairs), "caption": caption} for name, caption in constants.items()}
+    best: dict[str, str | None] = {}
+    for block in ("total", "changed"):
+        cider = {name: blocks_of[block]["cider"] for name, blocks_of in scores.items() if blocks_of[block]}
+        best[block] = max(cider, key=cider.__getitem__, default=None)
+    for name in set(best.values()) - {None}:
+        blocks.add_meteor(scores[name], [constants[name]] * pairs)
     if train_rows:
         drawn = draw_by_type(blocks.change_types, train_rows, generator)
-        baselines[RIGHT_TYPE] = {**blocks.score(drawn, with_meteor=True), "caption": None}
-    shuffled = [hypotheses[index] for index in generator.permutation(len(hypotheses))]
-    baselines[SHUFFLED] = {**blocks.score(shuffled, with_meteor=True), "caption": None}
-    return baselines
-
-
-def constant_captions(train_rows: Sequence[Row]) -> dict[str, str]:
-    """Names the constant captions that serve as baselines.
-
-    Args:
-        train_rows (`Sequence[Row]`): Tokenized records of the training split, possibly none.
-
-    Returns:
-        `dict[str, str]`: {name of the baseline: tokenized caption}.
-    """
-    sentences = count_captions(train_rows, unchanged_only=True).most_common(MAX_CONSTANTS)
-    constants = {f'always "{sentence}"': sentence for sentence, _ in sentences}
-    for sentence, _ in count_captions(train_rows).most_common(1):
-        constants[MOST_FREQUENT] = sentence
-    return constants
+        scores[RIGHT_TYPE] = {**blocks.score(drawn, with_meteor=True), "caption": None}
+    shuffled = [hypotheses[index] for index in generator.permutation(pairs)]
+    scores[SHUFFLED] = {**blocks.score(shuffled, with_meteor=True), "caption": None}
+    return Baselines(scores, best)
 
 
 def draw_by_type(
     change_types: Sequence[str | None], train_rows: Sequence[Row], generator: np.random.Generator
 ) -> list[str]:
-    """Draws a training caption of its change type for each pair.
+    """Draw a training caption of its change type for each pair.
 
     Args:
         change_types (`Sequence[str | None]`): The type of each pair.
@@ -194,26 +188,23 @@ def draw_by_type(
     return [pool[generator.integers(len(pool))] for pool in pools]
 
 
-def score_upper_bounds(
-    blocks: PairBlocks, references: Sequence[Sequence[str]], seed: int
-) -> dict[str, dict[str, Any]]:
-    """Scores people against people: one random reference of each pair against the others of the pair.
+def score_upper_bounds(blocks: PairBlocks, seed: int) -> dict[str, dict[str, Any]]:
+    """Score people against people: one random reference of each pair against the others of the pair.
 
     Args:
-        blocks (`PairBlocks`): The blocks of the split, for the change types.
-        references (`Sequence[Sequence[str]]`): The tokenized captions of each pair.
-        seed (`int`): Of the draws.
+        blocks (`PairBlocks`): The references that are scored.
+        seed (`int`): Seed of the draws.
 
     Returns:
         `dict[str, dict[str, Any]]`: {name: {"total": scores or None, "changed": scores or None, "skipped": pairs with
         a single reference}}.
     """
     generator = np.random.default_rng(seed)
-    kept = [index for index, item in enumerate(references) if len(item) > 1]
-    skipped = len(references) - len(kept)
+    kept = [index for index, item in enumerate(blocks.references) if len(item) > 1]
+    skipped = len(blocks.references) - len(kept)
     if not kept:
         return {ONE_REFERENCE: {"total": None, "changed": None, "skipped": skipped}}
-    rest = [list(references[index]) for index in kept]
+    rest = [list(blocks.references[index]) for index in kept]
     chosen = [item.pop(generator.integers(len(item))) for item in rest]
     kept_blocks = PairBlocks(rest, [blocks.change_types[index] for index in kept], blocks.meteor)
     scores = kept_blocks.score(chosen, with_meteor=True)
@@ -223,7 +214,7 @@ def score_upper_bounds(
 def score_synonyms(
     blocks: PairBlocks, hypotheses: Sequence[str], known: set[str], candidates: Sequence[str]
 ) -> dict[str, dict[str, Any]] | None:
-    """Replaces every "no change" caption by one no-change sentence: how much of the total is the choice of synonym.
+    """Score with every "no change" caption replaced by one sentence, to show how much the choice of synonym counts.
 
     Args:
         blocks (`PairBlocks`): The references that are scored.
@@ -240,9 +231,6 @@ def score_synonyms(
     trials = []
     for sentence in candidates:
         swapped = [sentence if text in known else text for text in hypotheses]
-        trials.append({"caption": sentence, **blocks.score_total(swapped)})
-    return {"best": max(trials, key=_cider), "worst": min(trials, key=_cider)}
-
-
-def _cider(scores: Mapping[str, Any]) -> float:
-    return scores["cider"]
+        trials.append({"caption": sentence, **blocks.corpora["total"].score(swapped)})
+    cider = itemgetter("cider")
+    return {"best": max(trials, key=cider), "worst": min(trials, key=cider)}

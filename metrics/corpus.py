@@ -1,17 +1,21 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The same scores, many times over one set of references: what baselines and upper bounds need."""
+"""Scores of many sets of captions over one set of references, as baselines and the bootstrap need them.
+
+`ReferenceCorpus` counts the references once, `ItemStatistics` holds what each item adds to the scores, and any
+weighting of the items gives the scores of a set: BLEU and METEOR from sums, ROUGE-L and CIDEr-D from means.
+"""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .change_captioning.meteor import Meteor
 from .change_captioning.scoring import count_items
-from .statistics import ORDERS, ItemStatistics, meteor_statistics
 
 
 try:
@@ -22,8 +26,54 @@ except ImportError as error:
     raise ImportError('Captions are scored by pycocoevalcap: pip install "ssgpa[eval]".') from error
 
 
-SIGMA = 6.0
-BETA = 1.2
+ORDERS = 4
+CIDER_SIGMA = 6.0
+ROUGE_BETA = 1.2
+# METEOR 1.5's parameters for English (task "rank"), and the weights of its four stages.
+METEOR_ALPHA, METEOR_BETA, METEOR_GAMMA, METEOR_DELTA = 0.85, 0.2, 0.6, 0.75
+METEOR_STAGES = np.array([1.0, 0.6, 0.8, 0.6])
+
+
+@dataclass(frozen=True)
+class ItemStatistics:
+    """What each item adds to the scores of a set.
+
+    Args:
+        bleu (`np.ndarray`): (items, 10): correct and guessed n-grams of the four orders, length of the caption,
+            length of the closest reference.
+        rouge_l (`np.ndarray`): (items,), in 0..1.
+        cider (`np.ndarray`): (items,), in 0..10, with the document frequencies of the whole set.
+        meteor (`np.ndarray`, *optional*): (items, 23), see `meteor_statistics`; None if METEOR is not wanted.
+    """
+
+    bleu: np.ndarray
+    rouge_l: np.ndarray
+    cider: np.ndarray
+    meteor: np.ndarray | None = None
+
+    def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Score sets made of the items.
+
+        Args:
+            weights (`np.ndarray`, *optional*): (sets, items), how often each item is in each set; by default one set
+                with each item once.
+
+        Returns:
+            `dict[str, np.ndarray]`: {metric: (sets,)} with the names of `score_lists`.
+        """
+        weights = np.ones((1, len(self.rouge_l))) if weights is None else weights
+        sizes = weights.sum(axis=1)
+        # With pycocoevalcap's small numbers, which keep a precision without n-grams from dividing by zero.
+        sums = weights @ self.bleu
+        precisions = (sums[:, :ORDERS] + 1e-15) / (sums[:, ORDERS : 2 * ORDERS] + 1e-9)
+        ratio = (sums[:, -2] + 1e-15) / (sums[:, -1] + 1e-9)
+        with np.errstate(over="ignore"):
+            penalty = np.exp(np.minimum(0, 1 - 1 / ratio))
+        means = np.cumprod(precisions, axis=1) ** (1 / np.arange(1, ORDERS + 1))
+        found = {f"bleu_{order}": mean * penalty for order, mean in enumerate(means.T, start=1)}
+        if self.meteor is not None:
+            found["meteor"] = meteor_from_sums(weights @ self.meteor)
+        return {**found, "rouge_l": weights @ self.rouge_l / sizes, "cider": weights @ self.cider / sizes}
 
 
 class CaptionVector(NamedTuple):
@@ -37,9 +87,9 @@ class CaptionVector(NamedTuple):
 class ReferenceCorpus:
     """References counted once, with their own document frequencies, to score many sets of captions against.
 
-    Gives what pycocoevalcap gives (n-grams counted by its own functions, ROUGE-L and CIDEr-D of Lin 2004 and Vedantam
-    et al. 2015 anew), but keeps the references' vectors and compares equal texts once, so that a constant caption
-    costs next to nothing.
+    The scores are those of pycocoevalcap: n-grams are counted by its own functions, ROUGE-L (Lin, 2004) and CIDEr-D
+    (Vedantam et al., 2015) are reimplemented. The vectors of the references are kept, equal texts are compared once,
+    so that a constant caption costs next to nothing.
 
     Args:
         targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
@@ -55,10 +105,10 @@ class ReferenceCorpus:
         self._vectors = {text: self._vector(text) for item in self.targets for text in item}
 
     def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
-        """Scores one tokenized caption an item.
+        """Score one tokenized caption an item.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as there are items.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
 
         Returns:
             `dict[str, Any]`: BLEU, ROUGE-L, CIDEr-D and the counts of `change_captioning.scorer.score_lists`.
@@ -67,11 +117,11 @@ class ReferenceCorpus:
         return {**found, **count_items(hypotheses, self.targets)}
 
     def statistics(self, hypotheses: Sequence[str], meteor: Meteor | None = None) -> ItemStatistics:
-        """Takes one tokenized caption an item apart.
+        """Compute what each item adds to the scores, from one tokenized caption an item.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as there are items.
-            meteor (`Meteor`, *optional*): METEOR, where it is wanted.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
+            meteor (`Meteor`, *optional*): METEOR, if it is wanted.
 
         Returns:
             `ItemStatistics`: What each item adds to the scores.
@@ -79,20 +129,30 @@ class ReferenceCorpus:
         overlaps: dict[tuple[str, str], tuple[float, float]] = {}
         similarities: dict[tuple[str, str], float] = {}
         vectors = {text: self._vector(text) for text in set(hypotheses)}
+        bleu = np.zeros((len(self.targets), 2 * ORDERS + 2))
         rouge_l, cider = np.zeros(len(self.targets)), np.zeros(len(self.targets))
         for index, (hypothesis, item) in enumerate(zip(hypotheses, self.targets, strict=True)):
+            counts = cook_test(hypothesis, self._cooked[index], eff="closest")
+            bleu[index] = [*counts["correct"], *counts["guess"], counts["testlen"], counts["reflen"]]
             for text in item:
                 if (hypothesis, text) not in overlaps:
-                    overlaps[hypothesis, text] = _overlap(hypothesis, text)
+                    ours, theirs = hypothesis.split(" "), text.split(" ")
+                    common = my_lcs(theirs, ours)
+                    overlaps[hypothesis, text] = common / len(ours), common / len(theirs)
                     similarities[hypothesis, text] = self._similarity(vectors[hypothesis], text)
             if hypothesis:
-                rouge_l[index] = _f_measure([overlaps[hypothesis, text] for text in item])
+                precision, recall = (
+                    max(values) for values in zip(*(overlaps[hypothesis, text] for text in item), strict=True)
+                )
+                if precision and recall:
+                    weight = ROUGE_BETA**2
+                    rouge_l[index] = (1 + weight) * precision * recall / (recall + weight * precision)
                 cider[index] = 10 * sum(similarities[hypothesis, text] for text in item) / len(item)
         stages = meteor_statistics(meteor.statistics_of(hypotheses, self.targets)) if meteor else None
-        return ItemStatistics(self._bleu(hypotheses), rouge_l, cider, stages)
+        return ItemStatistics(bleu, rouge_l, cider, stages)
 
     def best_constant(self, captions: Iterable[str]) -> tuple[str, float] | None:
-        """Finds the caption with the highest CIDEr-D, were it said of every item.
+        """Find the caption that scores the highest CIDEr-D when said of every item.
 
         Without CIDEr-D's clipping, the score of a constant is a sum over its n-grams, which is quick, and never less
         than the score itself. So the captions are scored in the order of that bound until no other can win.
@@ -118,7 +178,7 @@ class ReferenceCorpus:
         return best
 
     def _text_shares(self) -> dict[str, float]:
-        """What the similarity to each different reference counts in the mean over items."""
+        """Return the weight of each distinct reference in the mean over items."""
         shares: dict[str, float] = {}
         for item in self.targets:
             for text in item:
@@ -141,17 +201,10 @@ class ReferenceCorpus:
                 for ngram, weight in weights.items() if norm else ():
                     if ngram in mass:
                         total += weight / norm * mass[ngram]
-            penalty = np.exp(-((np.array(lengths) - vector.length) ** 2) / (2 * SIGMA**2))
+            penalty = np.exp(-((np.array(lengths) - vector.length) ** 2) / (2 * CIDER_SIGMA**2))
             bounds[index] = 10 * (total @ penalty) / ORDERS
         # Above rounding, so that the bound holds.
         return bounds * (1 + 1e-9)
-
-    def _bleu(self, hypotheses: Sequence[str]) -> np.ndarray:
-        rows = []
-        for text, cooked in zip(hypotheses, self._cooked, strict=True):
-            counts = cook_test(text, cooked, eff="closest")
-            rows.append([*counts["correct"], *counts["guess"], counts["testlen"], counts["reflen"]])
-        return np.array(rows, dtype=np.float64)
 
     def _vector(self, text: str) -> CaptionVector:
         weights: list[dict[tuple[str, ...], float]] = [{} for _ in range(ORDERS)]
@@ -163,7 +216,7 @@ class ReferenceCorpus:
         return CaptionVector(weights, [math.hypot(*order.values()) for order in weights], length)
 
     def _similarity(self, ours: CaptionVector, text: str) -> float:
-        """Clipped cosine, averaged over the orders, times the penalty on the difference in length (CIDEr-D)."""
+        """Return the clipped cosine, averaged over the orders, times CIDEr-D's penalty on the difference in length."""
         total, theirs = 0.0, self._vectors[text]
         for weights, others, norm, other_norm in zip(
             ours.weights, theirs.weights, ours.norms, theirs.norms, strict=True
@@ -173,17 +226,43 @@ class ReferenceCorpus:
                     min(weight, others[ngram]) * others[ngram] for ngram, weight in weights.items() if ngram in others
                 )
                 total += sum(shared) / (norm * other_norm)
-        return total / ORDERS * math.exp(-((ours.length - theirs.length) ** 2) / (2 * SIGMA**2))
+        return total / ORDERS * math.exp(-((ours.length - theirs.length) ** 2) / (2 * CIDER_SIGMA**2))
 
 
-def _overlap(hypothesis: str, text: str) -> tuple[float, float]:
-    ours, theirs = hypothesis.split(" "), text.split(" ")
-    common = my_lcs(theirs, ours)
-    return common / len(ours), common / len(theirs)
+def meteor_statistics(lines: Sequence[Sequence[float]]) -> np.ndarray:
+    """Convert the jar's statistics so that they can be summed: as in the jar, a full match counts no chunk.
+
+    Args:
+        lines (`Sequence[Sequence[float]]`): 23 numbers an item, see `meteor_from_sums`.
+
+    Returns:
+        `np.ndarray`: (items, 23).
+    """
+    items = np.array(lines, dtype=np.float64)
+    whole = (items[:, 20] == 1) & (items[:, 21:23] == items[:, :2]).all(axis=1)
+    items[whole, 20] = 0
+    return items
 
 
-def _f_measure(overlaps: Sequence[tuple[float, float]]) -> float:
-    precision, recall = (max(values) for values in zip(*overlaps, strict=True))
-    if not precision or not recall:
-        return 0.0
-    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
+def meteor_from_sums(sums: np.ndarray) -> np.ndarray:
+    """Compute METEOR 1.5 (Denkowski and Lavie, 2014, equations 1 to 5) from the statistics that its jar prints.
+
+    Args:
+        sums (`np.ndarray`): (sets, 23), sums of `meteor_statistics`: lengths of caption and reference, their function
+            words, for each of the four stages the matched content and function words of both, chunks, matched words of
+            both.
+
+    Returns:
+        `np.ndarray`: (sets,), 0 where nothing matches.
+    """
+    stages = sums[:, 4:20].reshape(-1, len(METEOR_STAGES), 2, 2)
+    # Content words, then function words, of the caption and of the reference.
+    matched = np.einsum("nskw,s,k->nw", stages, METEOR_STAGES, [METEOR_DELTA, 1 - METEOR_DELTA])
+    lengths, functions = sums[:, :2], sums[:, 2:4]
+    weighted = METEOR_DELTA * (lengths - functions) + (1 - METEOR_DELTA) * functions
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, recall = (matched / weighted).T
+        mean = 1 / ((1 - METEOR_ALPHA) / precision + METEOR_ALPHA / recall)
+        fragments = sums[:, 20] / sums[:, 21:23].mean(axis=1)
+    score = mean * (1 - METEOR_GAMMA * fragments**METEOR_BETA)
+    return np.where(np.isfinite(score), score, 0.0)

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Captions of any system, and references, from the files that the field writes: COCO JSON, JSON Lines, CSV.
+"""Captions of any system, and references, from files: COCO JSON, JSON Lines, CSV.
 
 Tables are read as all tables of the package, see `data.pair_table`.
 """
@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..data.checks import parse_json
 from ..data.pair_table import CSV_SUFFIXES, column_name, encoding_name, read_table, text_encoding
+from ..utils.pair_ids import check_ids
 from .bounds import Row
+from .change_captioning.scripts import guess_language
 
 
 ID_FIELDS = ("pair_id", "image_id", "id")
@@ -22,6 +24,7 @@ REFERENCE_FIELDS = ("captions", "references", "caption")
 TYPE_FIELD = "change_type"
 SETTINGS_FIELD = "settings"
 ERROR_FIELD = "error"
+MISSING = ("error", "empty", "skip")
 LINE_ENDINGS = (".jsonl", ".ndjson")
 SHAPES = (
     "COCO results ([{image_id, caption}]), an object {id: caption}, JSON Lines or CSV with pair_id (or image_id, id) "
@@ -32,15 +35,15 @@ Record = dict[str, Any]
 
 
 def read_captions(path: Path) -> dict[str, str | None]:
-    """Reads one caption a pair, as any system wrote them.
+    """Read one caption a pair from the file of any system.
 
     Args:
         path (`Path`): COCO results in JSON, an object of captions by id, JSON Lines (those of `examples/evaluate.py`
             and of `ssgpa caption --pairs` among them) or CSV.
 
     Returns:
-        `dict[str, str | None]`: Captions by pair id; None where the file tells of an error, or of nothing, in place of
-        a caption.
+        `dict[str, str | None]`: Captions by pair id; None where the file has an error, or nothing, instead of a
+        caption.
 
     Raises:
         OSError: If the file cannot be read.
@@ -61,7 +64,7 @@ def read_captions(path: Path) -> dict[str, str | None]:
 
 
 def read_references(path: Path) -> list[Row]:
-    """Reads the references of each pair.
+    """Read the references of each pair.
 
     Args:
         path (`Path`): COCO annotations in JSON, an object of lists by id, JSON Lines or CSV with an id and `captions`
@@ -95,8 +98,65 @@ def read_references(path: Path) -> list[Row]:
     return list(rows.values())
 
 
+class LoadedCaptions(NamedTuple):
+    """A system's captions beside the pairs.
+
+    Attributes:
+        rows (`list[Row]`): The records that are scored.
+        captions (`dict[str, str]`): One caption for each record, by pair id.
+        notes (`list[str]`): What was done to match both.
+    """
+
+    rows: list[Row]
+    captions: dict[str, str]
+    notes: list[str]
+
+
+def load_captions(path: Path, rows: Sequence[Row], missing: str = "error") -> LoadedCaptions:
+    """Read a system's captions and match them with the pairs.
+
+    Args:
+        path (`Path`): A file for `read_captions`.
+        rows (`Sequence[Row]`): Records of the pairs.
+        missing (`str`, *optional*, defaults to `'error'`): How to treat pairs without a caption: "error"; "empty",
+            where they count as an empty caption; or "skip", where they are left out, as COCO's evaluation does.
+
+    Returns:
+        `LoadedCaptions`: The records that are scored, their captions, and notes.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it holds no captions, captions of unknown pairs, or, with "error", lacks some.
+    """
+    if missing not in MISSING:
+        raise ValueError(f"missing must be one of {', '.join(MISSING)}, not {missing!r}.")
+    names = [row["pair_id"] for row in rows]
+    found, note = match_ids(read_captions(path), names)
+    notes = [note] if note else []
+    captions = {name: text for name, text in found.items() if text is not None}
+    lacking = [name for name in names if name not in captions]
+    if lacking and missing == "empty":
+        notes.append(f"{len(lacking)} of {len(names)} pairs have no caption and count as empty ones.")
+        captions |= dict.fromkeys(lacking, "")
+    elif lacking and missing == "skip":
+        notes.append(f"{len(lacking)} of {len(names)} pairs have no caption and are left out.")
+        rows = [row for row in rows if row["pair_id"] in captions]
+        if not rows:
+            raise ValueError(
+                f"{path}: none of its ids is one of a pair; it has {next(iter(found))!r}, not {names[0]!r}."
+            )
+    try:
+        check_ids(dict.fromkeys(row["pair_id"] for row in rows), captions)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error} The references name {names[0]!r} first, the captions {next(iter(found))!r}. "
+            "--missing says what to do about pairs without a caption."
+        ) from error
+    return LoadedCaptions(list(rows), {row["pair_id"]: captions[row["pair_id"]] for row in rows}, notes)
+
+
 def match_ids(captions: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], str | None]:
-    """Gives captions the ids of the pairs, where both differ by a file ending or by leading zeros alone.
+    """Match the ids of captions with those of the pairs, up to file endings or leading zeros.
 
     Args:
         captions (`Mapping[str, Any]`): Anything by the ids of a file.
@@ -117,6 +177,23 @@ def match_ids(captions: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[s
             pairs = {places[0]: value for places, value in zip(found, captions.values(), strict=True)}
             return pairs, f"The ids of captions and references are the same when read {what}."
     return dict(captions), None
+
+
+def language_for(told: str | None, rows: Sequence[Row], tokenizer: str) -> str | None:
+    """Return the language to score in.
+
+    Args:
+        told (`str`, *optional*): What the user or the data says.
+        rows (`Sequence[Row]`): Records with `captions`.
+        tokenizer (`str`): The tokenizer that was asked for.
+
+    Returns:
+        `str`: The language; guessed with "auto" where it is not told and the captions' script has no blanks, else
+        None.
+    """
+    if told is not None or tokenizer != "auto":
+        return told
+    return guess_language(text for row in rows for text in row["captions"])
 
 
 def _stem(name: str) -> str:
@@ -182,7 +259,7 @@ def _listed(record: Record) -> str:
 
 
 def _records(path: Path, references: bool = False) -> Iterator[tuple[str, Record]]:
-    """Place and content of each record of a file, whichever kind it is."""
+    """Yield place and content of each record of a file of any kind."""
     encoding = text_encoding(path)
     try:
         text = path.read_bytes().decode(encoding)
@@ -193,12 +270,18 @@ def _records(path: Path, references: bool = False) -> Iterator[tuple[str, Record
     is_json = ending not in CSV_SUFFIXES and text.lstrip("\ufeff \t\r\n")[:1] in ("[", "{")
     if is_json and ending not in LINE_ENDINGS and not _has_lines(text):
         yield from _json_records(path, parse_json(text.encode(), str(path)), references)
-    else:
-        yield from _table_records(path)
+        return
+    known = {*ID_FIELDS, *CAPTION_FIELDS, *REFERENCE_FIELDS, TYPE_FIELD}
+    for row in read_table(path, known=known, check=_check_columns):
+        if row.counts:
+            raise ValueError(f"{row.where}: {row.counts[0]} fields, but the first line names {row.counts[1]}.")
+        if row.problem:
+            raise ValueError(f"{row.problem}.")
+        yield row.where, {**row.blank, **row.cells}
 
 
 def _has_lines(text: str) -> bool:
-    """Whether more than one line, and the first of all, is JSON of its own: JSON Lines under another name."""
+    """Return whether the text is JSON Lines under another name: several lines, the first of which is JSON."""
     # Other signs that Unicode calls line breaks may stand inside a caption.
     first, *rest = re.split(r"[\r\n]+", text.strip("\ufeff \t\r\n"), maxsplit=1)
     if not rest or not first.startswith("{"):
@@ -221,26 +304,14 @@ def _json_records(path: Path, value: Any, references: bool) -> Iterator[tuple[st
         ]
     for number, record in enumerate(value):
         where = f"{path}: record {number + 1}"
-        yield where, _object(record, where)
-
-
-def _object(record: Any, where: str) -> Record:
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected an object with an id and a caption, found {record!r:.80}.")
-    found = {column_name(key): value for key, value in record.items()}
-    if len(found) < len(record):
-        raise ValueError(f"{where}: a field occurs twice, among {_listed(record)}; case and blanks make no other one.")
-    return found
-
-
-def _table_records(path: Path) -> Iterator[tuple[str, Record]]:
-    known = {*ID_FIELDS, *CAPTION_FIELDS, *REFERENCE_FIELDS, TYPE_FIELD}
-    for row in read_table(path, known=known, check=_check_columns):
-        if row.counts:
-            raise ValueError(f"{row.where}: {row.counts[0]} fields, but the first line names {row.counts[1]}.")
-        if row.problem:
-            raise ValueError(f"{row.problem}.")
-        yield row.where, {**row.blank, **row.cells}
+        if not isinstance(record, dict):
+            raise ValueError(f"{where}: expected an object with an id and a caption, found {record!r:.80}.")
+        found = {column_name(key): value for key, value in record.items()}
+        if len(found) < len(record):
+            raise ValueError(
+                f"{where}: a field occurs twice, among {_listed(record)}; case and blanks of names do not count."
+            )
+        yield where, found
 
 
 def _check_columns(columns: Sequence[str], where: str) -> None:

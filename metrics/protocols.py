@@ -7,10 +7,10 @@ one reference takes 5 points of BLEU-4 and 8 of CIDEr from the same captions.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ..utils.pair_ids import first_few
 from .bounds import Row
 
 
@@ -98,7 +98,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def apply_protocol(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:
-    """Makes the items that a protocol scores.
+    """Return the items that a protocol scores.
 
     Args:
         protocol (`Protocol`): One of `PROTOCOLS`.
@@ -110,42 +110,19 @@ def apply_protocol(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:
     Raises:
         ValueError: If a pair comes in several rows, or has a change type that the protocol does not know.
     """
-    _check_types(protocol, rows)
+    kinds = [row["change_type"] for row in rows]
+    if protocol.types:
+        fits, expected = [kind in protocol.types for kind in kinds], f"one of {', '.join(protocol.types)}"
+    elif protocol.types is None:
+        fits, expected = [kind is None for kind in kinds], "no change types"
+    else:
+        fits, expected = [kind is not None for kind in kinds], "one of the tasks"
+    if not all(fits):
+        wrong = [row["pair_id"] for row, fit in zip(rows, fits, strict=True) if not fit]
+        raise ValueError(f"{protocol.name} expects {expected}; this does not fit the pairs {first_few(wrong)}.")
     twice = [name for name, count in Counter(row["pair_id"] for row in rows).items() if count > 1]
     if twice:
-        raise ValueError(f"{protocol.name} scores each pair once; group the rows of {_first(twice)}.")
+        raise ValueError(f"{protocol.name} scores each pair once; group the rows of {first_few(twice)}.")
     if protocol.references == "joined":
         return [{**row, "captions": [JOINT.join(row["captions"])]} for row in rows]
     return [dict(row) for row in rows]
-
-
-def keep_blocks(protocol: Protocol, scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Empties the blocks that a protocol does not know, so that nobody quotes them.
-
-    Args:
-        protocol (`Protocol`): One of `PROTOCOLS`.
-        scores (`Mapping[str, Any]`): What `report.score_blocks` gave.
-
-    Returns:
-        `dict[str, Any]`: The same keys.
-    """
-    empty = {"changed": None, "unchanged": None, "by_type": {}}
-    return {name: block if name in ("total", *protocol.blocks) else empty[name] for name, block in scores.items()}
-
-
-def _check_types(protocol: Protocol, rows: Sequence[Row]) -> None:
-    def fits(kind: str | None) -> bool:
-        if not protocol.types:
-            return kind is None if protocol.types is None else kind is not None
-        return kind in protocol.types
-
-    wrong = [row["pair_id"] for row in rows if not fits(row["change_type"])]
-    if wrong:
-        expected = (
-            "no change types" if protocol.types is None else f"one of {', '.join(protocol.types) or 'the tasks'}"
-        )
-        raise ValueError(f"{protocol.name} has {expected}, but not so the pairs {_first(wrong)}.")
-
-
-def _first(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(repr(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")

@@ -21,7 +21,7 @@ BATCHES = (
 
 
 def report_metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """Picks the numbers of a report that belong in a trainer's log.
+    """Pick the numbers of a report that belong in a trainer's log.
 
     Args:
         report (`Mapping[str, Any]`): From `report.build_report`.
@@ -44,7 +44,7 @@ def report_metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def keep_argmax(logits: Any, labels: Any = None) -> Any:
-    """For `preprocess_logits_for_metrics`: keeps token ids instead of logits, which would fill the memory.
+    """Keep token ids instead of logits, which would fill the memory; for `preprocess_logits_for_metrics`.
 
     Args:
         logits (`Any`): (batch, length, vocabulary), or a tuple of all outputs in which they are the first of this
@@ -58,7 +58,7 @@ def keep_argmax(logits: Any, labels: Any = None) -> Any:
 
 
 def _first_of(values: Any, *dimensions: int) -> Any:
-    """The first output with as many dimensions: logits (3), ids (2)."""
+    """Return the first output with as many dimensions: logits (3), ids (2)."""
     found = values if isinstance(values, tuple) else (values,)
     return next((value for value in found if getattr(value, "ndim", None) in dimensions), found[0])
 
@@ -70,7 +70,7 @@ def build_compute_metrics(
     shifted: bool | None = None,
     language: str | None = None,
 ) -> Callable[..., dict[str, float]]:
-    """Makes a `compute_metrics` that scores all collected captions at once, without Java.
+    """Build a `compute_metrics` that scores all collected captions at once, without Java.
 
     With `Seq2SeqTrainer` and `predict_with_generate`, the predictions are generated captions. With `Trainer` they are
     logits (or their argmax, see `keep_argmax`) under teacher forcing: each word was predicted from the true words
@@ -111,7 +111,7 @@ def build_compute_metrics(
 
 
 def _token_ids(prediction: EvalPrediction, shifted: bool | None) -> np.ndarray:
-    """Ids (rows, length) of the captions, -100 elsewhere."""
+    """Return the ids (rows, length) of the captions, -100 elsewhere."""
     values = _first_of(prediction.predictions, 3, 2)
     if shifted is None:
         if np.ndim(values) != 2:

@@ -11,10 +11,7 @@ from ssgpa.modeling_ssgpa import GlobalPartTransportAlignment
 from .tiny_systems import tiny_ssgpa
 
 
-# What the paper's presets train: all but the vision tower and the language model with its head. What a tower of maps
-# adds to its tower is not frozen: no checkpoint holds it.
-FROZEN_TOWER_AND_LANGUAGE_MODEL = [r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.)"]
-# The same with a frozen Q-Former: what the small presets train, some 10 M parameters.
+# What the small presets train, some 10 M parameters: the Q-Former is frozen too.
 FROZEN_QFORMER_TOO = [
     r"^(?!model\.vision_tower\.tower\.|model\.language_model\.|lm_head\.|model\.connector\.q(former|uery_tokens))"
 ]

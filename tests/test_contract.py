@@ -314,7 +314,7 @@ def test_ssgpa_says_what_shared_code_knew_of_it():
     assert tower is model.get_vision_encoder() is model.model.vision_tower
     assert compared is model.model.alignment
     assert width == model.config.patch_hidden_size
-    assert model.field_that_needs_pixels() == "warp_weight"
+    assert model.config.pixel_fields == ("warp_weight",)
     assert isinstance(tower, nn.Module)
     assert model.config.visual_tokens == 2 * model.config.image_seq_length
     assert config_class_of("ssgpa", Path("model.json")) is type(model.config)

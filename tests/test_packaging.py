@@ -27,7 +27,18 @@ from .tiny_systems import tiny_ssgpa
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["setuptools"]["packages"]
-NO_PACKAGES = {"tests", "examples", "benchmarks", "build", "dist", "checkpoints", "runs", "outputs", "datasets"}
+NO_PACKAGES = {
+    "tests",
+    "examples",
+    "benchmarks",
+    "docs",
+    "build",
+    "dist",
+    "checkpoints",
+    "runs",
+    "outputs",
+    "datasets",
+}
 
 
 ROOTS = PROJECT["tool"]["setuptools"]["package-dir"]
@@ -190,11 +201,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed):
     names = {name for name in zipfile.ZipFile(installed[0]).namelist() if ".dist-info/" not in name}
     folders = {package.replace(".", "/"): folder_of(package) for package in PACKAGES}
     expected = {f"{name}/{path.name}" for name, folder in folders.items() for path in folder.glob("*.py")}
-    for data in (ROOT / "checkpoints" / "ssgpa-clevr-tiny", ROOT / "metrics" / "page_files"):
+    for data in (ROOT / "checkpoints" / "ssgpa-clevr-tiny", ROOT / "metrics" / "report" / "page_files"):
         expected |= {f"ssgpa/{path.relative_to(ROOT)}" for path in data.glob("*")}
     assert expected <= names
     assert {name for name in names - expected if not name.endswith((".json", ".md", ".yaml"))} == set()
-    assert not any(name.startswith(("ssgpa/tests/", "ssgpa/examples/", "tests/", "examples/")) for name in names)
+    assert not any(
+        name.startswith(("ssgpa/tests/", "ssgpa/examples/", "ssgpa/benchmarks/", "tests/", "examples/"))
+        for name in names
+    )
 
 
 def test_what_is_installed_imports_from_elsewhere(installed, tmp_path):
@@ -213,7 +227,7 @@ def test_tests_are_found_whatever_the_folder_is_called(odd_copy):
     """Where the checkout's name is no identifier, and where it is one and not the package's."""
     plain = clean_copy(odd_copy.parent / "proj_rel")
     for folder in (odd_copy, plain):
-        tests = ["tests/test_cli.py", "tests/test_pipeline_ssgpa.py"]
+        tests = ["tests/cli/test_cli.py", "tests/test_pipeline_ssgpa.py"]
         done = run(sys.executable, "-m", "pytest", "--collect-only", "-q", *tests, cwd=folder)
         assert done.returncode == 0, done.stdout
         assert "test_version" in done.stdout

@@ -278,7 +278,7 @@ def test_a_broken_pair_costs_its_own_place(ssgpa_pipe, tmp_path, batch_size):
     assert [results[1], results[4]] == good
     errors = [results[index] for index in (0, 2, 3, 5)]
     assert all(len(result) == 1 and list(result[0]) == ["error"] for result in errors)
-    messages = ("gone.png: no such file", "got 1 of type", "needs the keys", "text.png: not a p")
+    messages = ("gone.png: no such file", "got 1 of type", "needs the keys", "text.png: not an i")
     for result, message in zip(errors, messages, strict=True):
         assert message in result[0]["error"]
     rows = (pair for pair in pairs)

@@ -97,8 +97,8 @@ def test_texts_with_half_a_pair_are_named():
 def test_unknown_layouts_and_placeholders_are_refused():
     with pytest.raises(ValueError, match=r"pair, vertical, horizontal; got 'diagonal'"):
         build(pair_layout="diagonal")
-    unknown = {"image_token": "<image>"}
-    with pytest.raises(ValueError, match="does not know <image>; add it"):
+    unknown = {"image_token": "<photo>"}
+    with pytest.raises(ValueError, match="does not know <photo>; load it with"):
         build(**unknown)
 
 

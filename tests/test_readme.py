@@ -1,113 +1,129 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The documents tell the truth: their snippets run, their commands exist, the hub card is a valid one."""
+"""README is short, in its order, and tells the truth: its figure, tables and two commands are what the code gives."""
 
+import json
 import os
 import re
-import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
+from transformers import pipeline
 
+from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.cli.commands import EMBEDDED
-from ssgpa_command import parse_arguments
+from ssgpa.hub.model_card import render_card
+
+from .documents import README as PAGE
+from .documents import blocks, commands, snippets
 
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CARD = (ROOT / "hub_card.md").read_text(encoding="utf-8")
-PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+README = PAGE.read_text(encoding="utf-8")
+CARD = str(render_card("org/ssgpa", system=SSGPAForConditionalGeneration))
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+RESULTS = ROOT / "benchmarks" / "results"
+SECTIONS = [
+    "Status",
+    "Installation",
+    "Usage",
+    "Checkpoints",
+    "Train on your own pairs",
+    "Evaluation",
+    "Results",
+    "Documentation",
+    "Citation",
+]
 needs_checkpoint = pytest.mark.skipif(not EMBEDDED.is_dir(), reason="this copy holds no embedded checkpoint")
 
 
-def blocks(text, language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def marked(name):
+    """What stands between two marks."""
+    return README.split(f"<!-- {name}:begin -->\n")[1].split(f"<!-- {name}:end -->")[0]
 
 
-PYTHON = blocks(README, "python")
-COMMANDS = [
-    shlex.split(part) for block in blocks(README, "bash") for line in block.splitlines() for part in line.split(" && ")
-]
+def section(title):
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def stored(name):
+    return json.loads((RESULTS / name).read_text("utf-8"))
+
+
+def test_it_is_short():
+    """The words of what is shown, tables among them, without code and citation."""
+    text = README.split("\n## Citation\n")[0]
+    text = re.sub(r"```.*?```|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "]", re.sub(r"!\[[^]]*\]\([^)]*\)", "", text))
+    words = [word for word in text.split() if re.search(r"\w", word)]
+    assert 300 < len(words) < 900
+
+
+def test_its_sections_are_in_order():
+    assert re.findall(r"^## (.+)$", README, re.MULTILINE) == SECTIONS
+    top = README.split("\n## ")[0]
+    assert top.index("badge") < top.index("<!-- figure:begin -->")
+
+
+def test_status_has_three_lines():
+    assert len(re.findall(r"^- ", section("Status"), re.MULTILINE)) == 3
 
 
 @needs_checkpoint
-@pytest.mark.parametrize("snippet", PYTHON, ids=range(len(PYTHON)))
-def test_python_snippets_run(snippet, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name in ("checkpoints", "examples"):
-        Path(name).symlink_to(ROOT / name, target_is_directory=True)
-    Path("snippet.py").write_text(snippet, encoding="utf-8")
-    runpy.run_path("snippet.py", run_name="__main__")
-    assert capsys.readouterr().out.strip()
+def test_the_figure_is_what_the_checkpoint_gives():
+    before, after, overlay = re.findall(r"!\[[^]]*\]\(([^)]+)\)", marked("figure"))
+    (said,) = re.findall(r"^> (.+)$", marked("figure"), re.MULTILINE)
+    pipe = pipeline("change-captioning", model=str(EMBEDDED), device="cpu")
+    result = pipe((ROOT / before, ROOT / after), return_change_map=True)[0]
+    assert result["generated_text"] == said
+    shown, drawn = (
+        np.asarray(image.convert("RGB"), dtype=float)
+        for image in (Image.open(ROOT / overlay), result["overlay_before"])
+    )
+    assert np.abs(shown - drawn).max() <= 3
+    assert np.abs(drawn - np.asarray(Image.open(ROOT / before).convert("RGB"), dtype=float)).max() > 30
+    assert (ROOT / overlay).stat().st_size < 200_000
 
 
-def test_there_are_snippets_and_commands():
-    assert len(PYTHON) >= 3
-    assert {words[0] for words in COMMANDS} >= {"ssgpa", "python", "accelerate", "pip"}
+def test_the_snippet_has_its_output():
+    assert [snippet.output is not None for snippet in snippets(PAGE)] == [True]
 
 
-def check_ssgpa(words):
-    """The command's own parser reads the options; images are there, a table is the reader's own."""
-    options = parse_arguments(words[1:])
-    if "--pairs" in words:
-        assert Path(options.pairs).suffix == ".csv"
-        assert Path(options.output).suffix == ".jsonl"
-        return
-    if options.command == "score":
-        assert Path(options.predictions).suffix == ".json"
-        return
-    assert (ROOT / options.before).is_file()
-    assert (ROOT / options.after).is_file()
+def test_training_takes_three_commands():
+    (block,) = blocks(section("Train on your own pairs"), "bash")
+    assert len(block.splitlines()) == 3
+    rows = [json.loads(line) for line in blocks(section("Train on your own pairs"), "json")[0].splitlines()]
+    assert all({"pair_id", "captions"} <= row.keys() for row in rows)
 
 
-def check_python(words):
-    if words[1] == "-m":
-        assert words[2] in {"venv", "pytest"}
-        return
-    source = (ROOT / words[1]).read_text(encoding="utf-8")
-    for word in words[2:]:
-        assert not word.startswith("--") or f'"{word}"' in source, f"{words[1]} has no option {word}"
+def rounded(count):
+    """A count of parameters as the table writes it."""
+    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.3g} M"
 
 
-def check_accelerate(words):
-    assert words[1] == "launch"
-    assert (ROOT / words[2]).is_file()
-    assert isinstance(yaml.safe_load((ROOT / words[3]).read_text(encoding="utf-8")), dict)
+def test_the_checkpoints_are_there_with_their_sizes():
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in marked("checkpoints").splitlines()[2:]]
+    sizes = {re.search(r"`([\w-]+)`", row[0])[1]: row[3] for row in rows}
+    assert all((ROOT / re.search(r"\]\(([^)]+)\)", row[0])[1]).exists() for row in rows)
+    tiny = stored("ssgpa-clevr-tiny-throughput.json")["parameters"]["ssgpa"]
+    expected = {"ssgpa-clevr-tiny": rounded(tiny)}
+    for name, model in stored("parameters.json")["models"].items():
+        expected[name] = f"{rounded(model['total'])}, {rounded(model['trainable'])} trainable"
+    assert sizes == expected
 
 
-def check_pip(words):
-    assert words[1] == "install"
-    for option, value in zip(words[2:], [*words[3:], None], strict=True):
-        if option == "-c":
-            assert (ROOT / value).is_file()
-        if match := re.fullmatch(r"\.\[(.+)\]", option):
-            assert all(re.search(rf"^{extra} = \[", PROJECT, re.MULTILINE) for extra in match[1].split(","))
-
-
-CHECKS = {
-    "ssgpa": check_ssgpa,
-    "python": check_python,
-    "python3": check_python,
-    "accelerate": check_accelerate,
-    "pip": check_pip,
-    ".": lambda words: None,
-}
-
-
-def command_parameters():
-    """The sample pairs come with the checkpoint."""
-    for words in COMMANDS:
-        marks = [needs_checkpoint] if words[0] == "ssgpa" else []
-        yield pytest.param(words, id=" ".join(words)[:60], marks=marks)
-
-
-@pytest.mark.parametrize("words", list(command_parameters()))
-def test_commands_exist(words):
-    CHECKS[words[0]](words)
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/model.md", "docs/evidence.md"])
+def test_the_shares_of_the_change_map_are_the_measured_ones(page):
+    """In whole percents: the map's, and where they are told, those of chance and of the best control."""
+    touching = stored("localization.json")["touching"]
+    names = ("change_map", "chance", "softmax_attention")[: 3 if page in ("README.md", "docs/model.md") else 1]
+    text = re.sub(r"\s+", " ", (ROOT / page).read_text("utf-8"))
+    assert [name for name in names if f" {100 * touching[name]['all']['mean']:.0f} %" not in text] == []
 
 
 @pytest.mark.parametrize("name", ["run", "test"])
@@ -117,9 +133,25 @@ def test_the_two_commands_are_one_line_each(name):
     assert lines[0].startswith("python3 -m venv .venv && . .venv/bin/activate && ")
 
 
+@needs_checkpoint
+def test_the_first_command_prints_what_it_says():
+    line = README.split("<!-- command:run -->\n```bash\n")[1].split("```")[0]
+    words = shlex.split(line.split(" && ")[-1])
+    assert words[:2] == ["ssgpa", "caption"]
+    said = README.split("<!-- output:run -->\n```text\n")[1].split("```")[0].strip()
+    pipe = pipeline("change-captioning", model=str(EMBEDDED), device="cpu")
+    assert pipe(tuple(ROOT / path for path in words[2:]))[0]["generated_text"] == said
+
+
 def test_the_constraint_is_the_torch_of_the_commands():
     (pin,) = re.findall(r"^torch==.*$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
     assert README.count(f"pip install {pin} ") == 2
+    quickstart = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
+    assert quickstart.count("pip install torch==") == quickstart.count(f"pip install {pin} ") == 1
+
+
+def test_it_shows_every_kind_of_command():
+    assert {words[0] for words in commands(PAGE)} >= {"ssgpa", "python", "accelerate", "pip"}
 
 
 def test_ci_runs_the_commands_of_the_readme():
@@ -140,35 +172,31 @@ def test_ci_runs_the_launcher():
     assert f"def test_{words[-1]}" in (ROOT / words[words.index("slow") + 1]).read_text("utf-8")
 
 
-def test_make_targets_and_paths_exist():
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`make ([\w-]+)`", contributing))
+def test_make_targets_exist():
+    named = set(re.findall(r"`make ([\w-]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
     assert named
     assert named <= TARGETS
-    layout = re.findall(r"^\| (`[^|]+) \|", README, re.MULTILINE)
-    paths = [path for cell in layout for path in re.findall(r"`([^`]+)`", cell)]
-    assert "cli.py" in paths
-    assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
 
 
-def test_the_documents_say_what_it_is():
-    for text in (README, CARD):
-        assert re.search(r"a reading\s+of\s+the\s+paper,\s+not\s+the\s+authors'\s+code", text)
-        assert re.search(r"scores\s+are\s+not\s+reproduced", text)
+@pytest.mark.parametrize("text", [README, CARD], ids=["README", "hub_card"])
+def test_it_is_told_that_this_is_not_the_authors_code(text):
+    assert re.search(r"not\s+the\s+authors'\s+code", text)
+    assert re.search(r"not\s+reproduced", text)
 
 
 def test_the_aux_heads_that_are_owned_up_to_are_those_of_the_run():
     run = yaml.safe_load((ROOT / "examples" / "configs" / "clevr_tiny.yaml").read_text(encoding="utf-8"))
-    assert {name for name in run if name.startswith("aux_") and run[name]} == {
-        "aux_attributes",
-        "aux_changed",
-        "aux_type",
-    }
+    heads = {name for name in run if name.startswith("aux_") and run[name]}
+    assert heads == {"aux_attributes", "aux_changed", "aux_type"}
+    training = (ROOT / "docs" / "training.md").read_text("utf-8")
+    assert all(f"`{name}`" in training for name in heads)
 
 
-@pytest.mark.parametrize("text", [README, CARD], ids=["README", "hub_card"])
-def test_remote_code_is_never_shown_without_a_revision(text):
-    for snippet in blocks(text, "python"):
+@pytest.mark.parametrize(
+    "page", [PAGE, ROOT / "hub_card.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name
+)
+def test_remote_code_is_never_shown_without_a_revision(page):
+    for snippet in blocks(page.read_text("utf-8"), "python"):
         assert "trust_remote_code=True" not in snippet or "revision=" in snippet
 
 

@@ -20,8 +20,18 @@ from .tiny_systems import tiny_ssgpa
 
 
 VARIANTS = {"qformer": {"qformer": True}, "resnet": {"vision": "resnet"}}
-MODEL_FILES = {"alignment", "configuration", "conversion", "generation", "losses", "modeling", "transport", "warp"}
-FILES = MODEL_FILES | {"images", "processing", "prompts"}
+MODEL_FILES = {
+    "alignment",
+    "configuration",
+    "conversion",
+    "losses",
+    "modeling",
+    "prompt_sharing",
+    "system",
+    "transport",
+    "warp",
+}
+FILES = MODEL_FILES | {"image_utils", "processing", "prompts"}
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
@@ -149,6 +149,20 @@ class ChangeCaptioningArguments(TrainingArguments):
     card_metadata: str | None = None
 
 
+class RunArguments(NamedTuple):
+    """What a run is made of.
+
+    Attributes:
+        model (`ModelArguments`): Where the model comes from and what of it trains.
+        data (`DataArguments`): What it learns from.
+        training (`ChangeCaptioningArguments`): How.
+    """
+
+    model: ModelArguments
+    data: DataArguments
+    training: ChangeCaptioningArguments
+
+
 def option_of(arguments: TrainingArguments, name: str) -> Any:
     """An option of `ChangeCaptioningArguments`; its default where the arguments are Transformers' own.
 
@@ -183,8 +197,14 @@ def yaml_to_arguments(path: str | Path) -> list[str]:
         FileNotFoundError: No such file.
         ValueError: The file is no mapping of names to values, or its bases go round in a circle.
     """
-    values = _read_yaml(Path(path), ())
-    return [word for name, value in values.items() if value is not None for word in _words(name, value)]
+    words: list[str] = []
+    for name, value in _read_yaml(Path(path), ()).items():
+        if isinstance(value, list):
+            words += [f"--{name}", *(str(item) for item in value)]
+        elif value is not None:
+            # With the sign of equality, a value that starts with a dash is no name.
+            words.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return words
 
 
 def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -201,25 +221,14 @@ def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    ground = _read_yaml(path.parent / str(base), (*seen, path.resolve()))
-    both = {name: ground[name] | value for name, value in values.items() if _are_mappings(ground.get(name), value)}
-    return ground | values | both
+    merged = _read_yaml(path.parent / str(base), (*seen, path.resolve()))
+    for name, value in values.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merged[name] | value if both else value
+    return merged
 
 
-def _are_mappings(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
-
-
-def _words(name: str, value: Any) -> list[str]:
-    if isinstance(value, list):
-        return [f"--{name}", *(str(item) for item in value)]
-    # With the sign of equality, a value that starts with a dash is no name.
-    return [f"--{name}={json.dumps(value) if isinstance(value, dict) else value}"]
-
-
-def parse_arguments(
-    arguments: list[str] | None = None,
-) -> tuple[ModelArguments, DataArguments, ChangeCaptioningArguments]:
+def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
     """Read `CONFIG.yaml [--name value ...]`; the command line wins.
 
     Raises:
@@ -238,4 +247,4 @@ def parse_arguments(
     )
     if unknown:
         raise ValueError(f"Unknown in {arguments[0]} or on the command line: {' '.join(unknown)}.")
-    return tuple(parsed)
+    return RunArguments(*parsed)

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Training-only hints: small heads that read the model's features and never become part of the saved model.
+"""Training-only heads: small ones that read the model's features and never become part of the saved model.
 
 They stand in for a pretrained image encoder where everything is trained from scratch on rendered scenes: the renderer
 knows which attributes a cell shows and where the change is. Off by default; a result that used them says so.
@@ -87,11 +87,11 @@ class AuxiliaryHeads(nn.Module):
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: The checkpoint was written by a run without hints.
+            FileNotFoundError: The checkpoint was written by a run without auxiliary heads.
         """
         path = folder / FILE_NAME
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: the checkpoint was written by a run without hints.")
+            raise FileNotFoundError(f"{path} is missing: the checkpoint was written by a run without auxiliary heads.")
         self.load_state_dict(load_file(path))
 
     def losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
@@ -114,41 +114,35 @@ class AuxiliaryHeads(nn.Module):
                 f"The auxiliary targets have {cells.shape[-1]} cells an image, the model "
                 f"{tower.shape[2] - 1} patches: prepare the data with a `--aux_grid` of the model's `patch_grid`."
             )
-        parts = {
-            "attributes": self._attribute_loss(tower[:, :, 1:], cells),
-            "changed": self._changed_loss(aligned[:, :, 1:], cells),
-            "type": self._type_loss(aligned, change_types),
-        }
-        factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
-        return {f"{LOSS_PREFIX}{name}": factor * parts[name] for name, factor in factors.items()}
-
-    def _attribute_loss(self, patches: Tensor, cells: Tensor) -> Tensor:
-        bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1
-        logits = self.attributes(patches)
-        return F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
-
-    def _changed_loss(self, patches: Tensor, cells: Tensor) -> Tensor:
-        changed = ((cells >> CHANGED_BIT) & 1).float()
-        known = (cells & CHANGE_UNKNOWN == 0).float()
-        loss = F.binary_cross_entropy_with_logits(
-            self.changed(patches).squeeze(-1),
-            changed,
-            weight=known,
-            pos_weight=torch.tensor(CHANGED_WEIGHT, device=cells.device),
-            reduction="sum",
-        )
-        return loss / known.sum().clamp_min(1)
-
-    def _type_loss(self, aligned: Tensor, change_types: list[str]) -> Tensor:
         unknown = {name for name in change_types if name not in CHANGE_TYPES}
         if unknown:
             raise ValueError(
                 f"The auxiliary head of the change type knows {', '.join(CHANGE_TYPES)}; the data says {unknown}."
             )
+        # Attributes of every cell, all its bits together
+        bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1
+        logits = self.attributes(tower[:, :, 1:])
+        attributes = F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
+        # Changed cells, as far as known
+        known = (cells & CHANGE_UNKNOWN == 0).float()
+        changed = F.binary_cross_entropy_with_logits(
+            self.changed(aligned[:, :, 1:]).squeeze(-1),
+            ((cells >> CHANGED_BIT) & 1).float(),
+            weight=known,
+            pos_weight=torch.tensor(CHANGED_WEIGHT, device=cells.device),
+            reduction="sum",
+        )
+        # Change type of the pair
         tokens = aligned.flatten(1, 2)
         logits = self.change_type(torch.cat([tokens.mean(1), tokens.amax(1)], 1))
         target = torch.tensor([CHANGE_TYPES.index(name) for name in change_types], device=logits.device)
-        return F.cross_entropy(logits, target)
+        parts = {
+            "attributes": attributes,
+            "changed": changed / known.sum().clamp_min(1),
+            "type": F.cross_entropy(logits, target),
+        }
+        factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
+        return {f"{LOSS_PREFIX}{name}": factor * parts[name] for name, factor in factors.items()}
 
 
 def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns: list[str]) -> AuxiliaryHeads | None:

@@ -62,22 +62,6 @@ class PairCollator:
         Raises:
             ValueError: They are other rows, or a `Trainer` has taken out what the model's `forward` does not name.
         """
-        self._check_items(items)
-        names = [f"pair {item['pair_id']!r}" for item in items]
-        batch: dict[str, Any] = self._text([item["captions"] for item in items], names)
-        if "vision_features" in items[0]:
-            batch["vision_features"] = torch.stack([item["vision_features"] for item in items])
-        else:
-            batch["pixel_values"] = self._pixels([item["images"] for item in items])
-        batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
-        batch["pair_ids"] = [item["pair_id"] for item in items]
-        if self.aux_targets:
-            batch["cells"] = torch.from_numpy(np.stack([np.stack(item["cells"]) for item in items]))
-            batch["change_types"] = [item["change_type"] for item in items]
-        return batch
-
-    @staticmethod
-    def _check_items(items: list[dict[str, Any]]) -> None:
         missing = [name for name in ITEM_NAMES if name not in items[0]]
         missing += [] if {"images", "vision_features"} & set(items[0]) else ["images"]
         if missing:
@@ -86,43 +70,57 @@ class PairCollator:
                 "what the model's `forward` does not name: set `remove_unused_columns=False`. A prepared split "
                 "is read through ssgpa.training.dataset.PairDataset."
             )
+        names = [f"pair {item['pair_id']!r}" for item in items]
+        batch: dict[str, Any] = self._pack([item["captions"] for item in items], names)
+        if "vision_features" in items[0]:
+            batch["vision_features"] = torch.stack([item["vision_features"] for item in items])
+        else:
+            images = [
+                np.stack(pair) if isinstance(pair, tuple) else pair for pair in (item["images"] for item in items)
+            ]
+            pixels = torch.from_numpy(np.stack(images))
+            batch["pixel_values"] = pixels if self.normalize is None else self.normalize(pixels)
+        batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
+        batch["pair_ids"] = [item["pair_id"] for item in items]
+        if self.aux_targets:
+            batch["cells"] = torch.from_numpy(np.stack([np.stack(item["cells"]) for item in items]))
+            batch["change_types"] = [item["change_type"] for item in items]
+        return batch
 
-    def _pixels(self, images: list[tuple[np.ndarray, np.ndarray] | np.ndarray]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack([np.stack(pair) if isinstance(pair, tuple) else pair for pair in images]))
-        return pixels if self.normalize is None else self.normalize(pixels)
-
-    def _text(self, captions: list[list[str]], names: list[str]) -> dict[str, torch.Tensor | int]:
+    def _pack(self, captions: list[list[str]], names: list[str]) -> dict[str, torch.Tensor | int]:
+        """The text inputs, a row a pair."""
         packed = max(len(texts) for texts in captions) > 1
         if packed and self.processor.placeholders and self.prompt[-1] == self.processor.image_token_id:
             raise ValueError("A prompt that ends with an image cannot be shared by captions: put a word behind it.")
         targets = [
             self.processor.caption_ids(texts, [name] * len(texts)) for texts, name in zip(captions, names, strict=True)
         ]
-        width = len(self.prompt) - 1 + max(sum(len(ids) + 1 for ids in row) for row in targets)
+        # Every caption brings the prompt's last token with it.
+        shared = len(self.prompt) - 1
+        width = shared + max(sum(len(target) + 1 for target in row) for row in targets)
         width += -width % self.pad_to_multiple_of
-        columns = zip(*(self._pack(row, width) for row in targets), strict=True)
-        ids, labels, positions, segments = (torch.stack(column) for column in columns)
-        mask = packed_mask(segments) if packed else (segments != PADDING).long()
-        # No token of the prompt but its last one predicts anything; with Vicuna's head each would cost 0.14 MiB.
-        kept = width - len(self.prompt) + 1
-        batch = {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask}
-        return {**batch, "logits_to_keep": kept}
-
-    def _pack(self, targets: list[list[int]], width: int) -> tuple[torch.Tensor, ...]:
-        """Ids, labels, positions and segments of one row, each (width,)."""
-        start = len(self.prompt) - 1
-        ids = torch.full((width,), self.processor.tokenizer.pad_token_id)
-        labels, positions = torch.full((width,), IGNORED), torch.zeros(width, dtype=torch.long)
-        segments = torch.full((width,), PADDING)
-        ids[:start], positions[:start], segments[:start] = torch.tensor(self.prompt[:-1]), torch.arange(start), PROMPT
-        for number, target in enumerate(targets, 1):
-            stop = start + 1 + len(target)
-            ids[start:stop] = torch.tensor([self.prompt[-1], *target])
-            labels[start + 1 : stop] = torch.tensor(target)
-            positions[start:stop] = torch.arange(len(self.prompt) - 1, len(self.prompt) + len(target))
-            segments[start:stop] = number
-            start = stop
-        return ids, labels, positions, segments
+        shape = len(targets), width
+        ids, labels = torch.full(shape, self.processor.tokenizer.pad_token_id), torch.full(shape, IGNORED)
+        positions, segments = torch.zeros(shape, dtype=torch.long), torch.full(shape, PADDING)
+        ids[:, :shared], positions[:, :shared] = torch.tensor(self.prompt[:-1]), torch.arange(shared)
+        segments[:, :shared] = PROMPT
+        for index, row in enumerate(targets):
+            start = shared
+            for number, target in enumerate(row, 1):
+                stop = start + 1 + len(target)
+                ids[index, start:stop] = torch.tensor([self.prompt[-1], *target])
+                labels[index, start + 1 : stop] = torch.tensor(target)
+                positions[index, start:stop] = torch.arange(shared, shared + 1 + len(target))
+                segments[index, start:stop] = number
+                start = stop
+        return {
+            "input_ids": ids,
+            "labels": labels,
+            "position_ids": positions,
+            "attention_mask": packed_mask(segments) if packed else (segments != PADDING).long(),
+            # No token of the prompt but its last one predicts anything; with Vicuna's head each would cost 0.14 MiB.
+            "logits_to_keep": width - shared,
+        }
 
 
 def packed_mask(segments: torch.Tensor) -> torch.Tensor:

@@ -70,13 +70,11 @@ class ImageCache:
         self.images: list[np.ndarray] = []
         # Which image a row shows before and after, one after the other; no Python objects, see `PairDataset`.
         self.places = np.zeros(2 * len(rows), dtype=np.int64)
-        if cache:
-            self._decode_all()
-
-    def _decode_all(self) -> None:
+        if not cache:
+            return
         known: dict[bytes, int] = {}
-        for number, (side, rows) in enumerate(self.columns.items()):
-            for index, row in enumerate(tqdm(rows, desc=f"Decoding images {side}", leave=False)):
+        for number, (side, sources) in enumerate(self.columns.items()):
+            for index, row in enumerate(tqdm(sources, desc=f"Decoding images {side}", leave=False)):
                 digest = hashlib.sha256(row[side]["bytes"]).digest()
                 if digest not in known:
                     known[digest] = len(self.images)

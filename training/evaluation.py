@@ -3,6 +3,7 @@
 """An evaluation during training: who captions which rows, and what is written down."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,38 @@ def check_rows(rows: Any, name: str, scored: bool = True) -> None:
         raise ValueError(f"The set {name!r} has no {', '.join(missing)}: a prepared split is needed.")
     if not len(rows):
         raise ValueError(f"The set {name!r} has no pairs: there is nothing to caption or score.")
+
+
+def evaluation_sets(chosen: Any, own: Any, prefix: str) -> dict[str, Dataset]:
+    """The prepared splits that an evaluation is about.
+
+    Args:
+        chosen (`datasets.Dataset`, `dict` or `str`, *optional*): A split, several by name, or the name of one of the
+            trainer's; None for all of those.
+        own (`datasets.Dataset` or `dict`, *optional*): The trainer's.
+        prefix (`str`): Of the scores.
+
+    Returns:
+        `dict[str, datasets.Dataset]`: Splits by the prefix of their scores, `PREFIX_NAME` where they have a name.
+
+    Raises:
+        ValueError: There is no such set, or it is no prepared split with pairs.
+    """
+    if isinstance(chosen, str):
+        named = own if isinstance(own, Mapping) else {}
+        if chosen not in named:
+            names = ", ".join(map(repr, named)) or "none"
+            raise ValueError(f"The trainer has no evaluation set {chosen!r}; those with a name: {names}.")
+        chosen = named[chosen]
+    chosen = own if chosen is None else chosen
+    if chosen is None:
+        raise ValueError("There is nothing to evaluate: give `eval_dataset`, to the trainer or to this call.")
+    sets = {prefix: chosen}
+    if isinstance(chosen, Mapping):
+        sets = {f"{prefix}_{name}": rows for name, rows in chosen.items()}
+    for name, rows in sets.items():
+        check_rows(rows, name)
+    return sets
 
 
 def rows_of_process(rows: Dataset, index: int, processes: int) -> Dataset:
@@ -84,4 +117,4 @@ def write_evaluation(
     write_results(output_dir / "evaluations" / f"{prefix}-{step:06d}.json", record)
 
 
-__all__ = ["check_rows", "rows_of_process", "write_evaluation"]
+__all__ = ["check_rows", "evaluation_sets", "rows_of_process", "write_evaluation"]

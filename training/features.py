@@ -103,10 +103,10 @@ def open_cache(
     trained = [name for name, value in tower.named_parameters() if value.requires_grad]
     if trained:
         raise ValueError(f"`feature_cache` keeps what a frozen tower makes, and its {trained[0]} trains.")
-    needed = model.field_that_needs_pixels()
-    if needed is not None:
+    needed = [name for name in model.config.pixel_fields if getattr(model.config, name)]
+    if needed:
         raise ValueError(
-            f"`feature_cache` goes without pixels, which the loss of `{needed}` needs: set it to 0 in "
+            f"`feature_cache` goes without pixels, which the loss of `{needed[0]}` needs: set it to 0 in "
             "`config_overrides`."
         )
     if is_deepspeed_zero3_enabled():
@@ -154,18 +154,15 @@ def _compute(
     arguments: ChangeCaptioningArguments,
 ) -> int:
     pixels = processor.image_processor(list(images.values()), do_resize=False, return_tensors="pt")["pixel_values"]
+    if len(pixels) % 2:
+        # The tower reads pairs, though every image for itself.
+        pixels = torch.cat([pixels, pixels[-1:]])
     dtype, training = autocast_dtype(arguments), tower.training
     precision = torch.autocast(arguments.device.type, dtype) if dtype else nullcontext()
     tower.eval()
     with torch.no_grad(), precision:
-        states = tower(_in_pairs(pixels).to(arguments.device)).last_hidden_state.flatten(0, 1)
+        states = tower(pixels.unflatten(0, (-1, 2)).to(arguments.device)).last_hidden_state.flatten(0, 1)
     tower.train(training)
     for digest, features in zip(images, states, strict=False):
         cache.write(digest, features)
     return len(images)
-
-
-def _in_pairs(pixels: Tensor) -> Tensor:
-    """The tower reads pairs, though every image for itself: the last one of an odd number comes twice."""
-    even = pixels if len(pixels) % 2 == 0 else torch.cat([pixels, pixels[-1:]])
-    return even.unflatten(0, (-1, 2))

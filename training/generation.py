@@ -69,32 +69,23 @@ def caption_pairs(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    own_checks = generate_kwargs.pop("logits_processor", None) or []
     captions: list[str] = []
     source = iter(pairs)
     with tqdm(total=len(pairs) if hasattr(pairs, "__len__") else None, disable=not progress, unit="pair") as bar:
         while batch := list(islice(source, batch_size)):
             indices = range(len(captions), len(captions) + len(batch))
             names = [str(pair_ids[index]) if pair_ids else f"pair {index}" for index in indices]
-            captions += _caption_batch(model, processor, batch, names, device or model.device, generate_kwargs)
+            checks = LogitsProcessorList([*own_checks, FiniteLogitsCheck(names)])
+            inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt")
+            inputs = inputs.to(device or model.device, dtype=model.dtype)
+            with evaluation_mode(model):
+                ids = model.generate(**inputs, **generate_kwargs, logits_processor=checks)
+            texts = processor.post_process_captions(ids, inputs)
+            if len(texts) != len(batch):
+                raise ValueError(f"{len(texts)} captions came for {len(batch)} pairs; set num_return_sequences to 1.")
+            captions += texts
             bar.update(len(batch))
-    return captions
-
-
-def _caption_batch(
-    model: Any,
-    processor: Any,
-    batch: Sequence[tuple[Any, Any]],
-    names: Sequence[str],
-    device: torch.device | str,
-    generate_kwargs: Mapping[str, Any],
-) -> list[str]:
-    checks = LogitsProcessorList([*(generate_kwargs.get("logits_processor") or []), FiniteLogitsCheck(names)])
-    inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt").to(device, dtype=model.dtype)
-    with evaluation_mode(model):
-        ids = model.generate(**inputs, **{**generate_kwargs, "logits_processor": checks})
-    captions = processor.post_process_captions(ids, inputs)
-    if len(captions) != len(batch):
-        raise ValueError(f"{len(captions)} captions came for {len(batch)} pairs; set num_return_sequences to 1.")
     return captions
 
 

@@ -4,8 +4,9 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -44,13 +45,13 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     lasting = sorted(set(json.loads(arguments.config_overrides or "{}")) - model.config.training_fields)
     if lasting:
         raise ValueError(f"`config_overrides` {lasting} would be lost: a checkpoint over a base has the base's own.")
-    options = _options(arguments.lora)
+    options = read_lora(arguments.lora)
     base, revision = lasting_name(arguments.model_name_or_path, arguments.revision)
-    whole = whole_modules(model, set(trainable))
+    parts = split_trainable(model, trainable)
     try:
         config = LoraConfig(
             **{"target_modules": DUMMY_TARGET_MODULES} | options,
-            modules_to_save=whole or None,
+            modules_to_save=parts.whole or None,
             revision=revision,
         )
         tuned = get_peft_model(model, config)
@@ -58,8 +59,16 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
         raise ValueError(f"`lora`: {' '.join(str(error).split())}") from error
     # PEFT writes the name that the model was loaded by, whatever the options say.
     tuned.active_peft_config.base_model_name_or_path = base
-    _check_targets(tuned, model.pretrained_modules, bool(options))
-    for name in loose_parameters(trainable, whole):
+    targets = tuned.base_model.targeted_module_names
+    if options and not targets:
+        raise ValueError("`lora`: `target_modules` matches no layer of the model.")
+    own = [name for name in targets if not name.startswith(model.pretrained_modules)]
+    if own:
+        raise ValueError(
+            f"`lora`: `target_modules` also matches {own[0]}, which no checkpoint pretrained. Anchor the "
+            "pattern, such as `model\\.language_model\\..*\\.(q_proj|v_proj)`."
+        )
+    for name in parts.loose:
         tuned.get_parameter(PREFIX + name).requires_grad_(True)
     return tuned
 
@@ -81,7 +90,18 @@ def lasting_name(path: str, revision: str | None = None) -> tuple[str, str | Non
     return path, Path(found).parent.name if isinstance(found, str) else revision
 
 
-def _options(text: str | None) -> dict[str, Any]:
+def read_lora(text: str | None) -> dict[str, Any]:
+    """Read LoRA's options.
+
+    Args:
+        text (`str`, *optional*): JSON mapping of `LoraConfig`'s arguments to values, `target_modules` among them.
+
+    Returns:
+        `dict[str, Any]`: The options; empty where there is no text.
+
+    Raises:
+        ValueError: The text is no such mapping, or tells what the run's other arguments tell.
+    """
     if not text:
         return {}
     try:
@@ -96,39 +116,34 @@ def _options(text: str | None) -> dict[str, Any]:
     return options
 
 
-def _check_targets(tuned: PeftModel, pretrained: tuple[str, ...], wanted: bool) -> None:
-    targets = tuned.base_model.targeted_module_names
-    if wanted and not targets:
-        raise ValueError("`lora`: `target_modules` matches no layer of the model.")
-    own = [name for name in targets if not name.startswith(pretrained)]
-    if own:
-        raise ValueError(
-            f"`lora`: `target_modules` also matches {own[0]}, which no checkpoint pretrained. Anchor the "
-            "pattern, such as `model\\.language_model\\..*\\.(q_proj|v_proj)`."
-        )
+class TrainedParts(NamedTuple):
+    """What trains in full, by name.
+
+    Attributes:
+        whole (`list[str]`): The largest modules of which every parameter trains; none lies in another.
+        loose (`list[str]`): The parameters that train outside of these, sorted.
+    """
+
+    whole: list[str]
+    loose: list[str]
 
 
-def whole_modules(model: nn.Module, trainable: set[str]) -> list[str]:
-    """The largest modules of which every parameter trains, by name; none lies in another.
+def split_trainable(model: nn.Module, trainable: Iterable[str]) -> TrainedParts:
+    """Find the modules that train whole, and what trains outside of them.
 
     Args:
         model (`nn.Module`): The model.
-        trainable (`set[str]`): Names of the parameters that train.
+        trainable (`Iterable[str]`): Names of the parameters that train.
     """
-    found: list[str] = []
+    names, whole = set(trainable), []
     for name, module in model.named_modules():
-        if not name or any(name.startswith(f"{outer}.") for outer in found):
+        if not name or any(name.startswith(f"{outer}.") for outer in whole):
             continue
         own = [f"{name}.{parameter}" for parameter, _ in module.named_parameters()]
-        if own and trainable.issuperset(own):
-            found.append(name)
-    return found
-
-
-def loose_parameters(trainable: dict[str, int] | set[str], whole: list[str]) -> list[str]:
-    """What trains outside of the modules that train whole."""
+        if own and names.issuperset(own):
+            whole.append(name)
     within = tuple(f"{name}." for name in whole)
-    return sorted(name for name in trainable if not name.startswith(within))
+    return TrainedParts(whole, sorted(name for name in names if not name.startswith(within)))
 
 
 def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:

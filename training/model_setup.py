@@ -64,15 +64,15 @@ def set_precision(model: nn.Module, frozen_dtype: str) -> None:
     if frozen_dtype not in DTYPES:
         raise ValueError(f"`frozen_dtype` must be one of {', '.join(DTYPES)}, got {frozen_dtype!r}.")
     for module in model.modules():
-        statistics = _keeps_statistics(module)
+        kept = [
+            value
+            for name, value in module.named_buffers(recurse=False)
+            if name not in module._non_persistent_buffers_set
+        ]
+        statistics = any(value.is_floating_point() for value in kept)
         for parameter in module.parameters(recurse=False):
             full = parameter.requires_grad or statistics
             parameter.data = parameter.data.to(torch.float32 if full else DTYPES[frozen_dtype])
-
-
-def _keeps_statistics(module: nn.Module) -> bool:
-    buffers = module.named_buffers(recurse=False)
-    return any(value.is_floating_point() and name not in module._non_persistent_buffers_set for name, value in buffers)
 
 
 def set_checkpointing(model: PreTrainedModel, patterns: Iterable[str]) -> list[str]:

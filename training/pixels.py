@@ -17,7 +17,10 @@ class PixelNormalizer:
     """
 
     def __init__(self, image_processor: Any) -> None:
-        self.levels = torch.from_numpy(_normalized_levels(image_processor))
+        # What the processor makes of each level (channels, 256): looked up, it rounds as the processor does.
+        levels = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (3, 16, 16))
+        made = image_processor(levels, do_resize=False, do_center_crop=False, return_tensors="np")["pixel_values"][0]
+        self.levels = torch.from_numpy(made.reshape(3, 256).astype(np.float32))
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Normalize.
@@ -30,18 +33,10 @@ class PixelNormalizer:
         """
         self.levels = self.levels.to(pixels.device)
         made = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
-        # Looked up, it rounds as the processor does.
         for channel, levels in enumerate(self.levels):
             index = pixels[..., channel, :, :].int()
             made[..., channel, :, :] = levels.index_select(0, index.flatten()).view(index.shape)
         return made
-
-
-def _normalized_levels(image_processor: Any) -> np.ndarray:
-    """What the processor makes of each 8-bit level, (channels, 256)."""
-    levels = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (3, 16, 16))
-    made = image_processor(levels, do_resize=False, do_center_crop=False, return_tensors="np")["pixel_values"][0]
-    return made.reshape(3, 256).astype(np.float32)
 
 
 __all__ = ["PixelNormalizer"]

@@ -43,10 +43,6 @@ class Sample:
     references: list[str]
     image: Image.Image
 
-    def as_markdown(self) -> str:
-        """The caption above its references."""
-        return "\n".join([f"**{self.caption}**", "", *(f"- {text}" for text in self.references)])
-
 
 def make_samples(model: Any, processor: Any, rows: Any, captions: dict[str, str], count: int) -> list[Sample]:
     """Choose pairs, as many of each change type as can be, and draw them; the same ones at every evaluation.
@@ -65,33 +61,17 @@ def make_samples(model: Any, processor: Any, rows: Any, captions: dict[str, str]
     chosen = [files[index] for index in choose_pairs(light_rows(rows), count)]
     pairs = [load_pair(row, processor, whole=True) for row in chosen]
     maps = change_maps(model, processor, pairs) or [None] * len(pairs)
-    return [
-        Sample(row["pair_id"], captions[row["pair_id"]], list(row["captions"]), _side_by_side(pair, cells))
-        for row, pair, cells in zip(chosen, pairs, maps, strict=True)
-    ]
-
-
-def _side_by_side(pair: Sequence[Image.Image], maps: np.ndarray | None) -> Image.Image:
-    drawn = list(pair)
-    if maps is not None:
-        cells = torch.from_numpy(maps)
-        drawn = [draw_overlay(one, draw_change_map(part, one.size)) for one, part in zip(pair, cells, strict=True)]
-    for image in drawn:
-        image.thumbnail((MAX_SIDE, MAX_SIDE))
-    return concatenate(*drawn, layout="horizontal")
-
-
-def check_places(count: int, report_to: Sequence[str]) -> None:
-    """Refuse samples that nobody would see.
-
-    Raises:
-        ValueError: `log_samples` is below 0, or `report_to` names no place that shows images.
-    """
-    if count < 0:
-        raise ValueError(f"`log_samples` must be at least 0, got {count}.")
-    if count and not set(PLACES) & set(report_to):
-        named = ", ".join(report_to) or "none"
-        raise ValueError(f"`log_samples` needs one of {', '.join(PLACES)} in `report_to`, which is {named}.")
+    samples = []
+    for row, pair, cells in zip(chosen, pairs, maps, strict=True):
+        images = list(pair)
+        if cells is not None:
+            sides = zip(pair, torch.from_numpy(cells), strict=True)
+            images = [draw_overlay(image, draw_change_map(side, image.size)) for image, side in sides]
+        for image in images:
+            image.thumbnail((MAX_SIDE, MAX_SIDE))
+        drawn = concatenate(*images, layout="horizontal")
+        samples.append(Sample(row["pair_id"], captions[row["pair_id"]], list(row["captions"]), drawn))
+    return samples
 
 
 class SampleCallback(TrainerCallback):
@@ -101,10 +81,17 @@ class SampleCallback(TrainerCallback):
         trainer (`Trainer`): Its other callbacks hold the TensorBoard writer.
         count (`int`): Pairs to show.
         evaluated (`Callable`): Gives the rows that were last evaluated, and the captions by pair id.
+
+    Raises:
+        ValueError: `count` is below 0, or the run reports to no place that shows images.
     """
 
     def __init__(self, trainer: Any, count: int, evaluated: Callable[[], tuple[Any, dict[str, str]]]) -> None:
-        check_places(count, trainer.args.report_to)
+        if count < 0:
+            raise ValueError(f"`log_samples` must be at least 0, got {count}.")
+        if count and not set(PLACES) & set(trainer.args.report_to):
+            named = ", ".join(trainer.args.report_to) or "none"
+            raise ValueError(f"`log_samples` needs one of {', '.join(PLACES)} in `report_to`, which is {named}.")
         self.trainer, self.count, self.evaluated = trainer, count, evaluated
 
     def on_evaluate(
@@ -115,25 +102,19 @@ class SampleCallback(TrainerCallback):
         samples = make_samples(model, self.trainer.processing_class, *self.evaluated(), self.count)
         if not state.is_world_process_zero:
             return
-        for callback in self.trainer.callback_handler.callbacks:
-            if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
-                write_tensorboard(callback.tb_writer, samples, state.global_step)
+        writers = [
+            callback.tb_writer
+            for callback in self.trainer.callback_handler.callbacks
+            if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None
+        ]
+        for writer in writers:
+            for sample in samples:
+                name, references = f"samples/{sample.pair_id}", "\n".join(f"- {text}" for text in sample.references)
+                writer.add_text(name, f"**{sample.caption}**\n\n{references}", state.global_step)
+                writer.add_image(name, np.asarray(sample.image), state.global_step, dataformats="HWC")
+            writer.flush()
         for name in {"trackio", "wandb"}.intersection(args.report_to):
             write_table(import_module(name), samples, state.global_step)
-
-
-def write_tensorboard(writer: Any, samples: Sequence[Sample], step: int) -> None:
-    """Write text and image of every sample under `samples/PAIR_ID`.
-
-    Args:
-        writer (`SummaryWriter`): The run's writer.
-        samples (`Sequence[Sample]`): What to show.
-        step (`int`): The training step.
-    """
-    for sample in samples:
-        writer.add_text(f"samples/{sample.pair_id}", sample.as_markdown(), step)
-        writer.add_image(f"samples/{sample.pair_id}", np.asarray(sample.image), step, dataformats="HWC")
-    writer.flush()
 
 
 def write_table(module: Any, samples: Sequence[Sample], step: int) -> None:
@@ -151,4 +132,4 @@ def write_table(module: Any, samples: Sequence[Sample], step: int) -> None:
     module.log({"samples": module.Table(columns=COLUMNS, data=rows), "train/global_step": step})
 
 
-__all__ = ["Sample", "SampleCallback", "make_samples", "write_table", "write_tensorboard"]
+__all__ = ["Sample", "SampleCallback", "make_samples", "write_table"]

@@ -28,21 +28,25 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Selection:
-    """The score that chooses the best checkpoint.
+    """The score that chooses the best checkpoint, and what the evaluations said of its pairs.
 
     Args:
         prefix (`str`): Of the set's scores, `eval` or `eval_NAME`.
         name (`str`): Of the score, without the prefix.
         reachable (`float`): What captions copied from the references of some pairs score; 0 for CIDEr holds for all.
         pairs (`int`): Pairs of the set.
+        captions (`dict[str, str]`, *optional*): What the last evaluation said.
+        captions_moved (`bool`): Whether an evaluation said something else than the one before.
     """
 
     prefix: str
     name: str
     reachable: float
     pairs: int
+    captions: dict[str, str] | None = None
+    captions_moved: bool = False
 
     @property
     def metric(self) -> str:
@@ -61,6 +65,48 @@ class Selection:
             f"over {pairs} even captions copied from the references score 0, since CIDEr counts only words that not "
             "every pair has. Evaluate on more pairs that differ, or choose another score, such as "
             f"{self.prefix}_total_rouge_l."
+        )
+
+    def note_captions(self, prefix: str, captions: dict[str, str]) -> None:
+        """Compare an evaluation's captions with those before, if they are of this set."""
+        if prefix == self.prefix:
+            self.captions_moved |= self.captions not in (None, captions)
+            self.captions = captions
+
+    def explain_still(self, log: Sequence[Mapping[str, Any]]) -> str | None:
+        """Tell that the score never moved, and why.
+
+        Args:
+            log (`Sequence[Mapping[str, Any]]`): The run's log.
+
+        Returns:
+            `str`: One sentence or two; None where it moved, or was measured less than twice.
+        """
+        found = [entry for entry in log if self.metric in entry]
+        values = [entry[self.metric] for entry in found]
+        if len(found) < 2 or not is_tie(min(values), max(values)):
+            return None
+        if self.is_still:
+            cause = self.describe_still()
+        elif all(entry.get(f"{self.prefix}_empty_predictions") == self.pairs for entry in found):
+            cause = "every caption was empty. Train longer, or with another learning rate."
+        elif not self.captions_moved:
+            cause = (
+                "no caption changed from one evaluation to the next. Train longer, raise the learning rate, or see "
+                "whether what trains can change captions."
+            )
+        elif all(entry.get(f"{self.prefix}_distinct_captions") == 1 for entry in found):
+            cause = "every pair got the same caption. Train longer, or with another learning rate."
+        elif is_tie(max(values), 0.0):
+            cause = "no caption had enough in common with its references. Train longer, or choose another score."
+        else:
+            cause = (
+                "the captions changed, but not what this score counts. Evaluate on more pairs, or choose another "
+                "score."
+            )
+        return (
+            f"{self.metric} was {max(values):.4f} at all {len(found)} evaluations, so the last step counts as the "
+            f"best: {cause}"
         )
 
 
@@ -82,21 +128,16 @@ def reachable_scores(
     # A caption of an unchanged pair is all that the names of the scores take from the training split.
     types = list(train_rows["change_type"]) if train_rows is not None else []
     known = light_rows(train_rows.select([types.index(NO_CHANGE)])) if NO_CHANGE in types else None
-    scores = _scores_of_references(_sample(table), known, change_type_of)
-    if any(name.endswith("cider") and value <= 0 for name, value in scores.items()):
-        scores = _scores_of_references(table, known, change_type_of)
-    return scores | dict.fromkeys(SPEEDS, 0.0)
-
-
-def _sample(table: Sequence[Row]) -> list[Row]:
-    """Some rows of every type of change."""
     taken: Counter[str | None] = Counter()
     sample = []
     for row in table:
         taken[row["change_type"]] += 1
         if taken[row["change_type"]] <= SAMPLE:
             sample.append(row)
-    return sample
+    scores = _scores_of_references(sample, known, change_type_of)
+    if any(name.endswith("cider") and value <= 0 for name, value in scores.items()):
+        scores = _scores_of_references(table, known, change_type_of)
+    return scores | dict.fromkeys(SPEEDS, 0.0)
 
 
 def _scores_of_references(
@@ -142,41 +183,4 @@ def is_tie(one: float, other: float) -> bool:
     return abs(one - other) <= TIE
 
 
-def explain_still_score(selection: Selection, log: Sequence[Mapping[str, Any]], repeated: bool) -> str | None:
-    """Tell that the score which chooses the best checkpoint never moved, and why.
-
-    Args:
-        selection (`Selection`): The score.
-        log (`Sequence[Mapping[str, Any]]`): The run's log.
-        repeated (`bool`): Whether every evaluation gave the same captions.
-
-    Returns:
-        `str`: One sentence or two; None where it moved, or was measured less than twice.
-    """
-    found = [entry for entry in log if selection.metric in entry]
-    values = [entry[selection.metric] for entry in found]
-    if len(found) < 2 or not is_tie(min(values), max(values)):
-        return None
-    value = max(values)
-    told = f"{selection.metric} was {value:.4f} at all {len(found)} evaluations, so the last step counts as the best: "
-    return told + _cause(selection, found, value, repeated)
-
-
-def _cause(selection: Selection, found: Sequence[Mapping[str, Any]], value: float, repeated: bool) -> str:
-    if selection.is_still:
-        return selection.describe_still()
-    if all(entry.get(f"{selection.prefix}_empty_predictions") == selection.pairs for entry in found):
-        return "every caption was empty. Train longer, or with another learning rate."
-    if repeated:
-        return (
-            "no caption changed from one evaluation to the next. Train longer, raise the learning rate, or see "
-            "whether what trains can change captions."
-        )
-    if all(entry.get(f"{selection.prefix}_distinct_captions") == 1 for entry in found):
-        return "every pair got the same caption. Train longer, or with another learning rate."
-    if is_tie(value, 0.0):
-        return "no caption had enough in common with its references. Train longer, or choose another score."
-    return "the captions changed, but not what this score counts. Evaluate on more pairs, or choose another score."
-
-
-__all__ = ["PREFERRED", "Selection", "choose_metric", "explain_still_score", "is_tie", "reachable_scores"]
+__all__ = ["PREFERRED", "Selection", "choose_metric", "is_tie", "reachable_scores"]

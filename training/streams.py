@@ -73,7 +73,9 @@ class PairIterableDataset(TorchStream):
                 return
 
     def _item(self, row: dict[str, Any], epoch: int) -> dict[str, Any]:
-        pair, scene = (_stable_number(row[name]) for name in ("pair_id", "scene_id"))
+        # Numbers of 63 bits, the same in every process.
+        digests = (hashlib.sha256(row[name].encode()).digest() for name in ("pair_id", "scene_id"))
+        pair, scene = (int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
         rng = np.random.default_rng([self.seed, epoch, pair])
         images = tuple(
             resize_image(row[side], f"pair {row['pair_id']!r}, {side}", self.processor) for side in ("before", "after")
@@ -91,8 +93,3 @@ class PairIterableDataset(TorchStream):
         if CELL_COLUMNS[0] in row:
             item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in CELL_COLUMNS)
         return item
-
-
-def _stable_number(name: str) -> int:
-    """A number of 63 bits for a name, the same in every process."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1

@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,13 @@ from .arguments import AUTO_METRIC, option_of
 from .auxiliary import LOSS_PREFIX, AuxiliaryHeads
 from .collator import PairCollator
 from .dataset import EpochCallback
-from .decay import without_vectors
-from .evaluation import check_rows, rows_of_process, write_evaluation
+from .evaluation import check_rows, evaluation_sets, rows_of_process, write_evaluation
 from .generation import caption_rows
 from .lora import complete_checkpoint
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
 from .samples import SampleCallback
-from .selection import PREFIX, Selection, choose_metric, explain_still_score, is_tie, reachable_scores
+from .selection import PREFIX, Selection, choose_metric, is_tie, reachable_scores
 
 
 logger = logging.get_logger(__name__)
@@ -43,11 +42,18 @@ logger = logging.get_logger(__name__)
 UNREAD = {
     "compute_metrics": "the captions that it generates are scored by `ssgpa.metrics`",
     "preprocess_logits_for_metrics": "captions are generated, and no logits are kept",
-}
-UNREAD_ARGUMENTS = {
     "prediction_loss_only": "it generates captions and computes no loss",
     "bf16_full_eval": "it generates in the dtypes that the model has",
     "fp16_full_eval": "it generates in the dtypes that the model has",
+}
+REFUSED = {
+    "label_smoothing_factor": "`label_smoothing_factor` would replace the model's own losses; leave it at 0, and set "
+    "the model configuration's `label_smoothing` if it has one.",
+    "compute_loss_func": "`compute_loss_func` would replace the model's own losses; leave it out.",
+} | {
+    name: f"Evaluation does not read `{name}`: {reason}. Leave it out; a stock Trainer with "
+    "`metrics.trainer_metrics.build_compute_metrics` reads it."
+    for name, reason in UNREAD.items()
 }
 
 
@@ -89,7 +95,9 @@ class ChangeCaptioningTrainer(Trainer):
             # What it becomes is a matter of this trainer's pairs; the caller may use the arguments again.
             args = copy.copy(args)
         super().__init__(model, args, *rest, **kwargs)
-        self._refuse_unread()
+        for name, message in REFUSED.items():
+            if getattr(self, name, None) or getattr(self.args, name, None):
+                raise ValueError(message)
         self.add_callback(EpochCallback)
         if option_of(self.args, "log_samples"):
             self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
@@ -98,43 +106,9 @@ class ChangeCaptioningTrainer(Trainer):
         self.change_type_of = change_type_of
         self._evaluated: tuple[Any, dict[str, str]] | None = None
         self._selection: Selection | None = None
-        # Of the set that chooses the best checkpoint: the first evaluation's captions, and whether others came since.
-        self._first_captions: dict[str, str] | None = None
-        self._captions_moved = False
         self._sums: dict[str, float] = {}
         self._steps = 0.0
         self._step_pairs: list[str] = []
-
-    def _refuse_unread(self) -> None:
-        if self.label_smoother is not None:
-            raise ValueError(
-                "`label_smoothing_factor` would replace the model's own losses; leave it at 0, and set the model "
-                "configuration's `label_smoothing` if it has one."
-            )
-        if self.compute_loss_func is not None:
-            raise ValueError("`compute_loss_func` would replace the model's own losses; leave it out.")
-        for source, reasons in ((self, UNREAD), (self.args, UNREAD_ARGUMENTS)):
-            for name, reason in reasons.items():
-                if getattr(source, name, None):
-                    raise ValueError(
-                        f"Evaluation does not read `{name}`: {reason}. Leave it out; a stock Trainer with "
-                        "`metrics.trainer_metrics.build_compute_metrics` reads it."
-                    )
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Trainer`'s; before the first step, choose the score of the best checkpoint or refuse one that cannot be.
-
-        Raises:
-            ValueError: No evaluation gives `metric_for_best_model`, or the set to evaluate is none.
-        """
-        self._first_captions, self._captions_moved = None, False
-        self._select_metric()
-        result = super().train(*args, **kwargs)
-        if self._selection is not None:
-            told = explain_still_score(self._selection, self.state.log_history, not self._captions_moved)
-            if told and self.is_world_process_zero():
-                logger.warning(told)
-        return result
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """As `Trainer`'s; with `lr_step_size`, the learning rate falls in steps.
@@ -151,26 +125,33 @@ class ChangeCaptioningTrainer(Trainer):
         self.lr_scheduler = torch.optim.lr_scheduler.StepLR(chosen, size, factor)
         return self.lr_scheduler
 
-    def _select_metric(self) -> None:
-        wanted = self.args.metric_for_best_model
-        if wanted is None:
-            return
-        if self.args.eval_strategy == "no":
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As `Trainer`'s; before the first step, choose the score of the best checkpoint or refuse one that cannot be.
+
+        Raises:
+            ValueError: No evaluation gives `metric_for_best_model`, or the set to evaluate is none.
+        """
+        wanted, self._selection = self.args.metric_for_best_model, None
+        if wanted is None or self.args.eval_strategy == "no":
             # A run that evaluates nothing has no best step.
             self.args.metric_for_best_model = None if wanted == AUTO_METRIC else wanted
-            return
+            return super().train(*args, **kwargs)
         sets = {
             prefix: (len(rows), reachable_scores(rows, self.train_rows, self.change_type_of))
-            for prefix, rows in self._sets(self.eval_dataset, PREFIX).items()
+            for prefix, rows in evaluation_sets(None, self.eval_dataset, PREFIX).items()
         }
         self._selection = choose_metric(wanted, sets)
-        self.args.metric_for_best_model = self._selection.metric
-        if self.is_world_process_zero():
-            logger.info(f"{self._selection.metric} chooses the best checkpoint.")
-            if self._selection.is_still:
-                logger.warning(
-                    f"{self._selection.metric} cannot choose the best checkpoint: {self._selection.describe_still()}"
-                )
+        metric = self.args.metric_for_best_model = self._selection.metric
+        tells = self.is_world_process_zero()
+        if tells:
+            logger.info(f"{metric} chooses the best checkpoint.")
+        if tells and self._selection.is_still:
+            logger.warning(f"{metric} cannot choose the best checkpoint: {self._selection.describe_still()}")
+        result = super().train(*args, **kwargs)
+        explanation = self._selection.explain_still(self.state.log_history)
+        if tells and explanation:
+            logger.warning(explanation)
+        return result
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """As `Trainer`'s, but a tie goes to the later step (ours): of equal scores, the one that learned longer."""
@@ -194,15 +175,18 @@ class ChangeCaptioningTrainer(Trainer):
         return super()._remove_unused_columns(dataset, description)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """As `Trainer`'s, without what has one dimension (ours).
+        """As `Trainer`'s, without what has one dimension (ours): biases, norms and scalars, whatever they are called.
 
         It knows norms by their names, which not all towers follow, and would pull temperatures and thresholds to zero.
         """
-        return without_vectors(super().get_decay_parameter_names(model), model)
+        # What DeepSpeed shards counts by its whole shape. FSDP 1 has flattened all it shards by now: nothing is left.
+        parameters = model.named_parameters(remove_duplicate=False)
+        dimensions = {name: len(getattr(value, "ds_shape", value.shape)) for name, value in parameters}
+        return [name for name in super().get_decay_parameter_names(model) if dimensions.get(name, 0) > 1]
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        check_batch_fits(inputs, self._positions)
-        if "scene_ids" not in self._named_inputs:
+        check_batch_fits(inputs, positions_of(self.model.config))
+        if "scene_ids" not in inspect.signature(self._system.forward).parameters:
             inputs.pop("scene_ids", None)
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
@@ -210,14 +194,6 @@ class ChangeCaptioningTrainer(Trainer):
             # Once more, for DeepSpeed's dtype.
             inputs["pixel_values"] = self._prepare_input(self._normalize(pixels))
         return inputs
-
-    @cached_property
-    def _named_inputs(self) -> set[str]:
-        return set(inspect.signature(self._system.forward).parameters)
-
-    @cached_property
-    def _positions(self) -> int | None:
-        return positions_of(self.model.config)
 
     @cached_property
     def _normalize(self) -> PixelNormalizer:
@@ -257,15 +233,12 @@ class ChangeCaptioningTrainer(Trainer):
         parts = {name: factor * part for name, part in parts.items()} | aux
         notes = {f"loss_parts/{name}": part for name, part in parts.items()}
         notes |= {name: share * value for name, value in self._system.training_notes(outputs).items()}
-        self._note(loss, notes, share)
-        return (loss, outputs) if return_outputs else loss
-
-    def _note(self, loss: Tensor, notes: dict[str, Tensor], share: float) -> None:
         values = {name: value.item() for name, value in notes.items()}
         self._check_finite("loss", loss.item(), values)
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += share
+        return (loss, outputs) if return_outputs else loss
 
     def _check_finite(self, what: str, value: float, detail: dict[str, float] | str = "") -> None:
         if not math.isfinite(value):
@@ -311,44 +284,22 @@ class ChangeCaptioningTrainer(Trainer):
         Raises:
             ValueError: There is no set, or it is no prepared split with pairs.
         """
-        sets = self._sets(eval_dataset, metric_key_prefix)
         found: dict[str, float] = {}
-        for prefix, rows in sets.items():
-            found |= self._evaluate_rows(rows, prefix)
+        for prefix, rows in evaluation_sets(eval_dataset, self.eval_dataset, metric_key_prefix).items():
+            start = time.time()
+            captions = self._captions(rows)
+            self._evaluated = rows, captions
+            if self._selection is not None:
+                self._selection.note_captions(prefix, captions)
+            report = self._report(rows, captions)
+            metrics = {f"{prefix}_{name}": value for name, value in report_metrics(report).items()}
+            metrics |= speed_metrics(prefix, start, num_samples=len(rows))
+            if self.is_world_process_zero():
+                write_evaluation(report, captions, Path(self.args.output_dir), prefix, self.state.global_step)
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            found |= metrics
         return found
-
-    def _sets(self, chosen: Any, prefix: str) -> dict[str, Any]:
-        """Prepared splits by the prefix of their scores."""
-        own = self.eval_dataset
-        if isinstance(chosen, str):
-            if not isinstance(own, Mapping) or chosen not in own:
-                names = ", ".join(map(repr, own)) if isinstance(own, Mapping) else "none"
-                raise ValueError(f"The trainer has no evaluation set {chosen!r}; those with a name: {names}.")
-            chosen = own[chosen]
-        chosen = own if chosen is None else chosen
-        if chosen is None:
-            raise ValueError("There is nothing to evaluate: give `eval_dataset`, to the trainer or to this call.")
-        named = isinstance(chosen, Mapping)
-        sets = {f"{prefix}_{name}": rows for name, rows in chosen.items()} if named else {prefix: chosen}
-        for name, rows in sets.items():
-            check_rows(rows, name)
-        return sets
-
-    def _evaluate_rows(self, rows: Any, prefix: str) -> dict[str, float]:
-        start = time.time()
-        captions = self._captions(rows)
-        self._evaluated = rows, captions
-        if self._selection is not None and prefix == self._selection.prefix:
-            self._captions_moved |= self._first_captions not in (None, captions)
-            self._first_captions = captions
-        report = self._report(rows, captions)
-        metrics = {f"{prefix}_{name}": value for name, value in report_metrics(report).items()}
-        metrics |= speed_metrics(prefix, start, num_samples=len(rows))
-        if self.is_world_process_zero():
-            write_evaluation(report, captions, Path(self.args.output_dir), prefix, self.state.global_step)
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
 
     def _report(self, rows: Any, captions: dict[str, str]) -> dict[str, Any]:
         baselines = light_rows(self.train_rows) if self.train_rows is not None else None

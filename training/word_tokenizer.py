@@ -48,7 +48,13 @@ def build_word_tokenizer(
     """
     texts = [prompt.replace(PLACEHOLDER, " "), *captions]
     scripts = script_counts(texts)
-    tokenizer = _piece_tokenizer(texts) if scripts.total() > scripts[""] else _plain_tokenizer(texts)
+    if scripts.total() > scripts[""]:
+        tokenizer = _piece_tokenizer(texts)
+    else:
+        split = pre_tokenizers.Whitespace()
+        words = {word for text in texts for word, _ in split.pre_tokenize_str(text.lower())}
+        tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS["unk_token"]))
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), split
     if not prompt:
         start = SPECIAL_TOKENS["bos_token"]
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -60,15 +66,6 @@ def build_word_tokenizer(
         padding_side="left",
         **SPECIAL_TOKENS,
     )
-
-
-def _plain_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    split = pre_tokenizers.Whitespace()
-    words = {word for text in texts for word, _ in split.pre_tokenize_str(text.lower())}
-    tokenizer = Tokenizer(models.WordLevel(_numbered(words), unk_token=SPECIAL_TOKENS["unk_token"]))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = split
-    return tokenizer
 
 
 def _piece_tokenizer(texts: list[str]) -> Tokenizer:

@@ -1,27 +1,23 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What the commands share: a parser and errors of one line, exit code 2, and drawings that replace nothing unasked."""
+"""Shared by the commands: a parser, errors of one line with exit code 2, and output files that replace nothing."""
 
 import logging
 import sys
 import warnings
 from collections.abc import Collection
-from logging import ERROR, getLogger
 from pathlib import Path
 
 from PIL import Image
 from transformers.utils import logging as library_logging
 
-from ssgpa_command import OneLineParser, positive
+from ssgpa_command.arguments import OneLineParser, positive
 
 from .files import write_png
 
 
-# On some CPUs bitsandbytes, which PEFT imports wherever it is installed, warns on stderr of a kernel that it has not
-# got; but a program's error is one line.
-getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)
 MAX_MESSAGE = 400
-# What a user can cause and mend.
+# Errors that a user can cause and fix.
 ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError)
 
 
@@ -35,7 +31,7 @@ class WarningLines(logging.Handler):
 
 def be_quiet() -> None:
     """Keep notes and progress bars of Transformers off stderr; the package's own warnings take one line each."""
-    ours = logging.getLogger(__package__)
+    ours = logging.getLogger("ssgpa")
     if not any(isinstance(handler, WarningLines) for handler in ours.handlers):
         ours.addHandler(WarningLines(logging.WARNING))
     library_logging.set_verbosity_error()

@@ -9,7 +9,7 @@ from types import ModuleType
 
 
 def require_datasets() -> ModuleType:
-    """The `datasets` package.
+    """Import the `datasets` package.
 
     Raises:
         ImportError: If it is missing, naming the extra that brings it.

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Files that appear whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 
 def temporary_name(name: str) -> str:
-    """What a file is called until it is whole."""
+    """Return the name of a file until it is complete."""
     return f".{name}.tmp"
 
 
@@ -43,7 +43,7 @@ def lock_output(path: Path, is_singleton: bool = False) -> FileLock:
 
 
 def is_foreign(folder: Path, first: str) -> bool:
-    """Whether something is there that no run began whose first file is called `first`.
+    """Return whether a folder holds something else than a run whose first file is called `first`.
 
     A run that was killed while it wrote that file leaves its temporary name alone.
     """
@@ -54,7 +54,7 @@ def is_foreign(folder: Path, first: str) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name in the folder of `path` to write to; it takes the place of `path` if no error is raised."""
+    """Yield a temporary name in the folder of `path` to write to; it replaces `path` if no error is raised."""
     temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Whether the Hub can be asked, found out once and in seconds."""
+"""Check once, within seconds, whether the Hub answers."""
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -8,12 +8,12 @@ from huggingface_hub.utils import httpx
 
 
 def is_cached(repo_id: str, filename: str, revision: str | None = None, repo_type: str = "model") -> bool:
-    """Whether the cache knows a file of a repository, or knows that there is none."""
+    """Return whether the cache knows a file of a repository, or knows that there is none."""
     return try_to_load_from_cache(repo_id, filename, revision=revision, repo_type=repo_type) is not None
 
 
 def can_ask_hub(repo_id: str, filename: str, revision: str | None = None, repo_type: str = "model") -> bool:
-    """Ask the Hub once for a file, whatever it answers.
+    """Check whether the Hub answers, by asking it once for a file.
 
     Without an answer the libraries ask six times for each file that is not in the cache, which takes minutes.
 
@@ -32,7 +32,7 @@ def can_ask_hub(repo_id: str, filename: str, revision: str | None = None, repo_t
     try:
         get_hf_file_metadata(hf_hub_url(repo_id, filename, revision=revision, repo_type=repo_type))
     except HfHubHTTPError:
-        # The libraries tell what is missing, or who may read it.
+        # The libraries report what is missing, or who may read it.
         return True
     except (OfflineModeIsEnabled, httpx.RequestError) as error:
         if is_cached(repo_id, filename, revision, repo_type):

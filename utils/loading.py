@@ -3,6 +3,7 @@
 """Saved systems: from safetensors, without code from elsewhere, and with one error that names what is wrong."""
 
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -103,22 +104,40 @@ def _load_over_base(
     notes = _notes(path, revision)
     base, its_revision = _find_base(Path(path), adapter, notes.get(BASE_FROM_HERE))
     model, _, missing = load_partial_system(base, its_revision, model_class, **options)
-    info = model.load_adapter(path, adapter_kwargs={"revision": revision} if revision else None).to_dict()
+    options = {"revision": revision} if revision else {}
+    config = _adapter_config(path, model, options)
+    info = model.load_adapter(path, peft_config=config, adapter_kwargs=options or None).to_dict()
     _check_shapes(info)
     if info["unexpected_keys"]:
-        raise ValueError(f"the base has no place for {sorted(info['unexpected_keys'])[0]}.")
+        raise ValueError(f"the base has no weight {sorted(info['unexpected_keys'])[0]}.")
     lost = set(json.loads(notes.get(LOOSE_NAMES, "[]"))) - set(notes["names"].splitlines())
     return model.eval(), set(info["missing_keys"]) | lost | missing
 
 
+def _adapter_config(path: str, model: PreTrainedModel, options: dict[str, Any]) -> Any:
+    """PEFT's configuration of a checkpoint over a base; PEFT would pass over whole modules that the base lacks."""
+    from peft import PeftConfig
+
+    config = PeftConfig.from_pretrained(path, **options)
+    names = list(config.modules_to_save or [])
+    for former, name in getattr(type(model), "former_names", {}).items():
+        names = [re.sub(former, name, module) for module in names]
+    known = [name for name, _ in model.named_modules()]
+    lost = [name for name in names if not any(module == name or module.endswith(f".{name}") for module in known)]
+    if lost:
+        raise ValueError(f"the base has no module {lost[0]}, which was trained whole.")
+    config.modules_to_save = names or None
+    return config
+
+
 def _notes(path: str, revision: str | None) -> dict[str, str]:
-    """What the file of a checkpoint over a base tells beside its weights, and in `names` the names of these."""
+    """Return the metadata of a checkpoint over a base, with the names of its weights as `names`."""
     with safe_open(cached_file(path, ADAPTER_SAFE_WEIGHTS_NAME, revision=revision), "pt") as file:
         return {**(file.metadata() or {}), "names": "\n".join(file.keys())}
 
 
 def _find_base(checkpoint: Path, adapter: Path, from_here: str | None) -> tuple[str, str | None]:
-    """The base of a checkpoint: its folder, and no revision; or its id and revision.
+    """Find the base of a checkpoint: its folder and no revision, or its id and revision.
 
     A folder is looked for where the checkpoint says, then where it lies as seen from the checkpoint, in case both were
     moved. Older checkpoints tell a path from where they were trained, which is some folder above them.
@@ -148,7 +167,7 @@ def _holds_system(folder: Path) -> bool:
 
 
 def _check_source(path: str, revision: str | None) -> dict[str, bool]:
-    """Refuse what is neither the folder of a saved system nor an id on the Hub; returns how to load it."""
+    """Refuse what is neither the folder of a saved system nor an id on the Hub; return how to load it."""
     folder = Path(path)
     if folder.is_dir():
         if revision is not None:
@@ -180,7 +199,7 @@ def _check_mistyped(folder: Path) -> None:
 
 
 def _check_json(path: Path) -> None:
-    """Refuse a file that holds no JSON object, by its name: the libraries tell only line and column."""
+    """Refuse a file that holds no JSON object, by its name: the libraries report only line and column."""
     if not path.is_file():
         raise FileNotFoundError(f"the folder holds no {path.name}.")
     try:

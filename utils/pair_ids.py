@@ -1,13 +1,13 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Values by pair id: none twice, none missing."""
+"""Values by pair id, without duplicates or gaps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
 def by_id(items: Mapping[Any, Any] | Iterable[tuple[Any, Any]], what: str) -> dict[Any, Any]:
-    """Makes a dictionary of (id, value) pairs and refuses ids given twice.
+    """Return a dictionary of (id, value) pairs; an id given twice is an error.
 
     Args:
         items (`Mapping[Any, Any]` or `Iterable[tuple[Any, Any]]`): A mapping, or pairs.
@@ -26,12 +26,12 @@ def by_id(items: Mapping[Any, Any] | Iterable[tuple[Any, Any]], what: str) -> di
     if len(found) < len(pairs):
         seen: set[Any] = set()
         twice = [name for name, _ in pairs if name in seen or seen.add(name)]
-        raise ValueError(f"The {what} hold ids twice: {_first(twice)}.")
+        raise ValueError(f"The {what} hold ids twice: {first_few(twice)}.")
     return found
 
 
 def check_ids(references: Mapping[Any, Any], predictions: Mapping[Any, Any]) -> None:
-    """Demands one prediction for each pair and none for any other.
+    """Check that each pair has one prediction, and that no prediction lacks a pair.
 
     Args:
         references (`Mapping[Any, Any]`): Anything keyed by pair id.
@@ -43,13 +43,15 @@ def check_ids(references: Mapping[Any, Any], predictions: Mapping[Any, Any]) -> 
     missing = [name for name in references if name not in predictions]
     unknown = [name for name in predictions if name not in references]
     if missing:
-        raise ValueError(f"Predictions are missing for {len(missing)} of {len(references)} pairs: {_first(missing)}.")
+        count = f"{len(missing)} of {len(references)}"
+        raise ValueError(f"Predictions are missing for {count} pairs: {first_few(missing)}.")
     if unknown:
-        raise ValueError(f"Predictions were given for {len(unknown)} unknown pairs: {_first(unknown)}.")
+        raise ValueError(f"Predictions were given for {len(unknown)} unknown pairs: {first_few(unknown)}.")
 
 
-def _first(names: list[Any], limit: int = 5) -> str:
+def first_few(names: Sequence[Any], limit: int = 5) -> str:
+    """List the first names for an error message."""
     return ", ".join(repr(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
 
 
-__all__ = ["by_id", "check_ids"]
+__all__ = ["by_id", "check_ids", "first_few"]

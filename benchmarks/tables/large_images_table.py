@@ -3,13 +3,7 @@
 """Lays out the JSON of `measure_large_images.py` as the table in docs/images.md."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from ssgpa.benchmarks.tables.blocks import read_block
-
-
-FILE = "large_images.json"
 
 
 def format_large_images(report: Mapping[str, Any], source: str) -> str:
@@ -39,12 +33,3 @@ def format_large_images(report: Mapping[str, Any], source: str) -> str:
         f"in one run; libraries and model alone take {idle:,.0f} MiB of the peak. {report['cpu']}. From `{source}`."
     )
     return "\n".join([*lines, "", facts])
-
-
-def read_large_images(folder: Path) -> dict[str, str]:
-    """The block `large-images` of the documents, which says so where nothing is stored.
-
-    Args:
-        folder (`Path`): Holds the JSON file.
-    """
-    return {"large-images": read_block(folder / FILE, format_large_images)}

@@ -3,10 +3,7 @@
 """Lays out the JSON of `measure_loader.py` as the table in docs/data.md."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from ssgpa.benchmarks.tables.blocks import read_block
 
 
 NAMES = {"any_row": "any row at hand", "streamed": "streamed", "normalized": "any row, normalized on this CPU"}
@@ -42,12 +39,3 @@ def format_loader(report: Mapping[str, Any], source: str) -> str:
         f"over paired turns, with the quartiles behind it. {report['cpu']}. From `{source}`."
     )
     return "\n".join([*lines, "", facts])
-
-
-def read_loader(folder: Path) -> dict[str, str]:
-    """The block `loader` of the documents, which says so where nothing is stored.
-
-    Args:
-        folder (`Path`): Holds `loader.json`.
-    """
-    return {"loader": read_block(folder / "loader.json", format_loader)}

@@ -2,9 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Lays out the JSON of `benchmarks/measure_memory.py` as the tables of docs/memory.md."""
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ssgpa.training.memory.plot import label_of
@@ -12,7 +10,6 @@ from ssgpa.training.memory.plot import label_of
 
 SIZES = ("weights", "gradients", "optimizer", "activations", "total")
 NOT_MEASURED = "not measured"
-FILE = "memory.json"
 
 
 def _gib(value: float | None) -> str:
@@ -134,11 +131,3 @@ def format_memory(figures: Mapping[str, Any], source: str) -> str:
     return "\n".join(
         [*format_counts(figures), "", facts, "", parts, "", assumptions, "", *format_speeds(figures["measured"])]
     )
-
-
-def read_memory(folder: Path) -> dict[str, str]:
-    """The block by the name of its marks, where the folder of results holds the file."""
-    path = folder / FILE
-    if not path.is_file():
-        return {}
-    return {"memory": format_memory(json.loads(path.read_text(encoding="utf-8")), f"benchmarks/results/{FILE}")}

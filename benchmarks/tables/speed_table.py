@@ -3,13 +3,9 @@
 """Lays out the JSON of `measure_speed.py` and of `compare_revisions.py` as the tables in docs/speed.md."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ssgpa.benchmarks.tables.blocks import read_block
 
-
-WAYS_FILE, CHANGE_FILE = "speed.json", "speed-before-after.json"
 RATES = {
     "training_pairs_per_second": "training pairs a second",
     "captions_per_second_beams_1": "captions a second, greedily",
@@ -68,15 +64,3 @@ def format_change(report: Mapping[str, Any], source: str) -> str:
         f"with quartiles in brackets. {report['cpu']}. From `{source}`."
     )
     return "\n".join([*lines, "", facts])
-
-
-def read_speed(folder: Path) -> dict[str, str]:
-    """The blocks `speed` and `speed-change` of the documents, which say so where nothing is stored.
-
-    Args:
-        folder (`Path`): Holds the JSON files.
-    """
-    return {
-        "speed": read_block(folder / WAYS_FILE, format_ways),
-        "speed-change": read_block(folder / CHANGE_FILE, format_change),
-    }

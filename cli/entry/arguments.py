@@ -26,7 +26,7 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors take one line."""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse's, but for numbers: "--value-range -1,5" is an option and its value, and not two options."""
+        """Parse as argparse does, except that "--value-range -1,5" is an option and its value, not two options."""
         words = list(sys.argv[1:] if args is None else args)
         for place in range(len(words) - 1, 0, -1):
             if NUMBERS.fullmatch(words[place]) and re.fullmatch(r"--[\w-]+", words[place - 1]):
@@ -98,7 +98,7 @@ def add_reading_options(parser: Any, dash: str = "-") -> None:
 
 
 def reading_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What was given of `add_reading_options`, by name."""
+    """Return the given options of `add_reading_options`, by name."""
     given = {name: getattr(options, name) for name in ("value_range", "nodata", "bands")}
     return {name: value for name, value in given.items() if value is not None}
 

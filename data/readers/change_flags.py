@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""`changeflag` of LEVIR-CC and the sets in its manner, and what becomes of one that contradicts the captions."""
+"""`changeflag` of LEVIR-CC and sets like it, and how one that contradicts the captions is resolved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..findings import Findings
 from ..reading import Pair, build_splits, place_of, take
@@ -17,6 +17,14 @@ from ..schema import NO_CHANGE
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+
+
+class FlaggedPair(NamedTuple):
+    """The split of a record, its pair, and its `changeflag`; None where the record has none."""
+
+    split: str
+    pair: Pair
+    flag: int | None
 
 
 # What the release says of its unchanged pairs, without signs.
@@ -43,23 +51,19 @@ def take_flag(record: Any, where: str) -> int:
     return flag
 
 
-def _plain(caption: str) -> str:
-    return " ".join(re.findall(r"\w+", caption.lower()))
-
-
-def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Findings) -> None:
-    """Give each pair its type: the captions decide, since they are what is learned and scored.
+def set_change_types(records: Sequence[FlaggedPair], findings: Findings) -> None:
+    """Set the change type of each pair. The captions decide, since they are what is learned and scored.
 
     A pair is unchanged where every caption says so, whatever its flag. A caption says so if it is one of the release's
-    five sentences, or if it is said of several pairs, all of them with flag 0. Where flag 0 stands beside another
-    caption, the type is unknown. 1 says that something changed, not what. Where there is no flag, nothing is known.
+    five sentences, or if several pairs have it, all of them with flag 0. Where a pair with flag 0 has another caption,
+    the type is unknown. 1 says that something changed, not what. Where there is no flag, nothing is known.
 
     Args:
-        records (`Sequence[tuple[str, Pair, int | None]]`): Split, pair and flag of every record.
+        records (`Sequence[FlaggedPair]`): All records.
         findings (`Findings`): Gets the number of contradictions, and the pairs.
     """
-    records = [record for record in records if record[2] is not None]
-    said = [{_plain(caption) for caption in pair.captions} for _, pair, _ in records]
+    records = [record for record in records if record.flag is not None]
+    said = [{" ".join(re.findall(r"\w+", text.lower())) for text in pair.captions} for _, pair, _ in records]
     counts = Counter(caption for captions in said for caption in captions)
     changed = {caption for captions, (_, _, flag) in zip(said, records, strict=True) if flag for caption in captions}
     same = SAME | {caption for caption, count in counts.items() if count > 1 and caption not in changed}
@@ -70,25 +74,25 @@ def settle_types(records: Sequence[tuple[str, Pair, int | None]], findings: Find
         if captions and bool(flag) == (captions <= same):
             contradictions[flag].append(place_of(split, pair.pair_id))
     if contradictions[0]:
-        told = f"{len(contradictions[0]):,} pairs have changeflag 0, but captions that tell of a change; type unknown"
-        findings.note(told, contradictions[0])
+        note = f"{len(contradictions[0]):,} pairs have changeflag 0, but captions that describe a change; type unknown"
+        findings.note(note, contradictions[0])
     if contradictions[1]:
-        told = f'{len(contradictions[1]):,} pairs have changeflag 1, but every caption says "no change"; type "none"'
-        findings.note(told, contradictions[1])
+        note = f'{len(contradictions[1]):,} pairs have changeflag 1, but every caption says "no change"; type "none"'
+        findings.note(note, contradictions[1])
 
 
 def build_flagged(
     folder: Path,
-    records: Sequence[tuple[str, Pair, int | None]],
+    records: Sequence[FlaggedPair],
     findings: Findings,
     verify_images: bool,
     splits: Sequence[str] = (),
 ) -> DatasetDict:
-    """Settle the types, and build the splits.
+    """Set the change types and build the splits.
 
     Args:
         folder (`Path`): Of the set.
-        records (`Sequence[tuple[str, Pair, int | None]]`): Split, pair and flag of every record.
+        records (`Sequence[FlaggedPair]`): All records.
         findings (`Findings`): Gets what is noticed.
         verify_images (`bool`): Whether every image is read and decoded once.
         splits (`Sequence[str]`, *optional*, defaults to `()`): Those that are there even if no record names them.
@@ -96,7 +100,7 @@ def build_flagged(
     Returns:
         `DatasetDict`: The splits.
     """
-    settle_types(records, findings)
+    set_change_types(records, findings)
     pairs: dict[str, list[Pair]] = {split: [] for split in splits}
     for split, pair, _ in records:
         pairs.setdefault(split, []).append(pair)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..checks import inner_file, read_json_list
 from ..findings import Findings
 from ..reading import Pair, Source, clean_captions, place_of, take
-from .change_flags import build_flagged, take_flag
+from .change_flags import FlaggedPair, build_flagged, take_flag
 
 
 if TYPE_CHECKING:
@@ -28,26 +28,22 @@ PLACEHOLDER = "<image>"
 REQUEST = re.compile(r"(please )?(briefly )?describe the changes? (in|between|of) (these|the) two (images|scenes)\.?")
 
 
-def _turns(record: dict[str, Any], where: str) -> list[tuple[str, str]]:
-    """The questions of a record, each with its answer."""
+def _captions(record: dict[str, Any], where: str, others: Counter[str]) -> list[Any] | None:
+    """The captions that a record gives; None where it asks for something else, which is counted in `others`."""
+    if "captions" in record:
+        return take(record, "captions", list, where)
     messages = take(record, "conversations", list, where)
     kinds = [take(message, "from", str, where) for message in messages]
     if not messages or kinds != ["human", "gpt"] * (len(messages) // 2):
         raise ValueError(f"{where}: the messages must be from human and gpt by turns, found {kinds!r:.80}")
     texts = [take(message, "value", str, where) for message in messages]
-    questions = [" ".join(text.replace(PLACEHOLDER, " ").split()) for text in texts[::2]]
-    return list(zip(questions, texts[1::2], strict=True))
-
-
-def _captions(record: dict[str, Any], where: str, others: Counter[str]) -> list[Any] | None:
-    """The captions that a record gives, or None where it asks for something else."""
-    if "captions" in record:
-        return take(record, "captions", list, where)
-    turns = _turns(record, where)
-    # In a dialog the answers rest on what was said before.
-    if len(turns) == 1 and REQUEST.fullmatch(turns[0][0].lower()):
-        return [turns[0][1]]
-    others[turns[0][0] if len(turns) == 1 else "a dialog of several turns"] += 1
+    question = " ".join(texts[0].replace(PLACEHOLDER, " ").split())
+    # In a dialog the answers depend on what was said before.
+    if len(texts) > 2:
+        question = "a dialog of several turns"
+    elif REQUEST.fullmatch(question.lower()):
+        return [texts[1]]
+    others[question] += 1
     return None
 
 
@@ -61,8 +57,8 @@ def _images(record: dict[str, Any], where: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _read(path: Path, split: str, findings: Findings) -> list[tuple[str, Pair, int]]:
-    """Split, pairs and flags of one file; the records of one pair are merged, since each holds one answer."""
+def _read(path: Path, split: str, findings: Findings) -> list[FlaggedPair]:
+    """The pairs of one file; the records of one pair are merged, since each holds one answer."""
     pairs: dict[str, Pair] = {}
     flags: dict[str, int] = {}
     others: Counter[str] = Counter()
@@ -90,7 +86,7 @@ def _read(path: Path, split: str, findings: Findings) -> list[tuple[str, Pair, i
             f"{split}: {others.total():,} records left out, which ask for no caption; most often ({count:,}): "
             f"{question:.80}"
         )
-    return [(split, pair, flags[name]) for name, pair in pairs.items()]
+    return [FlaggedPair(split, pair, flags[name]) for name, pair in pairs.items()]
 
 
 def load_changechat(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
@@ -106,7 +102,7 @@ def load_changechat(folder: str | Path, findings: Findings | None = None, verify
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
-            else unknown.
+        else unknown.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.
@@ -139,6 +135,6 @@ CHANGECHAT = Source(
   pages   = {541},
   year    = {2026}
 }""",
-    about="Captions of the pairs of LEVIR-CC, told as answers to instructions. The annotations are under CC BY 4.0, "
-    "the images under the terms of LEVIR-CC.",
+    about="Captions of the pairs of LEVIR-CC, written as answers to instructions. The annotations are under CC BY "
+    "4.0, the images under the terms of LEVIR-CC.",
 )

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ..clevr_renderer.dataset.layout import (
     TYPE_MAPPING,
     VIEWS,
     image_name,
+    read_splits,
 )
 from ..clevr_renderer.scene.geometry import CHANGE_TYPES
 from ..findings import Findings, name_some
@@ -27,8 +27,6 @@ from ..schema import NO_CHANGE
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-
-SPLIT_KEYS = {"train": "train", "validation": "val", "test": "test"}
 
 _CAPTION_KEY = re.compile(r"CLEVR_default_(\d{6})\.png")
 _TYPE_ENTRY = re.compile(r"(\d{6})\.png")
@@ -48,30 +46,6 @@ def read_captions(path: Path) -> dict[int, Any]:
         ValueError: For an unknown image name.
     """
     return {_index(_CAPTION_KEY, name, path): found for name, found in read_json_object(path).items()}
-
-
-def _check_ids(ids: Any, where: str) -> list[int]:
-    if not isinstance(ids, list) or not all(type(index) is int and 0 <= index < 10**6 for index in ids):
-        raise ValueError(f"{where}: expected a list of scene numbers")
-    return ids
-
-
-def read_splits(path: Path) -> dict[str, list[int]]:
-    """Ascending scene numbers of train, validation and test.
-
-    Raises:
-        ValueError: If a split is missing or holds something else, or a scene occurs twice.
-    """
-    table = read_json_object(path)
-    if sorted(table) != sorted(SPLIT_KEYS.values()):
-        raise ValueError(f"{path}: expected the splits {', '.join(SPLIT_KEYS.values())}, found {', '.join(table)}")
-    split_of: dict[int, str] = {}
-    for name, ids in table.items():
-        for index in _check_ids(ids, f"{path}, {name}"):
-            if index in split_of:
-                raise ValueError(f"{path}: scene {index} occurs in {split_of[index]} and {name}")
-            split_of[index] = name
-    return {split: sorted(table[key]) for split, key in SPLIT_KEYS.items()}
 
 
 def read_types(path: Path) -> dict[int, str]:
@@ -95,20 +69,6 @@ def read_types(path: Path) -> dict[int, str]:
 
 def _named(scenes: list[int]) -> str:
     return name_some(f"{index:06d}" for index in scenes)
-
-
-def _check_covered(wanted: Iterable[int], found: Callable[[int], bool], what: str) -> None:
-    lacking = [index for index in wanted if not found(index)]
-    if lacking:
-        raise ValueError(f"{what} for {_named(lacking)}, which {SPLITS} lists")
-
-
-def _check_known(path: Path, captions: Iterable[int], listed: set[int]) -> None:
-    """Refuse captions of scenes that are in no split and have no image: their numbers must be wrong."""
-    spare = (index for index in captions if index not in listed)
-    unknown = [index for index in spare if not (path.parent / image_name("default", index)).is_file()]
-    if unknown:
-        raise ValueError(f"{path} has captions for {_named(unknown)}, which {SPLITS} does not list and no image shows")
 
 
 def _scene_pairs(
@@ -143,8 +103,7 @@ def load_clevr_change(folder: str | Path, findings: Findings | None = None, veri
 
     Returns:
         `DatasetDict`: Splits train, validation, test with the columns of `ssgpa.data.schema.pair_features`, two rows a
-            scene:
-        (default, semantic) as "000000.png" and (default, nonsemantic) as "000000.png_n" of type "none".
+        scene: (default, semantic) as "000000.png" and (default, nonsemantic) as "000000.png_n" of type "none".
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -155,10 +114,18 @@ def load_clevr_change(folder: str | Path, findings: Findings | None = None, veri
     paths = [inner_file(folder, name) for name in (CHANGE_CAPTIONS, NO_CHANGE_CAPTIONS)]
     captions = {path: read_captions(path) for path in paths}
     types = read_types(inner_file(folder, TYPE_MAPPING)) if (folder / TYPE_MAPPING).is_file() else {}
-    wanted = [index for ids in splits.values() for index in ids]
+    wanted = {index: None for ids in splits.values() for index in ids}
     for path, table in captions.items():
-        _check_covered(wanted, table.__contains__, f"{path} has no captions")
-        _check_known(path, table, set(wanted))
+        lacking = [index for index in wanted if index not in table]
+        if lacking:
+            raise ValueError(f"{path} has no captions for {_named(lacking)}, which {SPLITS} lists")
+        # Captions of scenes that are in no split and have no image: their numbers must be wrong.
+        unlisted = [index for index in table if index not in wanted]
+        unknown = [index for index in unlisted if not (folder / image_name("default", index)).is_file()]
+        if unknown:
+            raise ValueError(
+                f"{path} has captions for {_named(unknown)}, which {SPLITS} does not list and no image shows"
+            )
     pairs = {
         split: [pair for index in ids for pair in _scene_pairs(index, split, captions, types.get(index), findings)]
         for split, ids in splits.items()

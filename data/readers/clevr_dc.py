@@ -76,16 +76,6 @@ def _pair(number: int, captions: Any, where: str, split: str, findings: Findings
     )
 
 
-def _compare_types(pairs: list[Pair], findings: Findings) -> None:
-    """Note captions that tell another type than the block they are numbered in."""
-    told = Counter(
-        (pair.change_type, kind) for pair in pairs for kind in map(change_type_of, pair.captions) if kind is not None
-    )
-    for (expected, kind), count in sorted(told.items()):
-        if expected != kind:
-            findings.note(f"{count:,} captions of the block {expected!r} read as {kind!r}")
-
-
 def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
     """Read the released folder of CLEVR-DC.
 
@@ -96,8 +86,7 @@ def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_i
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type follows from the block that a number lies
-            in, of
-        8,000 in the release, of a sixth of all in a set that was rendered here.
+        in, of 8,000 in the release, of a sixth of all in a set that was rendered here.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.
@@ -115,7 +104,15 @@ def load_clevr_dc(folder: str | Path, findings: Findings | None = None, verify_i
         split: [_pair(number, captions[str(number)], f"{path}, {number}", split, findings, block) for number in listed]
         for split, listed in numbers.items()
     }
-    _compare_types([pair for found in pairs.values() for pair in found], findings)
+    named = Counter(
+        (pair.change_type, kind)
+        for found in pairs.values()
+        for pair in found
+        for kind in map(change_type_of, pair.captions)
+    )
+    for (expected, kind), count in sorted(item for item in named.items() if item[0][1] is not None):
+        if expected != kind:
+            findings.note(f"{count:,} captions of the block {expected!r} read as {kind!r}")
     return build_splits(folder, pairs, findings, verify_images)
 
 

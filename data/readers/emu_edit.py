@@ -12,7 +12,7 @@ from ..checks import inner_file
 from ..findings import Findings
 from ..reading import Pair, Source, clean_captions, place_of, take
 from .syned_files import REFERENCES, SPLIT_FILE, read_split_numbers, read_variations
-from .tables import load_table, pairs_of_table, settle_tables
+from .tables import combine_tables, load_table, pairs_of_table
 
 
 if TYPE_CHECKING:
@@ -35,18 +35,14 @@ def _describe(
     return describe
 
 
-def _note_equal_captions(table: Dataset, source_split: str, findings: Findings) -> None:
-    rows = table.select_columns(["idx", "input_caption", "output_caption"])
-    same = [str(row["idx"]) for row in rows if row["input_caption"] == row["output_caption"]]
-    if same:
-        findings.note(f"{source_split}: {len(same):,} rows with equal input and output captions", same)
-
-
 def _tables(folder: Path, findings: Findings) -> dict[str, tuple[str, Dataset]]:
     """Released split and rows of each of our splits."""
     released = {name: load_table(folder, name, (*TEXTS, *IMAGES)) for name in ("validation", "test")}
     for name, table in released.items():
-        _note_equal_captions(table, name, findings)
+        rows = table.select_columns(["idx", "input_caption", "output_caption"])
+        same = [str(row["idx"]) for row in rows if row["input_caption"] == row["output_caption"]]
+        if same:
+            findings.note(f"{name}: {len(same):,} rows with equal input and output captions", same)
     parts = {"test": ("test", released["test"])}
     if not (folder / SPLIT_FILE).is_file():
         findings.note(f"no {SPLIT_FILE} of Syned in the folder, so that train is empty")
@@ -62,15 +58,14 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_i
 
     Args:
         folder (`str` or `Path`): Holds `data/validation-*.parquet` and `data/test-*.parquet`, and, if wanted, two
-            files of Syned: `splits.json`, which parts the released validation rows into train and validation, and
+            files of Syned: `splits.json`, which divides the released validation rows into train and validation, and
             `gt_augmented_test_clean.json`, whose variations become further references of test.
         findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
         verify_images (`bool`, *optional*, defaults to `True`): Whether every image is decoded once.
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the task is the change type. A pair is called SPLIT-IDX
-            after the
-        released split.
+        after the released split.
 
     Raises:
         FileNotFoundError: If there is no file of a split.
@@ -82,7 +77,7 @@ def load_emu_edit(folder: str | Path, findings: Findings | None = None, verify_i
     for split, (source_split, table) in _tables(folder, findings).items():
         describe = _describe(split, source_split, variations if split == "test" else {}, findings)
         splits[split] = pairs_of_table(table, IMAGES, describe, split, findings, verify_images)
-    return settle_tables(splits, findings, str(folder))
+    return combine_tables(splits, findings, str(folder))
 
 
 EMU_EDIT = Source(
@@ -90,7 +85,7 @@ EMU_EDIT = Source(
     load=load_emu_edit,
     layout=(
         "data/validation-*.parquet and data/test-*.parquet, as on the Hub (hf download ... --local-dir); Syned's "
-        "splits.json and gt_augmented_test_clean.json beside data/ if wanted"
+        "splits.json and gt_augmented_test_clean.json next to data/ if wanted"
     ),
     counts={"train": 3_050, "validation": 539, "test": 2_022},
     license="cc-by-nc-4.0",
@@ -102,5 +97,5 @@ EMU_EDIT = Source(
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
   year      = {2024}
 }""",
-    about="Photographs, edited by the model Emu Edit on instruction; eight tasks stand in the place of change types.",
+    about="Photographs, edited by the model Emu Edit on instruction; its eight tasks serve as change types.",
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..checks import inner_file, read_json_object
 from ..findings import Findings
 from ..reading import Pair, Source, clean_captions, place_of, take
-from .change_flags import build_flagged, take_flag
+from .change_flags import FlaggedPair, build_flagged, take_flag
 
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ ANNOTATIONS = "LevirCCcaptions.json"
 SPLIT_OF = {"train": "train", "val": "validation", "test": "test"}
 
 
-def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair, int]:
-    """The split of a record, its pair and its flag."""
+def _pair(record: Any, where: str, findings: Findings) -> FlaggedPair:
     name, folder = take(record, "filename", str, where), take(record, "split", str, where)
     if folder not in SPLIT_OF:
         raise ValueError(f"{where}: the split must be one of {', '.join(SPLIT_OF)}, not {folder!r}")
@@ -30,7 +29,7 @@ def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair, int]:
     raw = [take(sentence, "raw", str, where) for sentence in take(record, "sentences", list, where)]
     images = (f"images/{folder}/{side}/{name}" for side in "AB")
     captions = clean_captions(raw, where, findings, place_of(split, pair_id))
-    return split, Pair(pair_id, pair_id, *images, captions), take_flag(record, where)
+    return FlaggedPair(split, Pair(pair_id, pair_id, *images, captions), take_flag(record, where))
 
 
 def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
@@ -44,8 +43,7 @@ def load_levir_cc(folder: str | Path, findings: Findings | None = None, verify_i
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
-            else unknown.
-        Pairs whose `changeflag` says otherwise are noted, with their number.
+        else unknown. Pairs whose `changeflag` says otherwise are noted, with their number.
 
     Raises:
         FileNotFoundError: If the annotation file is missing.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..findings import Findings
 from ..reading import Pair, Source, clean_captions, place_of, take
-from .tables import load_table, pairs_of_table, settle_tables
+from .tables import combine_tables, load_table, pairs_of_table
 
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes, without change types; `dev` is validation, test is empty.
-            The turns of
-        one photograph share a scene.
+        The turns of one photograph share a scene.
 
     Raises:
         FileNotFoundError: If there is no file of a split.
@@ -57,7 +56,7 @@ def load_magicbrush(folder: str | Path, findings: Findings | None = None, verify
         table = load_table(folder, prefix, (*TEXTS, *IMAGES))
         describe = _describe(split, findings)
         splits[split] = pairs_of_table(table, IMAGES, describe, split, findings, verify_images)
-    return settle_tables(splits, findings, str(folder))
+    return combine_tables(splits, findings, str(folder))
 
 
 MAGICBRUSH = Source(

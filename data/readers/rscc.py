@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..checks import inner_file, parse_json
 from ..findings import Findings
@@ -24,20 +24,11 @@ PARTS = ("EBD", "xbd", "xbd_subset", "xbdsubset")
 def _inner_name(path: str) -> str:
     """The name of an image in the folder: the release writes paths of its authors' machines.
 
-    What stands before the folder of a part is left out; a path without one is taken as it is.
+    The path before the folder of a part is left out; a path without such a folder is taken as it is.
     """
     places = PurePosixPath(path).parts
     start = next((number for number, place in enumerate(places) if place in PARTS), 0)
     return str(PurePosixPath(*places[start:]))
-
-
-def _pair(record: Any, where: str) -> tuple[str, Pair]:
-    """The first image as the file names it, and the pair, without captions."""
-    given, after = take(record, "pre_image", str, where), take(record, "post_image", str, where)
-    before = _inner_name(given)
-    # Each image is a tile of its own, also where four of them were cut from one photograph.
-    name = str(PurePosixPath(before).with_suffix(""))
-    return given, Pair(name, name, before, _inner_name(after), [])
 
 
 def _read_pairs(path: Path) -> dict[str, Pair]:
@@ -48,9 +39,12 @@ def _read_pairs(path: Path) -> dict[str, Pair]:
             continue
         where = f"{path}, line {number}"
         record = parse_json(line, where)
-        given, made = _pair(record, where)
-        pair = pairs.setdefault(given, made)
-        if pair.after != made.after:
+        given, after = take(record, "pre_image", str, where), _inner_name(take(record, "post_image", str, where))
+        before = _inner_name(given)
+        # Each image is a tile of its own, also where four of them were cut from one photograph.
+        name = str(PurePosixPath(before).with_suffix(""))
+        pair = pairs.setdefault(given, Pair(name, name, before, after, []))
+        if pair.after != after:
             raise ValueError(f"{where}: {given} occurs with another post_image too, {pair.after}")
         pair.captions.append(take(record, "change_caption", str, where))
     return pairs

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..checks import inner_file, read_json_object
 from ..findings import Findings
 from ..reading import Pair, Source, clean_captions, place_of, take
-from .change_flags import build_flagged, take_flag
+from .change_flags import FlaggedPair, build_flagged, take_flag
 
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def _caption(sentence: Any, where: str) -> str:
     return take(sentence, "raw", str, where)
 
 
-def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair, int | None]:
-    """The split of a record, its pair and its flag."""
+def _pair(record: Any, where: str, findings: Findings) -> FlaggedPair:
     name, folder = take(record, "filename", str, where), take(record, "split", str, where)
     if folder not in SPLIT_OF:
         raise ValueError(f"{where}: the split must be one of {', '.join(SPLIT_OF)}, not {folder!r}")
@@ -42,7 +41,7 @@ def _pair(record: Any, where: str, findings: Findings) -> tuple[str, Pair, int |
     captions = clean_captions(raw, where, findings, place_of(split, pair_id))
     # Not every copy of the annotations has the flag.
     flag = take_flag(record, where) if "changeflag" in record else None
-    return split, Pair(pair_id, pair_id, *images, captions), flag
+    return FlaggedPair(split, Pair(pair_id, pair_id, *images, captions), flag)
 
 
 def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_images: bool = True) -> DatasetDict:
@@ -50,13 +49,13 @@ def load_second_cc(folder: str | Path, findings: Findings | None = None, verify_
 
     Args:
         folder (`str` or `Path`): Holds `SECOND-CC-AUG.json` and `{train,val,test}/rgb/{A,B}/`, A before and B after.
-            The semantic maps beside `rgb` are not read.
+            The semantic maps next to `rgb` are not read.
         findings (`Findings`, *optional*): Gets what is noticed; by default faults are errors.
         verify_images (`bool`, *optional*, defaults to `True`): Whether every image is read and decoded once.
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the change type is "none" where every caption says so,
-            else unknown.
+        else unknown.
 
     Raises:
         FileNotFoundError: If the annotation file is missing.

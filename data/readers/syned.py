@@ -40,8 +40,7 @@ def load_syned(folder: str | Path, findings: Findings | None = None, verify_imag
 
     Returns:
         `DatasetDict`: Splits as `reading.Source` describes; the task is the change type, the variants of a photograph
-            share a scene.
-        Test is empty: it is Emu Edit's, see `emu_edit`.
+        share a scene. Test is empty: it is Emu Edit's, see `emu_edit`.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Sets that are released as parquet files with the images inside; nothing of them is kept in memory."""
+"""Sets that are released as parquet files with the images inside, which are never all held in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...utils.extras import require_datasets
 from ..checks import check_image_bytes, inner_file
 from ..findings import Findings
 from ..reading import Pair, place_of, table_of
-from ..schema import COLUMNS, SPLITS, check_pairs
+from ..schema import COLUMNS, SIDES, SPLITS, check_pairs
 
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...image_utils_ssgpa import Reading
 
 
-TEXT_COLUMNS = [name for name in COLUMNS if name not in ("before", "after")]
+TEXT_COLUMNS = [name for name in COLUMNS if name not in SIDES]
 
 
 def load_table(folder: Path, prefix: str, columns: Sequence[str]) -> Dataset:
@@ -66,7 +66,7 @@ def _fault(cell: dict[str, Any] | None, name: str, verify: bool, reading: Readin
 
 
 def _look(row: dict[str, Any], pair: Pair, split: str, number: int, findings: Findings, verify: bool) -> None:
-    """Tell `findings` of a row's images; without `verify`, of missing ones alone."""
+    """Record faults of a row's images in `findings`; without `verify`, missing ones alone."""
     place, digests = place_of(split, pair.pair_id), []
     for column, cell in row.items():
         name = f"{split}, row {number}, {column}"
@@ -81,7 +81,7 @@ def _look(row: dict[str, Any], pair: Pair, split: str, number: int, findings: Fi
 
 def pairs_of_table(
     table: Dataset,
-    images: tuple[str, str],
+    names: tuple[str, str],
     describe: Callable[[dict[str, Any], str], Pair],
     split: str,
     findings: Findings,
@@ -91,46 +91,41 @@ def pairs_of_table(
 
     Args:
         table (`Dataset`): What `load_table` gave.
-        images (`tuple[str, str]`): Its columns with the images before and after.
+        names (`tuple[str, str]`): Its columns with the images before and after.
         describe (`Callable[[dict[str, Any], str], Pair]`): Makes a pair of the other columns; its second argument is
             the row's place.
         split (`str`): Split that the rows belong to.
-        findings (`Findings`): Learns of missing, damaged and equal images; the caller settles it.
+        findings (`Findings`): Records missing, damaged and equal images; `combine_tables` sums them up.
         verify_images (`bool`): Whether every image is decoded once.
 
     Returns:
         `Dataset`: The rows of the pairs that are not left out.
     """
     hf = require_datasets()
-    texts = table.remove_columns(list(images))
-    pairs = [describe(row, f"{split}, row {number}") for number, row in enumerate(texts)]
-    images = table.select_columns(list(images))
-    for name in images:
+    described = table.remove_columns(list(names))
+    pairs = [describe(row, f"{split}, row {number}") for number, row in enumerate(described)]
+    images = table.select_columns(list(names))
+    for name in names:
         images = images.cast_column(name, hf.Image(decode=False))
     for number, (pair, row) in enumerate(zip(pairs, images, strict=True)):
         _look(row, pair, split, number, findings, verify_images)
     findings.read[split] = len(pairs)
     kept = [number for number, pair in enumerate(pairs) if not findings.is_out(place_of(split, pair.pair_id))]
-    return join_columns(images.rename_columns(dict(zip(images, ("before", "after"), strict=True))), pairs, kept)
-
-
-def join_columns(images: Dataset, pairs: Sequence[Pair], kept: Sequence[int]) -> Dataset:
-    """The kept rows of two image columns beside the texts of their pairs, as in `schema.pair_features`."""
-    hf = require_datasets()
     if not kept:
         return table_of([])
+    images = images.rename_columns(dict(zip(names, SIDES, strict=True))).select(kept)
     texts = table_of([vars(pairs[number]) for number in kept], TEXT_COLUMNS)
-    joined = hf.concatenate_datasets([images.select(kept), texts], axis=1).select_columns(list(COLUMNS))
+    joined = hf.concatenate_datasets([images, texts], axis=1).select_columns(list(COLUMNS))
     return joined.cast_column("before", hf.Image()).cast_column("after", hf.Image())
 
 
-def settle_tables(splits: Mapping[str, Dataset], findings: Findings, where: str) -> DatasetDict:
+def combine_tables(splits: Mapping[str, Dataset], findings: Findings, where: str) -> DatasetDict:
     """The checked splits as one data set; a split that is left out is empty.
 
     Raises:
         ValueError: If pairs are faulty and not to be skipped, or a pair or scene is in two splits.
     """
-    findings.settle(where)
+    findings.finish(where)
     dataset = require_datasets().DatasetDict(
         {name: splits[name] if name in splits else table_of([]) for name in SPLITS}
     )

@@ -60,11 +60,6 @@ def _edited_split(
     return require_datasets().Dataset.from_dict(columns, features=pair_features())
 
 
-def _told_split(split: Dataset, records: list[dict[str, Any]]) -> Dataset:
-    captions = list(map(_captions, records))
-    return split.remove_columns("captions").add_column("captions", captions, feature=pair_features()["captions"])
-
-
 def _assemble(
     dataset: DatasetDict,
     originals: list[Original],
@@ -79,7 +74,8 @@ def _assemble(
         if name in settings.image_splits:
             made[name] = _edited_split(dataset[name], own, theirs, stages["variants"])
         elif name in settings.caption_splits:
-            made[name] = _told_split(dataset[name], theirs)
+            captions, feature = list(map(_captions, theirs)), pair_features()["captions"]
+            made[name] = dataset[name].remove_columns("captions").add_column("captions", captions, feature=feature)
     return type(dataset)(made)
 
 

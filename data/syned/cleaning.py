@@ -90,7 +90,7 @@ def _strip_markup(line: str) -> str:
 
 
 def _fault(line: str, key: str) -> str | None:
-    """Why a line without markup is no paraphrase, as far as the line alone tells."""
+    """Why a line without markup is no paraphrase, judged by the line alone; None if it may be one."""
     checks = {
         "no words": not any(map(str.isalpha, key)),
         "refusal": _REFUSAL.search(line),
@@ -131,9 +131,8 @@ def clean_answer(answer: str, instruction: str, ended: bool, known: Collection[s
 
     Returns:
         `Cleaned`: Paraphrases that differ from the instruction, from those known and from each other by more than case
-            and
-        punctuation, and the number of lines left out by reason: "no words", "refusal", "chat", "cut off", "too long",
-        "unclosed quote", "prompt repeated", "same as the instruction", "repeated".
+        and punctuation, and the number of lines left out by reason: "no words", "refusal", "chat", "cut off", "too
+        long", "unclosed quote", "prompt repeated", "same as the instruction", "repeated".
     """
     result = Cleaned()
     source = comparison_key(instruction.translate(STRAIGHT))

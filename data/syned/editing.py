@@ -44,20 +44,14 @@ def load_editor(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
         pipe = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(
             edit.model, dtype=torch_dtype(settings), **source(edit), **checker
         )
-        _check_editor(pipe, edit)
+        channels, wanted = pipe.unet.config.in_channels, 2 * pipe.vae.config.latent_channels
+        if channels != wanted:
+            raise ValueError(f"its UNet reads {channels} channels, an InstructPix2Pix editor's reads {wanted}")
+        if edit.safety_checker and pipe.safety_checker is None:
+            raise ValueError("it holds no safety checker; pass --no-safety_checker to go without")
         pipe.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(settings.device), model_facts(edit, str(pipe.unet.config.get("_name_or_path")))
-
-
-def _check_editor(pipe: Any, edit: EditSettings) -> None:
-    wanted = 2 * pipe.vae.config.latent_channels
-    if pipe.unet.config.in_channels != wanted:
-        raise ValueError(
-            f"its UNet reads {pipe.unet.config.in_channels} channels, an InstructPix2Pix editor's reads {wanted}"
-        )
-    if edit.safety_checker and pipe.safety_checker is None:
-        raise ValueError("it holds no safety checker; pass --no-safety_checker to go without")
 
 
 def edit_image(
@@ -91,14 +85,12 @@ def edit_image(
             output_type="np",
         )
         flags = output.nsfw_content_detected or [False] * len(batch)
-        variants += [
-            None if flag else _to_image(array, edit) for array, flag in zip(output.images, flags, strict=True)
-        ]
+        for array, flagged in zip(output.images, flags, strict=True):
+            if flagged:
+                variants.append(None)
+                continue
+            if not np.isfinite(array).all():
+                raise FloatingPointError("the editor's image holds values that are no numbers; try --dtype float32")
+            variant = Image.fromarray((array * 255).round().astype(np.uint8))
+            variants.append(add_watermark(variant, edit.watermark) if edit.watermark else variant)
     return variants
-
-
-def _to_image(array: np.ndarray, edit: EditSettings) -> Image.Image:
-    if not np.isfinite(array).all():
-        raise FloatingPointError("the editor's image holds values that are no numbers; try --dtype float32")
-    image = Image.fromarray((array * 255).round().astype(np.uint8))
-    return add_watermark(image, edit.watermark) if edit.watermark else image

@@ -51,23 +51,11 @@ def torch_dtype(settings: SynedSettings) -> torch.dtype:
     return getattr(torch, settings.dtype)
 
 
-def check_device(name: str) -> None:
-    """Refuse a device that is not there.
-
-    Raises:
-        ValueError: Naming it.
-    """
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name}: {str(error).splitlines()[0]}") from error
-
-
 def check_complete(info: dict[str, Any]) -> None:
     """Refuse a checkpoint that lacks weights, which would be random.
 
     Args:
-        info (`dict[str, Any]`): What `from_pretrained(..., output_loading_info=True)` tells.
+        info (`dict[str, Any]`): What `from_pretrained(..., output_loading_info=True)` returns.
 
     Raises:
         ValueError: Naming the first weight.
@@ -83,11 +71,11 @@ def hub_commit(model: PreTrainedModel) -> str | None:
 
 
 def model_facts(part: EditSettings | RankSettings | ParaphraseSettings, loaded_from: str | None) -> dict[str, Any]:
-    """What a stage's results depend on beside the settings.
+    """What a stage's results depend on besides the settings.
 
     Args:
         part (`EditSettings`, `RankSettings` or `ParaphraseSettings`): The stage's settings.
-        loaded_from (`str`, *optional*): A path that the model was loaded from, or the commit; tells the commit for an
+        loaded_from (`str`, *optional*): A path that the model was loaded from, or the commit; gives the commit of an
             id on the Hub.
 
     Returns:

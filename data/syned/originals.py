@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from ...image_utils_ssgpa import load_image
 from ...utils.extras import require_datasets
-from ..checks import check_image, inner_file
+from ..checks import check_image_bytes, inner_file
 from ..prepared import is_prepared, load_prepared
 from ..schema import COLUMNS, SPLITS, pair_features
 
@@ -56,8 +56,7 @@ def load_originals(folder: str | Path) -> DatasetDict:
 
     Returns:
         `DatasetDict`: Splits train, validation, test with the columns of `schema.pair_features`; the images after are
-            null in a
-        folder of images.
+        null in a folder of images.
 
     Raises:
         FileNotFoundError: If it is neither, or lacks an image.
@@ -67,26 +66,23 @@ def load_originals(folder: str | Path) -> DatasetDict:
     if is_prepared(folder):
         dataset = load_prepared(folder)
         return type(dataset)({name: split.select_columns(list(COLUMNS)) for name, split in dataset.items()})
-    if not (folder / LISTING).is_file():
+    listing = folder / LISTING
+    if not listing.is_file():
         raise FileNotFoundError(f"{folder} holds neither a prepared data set nor {LISTING}")
-    return _from_listing(folder)
-
-
-def _from_listing(folder: Path) -> DatasetDict:
-    hf = require_datasets()
     columns = {split: {name: [] for name in COLUMNS} for split in SPLITS}
     seen: set[str] = set()
-    for row in _lines(folder / LISTING):
+    for row in _lines(listing):
         if row["id"] in seen:
-            raise ValueError(f"{folder / LISTING}: the id {row['id']!r} occurs twice")
+            raise ValueError(f"{listing}: the id {row['id']!r} occurs twice")
         seen.add(row["id"])
-        image = str(check_image(inner_file(folder, row["image"])))
-        values = (row["id"], row["id"], image, None, [row["instruction"]], None)
+        image = inner_file(folder, row["image"])
+        check_image_bytes(image.read_bytes(), str(image))
+        values = (row["id"], row["id"], str(image), None, [row["instruction"]], None)
         for name, value in zip(COLUMNS, values, strict=True):
             columns[row["split"]][name].append(value)
     if not seen:
-        raise ValueError(f"{folder / LISTING} is empty")
-    features = pair_features()
+        raise ValueError(f"{listing} is empty")
+    hf, features = require_datasets(), pair_features()
     return hf.DatasetDict({split: hf.Dataset.from_dict(columns[split], features=features) for split in SPLITS})
 
 
@@ -96,16 +92,13 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
             row = {"split": "train", **json.loads(line)}
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {number} is not a JSON object: {error}") from error
-        wrong = [key for key in ("id", "image", "instruction") if not _has_text(row.get(key))]
+        texts = {key: row.get(key) for key in ("id", "image", "instruction")}
+        wrong = [key for key, text in texts.items() if not isinstance(text, str) or not text.strip()]
         if wrong:
             raise ValueError(f"{path}, line {number}: {', '.join(wrong)} must be a string with something in it")
         if row["split"] not in SPLITS:
             raise ValueError(f"{path}, line {number}: split must be {', '.join(SPLITS)}, not {row['split']!r}")
         yield row
-
-
-def _has_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def list_originals(dataset: DatasetDict) -> list[Original]:
@@ -139,11 +132,11 @@ def image_before(dataset: DatasetDict, original: Original) -> Image.Image:
 
 
 def digest(dataset: DatasetDict) -> str:
-    """SHA-256 of all rows with the bytes of their images before, to tell a changed set from the one of a run."""
-    image = require_datasets().Image(decode=False)
+    """SHA-256 of all rows with the bytes of their images before, to recognize a set that changed since a run began."""
+    undecoded = require_datasets().Image(decode=False)
     state = hashlib.sha256()
     for split in SPLITS:
-        for row in dataset[split].cast_column("before", image).remove_columns("after"):
+        for row in dataset[split].cast_column("before", undecoded).remove_columns("after"):
             image = row.pop("before")
             content = image["bytes"] or Path(image["path"]).read_bytes()
             state.update(json.dumps([split, row, hashlib.sha256(content).hexdigest()]).encode())

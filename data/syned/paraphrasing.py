@@ -43,7 +43,13 @@ def load_chat(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
     part = settings.paraphrase
     with naming(part.model):
         tokenizer = AutoTokenizer.from_pretrained(part.model, **source(part))
-        _check_template(tokenizer, part.count)
+        if not tokenizer.chat_template:
+            raise ValueError("its tokenizer has no chat template; choose a model made for chat")
+        example = messages("make it red", part.count)
+        try:
+            tokenizer.apply_chat_template(example, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            raise ValueError(f"its chat template refuses a system message before the user's ({error})") from error
         model, info = AutoModelForCausalLM.from_pretrained(
             part.model, dtype=torch_dtype(settings), output_loading_info=True, **source(part)
         )
@@ -53,15 +59,6 @@ def load_chat(settings: SynedSettings) -> tuple[Any, dict[str, Any]]:
         facts["generation_config"] = model.generation_config.to_diff_dict()
         facts["messages"] = messages("{instruction}", part.count)
         return (model.eval().to(settings.device), tokenizer), facts
-
-
-def _check_template(tokenizer: Any, count: int) -> None:
-    if not tokenizer.chat_template:
-        raise ValueError("its tokenizer has no chat template; choose a model made for chat")
-    try:
-        tokenizer.apply_chat_template(messages("make it red", count), add_generation_prompt=True, tokenize=False)
-    except TemplateError as error:
-        raise ValueError(f"its chat template refuses a system message before the user's ({error})") from error
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> list[int]:

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from PIL import Image
 
 from ...utils.files import write_png
 from .assembly import write_results
 from .editing import edit_image, fit_image, load_editor
-from .models import check_device, require_diffusers
+from .models import require_diffusers
 from .originals import Original, digest, image_before, list_originals, load_originals
 from .paraphrasing import draw_answer, load_chat, paraphrase
 from .ranking import best_first, clip_similarities, load_clip
@@ -66,12 +67,8 @@ def _rank_variants(clip: Any, original: Original, stage: Stage, settings: SynedS
 def _paraphrase(chat: Any, original: Original, settings: SynedSettings) -> dict[str, Any]:
     part = settings.paraphrase
     seeds = [item_seed(settings.seed, "text", original.pair_id, number) for number in range(part.attempts)]
-    draw = partial(_draw, chat, original.instruction, part)
-    return paraphrase(draw, original.instruction, part, seeds)
-
-
-def _draw(chat: Any, instruction: str, part: Any, seed: int) -> tuple[str, bool]:
-    return draw_answer(chat, instruction, seed, part)
+    instruction = original.instruction
+    return paraphrase(lambda seed: draw_answer(chat, instruction, seed, part), instruction, part, seeds)
 
 
 def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
@@ -79,7 +76,10 @@ def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
         require_diffusers()
     if settings.edit.watermark:
         require_watermark()
-    check_device(settings.device)
+    try:
+        torch.empty(1, device=settings.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {settings.device}: {str(error).splitlines()[0]}") from error
     for name, split in dataset.items():
         if name not in settings.image_splits and split.data["after"].null_count:
             raise ValueError(f"{name} has no images after; add it to image_splits, so that they are made")
@@ -90,7 +90,7 @@ def _check_before_work(dataset: DatasetDict, settings: SynedSettings) -> None:
 def make_syned(
     source: str | Path, folder: str | Path, settings: SynedSettings, progress: bool = True
 ) -> dict[str, Any]:
-    """Augment images with one instruction each, or go on where an earlier run with the same settings stopped.
+    """Augment images with one instruction each, or resume an earlier run with the same settings.
 
     After the Syned pipeline of the BLIP2IDC paper (arXiv 2412.15939, section on synthetic data): eight edited images
     of each training original, four paraphrases of each test instruction, validation as it is. What it leaves open is
@@ -118,7 +118,7 @@ def make_syned(
     _check_before_work(dataset, settings)
     open_run(folder, {**settings.to_dict(), "originals": digest(dataset)})
     to_edit = [original for original in originals if original.split in settings.image_splits]
-    to_tell = [original for original in originals if original.split in settings.caption_splits]
+    to_rephrase = [original for original in originals if original.split in settings.caption_splits]
     stages = {name: Stage(folder / name) for name in ("variants", "ranking", "paraphrases")}
 
     variants = stages["variants"]
@@ -127,6 +127,6 @@ def make_syned(
     if settings.rank.by:
         rank = partial(_rank_variants, stage=variants, settings=settings)
         stages["ranking"].run(to_edit, partial(load_clip, settings), rank, progress)
-    tell = partial(_paraphrase, settings=settings)
-    stages["paraphrases"].run(to_tell, partial(load_chat, settings), tell, progress)
+    rephrase = partial(_paraphrase, settings=settings)
+    stages["paraphrases"].run(to_rephrase, partial(load_chat, settings), rephrase, progress)
     return write_results(folder, dataset, originals, stages, settings)

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Quotes around a sentence, told from quotes inside one."""
+"""Quotes around a sentence, distinguished from quotes inside one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ STRAIGHT = str.maketrans(
 )
 
 
-def _opens(text: str, index: int) -> bool:
-    """Whether the quote at `index` stands before a word and after none."""
-    before, after = text[index - 1 : index], text[index + 1 : index + 2]
-    return bool(after) and not after.isspace() and (not before or before.isspace() or before in "(\"'")
-
-
 def _depths(text: str, mark: str) -> list[tuple[int, int]]:
     """Position of each quote and how many are open after it; apostrophes as in dog's and '70s count for nothing."""
     depth, found = 0, []
@@ -25,7 +19,10 @@ def _depths(text: str, mark: str) -> list[tuple[int, int]]:
         within = after.isdigit() or (text[index - 1 : index].isalnum() and after.isalnum())
         if letter != mark or (mark == "'" and within):
             continue
-        depth += 1 if _opens(text, index) else -1
+        before = text[index - 1 : index]
+        # An opening quote stands before a word and after none.
+        opens = after and not after.isspace() and (not before or before.isspace() or before in "(\"'")
+        depth += 1 if opens else -1
         found.append((index, depth))
     return found
 
@@ -38,8 +35,7 @@ def unquote(text: str) -> str | None:
 
     Returns:
         `str`: The line without quotes that enclose all of it; quotes inside stay, for they name text in an image. None
-            where
-        a quote is not closed or was never opened.
+        where a quote is not closed or was never opened.
     """
     for mark in ('"', "'"):
         found = _depths(text, mark)

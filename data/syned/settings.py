@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Settings of an augmented set, kept beside it so that a run can be taken up again with the same ones only."""
+"""Settings of an augmented set, saved in its folder so that a run can only be resumed with the same ones."""
 
 from __future__ import annotations
 

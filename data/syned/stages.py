@@ -53,11 +53,13 @@ def keep_same(path: Path, wanted: dict[str, Any]) -> None:
         return
     other = differences(read_json_object(path), wanted)
     if other:
-        raise ValueError(f"{path.parent} was begun otherwise: {'; '.join(other)}; choose a new folder")
+        raise ValueError(
+            f"{path.parent} was begun with other settings or models: {'; '.join(other)}; choose a new folder"
+        )
 
 
 def open_run(folder: Path, settings: dict[str, Any]) -> None:
-    """Create the folder of a run, or take up the one of an earlier run.
+    """Create the folder of a run, or resume an earlier run in it.
 
     Args:
         folder (`Path`): New, empty, or left by a run with the same settings.
@@ -124,12 +126,8 @@ class Stage:
         bar = {"desc": self.folder.name, "total": len(originals), "initial": done, "disable": not progress}
         for original in tqdm(pending, **bar):
             write_json(self.path(original), work(model, original))
+        # Give the memory of the GPU back before the next stage loads its model.
         del model
-        _free()
-
-
-def _free() -> None:
-    """Give the stage's memory on a GPU back before the next model is loaded."""
-    if torch.cuda.is_available():
-        gc.collect()
-        torch.cuda.empty_cache()
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()

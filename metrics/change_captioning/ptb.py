@@ -15,7 +15,7 @@ PTB_SECONDS = 600
 
 
 def tokenize_ptb(texts: Iterable[str], java: Java, seconds: float = PTB_SECONDS) -> list[str]:
-    """Tokenizes cleaned captions in one run of Java.
+    """Tokenize cleaned captions in one run of Java.
 
     The captions go through the standard input, so that nothing is written beside the installed package.
 

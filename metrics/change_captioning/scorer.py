@@ -36,7 +36,7 @@ class CaptionScorer:
         meteor (`bool`, *optional*, defaults to `True`): Whether to compute METEOR; without Java, or in another
             language than English, it is None, with the reason.
         spice (`bool`, *optional*, defaults to `False`): Whether to compute SPICE.
-        language (`str`, *optional*): Of the captions, a code such as "en" or "zh"; None where it is not told.
+        language (`str`, *optional*): Language of the captions, a code such as "en" or "zh"; None if unknown.
 
     Raises:
         ValueError: If the tokenizer is unknown, the language is no code, or SPICE is asked for in another language
@@ -50,7 +50,7 @@ class CaptionScorer:
         self.language = language
         english = base_language(language) in {None, "en"}
         if spice and not english:
-            raise ValueError(f"SPICE reads English; the language is {language!r}. Leave it out.")
+            raise ValueError(f"SPICE supports English only; the language is {language!r}. Leave it out.")
         java = find_java() if meteor or spice or tokenizer in {"auto", "ptb"} else None
         self.tokenizer = choose_tokenizer(tokenizer, java, language)
         self.meteor = Meteor(java) if meteor and java and english else None
@@ -69,7 +69,7 @@ class CaptionScorer:
             self.meteor.close()
 
     def tokenize(self, texts: Iterable[str]) -> dict[str, str]:
-        """Cleans and tokenizes captions, each different one once; warns where their script does not fit.
+        """Clean and tokenize captions, each distinct one once; warn if their script does not fit.
 
         Args:
             texts (`Iterable[str]`): Raw captions.
@@ -84,12 +84,12 @@ class CaptionScorer:
         return tokenize_all(texts, self.tokenizer, self.java)
 
     def score(self, hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, Any]:
-        """Scores one tokenized caption an item, once over the whole set.
+        """Score one tokenized caption an item, once over the whole set.
 
         Never average over batches: CIDEr's document frequencies come from the references of the set that is scored.
 
         Args:
-            hypotheses (`Sequence[str]`): As many captions as items.
+            hypotheses (`Sequence[str]`): One tokenized caption an item.
             targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
 
         Returns:
@@ -104,7 +104,7 @@ class CaptionScorer:
         return {**scores, **found, **count_items(hypotheses, targets), **self.describe()}
 
     def describe(self) -> dict[str, Any]:
-        """Tells what the scores depend on.
+        """Describe what the scores depend on.
 
         Returns:
             `tokenizer`, `language`, `java` (the version in use, or None) and `versions` by package.
@@ -122,11 +122,11 @@ def _version(name: str) -> str | None:
 
 
 def default_scorer(texts: Iterable[str], language: str | None = None) -> CaptionScorer:
-    """The scorer that needs no Java, with the tokenizer that fits the captions.
+    """Return a scorer that needs no Java, with the tokenizer that fits the captions.
 
     Args:
         texts (`Iterable[str]`): References of the set.
-        language (`str`, *optional*): Of the captions; by default guessed where their script has no blanks.
+        language (`str`, *optional*): Language of the captions; by default guessed where their script has no blanks.
 
     Returns:
         `CaptionScorer`: A scorer without METEOR.
@@ -146,7 +146,7 @@ def score_lists(
     spice: bool = False,
     language: str | None = None,
 ) -> dict[str, Any]:
-    """Scores one caption an item against the references of the item, once over the whole set.
+    """Score one caption an item against the references of the item, once over the whole set.
 
     Args:
         predictions (`Sequence[str]`): One caption an item.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def check_lists(predictions: Sequence[str], references: Sequence[Sequence[str]], names: Sequence[str]) -> None:
-    """Refuses input that cannot be scored.
+    """Raise an error for input that cannot be scored.
 
     Args:
         predictions (`Sequence[str]`): One caption an item.
@@ -30,7 +30,7 @@ def check_lists(predictions: Sequence[str], references: Sequence[Sequence[str]],
 
 
 def count_items(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Counts what was scored.
+    """Count items, references and empty captions.
 
     Args:
         hypotheses (`Sequence[str]`): One tokenized caption an item.
@@ -48,7 +48,7 @@ def count_items(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> 
 
 
 def score_tokenized(hypotheses: Sequence[str], targets: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Runs pycocoevalcap's BLEU, ROUGE-L and CIDEr-D one by one; its all-in-one evaluator goes to the network.
+    """Run pycocoevalcap's BLEU, ROUGE-L and CIDEr-D one by one; its all-in-one evaluator goes to the network.
 
     Args:
         hypotheses (`Sequence[str]`): One tokenized caption an item.

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 
-# First and last code point of each script, and the language that it stands for where none is told.
+# First and last code point of each script, and the language that it stands for if none is given.
 UNSPACED_RANGES: tuple[tuple[int, int, str], ...] = (
     (0x0E00, 0x0E7F, "th"),  # Thai
     (0x0E80, 0x0EFF, "lo"),  # Lao
@@ -45,10 +45,10 @@ _TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,8})*")
 
 
 def base_language(tag: str | None) -> str | None:
-    """Reads the language off a tag such as "zh", "zh-Hans" or "pt_BR".
+    """Return the language of a tag such as "zh", "zh-Hans" or "pt_BR".
 
     Args:
-        tag (`str`, *optional*): The tag, or None where the language is not told.
+        tag (`str`, *optional*): The tag, or None if the language is unknown.
 
     Returns:
         `str`: The language in lower case, or None.
@@ -64,7 +64,7 @@ def base_language(tag: str | None) -> str | None:
 
 
 def script_counts(texts: Iterable[str]) -> Counter[str]:
-    """Counts letters by what their script puts between words.
+    """Count letters by the language that their script stands for.
 
     Args:
         texts (`Iterable[str]`): Any texts.
@@ -76,16 +76,13 @@ def script_counts(texts: Iterable[str]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for character, count in Counter("".join(texts)).items():
         if character.isalpha():
-            counts[_script(ord(character))] += count
+            point = ord(character)
+            counts[next((name for first, last, name in UNSPACED_RANGES if first <= point <= last), "")] += count
     return counts
 
 
-def _script(point: int) -> str:
-    return next((language for first, last, language in UNSPACED_RANGES if first <= point <= last), "")
-
-
 def unspaced_share(texts: Iterable[str]) -> float:
-    """Says how much of texts is written without blanks.
+    """Return the share of letters in scripts without blanks.
 
     Args:
         texts (`Iterable[str]`): Any texts.
@@ -102,14 +99,13 @@ def _share(counts: Counter[str]) -> float:
 
 
 def guess_language(texts: Iterable[str]) -> str | None:
-    """Guesses the language of texts that are written without blanks; letters alone do not tell English from French.
+    """Guess the language of texts written without blanks; letters alone do not tell English from French.
 
     Args:
         texts (`Iterable[str]`): Captions of one set.
 
     Returns:
-        `str`: "zh", "ja", "th" and so on where at least one letter in ten is of such a script, else None. Kana among
-            Han
+        `str`: "zh", "ja", "th" and so on if at least one letter in ten is of such a script, else None. Kana among Han
         characters make it Japanese.
     """
     return _guess(script_counts(texts))
@@ -125,11 +121,11 @@ def _guess(counts: Counter[str]) -> str | None:
 
 
 def script_fault(texts: Iterable[str], language: str | None, tokenizer: str) -> str | None:
-    """Says how a tokenizer does not fit the script of texts.
+    """Return why a tokenizer does not fit the script of texts, if it does not.
 
     Args:
         texts (`Iterable[str]`): Captions of one set.
-        language (`str`, *optional*): The language that was told, or None.
+        language (`str`, *optional*): The language that was given, or None.
         tokenizer (`str`): "ptb", "nltk", "char" or "none".
 
     Returns:

@@ -17,7 +17,7 @@ MISSING = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 def score_spice(
     hypotheses: Sequence[str], targets: Sequence[Sequence[str]], java: Java | None, seconds: float = SPICE_SECONDS
 ) -> float:
-    """Scores captions by SPICE; nothing is downloaded, and nothing is written beside the installed package.
+    """Score captions by SPICE; nothing is downloaded, and nothing is written beside the installed package.
 
     Args:
         hypotheses (`Sequence[str]`): One tokenized caption an item.

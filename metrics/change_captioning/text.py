@@ -35,7 +35,7 @@ _CHARACTERS = re.compile(f"([{UNSPACED}{UNSPACED_SIGNS}]+)")
 
 
 def clean_caption(text: str) -> tuple[str, int]:
-    """Turns control characters, Unicode line breaks and special tokens into blanks.
+    """Replace control characters, Unicode line breaks and special tokens by blanks.
 
     One stray line break shifts every later caption of a tokenizer that reads lines, and a left-over end token costs a
     quarter of the CIDEr; both go before anything is counted.
@@ -54,10 +54,10 @@ def clean_caption(text: str) -> tuple[str, int]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def tokenize_caption(text: str) -> str:
-    """Tokenizes a cleaned caption as the Penn Treebank tokenizer of the COCO evaluation does.
+    """Tokenize a cleaned caption as the Penn Treebank tokenizer of the COCO evaluation does.
 
-    NLTK's word tokenizer, lower case and the punctuation list. NLTK takes its text for one sentence, so that the
-    periods between sentences are split off beforehand.
+    NLTK's word tokenizer, lower case and the punctuation list. NLTK treats its text as one sentence, so the
+    periods between sentences are split off first.
 
     Args:
         text (`str`): What `clean_caption` gave.
@@ -71,13 +71,18 @@ def tokenize_caption(text: str) -> str:
     text = _PERIOD.sub(_split_period, _LOOSE.sub(" ", text.lower().translate(_TYPOGRAPHY)))
     words = []
     for index, part in enumerate(_ONE_TOKEN.split(text)):
-        words += [part] if index % 2 else _nltk_words(part)
+        if index % 2:
+            words.append(part)
+            continue
+        # The lone last period is what NLTK splits off, so that an abbreviation before it keeps its own.
+        tokens = _word_tokenizer().tokenize(part + " .", convert_parentheses=True)
+        words += [word.lower() if word.startswith("-") else word for word in tokens if word.strip(".")]
     return " ".join(word for word in words if word not in PUNCTUATION)
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def tokenize_characters(text: str) -> str:
-    """Tokenizes a cleaned caption in a script without blanks: every character of such a script is a token.
+    """Tokenize a cleaned caption in a script without blanks: every character of such a script is a token.
 
     This is the protocol of sacrebleu's `zh`, for all such scripts, without punctuation, as in `tokenize_caption`.
     Words of other scripts among them are tokens as there, and wide letters and digits are ordinary ones.
@@ -104,12 +109,6 @@ def tokenize_characters(text: str) -> str:
 def _split_period(match: re.Match[str]) -> str:
     word = match.group(1)
     return match.group(0) if _ABBREVIATION.fullmatch(word.lstrip("\"'([")) else word + " "
-
-
-def _nltk_words(text: str) -> list[str]:
-    # The lone last period is what NLTK splits off, so that an abbreviation before it keeps its own.
-    words = _word_tokenizer().tokenize(text + " .", convert_parentheses=True)
-    return [word.lower() if word.startswith("-") else word for word in words if word.strip(".")]
 
 
 @functools.lru_cache(maxsize=1)

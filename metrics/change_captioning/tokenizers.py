@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Which tokenizer a set of captions goes through, once for the whole set."""
+"""Choice of the tokenizer, once for a whole set of captions."""
 
 from collections.abc import Iterable
 
@@ -14,12 +14,12 @@ TOKENIZERS = ("auto", "ptb", "nltk", "char", "none")
 
 
 def choose_tokenizer(name: str, java: Java | None, language: str | None = None) -> str:
-    """Settles "auto": characters for a language without blanks, else the field's own tokenizer where there is Java.
+    """Resolve "auto": characters for a language without blanks, else the PTB tokenizer if there is Java.
 
     Args:
         name (`str`): One of `TOKENIZERS`.
         java (`Java`, *optional*): The Java there is.
-        language (`str`, *optional*): A code such as "en" or "zh"; None where it is not told.
+        language (`str`, *optional*): A code such as "en" or "zh"; None if unknown.
 
     Returns:
         `str`: "ptb", "nltk", which gives the same strings without Java, "char" or "none".
@@ -38,7 +38,7 @@ def choose_tokenizer(name: str, java: Java | None, language: str | None = None) 
 
 
 def tokenize_all(texts: Iterable[str], name: str, java: Java | None = None) -> dict[str, str]:
-    """Cleans and tokenizes texts, each different one once.
+    """Clean and tokenize texts, each distinct one once.
 
     Args:
         texts (`Iterable[str]`): Raw captions.

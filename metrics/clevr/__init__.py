@@ -1,3 +1,3 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What a caption of CLEVR's grammar says, and whether the scene agrees."""
+"""Diagnosis of captions in CLEVR-Change's grammar."""

@@ -1,12 +1,12 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Where captions of a templated set go wrong: attributes, new values, relations (ours)."""
+"""Diagnosis of captions of a templated set: attributes, new values, relations (ours)."""
 
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from ..bounds import Row
-from .relations import Meaning, agrees, merge_references, relation_rates, relation_verdict
+from .relations import Meaning, merge_references, relation_rates, relation_verdict
 from .scenes import SCENE, scene_rates
 from .templates import ATTRIBUTES, ParsedCaption, parse_caption
 
@@ -16,11 +16,11 @@ VALUE_TYPES = ("color", "material")
 
 
 def diagnose(rows: Sequence[Row], hypotheses: Sequence[str]) -> dict[str, Any] | None:
-    """Compares what captions say with what the references say, over the changed pairs, by CLEVR-Change's grammar.
+    """Compare what captions say with what the references say, over the changed pairs, by CLEVR-Change's grammar.
 
     Attributes that no reference names count as right. Whether a caption's relation holds, and whether its object is
-    singled out, the references mostly cannot tell: `relations` says what is certain, `scene` (only with rows from
-    `scenes.add_scenes`) how it is.
+    singled out, the references mostly cannot tell: `relations` counts the certain cases, and `scene` (only
+    with rows from `scenes.add_scenes`) decides all of them.
 
     Args:
         rows (`Sequence[Row]`): Tokenized records of the split.
@@ -37,9 +37,10 @@ def diagnose(rows: Sequence[Row], hypotheses: Sequence[str]) -> dict[str, Any] |
     for row, hypothesis in zip(rows, hypotheses, strict=True):
         if row["change_type"] in {None, "none"}:
             continue
-        meaning, count = merge_references(row["captions"])
-        explained, total = explained + count, total + len(row["captions"])
+        total += len(row["captions"])
+        meaning = merge_references(row["captions"])
         if meaning:
+            explained += meaning.explained
             cases.append((row, meaning, parse_caption(hypothesis)))
     if not total or explained < MIN_PARSED * total:
         return None
@@ -51,16 +52,26 @@ def diagnose(rows: Sequence[Row], hypotheses: Sequence[str]) -> dict[str, Any] |
         "captions_parsed": _share(caption is not None for _, _, caption in cases),
         "attributes": {name: _attribute(name, said, len(cases)) for name in ATTRIBUTES},
         "subject": _share(
-            caption is not None and agrees(caption.subject, truth.subject) for _, truth, caption in cases
+            caption is not None
+            and bool(caption.subject)
+            and all(truth.subject.get(name, value) == value for name, value in caption.subject.items())
+            for _, truth, caption in cases
         ),
-        "new_value": {kind: _new_value(kind, cases) for kind in VALUE_TYPES},
+        "new_value": {
+            kind: _share(
+                caption is not None and caption.value in truth.values
+                for row, truth, caption in cases
+                if row["change_type"] == kind
+            )
+            for kind in VALUE_TYPES
+        },
         "relations": relation_rates([(truth, caption) for _, truth, caption in cases]),
         "scene": scene_rates([(row[SCENE], caption) for row, _, caption in cases]) if known else None,
     }
 
 
 def judge(row: Row, hypothesis: str, known: Container[str]) -> list[tuple[str, bool | None]]:
-    """Says what is right about one caption of a templated set.
+    """Check one caption of a templated set, aspect by aspect.
 
     Args:
         row (`Row`): Tokenized record of the pair; with its scene (`scenes.add_scenes`), the scene judges the relation
@@ -76,7 +87,7 @@ def judge(row: Row, hypothesis: str, known: Container[str]) -> list[tuple[str, b
     """
     if row["change_type"] == "none":
         return [("change", hypothesis in known)]
-    truth, caption = merge_references(row["captions"])[0], parse_caption(hypothesis)
+    truth, caption = merge_references(row["captions"]), parse_caption(hypothesis)
     if truth is None or row["change_type"] is None:
         return []
     if caption is None or caption.change_type == "none":
@@ -85,21 +96,12 @@ def judge(row: Row, hypothesis: str, known: Container[str]) -> list[tuple[str, b
     checks += [(name, truth.subject.get(name, value) == value) for name, value in caption.subject.items()]
     if caption.value:
         checks.append(("new value", caption.value in truth.values))
-    return checks + _judge_relation(row, truth, caption)
-
-
-def _judge_relation(row: Row, truth: Meaning, caption: ParsedCaption) -> list[tuple[str, bool | None]]:
     scene = row.get(SCENE)
     if scene:
         holds = [("relation", scene.relation_holds(caption))] if caption.relation else []
-        return [*holds, ("the only one", scene.singles_out(caption))]
+        return [*checks, *holds, ("the only one", scene.singles_out(caption))]
     verdict = relation_verdict(caption, truth)
-    return [("relation", verdict)] if caption.relation or verdict is not None else []
-
-
-def _new_value(kind: str, cases: Sequence[tuple[Row, Meaning, ParsedCaption | None]]) -> float | None:
-    chosen = [(truth, caption) for row, truth, caption in cases if row["change_type"] == kind]
-    return _share(bool(caption and caption.value in truth.values) for truth, caption in chosen)
+    return [*checks, ("relation", verdict)] if caption.relation or verdict is not None else checks
 
 
 def _attribute(name: str, said: Sequence[tuple[Meaning, ParsedCaption]], pairs: int) -> dict[str, Any]:

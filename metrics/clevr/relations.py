@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What the references of a pair tell about a relation in a caption: confirmed, contradicted, or nothing (ours).
+"""Whether the references of a pair confirm or contradict a relation in a caption (ours).
 
 The references name a few of the true relations, each from an anchor that its description singles out. So a relation
 that none of them has is no mistake. Only two cases are certain, and everything else stays open.
@@ -21,7 +21,8 @@ class Meaning(NamedTuple):
     `subject` holds every attribute that one of them names, `values` the new values, `direct` the attributes of each
     reference without a relation, `related` each relation with its anchor. `needs_relation` is true where each of the
     pair's references is understood and uses a relation: CLEVR-Change then has no description of at most three
-    attributes that singles the object out. All four together may still do.
+    attributes that singles the object out. All four together may still do. `explained` is the number of references
+    that the grammar explains.
     """
 
     subject: dict[str, str]
@@ -29,56 +30,42 @@ class Meaning(NamedTuple):
     direct: list[Mapping[str, str]]
     related: list[tuple[str, Mapping[str, str]]]
     needs_relation: bool
+    explained: int
 
 
-def merge_references(texts: Sequence[str]) -> tuple[Meaning | None, int]:
-    """Puts together what the references of one pair say.
+def merge_references(texts: Sequence[str]) -> Meaning | None:
+    """Merge what the references of one pair say.
 
     Args:
         texts (`Sequence[str]`): The tokenized references.
 
     Returns:
-        `tuple[Meaning | None, int]`: Their common meaning, None where the grammar explains none of them; and how many
-        it explains.
+        `Meaning`: Their common meaning; None where the grammar explains none of them.
     """
     parsed = [found for text in texts if (found := parse_caption(text)) and found.subject]
     if not parsed:
-        return None, 0
+        return None
     subject = {name: value for caption in parsed for name, value in caption.subject.items()}
     values = frozenset(caption.value for caption in parsed if caption.value)
     direct = [caption.subject for caption in parsed if not caption.relation]
     related = [(caption.relation, caption.anchor) for caption in parsed if caption.relation]
     needed = not direct and len(parsed) == len(texts)
-    return Meaning(subject, values, direct, related, needed), len(parsed)
-
-
-def agrees(ours: Mapping[str, str], truth: Mapping[str, str]) -> bool:
-    """Tells whether a description names something, and nothing that another description denies.
-
-    Args:
-        ours (`Mapping[str, str]`): Value by attribute.
-        truth (`Mapping[str, str]`): Value by attribute, possibly of fewer attributes.
-
-    Returns:
-        `bool`: True for at least one attribute and no other value.
-    """
-    return bool(ours) and all(truth.get(name, value) == value for name, value in ours.items())
+    return Meaning(subject, values, direct, related, needed, len(parsed))
 
 
 def relation_verdict(caption: ParsedCaption, truth: Meaning) -> bool | None:
-    """Looks a caption's relation up in the references.
+    """Check a caption's relation against the references.
 
     Args:
         caption (`ParsedCaption`): A caption.
         truth (`Meaning`): What the references say.
 
     Returns:
-        `bool`: True where a reference has the relation from an anchor with all the attributes that the caption gives
-            its
-        anchor: then the relation holds. False where a reference has the opposite relation from an anchor whose
-        attributes the caption's anchor has too: then it does not. None where the references do not say, and where
-        the caption has no relation and none is needed or its four attributes may do. Also False for a caption without
-        a relation that names fewer than four attributes where each reference uses a relation.
+        `bool`: True if a reference has the relation from an anchor with all the attributes that the caption gives its
+        anchor: then the relation holds. False if a reference has the opposite relation from an anchor whose
+        attributes the caption's anchor has too: then it does not. Also False for a caption without a relation that
+        names fewer than four attributes, if each reference uses a relation. None if the references do not say, or if
+        the caption has no relation and none is needed or its four attributes may do.
     """
     if not caption.relation:
         missed = truth.needs_relation and len(caption.subject) < len(ATTRIBUTES)
@@ -92,7 +79,7 @@ def relation_verdict(caption: ParsedCaption, truth: Meaning) -> bool | None:
 
 
 def relation_rates(cases: Sequence[tuple[Meaning, ParsedCaption | None]]) -> dict[str, Any]:
-    """Counts relations and what the references say of them.
+    """Count relations and what the references say about them.
 
     Args:
         cases (`Sequence[tuple[Meaning, ParsedCaption | None]]`): What the references of a pair say, and its caption
@@ -100,8 +87,8 @@ def relation_rates(cases: Sequence[tuple[Meaning, ParsedCaption | None]]) -> dic
 
     Returns:
         `used` (pairs), of these `confirmed`, `contradicted` and `open`; `needed` (pairs whose references all use a
-        relation), of these `used_where_needed` and `confirmed_where_needed`. Counts, so that nobody takes a share of a
-        few for a rate.
+        relation), of these `used_where_needed` and `confirmed_where_needed`. These are counts, as a share of a few
+        pairs is no rate.
     """
     used = [(truth, caption) for truth, caption in cases if caption and caption.relation]
     verdicts = [relation_verdict(caption, truth) for truth, caption in used]

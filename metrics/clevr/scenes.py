@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What the rendered scene itself says about a caption: does the relation hold, is the object singled out (ours)."""
+"""Whether a caption is true of the rendered scene: its relation, and the object it singles out (ours)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class ChangedScene:
     camera: Sequence[float]
 
     def relation_holds(self, caption: ParsedCaption) -> bool:
-        """Tells whether the changed object stands in the caption's relation to any object that fits its anchor.
+        """Return whether the changed object has the caption's relation to any object that fits its anchor.
 
         Args:
             caption (`ParsedCaption`): A caption with a relation.
@@ -43,7 +43,7 @@ class ChangedScene:
         return self._stands(next(thing for thing in self.objects if thing["id"] == self.target), caption)
 
     def singles_out(self, caption: ParsedCaption) -> bool:
-        """Tells whether the caption describes the changed object and no other.
+        """Return whether the caption describes the changed object and no other.
 
         Args:
             caption (`ParsedCaption`): A caption.
@@ -76,7 +76,7 @@ def _fits(thing: Mapping[str, Any], attributes: Mapping[str, str]) -> bool:
 
 
 def add_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """Puts the rendered scene beside each changed pair.
+    """Add the rendered scene to each changed pair.
 
     Args:
         rows (`Sequence[Mapping[str, Any]]`): Records of a rendered split with `pair_id`, `scene_id` and `change_type`.
@@ -90,7 +90,11 @@ def add_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, 
     """
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = {f"{record['index']:06d}": (record["change_type"], _changed_scene(record)) for record in records}
+        found = {}
+        for record in records:
+            view = record["semantic" if record["change_type"] == "add" else "default"]
+            scene = ChangedScene(view["objects"], record["changed_object"], view["camera"])
+            found[f"{record['index']:06d}"] = record["change_type"], scene
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not hold scenes of the renderer (scenes.jsonl).") from error
     changed = [row for row in rows if row["change_type"] not in {None, "none"}]
@@ -101,13 +105,8 @@ def add_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, 
     return [{**row, SCENE: found[row["scene_id"]][1]} if row["pair_id"] in names else dict(row) for row in rows]
 
 
-def _changed_scene(record: Mapping[str, Any]) -> ChangedScene:
-    view = record["semantic" if record["change_type"] == "add" else "default"]
-    return ChangedScene(view["objects"], record["changed_object"], view["camera"])
-
-
 def scene_rates(cases: Sequence[tuple[ChangedScene, ParsedCaption | None]]) -> dict[str, int]:
-    """Counts what holds in the scenes.
+    """Count the captions that are true of their scenes.
 
     Args:
         cases (`Sequence[tuple[ChangedScene, ParsedCaption | None]]`): The scene of a pair, and its caption (None where

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What a caption in CLEVR-Change's grammar says: the object, its relation to another, the change, the new value."""
+"""Parser of captions in CLEVR-Change's grammar: the object, its relation to another, the change, the new value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class ParsedCaption:
 
 
 def parse_caption(text: str) -> ParsedCaption | None:
-    """Reads a caption.
+    """Parse a caption.
 
     Args:
         text (`str`): A tokenized caption.
@@ -97,7 +97,7 @@ def _split_relation(words: Sequence[str]) -> tuple[Sequence[str], str | None, Se
 
 
 def _read_phrase(words: Sequence[str]) -> dict[str, str] | None:
-    """Reads "the [size] [color] [material] shape-or-thing"; attributes in any order, each at most once."""
+    """Parse "the [size] [color] [material] shape-or-thing"; attributes in any order, each at most once."""
     if len(words) < 2 or words[0] != "the":
         return None
     *attributes, noun = words[1:]

@@ -1,12 +1,11 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""A report that cannot be fooled by a constant caption: scores by block, baselines, upper bounds, collapse alarm."""
+"""The report of an evaluation: scores by block, baselines, upper bounds, and an alarm for collapsed captions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .. import by_id, check_ids
-from ..behavior import change_type_accuracy, no_change_rate
+from ...utils.pair_ids import by_id, check_ids
 from ..bootstrap import describe_bootstrap, intervals
 from ..bounds import (
     MAX_CONSTANTS,
@@ -22,11 +21,12 @@ from ..change_captioning.scoring import check_lists
 from ..change_captioning.text import clean_caption
 from ..clevr.diagnosis import diagnose
 from ..corpus import ReferenceCorpus
-from ..protocols import Protocol, apply_protocol, keep_blocks
+from ..protocols import Protocol, apply_protocol
 
 
 OWN_FREQUENCIES = "from the references of this block alone; blocks are not comparable"
 COLUMNS = {"B4": "bleu_4", "METEOR": "meteor", "ROUGE-L": "rouge_l", "CIDEr-D": "cider"}
+BLOCKS = ("changed", "unchanged", "by_type")
 TEXT_COLUMNS = ("pair_id", "scene_id", "captions", "change_type")
 NAME_WIDTH = 60
 MIN_DISTINCT = 5
@@ -36,7 +36,7 @@ TIE = 1e-6
 
 
 def light_rows(dataset: Any) -> list[Row]:
-    """Reads the text columns of a split, without decoding its images.
+    """Read the text columns of a split, without decoding its images.
 
     Args:
         dataset (`Any`): A `datasets.Dataset` with the columns of `ssgpa.data`.
@@ -57,7 +57,7 @@ def build_report(
     protocol: Protocol | None = None,
     all_constants: bool = True,
 ) -> dict[str, Any]:
-    """Scores captions over all pairs and by block, beside what blind captions and people score.
+    """Score captions over all pairs and by block, beside baselines and upper bounds.
 
     A caption counts as "no change" when its tokenized form is a caption of a pair with change type "none", in `rows`
     or `train_rows`. Blocks without a pair are None.
@@ -69,21 +69,20 @@ def build_report(
         train_rows (`Sequence[Row]`, *optional*): Records of the training split, for the baselines.
         change_type_of (`Callable[[str], str | None]`, *optional*): Reads the change type off a caption, for
             `change_type_accuracy`.
-        seed (`int`, *optional*, defaults to `0`): Of the draws of baselines and upper bounds.
+        seed (`int`, *optional*, defaults to `0`): Seed of the draws of baselines and upper bounds.
         scorer (`CaptionScorer`, *optional*): Tokenizer and metrics; by default those that need no Java, see
             `default_scorer`. METEOR is computed for the system, the upper bounds and the baselines that are no
             constants, and for the best constant.
         protocol (`Protocol`, *optional*): Which references and blocks count; by default all of them.
         all_constants (`bool`, *optional*, defaults to `True`): Whether to look for the best constant among all
-            training captions, see `baselines.score_baselines`.
+            training captions, see `bounds.score_baselines`.
 
     Returns:
-        `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`, `change_type_accuracy`,
-        `diagnosis` (see `diagnosis.diagnose`), `baselines`, `best_constant_baseline` (names), `constants_tried`
-        (different training captions), `upper_bounds`, `no_change_synonym`, `seed`, `protocol` (name and description,
-        or None),
-        `bootstrap` and what the scores depend on: `tokenizer`, `language`, `java`,
-        `versions`.
+        `dict[str, Any]`: `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`,
+        `change_type_accuracy`, `diagnosis` (see `clevr.diagnosis.diagnose`), `baselines`, `best_constant_baseline`
+        (names), `constants_tried` (different training captions), `upper_bounds`, `no_change_synonym`, `seed`,
+        `protocol` (name and description, or None), `bootstrap`, and what the scores depend on: `tokenizer`,
+        `language`, `java` and `versions`.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -97,41 +96,36 @@ def build_report(
     scorer = scorer or default_scorer(text for row in rows for text in row["captions"])
     if protocol:
         rows, train_rows = apply_protocol(protocol, rows), train_rows and apply_protocol(protocol, train_rows)
-    texts = [text for row in [*rows, *(train_rows or [])] for text in row["captions"]]
-    tokens = scorer.tokenize([*said, *texts])
-    table = tokenize_rows(rows, tokens)
-    train_table = train_rows and tokenize_rows(train_rows, tokens)
+    tokens = scorer.tokenize([*said, *(text for row in [*rows, *(train_rows or [])] for text in row["captions"])])
+    table, train_table = tokenize_rows(rows, tokens), train_rows and tokenize_rows(train_rows, tokens)
     hypotheses = [tokens[text] for text in said]
-    markers = [clean_caption(text)[1] for text in said]
-    references = [row["captions"] for row in table]
-    blocks = PairBlocks(references, [row["change_type"] for row in table], scorer.meteor)
+    blocks = PairBlocks([row["captions"] for row in table], [row["change_type"] for row in table], scorer.meteor)
     known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
-    candidates = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
+    synonyms = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
     baselines = score_baselines(blocks, hypotheses, train_table, seed, all_constants)
-    scores = score_blocks(table, hypotheses, markers, scorer, seed)
-    best = best_constants(baselines)
-    for name in set(best.values()) - {None}:
-        blocks.add_meteor(baselines[name], [baselines[name]["caption"]] * len(rows))
     return {
         "seed": seed,
         **scorer.describe(),
         "protocol": protocol and {"name": protocol.name, "description": protocol.description},
-        "scores": keep_blocks(protocol, scores) if protocol else scores,
+        "scores": score_blocks(table, hypotheses, said, scorer, seed, protocol.blocks if protocol else BLOCKS),
         "bootstrap": describe_bootstrap(),
-        "no_change_rate": no_change_rate(blocks, hypotheses, known),
+        "no_change_rate": {
+            name: _mean(hypotheses[index] in known for index in blocks.indices[name]) if known else None
+            for name in ("changed", "unchanged")
+        },
         "distinct_captions": len(set(hypotheses)),
         "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
         "diagnosis": diagnose(table, hypotheses),
-        "baselines": baselines,
-        "best_constant_baseline": best,
+        "baselines": baselines.scores,
+        "best_constant_baseline": baselines.best_constant,
         "constants_tried": len(count_captions(train_table)) if train_table and all_constants else None,
-        "upper_bounds": score_upper_bounds(blocks, references, seed),
-        "no_change_synonym": score_synonyms(blocks, hypotheses, known, [sentence for sentence, _ in candidates]),
+        "upper_bounds": score_upper_bounds(blocks, seed),
+        "no_change_synonym": score_synonyms(blocks, hypotheses, known, [sentence for sentence, _ in synonyms]),
     }
 
 
 def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
-    """Replaces captions by their tokens.
+    """Replace captions by their tokens.
 
     Args:
         rows (`Sequence[Row]`): Records of a split.
@@ -144,16 +138,23 @@ def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
 
 
 def score_blocks(
-    rows: Sequence[Row], hypotheses: Sequence[str], markers: Sequence[int], scorer: CaptionScorer, seed: int = 0
+    rows: Sequence[Row],
+    hypotheses: Sequence[str],
+    said: Sequence[str],
+    scorer: CaptionScorer,
+    seed: int = 0,
+    wanted: Sequence[str] = BLOCKS,
 ) -> dict[str, Any]:
-    """Scores all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
+    """Score all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
 
     Args:
         rows (`Sequence[Row]`): Tokenized records of the split.
         hypotheses (`Sequence[str]`): One tokenized caption a record.
-        markers (`Sequence[int]`): How many special tokens were taken out of each caption.
+        said (`Sequence[str]`): The same captions before they were tokenized, to count their special tokens.
         scorer (`CaptionScorer`): The metrics.
-        seed (`int`, *optional*, defaults to `0`): Of the bootstrap.
+        seed (`int`, *optional*, defaults to `0`): Seed of the bootstrap.
+        wanted (`Sequence[str]`, *optional*, defaults to `BLOCKS`): The blocks to score beside the total; the others
+            stay empty, so that they are not quoted.
 
     Returns:
         `dict[str, Any]`: {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their
@@ -168,49 +169,62 @@ def score_blocks(
         targets = [rows[index]["captions"] for index in indices]
         scores = scorer.score(texts, targets)
         scores["intervals"] = intervals(ReferenceCorpus(targets).statistics(texts, scorer.meteor), seed=seed)
-        removed = sum(markers[index] for index in indices)
+        removed = sum(clean_caption(said[index])[1] for index in indices)
         return {**scores, "special_tokens": removed, "document_frequencies": OWN_FREQUENCIES}
 
     types = sorted({row["change_type"] for row in rows} - {None, "none"})
+    by_type = types if "by_type" in wanted else []
     return {
         "total": score(lambda kind: True),
-        "changed": score(lambda kind: kind in types),
-        "unchanged": score(lambda kind: kind == "none"),
-        "by_type": {name: score(lambda kind, name=name: kind == name) for name in types},
+        "changed": score(lambda kind: kind in types) if "changed" in wanted else None,
+        "unchanged": score(lambda kind: kind == "none") if "unchanged" in wanted else None,
+        "by_type": {name: score(lambda kind, name=name: kind == name) for name in by_type},
     }
 
 
-def best_constants(baselines: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
-    """Names the constant caption with the highest CIDEr.
+def change_type_accuracy(
+    rows: Sequence[Row], predictions: Mapping[str, str], change_type_of: Callable[[str], str | None]
+) -> dict[str, Any]:
+    """Compare the change type that a caption names with the pair's, over the changed pairs.
 
     Args:
-        baselines (`Mapping[str, Mapping[str, Any]]`): What `score_baselines` gave.
+        rows (`Sequence[Row]`): Records of the split.
+        predictions (`Mapping[str, str]`): One caption a pair, by pair id.
+        change_type_of (`Callable[[str], str | None]`): Reads the change type off a caption.
 
     Returns:
-        `dict[str, str | None]`: {"total": name of the baseline, "changed": name}; None where there is no constant or
-        no such pair.
+        `dict[str, Any]`: {"changed": rate, "by_type": {type: rate}, "references": the same rate for the references,
+        which tells whether `change_type_of` fits this data set}; None where no pair changed.
     """
-    best = {}
-    for block in ("total", "changed"):
-        found = {
-            name: baseline[block]["cider"]
-            for name, baseline in baselines.items()
-            if baseline["caption"] and baseline[block]
-        }
-        best[block] = max(found, key=found.__getitem__, default=None)
-    return best
+    hits: dict[str, list[bool]] = {}
+    checks = []
+    for row in rows:
+        name = row["change_type"]
+        if name not in {None, "none"}:
+            said = clean_caption(predictions[row["pair_id"]])[0]
+            hits.setdefault(name, []).append(change_type_of(said) == name)
+            checks += [change_type_of(text) == name for text in row["captions"]]
+    return {
+        "changed": _mean(hit for values in hits.values() for hit in values),
+        "by_type": {name: _mean(values) for name, values in sorted(hits.items())},
+        "references": _mean(checks),
+    }
+
+
+def _mean(values: Iterable[bool]) -> float | None:
+    counted = [float(value) for value in values]
+    return sum(counted) / len(counted) if counted else None
 
 
 def format_table(report: Mapping[str, Any]) -> str:
-    """Lays a report out as plain text: the system, its baselines and upper bounds, scores times 100.
+    """Lay a report out as plain text: the system, its baselines and upper bounds, scores times 100.
 
     Args:
         report (`Mapping[str, Any]`): What `build_report` gave.
 
     Returns:
-        `str`: Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" where there
-            is
-        no score.
+        `str`: Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" for a
+        missing score.
     """
     lines = [("system", report["scores"])]
     lines += [(f"baseline: {name}", scores) for name, scores in report["baselines"].items()]
@@ -230,7 +244,7 @@ def format_table(report: Mapping[str, Any]) -> str:
 
 
 def format_intervals(report: Mapping[str, Any]) -> str:
-    """Lays out the system's scores by block, each with its 95 % interval.
+    """Lay out the system's scores by block, each with its 95 % interval.
 
     Args:
         report (`Mapping[str, Any]`): What `build_report` gave.
@@ -243,15 +257,14 @@ def format_intervals(report: Mapping[str, Any]) -> str:
     lines = []
     for name, block in blocks.items():
         if block:
-            parts = [_span(title, block[key], block["intervals"].get(key)) for title, key in COLUMNS.items()]
-            lines.append(f"{name} ({block['n_items']} pairs): {', '.join(filter(None, parts))}")
+            ends = {title: block["intervals"].get(key) for title, key in COLUMNS.items() if block[key] is not None}
+            parts = [
+                f"{title} {100 * block[COLUMNS[title]]:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+                for title, interval in ends.items()
+                if interval
+            ]
+            lines.append(f"{name} ({block['n_items']} pairs): {', '.join(parts)}")
     return "\n".join(lines)
-
-
-def _span(title: str, value: float | None, ends: Sequence[float] | None) -> str:
-    if value is None or ends is None:
-        return ""
-    return f"{title} {100 * value:.1f} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
 def _cells(scores: Mapping[str, Any] | None) -> str:
@@ -260,7 +273,7 @@ def _cells(scores: Mapping[str, Any] | None) -> str:
 
 
 def collapse_alarm(report: Mapping[str, Any]) -> str | None:
-    """Tells when the captions no longer depend on the images.
+    """Return a warning if the captions no longer depend on the images.
 
     The signs: fewer than 5 distinct captions over 50 or more pairs, "no change" said of more than 90 % of the changed
     pairs, or a CIDEr on the changed pairs (on all where no type is known) that one constant caption reaches too.

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Cards of single pairs: images, evidence, what was said, what people say, and what is right about it."""
+"""Cards of single pairs: images, change maps, caption, references, and what is right about the caption."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ OVERLAY_OPACITY = 0.7
 def describe_pairs(
     rows: Sequence[Row], captions: Mapping[str, str], scorer: CaptionScorer | None = None
 ) -> list[dict[str, Any]]:
-    """Describes each pair without its images.
+    """Describe each pair without its images.
 
     Args:
         rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type`.
@@ -49,6 +49,7 @@ def describe_pairs(
     for index, (row, hypothesis) in enumerate(zip(table, hypotheses, strict=True)):
         words = {word for text in row["captions"] for word in text.split()}
         checks = judge(row, hypothesis, known)
+        verdicts = {ok for _, ok in checks}
         cards.append(
             {
                 "pair_id": row["pair_id"],
@@ -59,25 +60,19 @@ def describe_pairs(
                 "cider": round(float(statistics.cider[index]), 4),
                 "words": [[word, word in words] for word in hypothesis.split()],
                 "checks": [list(check) for check in checks],
-                "right": _verdict([ok for _, ok in checks]),
+                "right": False if False in verdicts else True if verdicts == {True} else None,
             }
         )
     return cards
 
 
-def _verdict(checks: Sequence[bool | None]) -> bool | None:
-    if False in checks:
-        return False
-    return True if checks and None not in checks else None
-
-
 def choose_pairs(rows: Sequence[Row], count: int, seed: int = 0) -> list[int]:
-    """Chooses pairs to show, as many of each change type as can be.
+    """Choose pairs to show, balanced over the change types.
 
     Args:
         rows (`Sequence[Row]`): Records of the split.
         count (`int`): How many.
-        seed (`int`, *optional*, defaults to `0`): Of the choice.
+        seed (`int`, *optional*, defaults to `0`): Seed of the choice.
 
     Returns:
         `list[int]`: Indices in ascending order.
@@ -95,7 +90,7 @@ def add_images(
     pairs: Iterable[Mapping[str, Any]],
     change_maps: Sequence[np.ndarray] | None = None,
 ) -> None:
-    """Adds the images to cards, as data URLs.
+    """Add the images to cards, as data URLs.
 
     Args:
         cards (`Iterable[dict[str, Any]]`): From `describe_pairs`; they get `before`, `after` and, with maps,
@@ -112,7 +107,7 @@ def add_images(
 
 
 def encode_image(image: Image.Image) -> str:
-    """Makes a data URL of an image, at most 320 pixels wide and high.
+    """Encode an image as a data URL, at most 320 pixels wide and high.
 
     Args:
         image (`Image.Image`): Any image.
@@ -126,7 +121,7 @@ def encode_image(image: Image.Image) -> str:
 
 
 def encode_map(cells: np.ndarray) -> str:
-    """Makes a data URL of evidence: red, the more opaque the stronger.
+    """Encode a change map as a data URL: red, the more opaque the stronger.
 
     Args:
         cells (`np.ndarray`): (rows, columns) in 0..1.

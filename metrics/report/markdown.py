@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..bounds import RIGHT_TYPE
+
 
 EMPTY = "No results are stored yet."
 METRICS = ("bleu_4", "rouge_l", "cider")
@@ -14,55 +16,23 @@ BLOCKS = ("changed", "unchanged", "total")
 
 
 def format_scores(scores: Mapping[str, Any] | None) -> str:
-    """BLEU-4, ROUGE-L and CIDEr times 100, as one cell; a dash where there is no score."""
+    """Format BLEU-4, ROUGE-L and CIDEr times 100 as one cell; a dash if there is no score."""
     return " / ".join(f"{100 * scores[key]:.1f}" for key in METRICS) if scores else "-"
 
 
 def format_rate(value: float | None) -> str:
-    """A share in percent, or a dash."""
+    """Format a share in percent, or a dash."""
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def rows_of(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The system, the strongest constant captions, the other baselines, the upper bounds.
-
-    Args:
-        report (`Mapping[str, Any]`): The JSON of `examples/evaluate.py`.
-
-    Returns:
-        `list[tuple[str, Mapping[str, Any]]]`: Name and blocks of scores of each row; the system's best and worst
-        no-change synonym behind it.
-    """
-    best = set(report["best_constant_baseline"].values())
-    baselines = [
-        (name, blocks) for name, blocks in report["baselines"].items() if name in best or not blocks["caption"]
-    ]
-    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
-    swapped = report["no_change_synonym"] or {}
-    rows += [
-        (f'the same, no change always told as "{scores["caption"]}"', {"total": scores}) for scores in swapped.values()
-    ]
-    rows += [(f"baseline: {name}", blocks) for name, blocks in baselines]
-    return rows + [(f"upper bound: {name}", blocks) for name, blocks in report["upper_bounds"].items()]
-
-
-def format_blocks(report: Mapping[str, Any]) -> list[str]:
-    """The table over all, changed and unchanged pairs."""
-    lines = ["| BLEU-4 / ROUGE-L / CIDEr, x 100 | changed | unchanged | all pairs |", "|---|---|---|---|"]
-    for name, blocks in rows_of(report):
-        cells = " | ".join(format_scores(blocks.get(block)) for block in BLOCKS)
-        lines.append(f"| {name} | {cells} |")
-    return lines
-
-
-def format_types(report: Mapping[str, Any]) -> list[str]:
-    """The table by change type: pairs, scores, and how often the caption names the right type."""
-    accuracy = (report["change_type_accuracy"] or {}).get("by_type", {})
-    lines = ["| change | pairs | BLEU-4 / ROUGE-L / CIDEr | type named right |", "|---|---|---|---|"]
-    for name, scores in report["scores"]["by_type"].items():
-        right = format_rate(accuracy.get(name))
-        lines.append(f"| {name} | {scores['n_items']} | {format_scores(scores)} | {right} |")
-    return lines
+def format_rates(report: Mapping[str, Any]) -> str:
+    """How often the type of change is named, and how often "nothing changed" is said, as two sentences."""
+    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    return (
+        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs. "
+        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
+        f"{format_rate(rates['unchanged'])} of the unchanged pairs."
+    )
 
 
 def format_report(report: Mapping[str, Any], source: str) -> str:
@@ -73,18 +43,59 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
         source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        `str`: Two tables and the lines that belong to them.
+        `str`: A table over all, changed and unchanged pairs, a table by change type, and the lines that belong to
+        them.
     """
-    rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
+    best = set(report["best_constant_baseline"].values())
+    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    rows += [
+        (f'the same, no change always told as "{scores["caption"]}"', {"total": scores})
+        for scores in (report["no_change_synonym"] or {}).values()
+    ]
+    rows += [
+        (f"baseline: {name}", scores)
+        for name, scores in report["baselines"].items()
+        if name in best or not scores["caption"]
+    ]
+    rows += [(f"upper bound: {name}", scores) for name, scores in report["upper_bounds"].items()]
+    blocks = ["| BLEU-4 / ROUGE-L / CIDEr, x 100 | changed | unchanged | all pairs |", "|---|---|---|---|"]
+    for name, scores in rows:
+        cells = " | ".join(format_scores(scores.get(block)) for block in BLOCKS)
+        blocks.append(f"| {name} | {cells} |")
+    accuracy = report["change_type_accuracy"] or {}
+    types = ["| change | pairs | BLEU-4 / ROUGE-L / CIDEr | type named right |", "|---|---|---|---|"]
+    for name, scores in report["scores"]["by_type"].items():
+        right = format_rate(accuracy.get("by_type", {}).get(name))
+        types.append(f"| {name} | {scores['n_items']} | {format_scores(scores)} | {right} |")
     beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
     facts = [
         f"Split {report['split']}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
-        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs.",
-        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
-        f"{format_rate(rates['unchanged'])} of the unchanged pairs.",
+        format_rates(report),
         f"Distinct captions: {report['distinct_captions']}.",
     ]
-    return "\n".join([*format_blocks(report), "", *format_types(report), "", " ".join(facts)])
+    return "\n".join([*blocks, "", *types, "", " ".join(facts)])
 
 
-__all__ = ["EMPTY", "format_report"]
+def format_summary(report: Mapping[str, Any], source: str) -> str:
+    """Lay out one evaluation as one short table, of the changed pairs.
+
+    Args:
+        report (`Mapping[str, Any]`): The JSON of `examples/evaluate.py`.
+        source (`str`): The file it came from, as the reader finds it.
+
+    Returns:
+        `str`: The system, the best constant caption, captions of the right type and the upper bounds.
+    """
+    baselines = {"best constant caption": report["best_constant_baseline"].get("changed"), RIGHT_TYPE: RIGHT_TYPE}
+    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    rows += [(f"baseline: {name}", report["baselines"].get(key, {})) for name, key in baselines.items()]
+    rows += [(f"upper bound: {name}", blocks) for name, blocks in report["upper_bounds"].items()]
+    lines = ["| changed pairs, x 100 | BLEU-4 | ROUGE-L | CIDEr-D |", "|---|---:|---:|---:|"]
+    for name, blocks in rows:
+        if blocks.get("changed"):
+            lines.append(f"| {name} | {format_scores(blocks['changed']).replace(' / ', ' | ')} |")
+    pairs, changed = (report["scores"][block]["n_items"] for block in ("total", "changed"))
+    return "\n".join([*lines, "", f"{changed} of {pairs} pairs. {format_rates(report)} From `{source}`."])
+
+
+__all__ = ["EMPTY", "format_report", "format_summary"]

@@ -19,7 +19,7 @@ INDEX = "index.html"
 
 
 def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> Path:
-    """Writes the page; it needs no other file and no network.
+    """Write the page; it needs no other file and no network.
 
     Args:
         folder (`Path`): Where `index.html` goes; made where it is missing.
@@ -37,7 +37,7 @@ def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping
 
 
 def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> str:
-    """Fills the template.
+    """Fill in the template of the page.
 
     Args:
         results (`Mapping[str, Any]`): As for `write_page`.
@@ -60,7 +60,7 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
         "baselines": baselines_table(results),
         "rates": rates_table(results),
         "counts": counts_table(results),
-        "benchmarks": comparison_table(results),
+        "comparison": comparison_table(results),
         "plots": "".join(_plots(results, cards)),
         "count": str(len(cards)),
         "shown": str(len(shown)),
@@ -73,9 +73,24 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
 
 
 def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> list[str]:
-    title = "CIDEr-D x 100, {} pairs: system, baselines, upper_bound"
-    blocks = [block for block in ("changed", "total") if results["scores"][block]]
-    plots = [draw_bars(title.format(block), _rivals(results, block)) for block in blocks]
+    plots = []
+    for block in ("changed", "total"):
+        scores = results["scores"][block]
+        if not scores:
+            continue
+        ends, best = scores["intervals"]["cider"], results["best_constant_baseline"][block]
+        bars = [Bar("system", 100 * scores["cider"], [100 * end for end in ends])]
+        bars += [
+            Bar(name, 100 * baseline[block]["cider"], kind="baseline")
+            for name, baseline in results["baselines"].items()
+            if baseline[block] and (name == best or not baseline["caption"])
+        ]
+        bars += [
+            Bar(name, 100 * upper_bound[block]["cider"], kind="upper_bound")
+            for name, upper_bound in results["upper_bounds"].items()
+            if upper_bound[block]
+        ]
+        plots.append(draw_bars(f"CIDEr-D x 100, {block} pairs: system, baselines, upper bound", bars))
     accuracy = (results["change_type_accuracy"] or {}).get("by_type", {})
     plots.append(
         draw_bars("Change type named right, %", [Bar(name, 100 * rate) for name, rate in accuracy.items()], 100)
@@ -91,16 +106,3 @@ def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> li
         draw_histogram("ROUGE-L of single pairs, unchanged ones left out", [card["rouge_l"] for card in changed])
     )
     return plots
-
-
-def _rivals(results: Mapping[str, Any], block: str) -> list[Bar]:
-    scores = results["scores"][block]
-    bars = [Bar("system", 100 * scores["cider"], [100 * end for end in scores["intervals"]["cider"]])]
-    best = results["best_constant_baseline"][block]
-    for name, baseline in results["baselines"].items():
-        if baseline[block] and (name == best or not baseline["caption"]):
-            bars.append(Bar(name, 100 * baseline[block]["cider"], kind="baseline"))
-    for name, upper_bound in results["upper_bounds"].items():
-        if upper_bound[block]:
-            bars.append(Bar(name, 100 * upper_bound[block]["cider"], kind="upper_bound"))
-    return bars

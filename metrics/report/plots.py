@@ -21,7 +21,7 @@ class Bar(NamedTuple):
 
 
 def draw_bars(title: str, bars: Sequence[Bar], maximum: float | None = None) -> str:
-    """Draws horizontal bars, each with its value.
+    """Draw horizontal bars, each with its value.
 
     Args:
         title (`str`): What the lengths are.
@@ -35,28 +35,26 @@ def draw_bars(title: str, bars: Sequence[Bar], maximum: float | None = None) -> 
         return ""
     ends = [end for bar in bars for end in (bar.value, *(bar.interval or ()))]
     scale = PLOT / (maximum or max(ends) or 1.0)
-    rows = "".join(_bar(bar, ROW * index, scale) for index, bar in enumerate(bars))
-    return _figure(title, ROW * len(bars), rows)
-
-
-def _bar(bar: Bar, top: float, scale: float) -> str:
-    middle, length = top + ROW / 2, max(0.0, bar.value * scale)
-    name = bar.name if len(bar.name) < 40 else f"{bar.name[:37]}..."
-    end = max(length, *(end * scale for end in bar.interval)) if bar.interval else length
-    parts = [
-        f'<text class="name" x="{LABEL - 8}" y="{middle + 4}"><title>{escape(bar.name)}</title>{escape(name)}</text>',
-        f'<rect class="{bar.kind}" x="{LABEL}" y="{top + 4}" width="{length:.1f}" height="{ROW - 8}"/>',
-    ]
-    if bar.interval:
-        low, high = (LABEL + end * scale for end in bar.interval)
-        stems = f"M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8"
-        parts.append(f'<path class="whisker" d="{stems}"/>')
-    parts.append(f'<text x="{LABEL + end + 6:.1f}" y="{middle + 4}">{bar.value:.1f}</text>')
-    return "".join(parts)
+    parts = []
+    for top, bar in zip(range(0, ROW * len(bars), ROW), bars, strict=True):
+        middle, length = top + ROW / 2, max(0.0, bar.value * scale)
+        name = escape(bar.name if len(bar.name) < 40 else f"{bar.name[:37]}...")
+        parts += [
+            f'<text class="name" x="{LABEL - 8}" y="{middle + 4}"><title>{escape(bar.name)}</title>{name}</text>',
+            f'<rect class="{bar.kind}" x="{LABEL}" y="{top + 4}" width="{length:.1f}" height="{ROW - 8}"/>',
+        ]
+        end = length
+        if bar.interval:
+            low, high = (LABEL + end * scale for end in bar.interval)
+            stems = f"M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8"
+            parts.append(f'<path class="whisker" d="{stems}"/>')
+            end = max(length, *(end * scale for end in bar.interval))
+        parts.append(f'<text x="{LABEL + end + 6:.1f}" y="{middle + 4}">{bar.value:.1f}</text>')
+    return _figure(title, ROW * len(bars), "".join(parts))
 
 
 def draw_histogram(title: str, values: Sequence[float], bins: int = 20, maximum: float = 1.0) -> str:
-    """Draws how often values occur.
+    """Draw a histogram of values.
 
     Args:
         title (`str`): What the values are.

@@ -36,7 +36,7 @@ BY_SCENES = {
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
-    """Lays out a table; its cells are HTML already.
+    """Lay out a table; its cells are HTML already.
 
     Args:
         header (`Sequence[str]`): Titles of the columns.
@@ -52,7 +52,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") 
 
 
 def percent(value: float | None) -> str:
-    """A number times 100, or a dash.
+    """Format a number times 100, or a dash.
 
     Args:
         value (`float`, *optional*): A score or a rate.
@@ -64,7 +64,7 @@ def percent(value: float | None) -> str:
 
 
 def scores_table(results: Mapping[str, Any]) -> str:
-    """Scores of every block, with their intervals.
+    """Lay out the scores of every block with their intervals.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -77,20 +77,19 @@ def scores_table(results: Mapping[str, Any]) -> str:
     rows = []
     for name, block in blocks.items():
         if block:
-            cells = [_with_interval(block, metric) for metric in METRICS]
-            rows.append([escape(name), str(block["n_items"]), str(block["n_references"]), *cells])
+            cells = [escape(name), str(block["n_items"]), str(block["n_references"])]
+            for metric in METRICS:
+                ends = block["intervals"].get(metric)
+                reason = escape(block["meteor_reason"] or "") if metric == "meteor" else ""
+                shown = f'<span title="{reason}">{percent(block[metric])}</span>'
+                interval = f" <small>{percent(ends[0])}{DASH}{percent(ends[1])}</small>" if ends else ""
+                cells.append(shown + interval)
+            rows.append(cells)
     return table(["block", "pairs", "references", *METRICS.values()], rows, "scores")
 
 
-def _with_interval(block: Mapping[str, Any], metric: str) -> str:
-    ends = block["intervals"].get(metric)
-    reason = escape(block["meteor_reason"] or "") if metric == "meteor" else ""
-    shown = f'<span title="{reason}">{percent(block[metric])}</span>'
-    return f"{shown} <small>{percent(ends[0])}{DASH}{percent(ends[1])}</small>" if ends else shown
-
-
 def baselines_table(results: Mapping[str, Any]) -> str:
-    """The system between baselines and upper bounds.
+    """Lay out the scores of the system, its baselines and its upper bounds.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -116,7 +115,7 @@ def baselines_table(results: Mapping[str, Any]) -> str:
 
 
 def rates_table(results: Mapping[str, Any]) -> str:
-    """What the captions say, whatever they score.
+    """Lay out how often captions name no change, the right change type and the right attributes.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -130,27 +129,21 @@ def rates_table(results: Mapping[str, Any]) -> str:
         '"nothing changed", of the unchanged pairs': rates["unchanged"],
         "right change type": accuracy.get("changed"),
         **{f"right change type: {name}": rate for name, rate in accuracy.get("by_type", {}).items()},
-        **_diagnosis_rates(results["diagnosis"]),
     }
+    diagnosis = results["diagnosis"]
+    if diagnosis:
+        found["captions that the grammar explains"] = diagnosis["captions_parsed"]
+        found["object named without a mistake"] = diagnosis["subject"]
+        for name, values in diagnosis["attributes"].items():
+            found |= {f"{name} named": values["named"], f"{name} right, where named": values["right"]}
+        found |= {f"new {name} right": rate for name, rate in diagnosis["new_value"].items()}
     rows = [[escape(name), percent(rate)] for name, rate in found.items()]
     rows.append(["distinct captions", str(results["distinct_captions"])])
     return table(["what", "%"], rows, "rates")
 
 
-def _diagnosis_rates(diagnosis: Mapping[str, Any] | None) -> dict[str, float | None]:
-    if not diagnosis:
-        return {}
-    found = {"captions that the grammar explains": diagnosis["captions_parsed"]}
-    found["object named without a mistake"] = diagnosis["subject"]
-    for name, values in diagnosis["attributes"].items():
-        found[f"{name} named"] = values["named"]
-        found[f"{name} right, where named"] = values["right"]
-    found |= {f"new {name} right": rate for name, rate in diagnosis["new_value"].items()}
-    return found
-
-
 def counts_table(results: Mapping[str, Any]) -> str:
-    """Relations and whether the object is singled out, as the references and, where known, the scenes tell.
+    """Lay out counts of relations and of singled-out objects, by the references and, if known, by the scenes.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -169,7 +162,7 @@ def counts_table(results: Mapping[str, Any]) -> str:
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
-    """The paired comparison with another system.
+    """Lay out the paired comparison with another system.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
@@ -177,7 +170,7 @@ def comparison_table(results: Mapping[str, Any]) -> str:
     Returns:
         `str`: HTML; "" where there is none.
     """
-    comparison = results.get("benchmarks")
+    comparison = results.get("comparison")
     if not comparison:
         return ""
     rows = []
@@ -187,11 +180,11 @@ def comparison_table(results: Mapping[str, Any]) -> str:
             ends = DASH.join(percent(end) for end in values["interval"])
             rows.append([block, METRICS.get(metric, metric.upper()), *cells, ends, f"{values['p']:.3f}"])
     heading = f"<h2>Beside {escape(comparison['with'])}</h2>"
-    return heading + table(["block", "metric", "ours", "theirs", "difference", "95 %", "p"], rows, "benchmarks")
+    return heading + table(["block", "metric", "ours", "theirs", "difference", "95 %", "p"], rows, "comparison")
 
 
 def facts_table(results: Mapping[str, Any]) -> str:
-    """What the scores depend on.
+    """Lay out what the scores depend on.
 
     Args:
         results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.

@@ -16,7 +16,7 @@ from ssgpa.benchmarks.variants.ablations import (
     SSGPAWithoutMechanism,
 )
 from ssgpa.training.arguments import ModelArguments, parse_arguments
-from ssgpa.training.systems import create_system, load_system
+from ssgpa.training.systems import create_system, load_base
 
 from ..tiny_systems import tiny_config, tiny_ssgpa
 
@@ -80,12 +80,12 @@ def test_comes_back_by_its_class_path(tmp_path):
     plain.save_pretrained(tmp_path)
     tiny_ssgpa()[1].save_pretrained(tmp_path)
     path = "ssgpa.benchmarks.variants.ablations.SSGPAWithoutMechanism"
-    loaded, _, missing = load_system(ModelArguments(model_name_or_path=str(tmp_path), model_class=path))
+    loaded, _, missing = load_base(ModelArguments(model_name_or_path=str(tmp_path), model_class=path))
     assert type(loaded) is SSGPAWithoutMechanism
     assert not missing
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in loaded.state_dict().items())
     # The model with the mechanism does not pass for it.
-    assert load_system(ModelArguments(model_name_or_path=str(tmp_path)))[2]
+    assert load_base(ModelArguments(model_name_or_path=str(tmp_path)))[2]
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def start(tmp_path_factory):
 def test_every_configuration_builds_what_its_name_says(path, start):
     model_arguments, data, arguments = parse_arguments([str(path)])
     model_arguments.model_name_or_path = start
-    model, _, missing = load_system(model_arguments)
+    model, _, missing = load_base(model_arguments)
     assert {name.split(".")[1] for name in missing} <= {"change_fusion_adapter", "alignment"}
     fusion, alignment = model.model.change_fusion_adapter, model.model.alignment
     first, second = path.stem.split("_")
@@ -219,6 +219,6 @@ def test_epsilons_keep_the_dustbins_distance(start):
     for name in ("gated_dustbin", "epsilon_0.02", "epsilon_0.1"):
         arguments = parse_arguments([str(ROOT / f"examples/configs/ablations/{name}.yaml")])[0]
         arguments.model_name_or_path = start
-        config = load_system(arguments)[0].config
+        config = load_base(arguments)[0].config
         distances.append((1 - config.dustbin_score) / config.transport_epsilon)
     assert distances == pytest.approx(distances[:1] * 3)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from ssgpa.benchmarks import compare_revisions
+from ssgpa.benchmarks import compare_revisions, revisions
 
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="no git")
@@ -42,7 +42,7 @@ def repository(tmp_path, monkeypatch):
         (root / "__init__.py").write_text(f"RATE = {rate}\n", encoding="utf-8")
         subprocess.run([*git, "add", "-A"], check=True)
         subprocess.run([*git, "commit", "-qm", f"Run at {rate}"], check=True)
-    monkeypatch.setattr(compare_revisions, "ROOT", root)
+    monkeypatch.setattr(revisions, "ROOT", root)
     return root
 
 

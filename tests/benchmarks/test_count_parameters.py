@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ssgpa.benchmarks import count_parameters
-from ssgpa.benchmarks.tables import parameter_table
-from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL
+from ssgpa.benchmarks.count_parameters import FROZEN_TOWER_AND_LANGUAGE_MODEL
+from ssgpa.benchmarks.readme_table import format_parameters
 
 from ..tiny_systems import tiny_config, tiny_ssgpa
 
@@ -185,7 +185,7 @@ def test_errors_take_one_line(content, patterns, named, tmp_path, capsys):
 
 
 def test_the_table_holds_the_counts(counted):
-    text = parameter_table.format_parameters(counted, "x.json")
+    text = format_parameters(counted, "x.json")
     head, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
     ]

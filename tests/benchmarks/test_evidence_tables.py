@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ssgpa.benchmarks.tables.evidence_tables import ROWS, TYPES, read_evidence
+from ssgpa.benchmarks.readme_table import BLOCKS, NO_FIGURES, read_block
+from ssgpa.benchmarks.tables.evidence_tables import ROWS, TYPES, format_cost, format_localization
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ def cells(text, first):
 
 
 def test_the_rows_hold_the_numbers_of_the_file(localization):
-    text = read_evidence(RESULTS)["localization"]
+    text = format_localization(localization, "x.json")
     for name, label in ROWS.items():
         row, figures = cells(text, label), localization["pointing"][name]
         assert [float(cell) for cell in row[:5]] == pytest.approx(
@@ -43,7 +44,7 @@ def test_the_rows_hold_the_numbers_of_the_file(localization):
 
 
 def test_costs_are_told(cost):
-    text = read_evidence(RESULTS)["cost"]
+    text = format_cost(cost, "x.json")
     for size in cost["law"]["sizes"]:
         row = cells(text, str(size["patches"]))
         assert float(row[0]) == pytest.approx(size["forward_seconds"], abs=0.0051)
@@ -52,7 +53,9 @@ def test_costs_are_told(cost):
 
 
 def test_only_stored_files_are_told(tmp_path):
-    assert read_evidence(tmp_path) == {}
+    for name in ("localization", "cost"):
+        file, lay_out = BLOCKS[name]
+        assert read_block(tmp_path / file, lay_out) == NO_FIGURES
 
 
 def test_the_page_shows_both():

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ssgpa.benchmarks import measure_large_images
+from ssgpa.benchmarks.revisions import commit_of
 from ssgpa.benchmarks.tables.large_images_table import format_large_images
 
 
@@ -48,6 +49,22 @@ def test_medians_are_taken_side_by_side():
 def test_a_revision_that_is_unknown_takes_one_line(tmp_path, capsys):
     assert measure_large_images.main(["--before", "no-such", "--output", str(tmp_path / "out.json")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_revision_of_the_old_layout_says_the_same(tmp_path):
+    """The last commit before everything moved."""
+    try:
+        commit_of("baeede8")
+    except ValueError:
+        pytest.skip("a copy without the history")
+    output = tmp_path / "out.json"
+    sizes = ["--width", "400", "--height", "300", "--rows", "4", "--turns", "1"]
+    assert measure_large_images.main(["--before", "baeede8", "--output", str(output), *sizes]) == 0
+    figures = json.loads(output.read_text("utf-8"))["figures"]
+    for case in ("caption", "caption and maps"):
+        said = figures[case]["captions"]
+        assert said["before"] == said["after"] != ""
 
 
 @pytest.mark.skipif(not RESULTS.is_file(), reason="not measured yet")

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from ssgpa.benchmarks import measure_loader
-from ssgpa.benchmarks.tables.blocks import EMPTY
-from ssgpa.benchmarks.tables.loader_table import format_loader, read_loader
+from ssgpa.benchmarks.readme_table import NO_FIGURES, read_block
+from ssgpa.benchmarks.tables.loader_table import format_loader
 from ssgpa.data.prepared import load_prepared
 
 from ..tiny_systems import tiny_ssgpa
@@ -65,8 +65,8 @@ def test_figures_and_their_table(model_dir, tmp_path, monkeypatch, capsys):
     text = format_loader(report, "x.json")
     assert "| 1 worker | 100 | 91 (91 %, 81 to 91) | 88 (88 %, 78 to 88) | 80 (80 %, 70 to 80) |" in text
     assert "8 pairs, 48 x 40 PNG" in text
-    assert read_loader(tmp_path)["loader"].endswith("`benchmarks/results/loader.json`.")
-    assert read_loader(tmp_path / "none") == {"loader": EMPTY}
+    assert read_block(tmp_path / "loader.json", format_loader).endswith("`benchmarks/results/loader.json`.")
+    assert read_block(tmp_path / "none.json", format_loader) == NO_FIGURES
 
 
 def test_bare_images_are_decoded_and_resized(prepared_dir):

@@ -24,7 +24,7 @@ def test_private_memory_is_what_a_process_has_written():
 
 def test_figures_of_this_revision(tmp_path, own_cache):
     program.write_pairs(tmp_path / "data", 40)
-    figures = program.measure_revision(tmp_path / "data")
+    figures = program.measure_revision(str(tmp_path / "data"))
     assert figures["worker_private_first_mib"] > 0
     assert figures["worker_private_last_mib"] > 0
     # 40 pairs of 2 x 96 cells of 4 bytes, and their texts.

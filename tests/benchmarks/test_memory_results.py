@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ssgpa.benchmarks import measure_memory
-from ssgpa.benchmarks.readme_table import replace_block
+from ssgpa.benchmarks.readme_table import read_block, replace_block
 from ssgpa.benchmarks.reproduction import build_reproduction, reproduction_batch
-from ssgpa.benchmarks.tables.memory_table import format_memory, read_memory
+from ssgpa.benchmarks.tables.memory_table import format_memory
 from ssgpa.training.memory.count import frozen_bytes, in_gib, weight_bytes
 from ssgpa.training.memory.inputs import TextSizes, start_model
 from ssgpa.training.memory.measure import Timing
@@ -125,7 +125,7 @@ def test_a_step_is_counted_again(figures, overrides):
 
 def test_the_page_says_what_the_file_says(figures):
     page = (ROOT / "docs/memory.md").read_text(encoding="utf-8")
-    assert replace_block(page, read_memory(RESULTS.parent)["memory"], "memory") == page
+    assert replace_block(page, read_block(RESULTS, format_memory), "memory") == page
     text = format_memory(figures, "x.json")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     row = counted(figures, "24gb", 16, True)

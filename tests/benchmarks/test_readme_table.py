@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ssgpa.benchmarks import readme_table
-from ssgpa.metrics.bounds import SHUFFLED
+from ssgpa.metrics.bounds import RIGHT_TYPE, SHUFFLED
 from ssgpa.metrics.report.build import build_report
+from ssgpa.metrics.report.markdown import format_scores
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,20 +45,18 @@ def test_the_rows_hold_the_scores_of_the_file(report):
         assert [float(value) for value in cell.split(" / ")] == pytest.approx(expected, abs=0.051)
     synonym = report["no_change_synonym"]["best"]
     swapped = cells(text, "the same, no change always told as")
-    assert swapped[1:] == ["-", "-", readme_table.format_scores(synonym)]
+    assert swapped[1:] == ["-", "-", format_scores(synonym)]
     constant = report["baselines"]['always "there is no change"']
-    assert cells(text, 'baseline: always "there is no change"')[1] == readme_table.format_scores(constant["changed"])
+    assert cells(text, 'baseline: always "there is no change"')[1] == format_scores(constant["changed"])
     assert cells(text, f"baseline: {SHUFFLED}")[2] == "-"
-    assert cells(text, "upper bound:")[3] == readme_table.format_scores(
-        next(iter(report["upper_bounds"].values()))["total"]
-    )
+    assert cells(text, "upper bound:")[3] == format_scores(next(iter(report["upper_bounds"].values()))["total"])
 
 
 def test_types_and_rates_are_told(report):
     text = readme_table.format_report(report, "x.json")
     assert cells(text, "color")[1:] == [
         "1",
-        readme_table.format_scores(report["scores"]["by_type"]["color"]),
+        format_scores(report["scores"]["by_type"]["color"]),
         "100.0 %",
     ]
     assert cells(text, "drop")[3] == "0.0 %"
@@ -90,7 +89,28 @@ def test_a_document_without_marks_is_refused():
         readme_table.replace_block("no marks", "table")
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/data.md"])
+def test_the_summary_holds_the_scores_of_the_changed_pairs(report, tmp_path):
+    readme, results = tmp_path / "README.md", tmp_path / "tiny.json"
+    readme.write_text("above\n<!-- summary:begin -->\nold\n<!-- summary:end -->\nbelow\n", encoding="utf-8")
+    results.write_text(json.dumps(report), encoding="utf-8")
+    assert readme_table.main([str(readme), "--results", str(results)]) == 0
+    text = readme.read_text("utf-8")
+    rows = {
+        "**tiny**": report["scores"],
+        "baseline: best constant caption": report["baselines"][report["best_constant_baseline"]["changed"]],
+        f"baseline: {RIGHT_TYPE}": report["baselines"][RIGHT_TYPE],
+        "upper bound:": next(iter(report["upper_bounds"].values())),
+    }
+    for name, blocks in rows.items():
+        expected = [100 * blocks["changed"][key] for key in ("bleu_4", "rouge_l", "cider")]
+        assert [float(cell) for cell in cells(text, name)[1:]] == pytest.approx(expected, abs=0.051)
+    assert "\n2 of 3 pairs. " in text
+    assert text.endswith("`benchmarks/results/tiny.json`.\n<!-- summary:end -->\nbelow\n")
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/results.md", "docs/systems/ssgpa.md", "docs/data.md", "docs/development.md"]
+)
 def test_the_documents_are_current(name):
     stored = ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
     assert readme_table.main(["--check", str(ROOT / name), "--results", str(stored)]) == 0
@@ -152,5 +172,9 @@ def test_the_presets_stand_between_their_own_marks(report, tmp_path):
     assert text.endswith("<!-- parameters:end -->\nbelow\n")
 
 
-def test_the_readme_shows_the_presets():
-    assert (ROOT / "README.md").read_text("utf-8").count("<!-- parameters:") == 2
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [("README.md", "summary"), ("docs/results.md", "results"), ("docs/systems/ssgpa.md", "parameters")],
+)
+def test_the_pages_have_their_blocks(page, block):
+    assert (ROOT / page).read_text("utf-8").count(f"<!-- {block}:") == 2

@@ -4,8 +4,7 @@
 
 import json
 
-from ssgpa.benchmarks.tables.blocks import EMPTY
-from ssgpa.benchmarks.tables.speed_table import CHANGE_FILE, WAYS_FILE, read_speed
+from ssgpa.benchmarks.readme_table import BLOCKS, NO_FIGURES, read_block
 
 
 FOUND = {
@@ -21,14 +20,18 @@ CHANGE = {"before": 10.0, "after": 15.04, "ratio": 1.5, "ratio_low": 1.4, "ratio
 RATES = ("training_pairs_per_second", "captions_per_second_beams_1", "captions_per_second_beams_5")
 
 
+def read_blocks(folder):
+    return {name: read_block(folder / BLOCKS[name][0], BLOCKS[name][1]) for name in ("speed", "speed-change")}
+
+
 def test_tables_tell_what_is_stored(tmp_path):
-    assert read_speed(tmp_path) == {"speed": EMPTY, "speed-change": EMPTY}
+    assert set(read_blocks(tmp_path).values()) == {NO_FIGURES}
     ways = {"figures": {"shared": FOUND}, "padding_share": 0.0512, "settings": SETTINGS, "threads": 2, "cpu": "A CPU"}
-    (tmp_path / WAYS_FILE).write_text(json.dumps(ways), encoding="utf-8")
+    (tmp_path / "speed.json").write_text(json.dumps(ways), encoding="utf-8")
     commits = {"before": "a" * 40, "after": "b" * 40}
     change = {"figures": dict.fromkeys(RATES, CHANGE), "commits": commits, "settings": SETTINGS, "cpu": "A CPU"}
-    (tmp_path / CHANGE_FILE).write_text(json.dumps(change), encoding="utf-8")
-    blocks = read_speed(tmp_path)
+    (tmp_path / "speed-before-after.json").write_text(json.dumps(change), encoding="utf-8")
+    blocks = read_blocks(tmp_path)
     assert "| `shared`: One, or five. | x 2.35 (2.10 to 2.50) | 1.00 | 2.40 |" in blocks["speed"]
     assert "5.1 % are padding" in blocks["speed"]
     assert "under bf16 autocast" in blocks["speed"]

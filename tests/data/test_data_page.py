@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ssgpa.data.findings import Findings, count_table
-from ssgpa.data.readers.own_pairs import FIELDS, load_own_pairs
+from ssgpa.data.readers.custom_pairs import FIELDS, load_custom_pairs
 from ssgpa.data.schema import SPLITS
 
 from ..scripts import load_script
@@ -40,7 +40,7 @@ def test_counts_and_layouts_are_the_readers(script):
             assert told == " / ".join(f"{source.counts[name]:,}" if name in source.counts else "-" for name in SPLITS)
         else:
             assert told == (" / ".join(f"{count:,}" for count in source.counts.values()) if source.counts else "-")
-        if name not in ("own", "spot_the_diff_multi"):
+        if name not in ("custom", "spot_the_diff_multi"):
             files = re.findall(r"[\w{},]+\.jsonl?|[\w{},/]+/", source.layout)
             assert [part for part in files if part not in cells(name)[1]] == []
 
@@ -56,17 +56,17 @@ def test_the_summary_shown_is_the_one_printed(script):
     assert "\n".join(count_table(kept, findings, script.READERS["emu_edit"].counts)) in PAGE
 
 
-def test_every_field_of_own_pairs_is_told():
+def test_every_field_of_custom_pairs_is_told():
     assert set(re.findall(r"`(\w+)`", PAGE.split("| field | what |")[1].split("\n\n")[0])) >= FIELDS
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_own_pairs_of_the_page_are_read(kind, tmp_path):
+def test_custom_pairs_of_the_page_are_read(kind, tmp_path):
     table = re.search(rf"<!-- own:{kind} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)[1]
     (tmp_path / f"captions.{kind}").write_text(table, encoding="utf-8")
     for number, name in enumerate(re.findall(r"(?:before|after)/\w+\.\w+", PAGE.split("my_pairs/\n")[1][:200])):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(tmp_path / name)
-    dataset = load_own_pairs(tmp_path)
+    dataset = load_custom_pairs(tmp_path)
     assert dataset["train"]["captions"] == [["the kettle is gone", "someone took the kettle away"]]
     assert dataset["test"]["change_type"] == ["none"]

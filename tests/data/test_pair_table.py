@@ -12,7 +12,7 @@ import pytest
 from ssgpa.cli.batch import load_row, read_pairs
 from ssgpa.data.findings import Findings
 from ssgpa.data.pair_table import FileFinder, is_inline, read_table, told
-from ssgpa.data.readers.own_pairs import load_own_pairs
+from ssgpa.data.readers.custom_pairs import load_custom_pairs
 
 from .readers.reader_cases import Images
 
@@ -84,7 +84,7 @@ def expect_the_pairs(folder, name):
     assert [(row.row, row.pair_id, row.before, row.after, row.problem) for row in rows] == [
         (number, *row[:3], None) for number, row in enumerate(ROWS, start=1)
     ]
-    dataset = load_own_pairs(folder)["train"]
+    dataset = load_custom_pairs(folder)["train"]
     assert [(row["pair_id"], row["captions"]) for row in dataset] == [(row[0], [row[3]]) for row in ROWS]
     for pair, row in zip(dataset, rows, strict=True):
         for side, loaded in zip(("before", "after"), load_row(row, FileFinder(folder)), strict=True):
@@ -107,7 +107,7 @@ def test_paths_of_another_system_are_found_and_told(folder):
     text = delimited(NAMES, ",").replace("b/one.png", "B\\ONE.PNG").replace("a/two.png", ".\\a\\two.png")
     (folder / "captions.csv").write_text(text, encoding="utf-8")
     findings = Findings()
-    assert len(load_own_pairs(folder, findings)["train"]) == 2
+    assert len(load_custom_pairs(folder, findings)["train"]) == 2
     (note,) = findings.notes
     assert note.startswith("files found by another spelling than the table's: 'B\\\\ONE.PNG' is b/one.png")
     find = FileFinder(folder)
@@ -217,11 +217,11 @@ def test_several_answers_are_no_caption(folder):
     record = {**LLAVA[0], "conversations": LLAVA[0]["conversations"] * 2}
     (folder / "captions.json").write_text(json.dumps([record]), encoding="utf-8")
     with pytest.raises(ValueError, match=r"captions\.json, line 1: `conversations` must hold one answer, found 2"):
-        load_own_pairs(folder)
+        load_custom_pairs(folder)
 
 
 @pytest.mark.parametrize("source", ["data:image/png;base64,AAAA", "https://a.example/b.png"])
 def test_preparing_takes_files_only(source, folder):
     (folder / "captions.json").write_text(json.dumps([{**RECORDS[0], "before": source}]), encoding="utf-8")
     with pytest.raises(ValueError, match="is no file of the folder; write the image to one"):
-        load_own_pairs(folder)
+        load_custom_pairs(folder)

@@ -12,7 +12,7 @@ import pytest
 from ssgpa.cli.batch import load_row, read_pairs
 from ssgpa.data.findings import Findings
 from ssgpa.data.pair_table import FileFinder
-from ssgpa.data.readers.own_pairs import load_own_pairs
+from ssgpa.data.readers.custom_pairs import load_custom_pairs
 
 from .readers.reader_cases import png
 
@@ -137,7 +137,7 @@ def look_at(random, folder):
     path.write_bytes(content)
     try:
         assert read_for_captioning(path) == [pair[:3] for pair in pairs], content
-        dataset = load_own_pairs(folder, verify_images=False)["train"]
+        dataset = load_custom_pairs(folder, verify_images=False)["train"]
         found = zip(dataset["pair_id"], dataset["captions"], strict=True)
         assert list(found) == [(pair[0], [pair[3]]) for pair in pairs], content
         path.write_bytes(damage(random, content))
@@ -146,7 +146,7 @@ def look_at(random, folder):
         except (OSError, ValueError) as error:
             check_error(error, path)
         try:
-            load_own_pairs(folder, Findings(skip_faulty=True), verify_images=False)
+            load_custom_pairs(folder, Findings(skip_faulty=True), verify_images=False)
         except (OSError, ValueError) as error:
             check_error(error, path)
     finally:

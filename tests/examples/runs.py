@@ -17,13 +17,14 @@ import yaml
 from datasets import DatasetDict
 from transformers import set_seed
 
+from ssgpa.benchmarks.count_parameters import FROZEN_TOWER_AND_LANGUAGE_MODEL
 from ssgpa.data.clevr_renderer import RenderSettings, render_dataset
 from ssgpa.data.prepared import load_prepared, write_prepared
 from ssgpa.data.readers.clevr_change import load_clevr_change
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import PairDataset
-from ssgpa.training.systems import FROZEN_TOWER_AND_LANGUAGE_MODEL, create_system
+from ssgpa.training.systems import create_system
 from ssgpa.utils.loading import load_system
 
 from ..data.readers.reader_cases import Images, dump

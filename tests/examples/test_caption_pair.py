@@ -75,11 +75,11 @@ CASES = {
     "no folder": (lambda: None, ["--output", "none/o.png"], "none/o.png: there is no folder none"),
     "input as output": (lambda: None, ["--output", "after.png"], "after.png: exists; choose another"),
     "no image": (lambda: Path("after.png").write_text("text", encoding="utf-8"), [], "after.png: "),
-    "no model": (lambda: None, ["--model", "./nowhere"], "model ./nowhere: "),
+    "no model": (lambda: None, ["--model", "./nowhere"], "./nowhere"),
     "missing weight": (
         lambda: change_weights(lambda weights: weights.pop("lm_head.weight")),
         [],
-        "do not hold 1 of the model's weights, the first lm_head.weight",
+        "./model lacks weights, lm_head.weight among them",
     ),
     "no numbers": (
         lambda: change_weights(lambda weights: weights["lm_head.weight"].fill_(float("nan"))),

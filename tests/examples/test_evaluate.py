@@ -141,8 +141,8 @@ def test_two_systems_are_compared_pair_by_pair(run, tmp_path):
     lines = [{"settings": {}}, *({"pair_id": name, "caption": text} for name, text in best.items())]
     theirs.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     _, written, _ = run("--overwrite", "--compare", str(theirs), "--protocol", "clevr_change")
-    assert written["benchmarks"]["with"] == str(theirs)
-    rouge = written["benchmarks"]["total"]["rouge_l"]
+    assert written["comparison"]["with"] == str(theirs)
+    rouge = written["comparison"]["total"]["rouge_l"]
     assert rouge["theirs"] == pytest.approx(1)
     assert rouge["ours"] == pytest.approx(written["scores"]["total"]["rouge_l"])
     assert rouge["p"] < 0.05
@@ -153,7 +153,7 @@ def test_two_systems_are_compared_pair_by_pair(run, tmp_path):
     assert "missing for 1 of 7 pairs: 'test-6'" in streams.err.splitlines()[-1]
 
 
-def test_the_report_shows_every_pair_that_was_asked_for(run, tmp_path):
+def test_the_report_shows_every_pair_that_was_asked_for(run, model, tmp_path):
     folder = tmp_path / "page"
     code, written, _ = run("--report", str(folder), "--report_pairs", "5")
     assert code == 0
@@ -163,7 +163,9 @@ def test_the_report_shows_every_pair_that_was_asked_for(run, tmp_path):
     assert len(cards) == 5
     assert {card["caption"] for card in cards} == {captions[card["pair_id"]] for card in cards}
     assert all(card["before"].startswith("data:image/jpeg") and card["before"] != card["after"] for card in cards)
-    assert all(card["map_after"].startswith("data:image/png") for card in cards)
+    # Maps where the system offers evidence.
+    assert {"map_after" in card for card in cards} == {model.name == "ssgpa"}
+    assert all(card.get("map_after", "data:image/png").startswith("data:image/png") for card in cards)
     assert f"{100 * written['scores']['total']['cider']:.1f}" in text
     (tmp_path / "out" / "x.json").unlink()
     assert_one_line_error(run("--report", str(folder)), "index.html", "--overwrite")
@@ -347,6 +349,8 @@ def test_bad_paths_and_options(run, tmp_path):
 
 
 def test_the_command_line_itself(model, data, tmp_path):
+    if model.name.startswith("toy_"):
+        pytest.skip("a process of its own does not know the systems of the tests")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, str(SCRIPT), "--model", str(model), "--data", str(data), *FAST]
     done = subprocess.run(

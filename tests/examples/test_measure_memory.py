@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from ssgpa.training import run
 from ssgpa.training.arguments import parse_arguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import PairDataset
@@ -108,7 +109,7 @@ def test_example_batches_are_those_of_the_collator(splits_and_system, captions):
     real = PairCollator(processor)([dataset[index] for index in (0, 1)])
     text = TextSizes(len(processor.prompt_ids()) - 2 * model.config.image_seq_length, 6)
     made = example_batch(model.config, [32, 48], 2, text, "cpu", captions)
-    assert set(made) == set(real) - {"pair_ids"}
+    assert set(made) == set(real) - {"pair_ids", "scene_ids"}
     for name, value in made.items():
         if isinstance(value, torch.Tensor):
             assert value.dtype == real[name].dtype, name
@@ -137,9 +138,8 @@ def splits_and_system(prepared_dir, model_config, own_cache):
 
 def test_training_a_preset_without_its_weights_is_refused_at_once(monkeypatch):
     """Nobody waits for billions of random numbers to be told so."""
-    train = load_script("train")
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(train, "create_system", lambda *_: pytest.fail("weights were drawn"))
+    monkeypatch.setattr(run, "create_system", lambda *_: pytest.fail("weights were drawn"))
     arguments = parse_arguments(["examples/configs/24gb.yaml", "--use_cpu=true"])[0]
     with pytest.raises(ValueError, match="neither loaded nor trainable"):
-        train.start_system(arguments, {})
+        run.start_system(arguments, {})

@@ -19,8 +19,8 @@ from .runs import DATA_SETS, ROOT, accelerate, launch, logged, options_of, prepa
 
 
 CONFIGS = ROOT / "examples" / "configs"
-# What runs share, and no runs by themselves.
-SHARED = {"ssgpa_vicuna7b", "ablations/base"}
+# What runs share, and no runs by themselves; `custom_pairs` is run by tests/test_tutorial.py.
+SHARED = {"ssgpa_vicuna7b", "ablations/base", "custom_pairs"}
 SHIPPED = {
     str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml") if path.parent.name != "cards"
 } - SHARED

@@ -341,3 +341,7 @@ def test_run_goes_on_from_a_saved_system_in_part(script, config, tmp_path):
     moved = {name for name, value in states[0].items() if not value.equal(states[1][name])}
     assert moved
     assert all("alignment" in name for name in moved)
+
+
+def test_the_example_stays_short():
+    assert len((EXAMPLES / "train.py").read_text(encoding="utf-8").splitlines()) <= 120

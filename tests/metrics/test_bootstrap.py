@@ -13,12 +13,11 @@ from ssgpa.metrics.bootstrap import (
     intervals,
     resample,
 )
-from ssgpa.metrics.corpus import ReferenceCorpus
+from ssgpa.metrics.corpus import ReferenceCorpus, meteor_from_sums, meteor_statistics
 from ssgpa.metrics.report.build import build_report
-from ssgpa.metrics.statistics import meteor_from_sums, meteor_statistics
 
+from .change_captioning.test_scores import random_captions
 from .hard_captions import GOLDEN
-from .test_scores import random_captions
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,17 @@ import warnings
 import numpy as np
 import pytest
 
+from ssgpa.data.readers.custom_pairs import load_custom_pairs
 from ssgpa.data.readers.levir_cc import ANNOTATIONS, load_levir_cc
-from ssgpa.data.readers.own_pairs import load_own_pairs
 from ssgpa.metrics import score_captions
 from ssgpa.metrics.bootstrap import compare_systems
-from ssgpa.metrics.predictions import read_captions, read_references
+from ssgpa.metrics.predictions import load_captions, read_captions, read_references
 from ssgpa.metrics.report.build import build_report
-from ssgpa.metrics.score_files import load_captions
 from ssgpa.training.word_tokenizer import build_word_tokenizer, unknown_words
 
 from ..data.readers.reader_cases import make_levir, make_own
 from ..processing_cases import build
-from .test_caption_files import FILES, REFERENCES
+from .test_predictions import FILES, REFERENCES
 
 
 FEW, MANY = 400, 10_000
@@ -155,7 +154,7 @@ def test_names_that_no_file_can_have_are_told(tmp_path, name):
     lines[0]["before_file_name"] = name
     (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     with pytest.raises(ValueError, match=r"is no file of the folder|zero byte|is missing") as caught:
-        load_own_pairs(tmp_path)
+        load_custom_pairs(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -170,7 +169,7 @@ def fuzz_folder(folder, table, load, count, seed):
     return outcomes
 
 
-FOLDERS = {"levir": (make_levir, ANNOTATIONS, load_levir_cc), "own": (make_own, "captions.jsonl", load_own_pairs)}
+FOLDERS = {"levir": (make_levir, ANNOTATIONS, load_levir_cc), "own": (make_own, "captions.jsonl", load_custom_pairs)}
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -163,7 +163,7 @@ def test_a_language_is_a_code():
     for wrong in ("chinese", "", "z", "zh Hans", 3):
         with pytest.raises(ValueError, match="language must be a code"):
             score_captions({"a": ["x"]}, {"a": "x"}, language=wrong)
-    with pytest.raises(ValueError, match="SPICE reads English; the language is 'zh'"):
+    with pytest.raises(ValueError, match="SPICE supports English only; the language is 'zh'"):
         CaptionScorer(language="zh", spice=True)
 
 

@@ -57,11 +57,11 @@ def test_baselines_follow_the_protocol():
     ("name", "rows", "message"),
     [
         ("spot_the_diff_single", [SPOT[0], SPOT[0]], "scores each pair once; group the rows of '1'"),
-        ("spot_the_diff_multi", [row("1", "add", "x")], "no change types, but not so the pairs '1'"),
+        ("spot_the_diff_multi", [row("1", "add", "x")], "expects no change types; this does not fit the pairs '1'"),
         (
             "clevr_change",
             [row("1", None, "x"), row("2", "texture", "x")],
-            "color.*none, but not so the pairs '1', '2'",
+            "color.*none; this does not fit the pairs '1', '2'",
         ),
         ("syned", [row("1", None, "x")], "one of the tasks"),
     ],

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Training-only hints: their losses, and that they stay out of the model."""
+"""Training-only heads: their losses, and that they stay out of the model."""
 
 import math
 
@@ -11,6 +11,8 @@ from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.auxiliary import ATTRIBUTE_BITS, CHANGE_TYPES, CHANGED_WEIGHT, AuxiliaryHeads, auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import CHANGE_UNKNOWN, PairDataset
+
+from ..tiny_systems import TINY_SYSTEMS
 
 
 ALL = {"attributes": 1.0, "changed": 1.0, "type": 1.0}
@@ -87,9 +89,9 @@ def test_aux_heads_are_off_by_default_and_need_their_columns(make_system, splits
     assert auxiliary_heads_of(model, options(aux_type=0.1), columns).weights["type"] == 0.1
     with pytest.raises(ValueError, match="aux_grid"):
         auxiliary_heads_of(model, options(aux_type=0.1), [name for name in columns if not name.endswith("_cells")])
-    del model.model.alignment
+    without_alignment, _ = TINY_SYSTEMS["toy_cross_attending"]()
     with pytest.raises(ValueError, match="lacks one"):
-        auxiliary_heads_of(model, options(aux_type=0.1), columns)
+        auxiliary_heads_of(without_alignment, options(aux_type=0.1), columns)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from ssgpa.training.dataset import PairDataset
 from ssgpa.training.pixels import PixelNormalizer
 
 from ..ssgpa_cases import wake
+from ..tiny_systems import TINY_SYSTEMS
 
 
 MODEL_KEYS = ("input_ids", "labels", "position_ids", "attention_mask", "pixel_values")
@@ -166,11 +167,13 @@ def test_rows_are_padded_to_something(make_system):
         PairCollator(make_system()[1], pad_to_multiple_of=0)
 
 
-def test_concatenated_images_are_refused(make_system):
-    _, processor = make_system()
-    processor.pair_layout = "vertical"
-    with pytest.raises(ValueError, match="pair_layout"):
-        PairCollator(processor)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_concatenated_images_are_the_processors_own(splits, normalize):
+    _, processor = TINY_SYSTEMS["toy_concatenating"]()
+    row = splits["train"][3]
+    wanted = processor(images=[row["before"], row["after"]], return_tensors="pt")["pixel_values"]
+    found = PairCollator(processor, normalize=normalize)([PairDataset(splits["train"], processor)[3]])["pixel_values"]
+    assert torch.equal(found if normalize else PixelNormalizer(processor.image_processor)(found), wanted)
 
 
 def test_images_of_any_size_give_the_processors_pixels(make_system, splits):

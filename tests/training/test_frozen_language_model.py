@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa.benchmarks.count_parameters import FROZEN_TOWER_AND_LANGUAGE_MODEL
 from ssgpa.data.clevr_renderer import RenderSettings, change_type_of, render_dataset
 from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
 from ssgpa.data.prepared import load_prepared, write_prepared
@@ -28,8 +29,6 @@ from ssgpa.training.dataset import PairDataset
 from ssgpa.training.generation import caption_rows
 from ssgpa.training.systems import generation_defaults, set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
-
-from ..ssgpa_cases import FROZEN_TOWER_AND_LANGUAGE_MODEL
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]

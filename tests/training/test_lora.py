@@ -15,7 +15,7 @@ from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.training.arguments import ModelArguments, parse_arguments
-from ssgpa.training.lora import PREFIX, add_lora, complete_checkpoint, lasting_name, loose_parameters, whole_modules
+from ssgpa.training.lora import PREFIX, add_lora, complete_checkpoint, lasting_name, split_trainable
 from ssgpa.training.memory.inputs import start_model
 from ssgpa.training.systems import set_trainable, trained_parameters
 from ssgpa.utils.loading import load_system
@@ -242,14 +242,14 @@ def test_base_must_be_a_saved_system():
 def test_largest_whole_modules_are_found():
     model, _ = tiny_model("resnet")
     trainable = set_trainable(model, TRAINED + MAPS, set())
-    whole = whole_modules(model, set(trainable))
+    parts = split_trainable(model, trainable)
     assert {
         "model.alignment",
         "model.change_fusion_adapter",
         "contrast",
         "model.vision_tower.patch_projection",
-    } <= set(whole)
-    assert loose_parameters(trainable, whole) == [
+    } <= set(parts.whole)
+    assert parts.loose == [
         "model.vision_tower.global_token",
         "model.vision_tower.position_embeddings",
     ]

@@ -10,7 +10,7 @@ from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import PairDataset
-from ssgpa.training.selection import Selection, choose_metric, explain_still_score, reachable_scores
+from ssgpa.training.selection import Selection, choose_metric, reachable_scores
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 from .test_trainer import QUIET
@@ -205,7 +205,7 @@ def test_equal_references_have_no_cider_however_many(splits):
 
 def test_a_score_measured_once_has_not_stood_still():
     selection = Selection("eval", "total_cider", 1.0, 4)
-    assert explain_still_score(selection, [{"eval_total_cider": 0.0}], True) is None
+    assert selection.explain_still([{"eval_total_cider": 0.0}]) is None
 
 
 def test_the_first_of_several_sets_is_chosen_by():

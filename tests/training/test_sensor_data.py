@@ -44,7 +44,7 @@ def rows_of(contents, name="scan.tif"):
 
 
 @pytest.fixture
-def own_pairs(tmp_path):
+def custom_pairs(tmp_path):
     """A folder of two pairs of sensor data."""
     for side, first in (("before", 0), ("after", 1)):
         (tmp_path / "mine" / side).mkdir(parents=True)
@@ -60,25 +60,25 @@ def own_pairs(tmp_path):
 
 
 def prepare(folder, *options):
-    words = ["--dataset", "own", "--source", str(folder / "mine"), "--output_dir", str(folder / "out")]
+    words = ["--dataset", "custom", "--source", str(folder / "mine"), "--output_dir", str(folder / "out")]
     return load_script("prepare_data").main([*words, *options])
 
 
-def test_preparing_refuses_what_training_could_not_read(own_pairs, capsys):
-    assert prepare(own_pairs) == 2
+def test_preparing_refuses_what_training_could_not_read(custom_pairs, capsys):
+    assert prepare(custom_pairs) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "train, pair 'site0': before/site0.tif is not a readable image: " in line
     assert "value_range=(low, high)" in line
-    (own_pairs / "mine" / "before" / "site0.tif").write_bytes(encoded("PNG", scene(4, 4)))
-    assert prepare(own_pairs, "--value_range", "0,3060") == 2
+    (custom_pairs / "mine" / "before" / "site0.tif").write_bytes(encoded("PNG", scene(4, 4)))
+    assert prepare(custom_pairs, "--value_range", "0,3060") == 2
     assert "site0.tif is not a readable image: an image of 4x4 pixels is too small" in capsys.readouterr().err
 
 
-def test_a_range_travels_from_preparing_to_the_trained_processor(own_pairs, capsys, own_cache):
-    assert prepare(own_pairs, "--value_range", "0,3060", "--nodata", "-1", "--bands", "1") == 0
-    reading = reading_of(own_pairs / "out")
+def test_a_range_travels_from_preparing_to_the_trained_processor(custom_pairs, capsys, own_cache):
+    assert prepare(custom_pairs, "--value_range", "0,3060", "--nodata", "-1", "--bands", "1") == 0
+    reading = reading_of(custom_pairs / "out")
     assert reading == {"value_range": (0.0, 3060.0), "nodata": -1.0, "bands": (1,)}
-    rows = load_prepared(own_pairs / "out")["train"]
+    rows = load_prepared(custom_pairs / "out")["train"]
     processor = build()
     describe_sources(processor, rows, reading)
     assert processor.trained_size == {"height": 32, "width": 40}
@@ -88,21 +88,21 @@ def test_a_range_travels_from_preparing_to_the_trained_processor(own_pairs, caps
     expected = [np.repeat(scene(40, 32, seed)[..., :1], 3, -1) for seed in range(2)]
     resized = build()(images=expected, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
     np.testing.assert_array_equal(found, resized)
-    stream = load_prepared(own_pairs / "out", streaming=True)["train"]
+    stream = load_prepared(custom_pairs / "out", streaming=True)["train"]
     np.testing.assert_array_equal(next(iter(PairIterableDataset(stream, processor)))["images"], resized)
     describe_sources(processor, stream, reading)
     assert processor.trained_size == {"height": 32, "width": 40}
 
 
-def test_a_damaged_note_of_the_reading_is_told(own_pairs, capsys):
-    assert prepare(own_pairs, "--value_range", "0,3060") == 0
-    path = own_pairs / "out" / "prepared.json"
+def test_a_damaged_note_of_the_reading_is_told(custom_pairs, capsys):
+    assert prepare(custom_pairs, "--value_range", "0,3060") == 0
+    path = custom_pairs / "out" / "prepared.json"
     told = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(told | {"reading": {"value_range": "all"}}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"`reading` is damaged .*prepare the data again"):
-        reading_of(own_pairs / "out")
+        reading_of(custom_pairs / "out")
     path.write_text(json.dumps({name: told[name] for name in told if name != "reading"}), encoding="utf-8")
-    assert reading_of(own_pairs / "out") == {}
+    assert reading_of(custom_pairs / "out") == {}
 
 
 BROKEN = {

@@ -7,7 +7,7 @@ that a run uses, and taken through one training step. Counted are all tensors th
 of its kernels and the allocator's fragmentation are not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -82,29 +82,19 @@ def part_of(name: str) -> str:
     return rest.partition(".")[0] if first == "model" and rest else first
 
 
-def part_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules of the parts by name."""
-    inner = dict(model.model.named_children()) if hasattr(model, "model") else {}
-    return inner | {name: module for name, module in model.named_children() if name != "model"}
-
-
-def weight_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def weight_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     """Parameters, buffers, and what quantized weights keep beside them, each storage once."""
-    seen: set[int] = set()
-    for name, tensor in _named_tensors(model):
-        if storage_key(tensor) not in seen:
-            seen.add(storage_key(tensor))
-            yield name, tensor
-
-
-def _named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    named: list[tuple[str, Tensor]] = []
     for name, parameter in model.named_parameters():
-        yield name, parameter
+        named.append((name, parameter))
         state = getattr(parameter, "quant_state", None)
         for values in (state, getattr(state, "state2", None)):
             if values is not None:
-                yield from ((name, value) for value in vars(values).values() if isinstance(value, Tensor))
-    yield from model.named_buffers()
+                named += [(name, value) for value in vars(values).values() if isinstance(value, Tensor)]
+    unique: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in [*named, *model.named_buffers()]:
+        unique.setdefault(storage_key(tensor), (name, tensor))
+    return list(unique.values())
 
 
 def weight_bytes(model: nn.Module) -> dict[str, dict[str, int]]:
@@ -140,13 +130,8 @@ def finish_step(loss: Tensor, optimizer: torch.optim.Optimizer, max_grad_norm: f
     optimizer.zero_grad(set_to_none=True)
 
 
-def _fill_states(optimizer: torch.optim.Optimizer) -> int:
-    """Let the optimizer make its states; returns their bytes."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of the optimizer's states."""
     states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
     return sum(state.untyped_storage().nbytes() for state in states)
 
@@ -171,11 +156,18 @@ def count_memory(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     inputs = [value for value in batch.values() if isinstance(value, Tensor)]
     weights = [tensor for _, tensor in weight_tensors(model)]
+    inner = dict(model.model.named_children()) if hasattr(model, "model") else {}
+    parts = inner | {name: module for name, module in model.named_children() if name != "model"}
     peaks = {}
     with LiveBytes(trained[0].device, [*weights, *inputs]) as live:
-        states = _fill_states(optimizer)
+        # Let the optimizer make its states.
+        for parameter in trained:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        states = state_bytes(optimizer)
         live.reset_peak()
-        with SavedBytes(part_modules(model), [*weights, *inputs]) as saved:
+        with SavedBytes(parts, [*weights, *inputs]) as saved:
             loss = model(**batch).loss
         kept = saved.by_part()
         peaks["forward"] = live.peak

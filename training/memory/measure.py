@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import nn
 
-from .count import finish_step, frozen_bytes, in_gib, part_bytes_in_gib, weight_bytes
+from .count import finish_step, frozen_bytes, in_gib, part_bytes_in_gib, state_bytes, weight_bytes
 
 
 # Dense bf16 products, 10^12 a second, from the vendors' data sheets; fp16 where a GPU has no bf16.
@@ -92,13 +92,28 @@ def measure_memory(
         and what was not reached is null.
     """
     gpu = torch.cuda.get_device_name()
-    row = _empty_row(model, len(batch["input_ids"]), gpu)
+    weights = weight_bytes(model)
+    sizes = {"weights": in_gib(sum(size for part in weights.values() for size in part.values()))}
+    speeds = ("seconds_per_step", "pairs_per_second", "tokens_per_second", "decoded_tokens_per_second")
+    # What is not reached stays null.
+    row = {
+        "device": gpu,
+        "batch_size": len(batch["input_ids"]),
+        "gib": sizes | dict.fromkeys(("gradients", "optimizer", "activations", "total")),
+        "gib_reserved": None,
+        "gib_frozen": in_gib(frozen_bytes(model)),
+        "gib_by_part": part_bytes_in_gib(weights),
+        "out_of_memory": False,
+        **dict.fromkeys((*speeds, "share_of_peak", "gib_host")),
+    }
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     try:
         row |= _measure_steps(model, batch, make_optimizer, timing)
-        row |= _speeds(row["seconds_per_step"], batch, flops, bf16_peak(gpu))
+        peak = bf16_peak(gpu)
+        if flops is not None and peak is not None:
+            row["share_of_peak"] = flops / row["seconds_per_step"] / (1e12 * peak)
         if timing.decoded:
             row["decoded_tokens_per_second"] = _measure_decoding(model, batch, timing)
     except torch.cuda.OutOfMemoryError:
@@ -109,22 +124,6 @@ def measure_memory(
     gc.collect()
     torch.cuda.empty_cache()
     return row
-
-
-def _empty_row(model: nn.Module, batch_size: int, gpu: str) -> dict[str, Any]:
-    weights = weight_bytes(model)
-    sizes = {"weights": in_gib(sum(size for part in weights.values() for size in part.values()))}
-    speeds = ("seconds_per_step", "pairs_per_second", "tokens_per_second", "decoded_tokens_per_second")
-    return {
-        "device": gpu,
-        "batch_size": batch_size,
-        "gib": sizes | dict.fromkeys(("gradients", "optimizer", "activations", "total")),
-        "gib_reserved": None,
-        "gib_frozen": in_gib(frozen_bytes(model)),
-        "gib_by_part": part_bytes_in_gib(weights),
-        "out_of_memory": False,
-        **dict.fromkeys((*speeds, "share_of_peak", "gib_host")),
-    }
 
 
 def _measure_steps(
@@ -150,7 +149,7 @@ def _measure_steps(
     sizes = {
         "weights": weights,
         "gradients": sum(parameter.numel() * parameter.element_size() for parameter in trained),
-        "optimizer": _state_bytes(optimizer),
+        "optimizer": state_bytes(optimizer),
         "activations": kept,
         "total": torch.cuda.max_memory_allocated(),
     }
@@ -158,21 +157,9 @@ def _measure_steps(
         "gib": {name: in_gib(size) for name, size in sizes.items()},
         "gib_reserved": in_gib(torch.cuda.max_memory_reserved()),
         "seconds_per_step": seconds,
-        "gib_host": in_gib(psutil.Process().memory_info().rss),
-    }
-
-
-def _state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    values = [value for state in optimizer.state.values() for value in state.values()]
-    return sum(value.untyped_storage().nbytes() for value in values if isinstance(value, torch.Tensor))
-
-
-def _speeds(seconds: float, batch: Mapping[str, Any], flops: int | None, peak: float | None) -> dict[str, Any]:
-    share = None if flops is None or peak is None else flops / seconds / (1e12 * peak)
-    return {
         "pairs_per_second": len(batch["input_ids"]) / seconds,
         "tokens_per_second": batch["input_ids"].numel() / seconds,
-        "share_of_peak": share,
+        "gib_host": in_gib(psutil.Process().memory_info().rss),
     }
 
 

@@ -11,14 +11,11 @@ from typing import Any
 
 import torch
 
-from ..arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from ..arguments import ChangeCaptioningArguments, RunArguments
 from ..model_setup import NONE
 from .count import count_flops, count_memory, create_optimizer, describe_count
 from .inputs import TextSizes, example_batch, start_model
 from .measure import Timing, measure_memory
-
-
-RunArguments = tuple[ModelArguments, DataArguments, ChangeCaptioningArguments]
 
 
 @dataclass
@@ -37,16 +34,14 @@ class MemoryOptions:
 
 
 def _batch(run: RunArguments, config: Any, batch_size: int, text: TextSizes, device: str) -> dict[str, Any]:
-    model_arguments, data_arguments, _ = run
-    captions = data_arguments.captions_per_pair
-    return example_batch(config, model_arguments.image_size, batch_size, text, device, captions)
+    return example_batch(config, run.model.image_size, batch_size, text, device, run.data.captions_per_pair)
 
 
 def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any]) -> dict[str, Any]:
-    arguments = run[0]
+    checkpointing = run.model.checkpointing
     return {
         "run": name,
-        "checkpointing": [] if arguments.checkpointing == NONE else arguments.checkpointing,
+        "checkpointing": [] if checkpointing == NONE else checkpointing,
         "text": asdict(text),
         "tokens_per_pair": batch["input_ids"].shape[1],
     }
@@ -54,9 +49,9 @@ def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any])
 
 def run_flops(run: RunArguments, batch_size: int, text: TextSizes) -> int:
     """Floating point operations of a step, in 16 bit where the run's weights are in 4."""
-    whole = replace(run[0], quantization_config=None)
+    whole = replace(run.model, quantization_config=None)
     model = start_model(whole, "meta")
-    _apply_checkpointing(model, run[2])
+    _apply_checkpointing(model, run.training)
     return count_flops(model, _batch(run, model.config, batch_size, text, "meta"))
 
 
@@ -65,7 +60,7 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
 
     Args:
         name (`str`): Of the run.
-        run (`tuple`): What `parse_arguments` returned.
+        run (`RunArguments`): What it is made of.
         batch_sizes (`Iterable[int]`): Pairs.
         options (`MemoryOptions`): What to count.
 
@@ -74,10 +69,10 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
     """
     for batch_size in batch_sizes:
         start = time.process_time()
-        model = start_model(run[0], "meta")
-        _apply_checkpointing(model, run[2])
+        model = start_model(run.model, "meta")
+        _apply_checkpointing(model, run.training)
         batch = _batch(run, model.config, batch_size, options.text, "meta")
-        count = count_memory(model, batch, create_optimizer(model, run[2]), run[2].max_grad_norm)
+        count = count_memory(model, batch, create_optimizer(model, run.training), run.training.max_grad_norm)
         row = describe_count(count, batch_size, time.process_time() - start)
         flops = run_flops(run, batch_size, options.text) if options.flops else None
         yield _facts(name, run, options.text, batch) | row | {"flops_per_step": flops}
@@ -88,12 +83,12 @@ def measure_run(name: str, run: RunArguments, batch_sizes: Iterable[int], option
     # A run before leaves its weights to the collector, and two models may not fit.
     gc.collect()
     torch.cuda.empty_cache()
-    model = start_model(run[0], "cuda")
-    _apply_checkpointing(model, run[2])
+    model = start_model(run.model, "cuda")
+    _apply_checkpointing(model, run.training)
     for batch_size in batch_sizes:
         batch = _batch(run, model.config, batch_size, options.text, "cuda")
         flops = run_flops(run, batch_size, options.text) if options.flops else None
-        make_optimizer = partial(create_optimizer, model, run[2])
+        make_optimizer = partial(create_optimizer, model, run.training)
         row = measure_memory(model, batch, make_optimizer, options.timing, flops)
         yield _facts(name, run, options.text, batch) | row | {"flops_per_step": flops}
 

@@ -1,16 +1,16 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Captions of a change, and the change type that a caption speaks of (source: CLEVR-Change's two caption families)."""
+"""Captions of a change, and the change type that a caption names (source: CLEVR-Change's two caption families)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..scene.geometry import advance, ground_directions
+from ..scene.geometry import COLORS, advance, ground_directions
 from ..scene.scenes import Scene, SceneObject
 from .grammar import ENDINGS, NO_CHANGE, RELATIONS, SYNONYMS
 
@@ -22,11 +22,12 @@ RELATION_THRESHOLD = 0.2
 ATTRIBUTES = ("size", "color", "material", "shape")
 
 Mask = tuple[bool, ...]
-Phrase = tuple[SceneObject, Mask]
-Reference = tuple[Phrase, str | None, Phrase | None]
 
 MASKS: tuple[Mask, ...] = tuple(mask for mask in product((False, True), repeat=4) if any(mask))
 _ALL: Mask = (True, True, True, True)
+
+_VALUE_VERBS = tuple(f" {ending.removesuffix(' {}')}" for ending in ENDINGS["color"])
+_VALUE_WORDS = {"color": {*COLORS}, "material": {*SYNONYMS["metal"], *SYNONYMS["rubber"]}}
 
 
 def matches(thing: SceneObject, target: SceneObject, mask: Mask) -> bool:
@@ -39,10 +40,6 @@ def matches(thing: SceneObject, target: SceneObject, mask: Mask) -> bool:
 def unique_masks(objects: tuple[SceneObject, ...], target: SceneObject) -> list[Mask]:
     """Masks that leave the target as the only object that matches."""
     return [mask for mask in MASKS if sum(matches(thing, target, mask) for thing in objects) == 1]
-
-
-def _direct_references(scene: Scene, target: SceneObject) -> list[Reference]:
-    return [((target, mask), None, None) for mask in unique_masks(scene.objects, target) if mask != _ALL]
 
 
 def related(scene: Scene, anchor: SceneObject, direction: tuple[float, float]) -> list[SceneObject]:
@@ -64,14 +61,6 @@ def _relations(scene: Scene, target: SceneObject) -> Iterator[tuple[str, SceneOb
                 yield name, anchor
 
 
-def _relation_references(scene: Scene, target: SceneObject) -> list[Reference]:
-    return [
-        ((target, _ALL), name, (anchor, mask))
-        for name, anchor in _relations(scene, target)
-        for mask in unique_masks(scene.objects, anchor)
-    ]
-
-
 def draw_one(generator: np.random.Generator, options: tuple | list) -> Any:
     """One of the options."""
     return options[int(generator.integers(len(options)))]
@@ -82,22 +71,31 @@ def word_of(generator: np.random.Generator, value: str) -> str:
     return draw_one(generator, SYNONYMS[value])
 
 
-def noun_phrase(generator: np.random.Generator, phrase: Phrase) -> str:
+def noun_phrase(generator: np.random.Generator, thing: SceneObject, mask: Mask) -> str:
     """The article and the words of the attributes that the mask keeps."""
-    thing, mask = phrase
     values = [getattr(thing, name) for name, used in zip(ATTRIBUTES, mask, strict=True) if used]
     if not mask[-1]:
         values.append("thing")
     return " ".join(["the", *(word_of(generator, value) for value in values)])
 
 
-def _subject(generator: np.random.Generator, reference: Reference) -> str:
-    target, relation, anchor = reference
-    if relation is None or anchor is None:
-        return noun_phrase(generator, target)
-    link = "that is " if generator.random() < 0.5 else ""
-    words = draw_one(generator, RELATIONS[relation])
-    return f"{noun_phrase(generator, target)} {link}{words} {noun_phrase(generator, anchor)}"
+class Reference(NamedTuple):
+    """What denotes an object: its attributes alone, or with its relation to an anchor."""
+
+    target: SceneObject
+    mask: Mask
+    relation: str | None = None
+    anchor: SceneObject | None = None
+    anchor_mask: Mask | None = None
+
+    def words(self, generator: np.random.Generator) -> str:
+        """Such as "the large green ball that is left of the cube"."""
+        if self.relation is None:
+            return noun_phrase(generator, self.target, self.mask)
+        link = "that is " if generator.random() < 0.5 else ""
+        words = draw_one(generator, RELATIONS[self.relation])
+        noun = noun_phrase(generator, self.target, self.mask)
+        return f"{noun} {link}{words} {noun_phrase(generator, self.anchor, self.anchor_mask)}"
 
 
 def change_captions(
@@ -112,11 +110,17 @@ def change_captions(
     """
     scene = after if change_type == "add" else before
     target = next(thing for thing in scene.objects if thing.id == changed_id)
-    families = [f for f in (_direct_references(scene, target), _relation_references(scene, target)) if f]
+    direct = [Reference(target, mask) for mask in unique_masks(scene.objects, target) if mask != _ALL]
+    relative = [
+        Reference(target, _ALL, name, anchor, mask)
+        for name, anchor in _relations(scene, target)
+        for mask in unique_masks(scene.objects, anchor)
+    ]
+    families = [family for family in (direct, relative) if family]
     value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
     captions: dict[str, None] = {}
     for draw in range(DRAWS if families else 0):
-        subject = _subject(generator, draw_one(generator, families[draw % len(families)]))
+        subject = draw_one(generator, families[draw % len(families)]).words(generator)
         ending = draw_one(generator, ENDINGS[change_type])
         captions[f"{subject} {ending.format(word_of(generator, value) if value else '')}"] = None
         if len(captions) == CAPTIONS_PER_CHANGE:
@@ -129,27 +133,8 @@ def no_change_captions(generator: np.random.Generator) -> list[str]:
     return [NO_CHANGE[i] for i in generator.choice(len(NO_CHANGE), CAPTIONS_PER_DISTRACTOR, replace=False)]
 
 
-def _value_type(words: list[str]) -> str | None:
-    """Type of "... changed to / turned / became VALUE"."""
-    verb = " ".join(words[:-1])
-    if not verb.endswith(tuple(f" {ending.removesuffix(' {}')}" for ending in ENDINGS["color"])):
-        return None
-    for change_type, values in (("color", _color_words()), ("material", _material_words())):
-        if words[-1] in values:
-            return change_type
-    return None
-
-
-def _color_words() -> set[str]:
-    return {word for value, words in SYNONYMS.items() if words == (value,) and value != "cylinder" for word in words}
-
-
-def _material_words() -> set[str]:
-    return {*SYNONYMS["metal"], *SYNONYMS["rubber"]}
-
-
 def change_type_of(caption: str) -> str | None:
-    """The change a caption speaks of, read off its ending.
+    """The change that a caption names, by its ending.
 
     Args:
         caption (`str`): A sentence; case, surrounding blanks and a final full stop do not count.
@@ -164,4 +149,6 @@ def change_type_of(caption: str) -> str | None:
     for change_type in ("add", "drop", "move"):
         if text.endswith(tuple(f" {ending}" for ending in ENDINGS[change_type])):
             return change_type
-    return _value_type(words)
+    if " ".join(words[:-1]).endswith(_VALUE_VERBS):
+        return next((change_type for change_type, values in _VALUE_WORDS.items() if words[-1] in values), None)
+    return None

@@ -148,27 +148,17 @@ def _beyond(value: Real, start: float) -> Real:
 
 
 @_shared
-def _cube_normal(q: Vector) -> Vector:
-    return unit((_beyond(q[0], 0.91), _beyond(q[1], 0.91), _beyond(q[2], 0.91)))
-
-
-@_shared
-def _cylinder_normal(q: Vector) -> Vector:
-    ring = np.sqrt(q[0] * q[0] + q[1] * q[1]) + 1e-9
-    outward = _beyond(ring, 0.94) / ring
-    return unit((q[0] * outward, q[1] * outward, _beyond(q[2], 0.94)))
-
-
-@_shared
 def normal_at(objects: np.ndarray, i: int, point: Vector) -> Vector:
     """Unit normal of the object at a surface point, bent near edges to stand in for bevels."""
     q = to_local(objects, i, point, (objects[i, 1], objects[i, 2], objects[i, 3]))
     if objects[i, 0] == 1.0:
         n = unit(q)
     elif objects[i, 0] == 0.0:
-        n = _cube_normal(q)
+        n = unit((_beyond(q[0], 0.91), _beyond(q[1], 0.91), _beyond(q[2], 0.91)))
     else:
-        n = _cylinder_normal(q)
+        ring = np.sqrt(q[0] * q[0] + q[1] * q[1]) + 1e-9
+        outward = _beyond(ring, 0.94) / ring
+        n = unit((q[0] * outward, q[1] * outward, _beyond(q[2], 0.94)))
     return (objects[i, 4] * n[0] - objects[i, 5] * n[1], objects[i, 5] * n[0] + objects[i, 4] * n[1], n[2])
 
 

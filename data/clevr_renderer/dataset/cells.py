@@ -9,7 +9,6 @@ object. An object shows in every cell it covers a tenth of, and in the cell that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,11 @@ from PIL import Image
 from ...checks import inner_file
 from ...schema import CELL_COLUMNS, NO_CHANGE, pair_features
 from ..scene.geometry import COLORS, MATERIALS, SHAPES, SIZES
-from .layout import MASK_FOLDER, SCENES, mask_name
+from .layout import MASK_FOLDER, SCENES, mask_name, read_scenes
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
 
 
 COVERED = 0.1
@@ -39,11 +38,10 @@ _BITS = {
 }
 
 
-def _cell_of_pixels(size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+def cell_of_pixels(size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
     """Number of the cell, row by row, that each pixel of a (height, width) image lies in."""
-    rows = np.arange(size[0]) * grid[0] // size[0]
-    columns = np.arange(size[1]) * grid[1] // size[1]
-    return rows[:, None] * grid[1] + columns[None, :]
+    rows, columns = (np.arange(length) * count // length for length, count in zip(size, grid, strict=True))
+    return rows[:, None] * grid[1] + columns
 
 
 def object_bits(thing: dict[str, Any]) -> int:
@@ -70,7 +68,7 @@ def cell_targets(
     """
     if not (1 <= grid[0] <= ids.shape[0] and 1 <= grid[1] <= ids.shape[1]):
         raise ValueError(f"a grid of {grid[0]} x {grid[1]} cells does not fit {ids.shape[0]} x {ids.shape[1]} pixels")
-    cells = _cell_of_pixels(ids.shape, grid)
+    cells = cell_of_pixels(ids.shape, grid)
     count = grid[0] * grid[1]
     area = np.bincount(cells.ravel(), minlength=count)
     targets = np.zeros(count, dtype=np.int64)
@@ -82,50 +80,29 @@ def cell_targets(
     return targets.tolist()
 
 
-def _read_scenes(path: Path) -> dict[int, dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        records = (json.loads(line) for line in lines)
-        return {record["index"]: record for record in records}
-
-
-def _view_targets(
-    folder: Path, record: dict[str, Any], view: str, changed_ids: Collection[int], grid: tuple[int, int]
-) -> list[int]:
-    with Image.open(inner_file(folder, mask_name(view, record["index"]))) as mask:
-        ids = np.asarray(mask)
-    return cell_targets(ids, record[view]["objects"], changed_ids, grid)
-
-
-def _changed_ids(record: dict[str, Any]) -> list[int]:
-    if "changes" in record:
-        return [change["object_id"] for change in record["changes"]]
-    return [record["changed_object"]]
-
-
 def _pair_targets(
     row: dict[str, Any], folder: Path, scenes: dict[int, dict[str, Any]], grid: tuple[int, int]
 ) -> list[list[int]]:
+    """Targets of the images before and after of a row of the data set."""
     record = scenes.get(int(row["scene_id"]))
     if record is None:
         raise ValueError(f"{folder / SCENES} has no scene {row['scene_id']}")
     same = row["change_type"] == NO_CHANGE
-    changed_ids = [] if same else _changed_ids(record)
-    views = ("default", "nonsemantic" if same else "semantic")
-    return [_view_targets(folder, record, view, changed_ids, grid) for view in views]
-
-
-def _with_targets(split: Dataset, targets: list[list[list[int]]]) -> Dataset:
-    features = pair_features(with_cells=True)
-    for number, name in enumerate(CELL_COLUMNS):
-        split = split.add_column(name, [pair[number] for pair in targets], feature=features[name])
-    return split
+    changes = record["changes"] if "changes" in record else [{"object_id": record["changed_object"]}]
+    changed_ids = [] if same else [change["object_id"] for change in changes]
+    targets = []
+    for view in ("default", "nonsemantic" if same else "semantic"):
+        with Image.open(inner_file(folder, mask_name(view, record["index"]))) as mask:
+            ids = np.asarray(mask)
+        targets.append(cell_targets(ids, record[view]["objects"], changed_ids, grid))
+    return targets
 
 
 def add_cell_targets(dataset: DatasetDict, folder: str | Path, grid: tuple[int, int]) -> DatasetDict:
     """Add the columns `before_cells` and `after_cells` to a set read from `folder`.
 
     Args:
-        dataset (`DatasetDict`): What `reader.load_clevr_change` read.
+        dataset (`DatasetDict`): What `readers.clevr_change.load_clevr_change` read.
         folder (`str` or `Path`): A folder rendered with object masks.
         grid (`tuple[int, int]`): Rows and columns.
 
@@ -141,9 +118,13 @@ def add_cell_targets(dataset: DatasetDict, folder: str | Path, grid: tuple[int, 
         raise FileNotFoundError(
             f"{folder} has no object masks; render it with --object_masks to get cell auxiliary targets"
         )
-    scenes = _read_scenes(inner_file(folder, SCENES))
+    scenes = read_scenes(inner_file(folder, SCENES))
+    features = pair_features(with_cells=True)
     result = dataset.copy()
     for name, split in dataset.items():
         rows = split.select_columns(["scene_id", "change_type"])
-        result[name] = _with_targets(split, [_pair_targets(row, folder, scenes, grid) for row in rows])
+        targets = [_pair_targets(row, folder, scenes, grid) for row in rows]
+        for side, column in enumerate(CELL_COLUMNS):
+            split = split.add_column(column, [pair[side] for pair in targets], feature=features[column])
+        result[name] = split
     return result

@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""What both layouts hand to the writer."""
+"""The interface between the two layouts and the writer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,14 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Names in the released folders of CLEVR-Change and CLEVR-DC, and the files and folders of our own beside them."""
+"""Names in the released folders of CLEVR-Change and CLEVR-DC and of the files we add; their scenes and splits."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...checks import read_json_object
 
 
 CLEVR_CHANGE, CLEVR_DC = LAYOUTS = ("clevr_change", "clevr_dc")
@@ -13,12 +19,13 @@ MASK_FOLDER = "object_masks"
 CHANGE_CAPTIONS = "change_captions.json"
 NO_CHANGE_CAPTIONS = "no_change_captions.json"
 SPLITS = "splits.json"
+SPLIT_KEYS = {"train": "train", "validation": "val", "test": "test"}
 TYPE_MAPPING = "type_mapping.json"
 BOXES = "change_captions_with_bbox.json"
 OVERLAPS = "change_captions_by_IOU.json"
 SORTED_OVERLAPS = "iou_sorted.txt"
 
-PAIR_FOLDERS = {"before": "bef", "after": "aft"}
+PAIR_FOLDERS = ("bef", "aft")
 PAIR_CAPTIONS = "captions.json"
 PAIR_SPLIT = "split.json"
 
@@ -37,16 +44,27 @@ def mask_name(view: str, index: int) -> str:
     return f"{MASK_FOLDER}/{view}_{index:06d}.png"
 
 
-def caption_key(index: int) -> str:
-    """Key of a scene in both caption files."""
-    return f"CLEVR_default_{index:06d}.png"
+def read_scenes(path: Path) -> dict[int, dict[str, Any]]:
+    """The records of `scenes.jsonl` by scene number."""
+    with path.open(encoding="utf-8") as lines:
+        return {record["index"]: record for record in map(json.loads, lines)}
 
 
-def pair_image_name(side: str, index: int) -> str:
-    """Path of an image in CLEVR-DC's layout, such as `bef/12.png`."""
-    return f"{PAIR_FOLDERS[side]}/{index}.png"
+def read_splits(path: Path) -> dict[str, list[int]]:
+    """Ascending scene numbers of train, validation and test, from `splits.json`.
 
-
-def pair_mask_name(side: str, index: int) -> str:
-    """Path of an object mask in that layout, such as `object_masks/bef_12.png`."""
-    return f"{MASK_FOLDER}/{PAIR_FOLDERS[side]}_{index}.png"
+    Raises:
+        ValueError: If a split is missing or holds something else, or a scene occurs twice.
+    """
+    table = read_json_object(path)
+    if sorted(table) != sorted(SPLIT_KEYS.values()):
+        raise ValueError(f"{path}: expected the splits {', '.join(SPLIT_KEYS.values())}, found {', '.join(table)}")
+    split_of: dict[int, str] = {}
+    for name, ids in table.items():
+        if not isinstance(ids, list) or not all(type(index) is int and 0 <= index < 10**6 for index in ids):
+            raise ValueError(f"{path}, {name}: expected a list of scene numbers")
+        for index in ids:
+            if index in split_of:
+                raise ValueError(f"{path}: scene {index} occurs in {split_of[index]} and {name}")
+            split_of[index] = name
+    return {split: sorted(table[key]) for split, key in SPLIT_KEYS.items()}

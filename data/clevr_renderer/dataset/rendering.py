@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Renders chosen scenes of a set; what the writer does itself and what its workers do."""
+"""Renders chosen scenes of a set; used by the writer and by its worker processes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,6 @@ def layout_of(settings: RenderSettings) -> Layout:
     return _LAYOUTS[settings.layout]
 
 
-def image_files(settings: RenderSettings, index: int) -> list[str]:
-    """Paths of all image files of a scene."""
-    layout = layout_of(settings)
-    return layout.images(index) + (layout.masks(index) if settings.object_masks else [])
-
-
 def render_scene(folder: Path, settings: RenderSettings, index: int, with_record: bool) -> None:
     """Write the images of a scene that are not there yet, then its record, which marks the scene as complete."""
     layout = layout_of(settings)
@@ -48,12 +42,15 @@ def render_scene(folder: Path, settings: RenderSettings, index: int, with_record
 
 def pending_scenes(folder: Path, settings: RenderSettings, with_record: bool) -> list[int]:
     """Scenes that lack an image, or a record if one is wanted."""
-    return [
-        index
-        for index in range(settings.scenes)
-        if (with_record and not part(folder, index).is_file())
-        or not all((folder / name).is_file() for name in image_files(settings, index))
-    ]
+    layout = layout_of(settings)
+    pending = []
+    for index in range(settings.scenes):
+        files = [folder / name for name in layout.images(index)]
+        files += [folder / name for name in layout.masks(index)] if settings.object_masks else []
+        files += [part(folder, index)] if with_record else []
+        if not all(path.is_file() for path in files):
+            pending.append(index)
+    return pending
 
 
 def warm_up(settings: RenderSettings) -> None:

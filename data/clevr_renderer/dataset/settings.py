@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Settings of a rendered set, kept beside it so that a run can be taken up again with the same ones only."""
+"""Settings of a rendered set, saved in its folder so that a run can only be resumed with the same ones."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class RenderSettings:
 
 
 def open_folder(folder: Path, settings: RenderSettings) -> bool:
-    """Create the output folder of a run, or take up the one of an earlier run.
+    """Create the output folder of a run, or resume an earlier run in it.
 
     Returns:
         `bool`: Whether an earlier run was finished.
@@ -123,7 +123,17 @@ def open_folder(folder: Path, settings: RenderSettings) -> bool:
     """
     path = folder / SETTINGS
     if path.is_file():
-        return _earlier_run(path, settings)
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            complete = bool(saved.pop("complete"))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); render into a new folder") from error
+        wanted = settings.to_dict()
+        different = [key for key in wanted | saved if saved.get(key) != wanted.get(key)]
+        if different:
+            listed = "; ".join(f"{key} {saved.get(key)} there, {wanted.get(key)} here" for key in different)
+            raise ValueError(f"{folder} was begun with other settings: {listed}")
+        return complete
     if is_foreign(folder, SETTINGS):
         raise FileExistsError(f"{folder} exists and was not begun by this renderer; choose an empty or a new folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,17 +144,3 @@ def open_folder(folder: Path, settings: RenderSettings) -> bool:
 def mark_folder(folder: Path, settings: RenderSettings, complete: bool) -> None:
     """Save the settings of a run and whether it is finished."""
     write_json(folder / SETTINGS, {**settings.to_dict(), "complete": complete}, indent=2)
-
-
-def _earlier_run(path: Path, settings: RenderSettings) -> bool:
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        complete = bool(saved.pop("complete"))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); render into a new folder") from error
-    wanted = settings.to_dict()
-    different = [key for key in wanted | saved if saved.get(key) != wanted.get(key)]
-    other = [f"{key} {saved.get(key)} there, {wanted.get(key)} here" for key in different]
-    if other:
-        raise ValueError(f"{path.parent} was begun with other settings: {'; '.join(other)}")
-    return complete

@@ -5,22 +5,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..captions.sentences import no_change_captions
+from ..captions.sentences import CAPTIONS_PER_CHANGE, change_captions, no_change_captions
 from ..caster.ray_caster import object_ids
 from ..scene.cameras import Views
 from ..scene.changes import Change, apply_changes
 from ..scene.geometry import CHANGE_TYPES
 from ..scene.scenes import Scene, populate
 from .layout import VIEWS
-from .multiple import captions_of_changes
 
 
 RELEASED_PIXELS = 480 * 320
 RELEASED_VISIBLE = 200
+# As CARD's release joins the sentences of a pair of Spot-the-Diff.
+JOINT = ". "
+DRAWS = 60
 
 Box = tuple[int, int, int, int]
 
@@ -42,49 +45,38 @@ def min_visible_pixels(size: tuple[int, int]) -> int:
     return math.ceil(RELEASED_VISIBLE * size[0] * size[1] / RELEASED_PIXELS)
 
 
-def visible_ids(scene: Scene, size: tuple[int, int], backend: str | None = None) -> np.ndarray | None:
-    """The object-id image of a scene, or None if one of its objects shows too few pixels."""
-    ids = object_ids(scene, size, backend)
-    counts = np.bincount(ids.ravel(), minlength=256)
-    shown = all(counts[thing.id] >= min_visible_pixels(size) for thing in scene.objects)
-    return ids if shown else None
-
-
-def change_types_of_index(index: int, counts: tuple[int, int], generator: np.random.Generator) -> list[str]:
-    """Types of the changes of an index: the first by its number, any others at random.
-
-    With counts (low, high), blocks of five indices have low, low + 1, ..., high, low, ... changes.
-    """
-    kinds = len(CHANGE_TYPES)
-    count = counts[0] + index // kinds % (counts[1] - counts[0] + 1)
-    others = [CHANGE_TYPES[int(generator.integers(kinds))] for _ in range(count - 1)]
-    return [CHANGE_TYPES[index % kinds], *others]
-
-
-def _try_triple(
-    index: int,
-    generator: np.random.Generator,
-    size: tuple[int, int],
-    backend: str | None,
-    views: Views,
-    counts: tuple[int, int],
-) -> Triple | None:
-    default = populate(generator, views.first_camera(generator))
-    changed = apply_changes(default, change_types_of_index(index, counts, generator), generator)
-    if changed is None:
-        return None
-    after, changes = changed
-    semantic, distractor = (views.next_view(scene, default.camera, generator) for scene in (after, default))
-    scenes = (default, semantic, distractor)
-    ids = []
+def visible_ids(scenes: Iterable[Scene], size: tuple[int, int], backend: str | None = None) -> list[np.ndarray] | None:
+    """The object-id images of scenes, or None if an object shows too few pixels in one of them."""
+    images = []
     for scene in scenes:
-        ids.append(visible_ids(scene, size, backend))
-        if ids[-1] is None:
+        ids = object_ids(scene, size, backend)
+        counts = np.bincount(ids.ravel(), minlength=256)
+        if any(counts[thing.id] < min_visible_pixels(size) for thing in scene.objects):
             return None
-    captions = captions_of_changes(default, semantic, changes, generator)
-    if not captions:
-        return None
-    return Triple(index, changes, scenes, tuple(ids), captions, no_change_captions(generator))
+        images.append(ids)
+    return images
+
+
+def captions_of_changes(
+    before: Scene, after: Scene, changes: tuple[Change, ...], generator: np.random.Generator
+) -> list[str]:
+    """Up to seven distinct captions that name all changes, in any order; of one change, those of `change_captions`.
+
+    Several changes make one sentence each, joined into one caption (ours).
+
+    Returns:
+        `list[str]`: An empty list where one of the changed objects cannot be denoted alone.
+    """
+    options = [change_captions(before, after, change.object_id, change.change_type, generator) for change in changes]
+    if len(options) == 1 or not all(options):
+        return options[0] if len(options) == 1 else []
+    captions: dict[str, None] = {}
+    for number in range(DRAWS):
+        sentences = [option[number % len(option)] for option in options]
+        captions[JOINT.join(sentences[i] for i in generator.permutation(len(sentences)))] = None
+        if len(captions) == CAPTIONS_PER_CHANGE:
+            break
+    return list(captions)
 
 
 def draw_triple(
@@ -107,13 +99,29 @@ def draw_triple(
         backend (`str`, *optional*): "numba" or "numpy"; the faster one that is installed by default.
         views (`Views`, *optional*): Cameras and lights; by default independent cameras that move by 1.5 and lights
             drawn once.
-        counts (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Fewest and most changes.
+        counts (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Fewest and most changes. With (low, high),
+            blocks of five indices have low, low + 1, ..., high, low, ... changes; the types of all but the first are
+            random.
     """
     generator = np.random.default_rng([seed, index])
-    triple = None
-    while triple is None:
-        triple = _try_triple(index, generator, size, backend, views or Views(), counts)
-    return triple
+    views = views or Views()
+    kinds = len(CHANGE_TYPES)
+    count = counts[0] + index // kinds % (counts[1] - counts[0] + 1)
+    while True:
+        default = populate(generator, views.first_camera(generator))
+        others = [CHANGE_TYPES[int(generator.integers(kinds))] for _ in range(count - 1)]
+        changed = apply_changes(default, [CHANGE_TYPES[index % kinds], *others], generator)
+        if changed is None:
+            continue
+        after, changes = changed
+        semantic, distractor = (views.next_view(scene, default.camera, generator) for scene in (after, default))
+        scenes = (default, semantic, distractor)
+        ids = visible_ids(scenes, size, backend)
+        if ids is None:
+            continue
+        captions = captions_of_changes(default, semantic, changes, generator)
+        if captions:
+            return Triple(index, changes, scenes, tuple(ids), captions, no_change_captions(generator))
 
 
 def bounding_box(ids: np.ndarray, object_id: int) -> Box | None:
@@ -134,8 +142,8 @@ def scene_record(scene: Scene, ids: np.ndarray) -> dict:
 def triple_record(triple: Triple) -> dict:
     """What the data set keeps of a triple besides its images, ready for JSON.
 
-    A single change stands under "change_type" and "changed_object", several ones in a list under "changes"; lights
-    that move stand under "view_lights".
+    A single change is stored under "change_type" and "changed_object", several ones as a list under "changes"; lights
+    that move are stored under "view_lights".
     """
     views = dict(zip(VIEWS, zip(triple.scenes, triple.ids, strict=True), strict=True))
     if len(triple.changes) == 1:

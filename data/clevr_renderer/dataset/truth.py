@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,21 @@ import numpy as np
 from PIL import Image
 
 from ...checks import inner_file
-from ...readers.clevr_change import read_splits
 from ...schema import NO_CHANGE
 from ..caster.ray_caster import object_ids
 from ..scene.geometry import camera_basis, focal_length
-from ..scene.scenes import Scene, SceneObject, seen_from
-from .cells import COVERED
-from .layout import SCENES, SPLITS, image_name
+from ..scene.scenes import Scene, SceneObject
+from .cells import COVERED, cell_of_pixels
+from .layout import SCENES, SPLITS, image_name, read_scenes, read_splits
 from .triples import Box
 
 
 @dataclass(frozen=True)
 class TruePair:
-    """One pair and what the renderer knows of it; pixels of two numbers are (row, column).
+    """One pair with the ground truth of the renderer; points and moves are (row, column) in pixels.
 
     Args:
-        pair_id (`str`): As in `reader.load_clevr_change`.
+        pair_id (`str`): As in `readers.clevr_change.load_clevr_change`.
         change_type (`str`): "none" for the distractor.
         images (`tuple[Path, Path]`): Paths before and after.
         size (`tuple[int, int]`): Width and height of the images, in pixels.
@@ -62,8 +60,7 @@ def project(scene: Scene, thing: SceneObject, size: tuple[int, int]) -> np.ndarr
 
 def covered_share(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Share of each cell (rows, columns) that an object covers, from its pixels, bool (height, width)."""
-    rows, columns = (np.arange(length) * count // length for length, count in zip(mask.shape, grid, strict=True))
-    cells = rows[:, None] * grid[1] + columns
+    cells = cell_of_pixels(mask.shape, grid)
     area, covered = (np.bincount(kept, minlength=grid[0] * grid[1]) for kept in (cells.ravel(), cells[mask]))
     return (covered / area).reshape(grid)
 
@@ -90,19 +87,6 @@ def _scene(record: dict[str, Any], view: str) -> Scene:
     return Scene(objects, record["lights"], tuple(record[view]["camera"]))
 
 
-def _moves(before: Scene, after: Scene, changed: int | None, size: tuple[int, int]) -> dict[str, np.ndarray | None]:
-    stayed = seen_from(before, after.camera)
-    kept = [thing for thing in before.objects if thing.id != changed]
-    shifts = [project(stayed, thing, size) - project(before, thing, size) for thing in kept]
-    old, new = (scene.find(changed) for scene in (before, after))
-    own = project(after, new, size) - project(stayed, old, size) if old and new else None
-    return {"object_shifts": np.stack(shifts), "own_move": own}
-
-
-def _box(record: dict[str, Any], view: str, changed: int | None) -> Box | None:
-    return next((tuple(thing["bbox"]) for thing in record[view]["objects"] if thing["id"] == changed), None)
-
-
 def _true_pair(folder: Path, record: dict[str, Any], view: str) -> TruePair:
     same = view == "nonsemantic"
     changed = None if same else record["changed_object"]
@@ -111,23 +95,31 @@ def _true_pair(folder: Path, record: dict[str, Any], view: str) -> TruePair:
     with Image.open(images[0]) as image:
         size = image.size
     before, after = (_scene(record, name) for name in views)
-    masks = tuple(object_ids(scene, size) == (-1 if same else changed) for scene in (before, after))
+    # The scene before from the camera of after: what moves in it moves with the camera.
+    stayed = replace(before, camera=after.camera)
+    kept = [thing for thing in before.objects if thing.id != changed]
+    old, new = before.find(changed), after.find(changed)
     return TruePair(
         pair_id=f"{record['index']:06d}.png{'_n' * same}",
         change_type=NO_CHANGE if same else record["change_type"],
         images=images,
         size=size,
-        boxes=tuple(_box(record, name, changed) for name in views),
-        masks=masks,
-        **_moves(before, after, changed, size),
+        boxes=tuple(
+            next((tuple(thing["bbox"]) for thing in record[name]["objects"] if thing["id"] == changed), None)
+            for name in views
+        ),
+        masks=tuple(object_ids(scene, size) == (-1 if same else changed) for scene in (before, after)),
+        object_shifts=np.stack([project(stayed, thing, size) - project(before, thing, size) for thing in kept]),
+        own_move=project(after, new, size) - project(stayed, old, size) if old and new else None,
     )
 
 
 def read_true_pairs(folder: str | Path, split: str) -> Iterator[TruePair]:
-    """Read the pairs of a rendered set with the renderer's answers.
+    """Read the pairs of a rendered set with the renderer's ground truth.
 
     Args:
-        folder (`str` or `Path`): What `examples/render_clevr_change.py` wrote; masks are cast anew, so it needs none.
+        folder (`str` or `Path`): What `examples/render_clevr_change.py` wrote. Masks are
+            computed from the scenes, so it need not hold any.
         split (`str`): "train", "validation" or "test".
 
     Yields:
@@ -141,8 +133,7 @@ def read_true_pairs(folder: str | Path, split: str) -> Iterator[TruePair]:
     scenes = folder / SCENES
     if not scenes.is_file():
         raise FileNotFoundError(f"{folder} has no {SCENES}; only examples/render_clevr_change.py writes one")
-    with scenes.open(encoding="utf-8") as lines:
-        records = {record["index"]: record for record in map(json.loads, lines)}
+    records = read_scenes(scenes)
     wanted = read_splits(folder / SPLITS)[split]
     if not wanted:
         raise ValueError(f"{folder}: the split {split} holds no scenes")

@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """The program that a worker process of the renderer runs: lines of JSON in, one line of JSON out for each.
 
-The first line is the task, every other one a list of scene numbers. It is started by its path and enters the package
-beside `ssgpa/__init__.py`, which imports torch.
+The first line is the task, every other one a list of scene numbers. The program is started by its path and imports the
+package without running `ssgpa/__init__.py`, which imports torch.
 """
 
 import importlib
@@ -19,14 +19,14 @@ from types import ModuleType
 
 
 def enter_package() -> None:
-    """Let modules of `ssgpa` be imported without what its own `__init__` imports."""
+    """Make the modules of `ssgpa` importable without running its `__init__`."""
     package = ModuleType("ssgpa")
     package.__path__ = [str(Path(__file__).resolve().parents[3])]
     sys.modules["ssgpa"] = package
 
 
 def read_lines(lines: SimpleQueue) -> None:
-    """Pass lines on, and end the process with its input, whatever it is doing: what it left out will be done again."""
+    """Pass lines on, and end the process when the input ends: the next run renders what is missing."""
     for line in sys.stdin:
         lines.put(line)
     os._exit(0)

@@ -1,11 +1,10 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Render a set into a folder with a released layout; an interrupted run can be taken up again."""
+"""Render a set into a folder with a released layout; an interrupted run can be resumed."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,14 +15,8 @@ from .settings import RenderSettings, mark_folder, open_folder
 from .workers import render_in_workers
 
 
-def _one_by_one(folder: Path, settings: RenderSettings, indices: list[int], with_record: bool) -> Iterator[int]:
-    for index in indices:
-        render_scene(folder, settings, index, with_record)
-        yield 1
-
-
 def render_dataset(folder: str | Path, settings: RenderSettings, workers: int = 1, progress: bool = True) -> Path:
-    """Render a set, or what is missing of one that an earlier run with the same settings left behind.
+    """Render a set, or resume an interrupted run with the same settings.
 
     The bytes written depend on the settings alone, not on the number of workers or on interruptions.
 
@@ -38,7 +31,7 @@ def render_dataset(folder: str | Path, settings: RenderSettings, workers: int = 
 
     Raises:
         FileExistsError: If the folder holds something else.
-        OSError: If a file cannot be written or a worker was killed; the run can be taken up again.
+        OSError: If a file cannot be written or a worker was killed; the run can be resumed.
         ValueError: If it was begun with other settings, or `workers` is below 1.
     """
     if workers < 1:
@@ -49,14 +42,15 @@ def render_dataset(folder: str | Path, settings: RenderSettings, workers: int = 
         (folder / name).mkdir(exist_ok=True)
 
     indices = pending_scenes(folder, settings, with_record=not complete)
-    if min(workers, len(indices)) > 1:
-        steps = render_in_workers(folder, settings, indices, not complete, workers)
-    else:
-        steps = _one_by_one(folder, settings, indices, not complete)
     done = settings.scenes - len(indices)
     with tqdm(total=settings.scenes, initial=done, unit="scene", disable=not progress) as bar:
-        for count in steps:
-            bar.update(count)
+        if min(workers, len(indices)) > 1:
+            for count in render_in_workers(folder, settings, indices, not complete, workers):
+                bar.update(count)
+        else:
+            for index in indices:
+                render_scene(folder, settings, index, with_record=not complete)
+                bar.update()
     if not complete:
         layout.merge(folder, settings)
         mark_folder(folder, settings, complete=True)

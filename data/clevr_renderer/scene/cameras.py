@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Where the cameras of one scene stand, and what moves with them."""
+"""Positions of the cameras of one scene, and the lights that move with them."""
 
 from __future__ import annotations
 

@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .geometry import COLORS, MATERIALS, ground_directions
+from .geometry import CHANGE_TYPES, COLORS, MATERIALS, ground_directions
 from .scenes import PLACING_TRIES, Scene, SceneObject, find_place, sample_object
 
 
@@ -18,58 +17,6 @@ MIN_MOVE = 1.0
 
 Changed = tuple[Scene, int]
 Taken = frozenset[int]
-
-
-def _pick_object(scene: Scene, generator: np.random.Generator, taken: Taken) -> SceneObject:
-    objects = [thing for thing in scene.objects if thing.id not in taken]
-    return objects[int(generator.integers(len(objects)))]
-
-
-def _swap(scene: Scene, new: SceneObject) -> Changed:
-    objects = tuple(new if thing.id == new.id else thing for thing in scene.objects)
-    return replace(scene, objects=objects), new.id
-
-
-def _change_color(scene: Scene, generator: np.random.Generator, taken: Taken) -> Changed:
-    thing = _pick_object(scene, generator, taken)
-    others = [color for color in COLORS if color != thing.color]
-    return _swap(scene, replace(thing, color=others[int(generator.integers(len(others)))]))
-
-
-def _change_material(scene: Scene, generator: np.random.Generator, taken: Taken) -> Changed:
-    thing = _pick_object(scene, generator, taken)
-    return _swap(scene, replace(thing, material=MATERIALS[1 - MATERIALS.index(thing.material)]))
-
-
-def _add_object(scene: Scene, generator: np.random.Generator, taken: Taken) -> Changed | None:
-    new_id = 1 + max(taken.union(thing.id for thing in scene.objects))
-    thing = sample_object(generator, new_id, list(scene.objects), ground_directions(scene.camera))
-    return None if thing is None else (replace(scene, objects=(*scene.objects, thing)), new_id)
-
-
-def _drop_object(scene: Scene, generator: np.random.Generator, taken: Taken) -> Changed:
-    gone = _pick_object(scene, generator, taken)
-    return replace(scene, objects=tuple(thing for thing in scene.objects if thing.id != gone.id)), gone.id
-
-
-def _move_object(scene: Scene, generator: np.random.Generator, taken: Taken) -> Changed | None:
-    thing = _pick_object(scene, generator, taken)
-    others = [other for other in scene.objects if other.id != thing.id]
-    directions = ground_directions(scene.camera)
-    for _ in range(PLACING_TRIES):
-        position = find_place(generator, thing.radius, others, directions)
-        if position is not None and math.dist(position, thing.position) >= MIN_MOVE:
-            return _swap(scene, replace(thing, position=position))
-    return None
-
-
-_OPERATIONS: dict[str, Callable[[Scene, np.random.Generator, Taken], Changed | None]] = {
-    "color": _change_color,
-    "material": _change_material,
-    "add": _add_object,
-    "drop": _drop_object,
-    "move": _move_object,
-}
 
 
 def apply_change(
@@ -82,7 +29,7 @@ def apply_change(
     Args:
         scene (`Scene`): The scene as it is.
         change_type (`str`): One of `geometry.CHANGE_TYPES`.
-        generator (`np.random.Generator`): Draws the object and what becomes of it.
+        generator (`np.random.Generator`): Draws the object and its new attribute or place.
         taken (`Taken`, *optional*, defaults to `frozenset()`): Ids of objects that earlier changes touched; they stay
             as they are.
 
@@ -92,11 +39,43 @@ def apply_change(
     Raises:
         ValueError: For a change type that is not in `geometry.CHANGE_TYPES`.
     """
-    if change_type not in _OPERATIONS:
-        raise ValueError(f"change_type must be one of {', '.join(_OPERATIONS)}, not {change_type!r}")
-    if change_type != "add" and all(thing.id in taken for thing in scene.objects):
+    if change_type not in CHANGE_TYPES:
+        raise ValueError(f"change_type must be one of {', '.join(CHANGE_TYPES)}, not {change_type!r}")
+    directions = ground_directions(scene.camera)
+    if change_type == "add":
+        new_id = 1 + max(taken.union(thing.id for thing in scene.objects))
+        thing = sample_object(generator, new_id, list(scene.objects), directions)
+        return None if thing is None else (replace(scene, objects=(*scene.objects, thing)), new_id)
+    candidates = [thing for thing in scene.objects if thing.id not in taken]
+    if not candidates:
         return None
-    return _OPERATIONS[change_type](scene, generator, taken)
+    thing = candidates[int(generator.integers(len(candidates)))]
+    others = [other for other in scene.objects if other.id != thing.id]
+    if change_type == "drop":
+        return replace(scene, objects=tuple(others)), thing.id
+    if change_type == "color":
+        colors = [color for color in COLORS if color != thing.color]
+        changed = replace(thing, color=colors[int(generator.integers(len(colors)))])
+    elif change_type == "material":
+        changed = replace(thing, material=MATERIALS[1 - MATERIALS.index(thing.material)])
+    else:
+        changed = _moved(thing, others, directions, generator)
+        if changed is None:
+            return None
+    return replace(scene, objects=tuple(changed if other is thing else other for other in scene.objects)), thing.id
+
+
+def _moved(
+    thing: SceneObject,
+    others: list[SceneObject],
+    directions: dict[str, tuple[float, float]],
+    generator: np.random.Generator,
+) -> SceneObject | None:
+    for _ in range(PLACING_TRIES):
+        position = find_place(generator, thing.radius, others, directions)
+        if position is not None and math.dist(position, thing.position) >= MIN_MOVE:
+            return replace(thing, position=position)
+    return None
 
 
 @dataclass(frozen=True)

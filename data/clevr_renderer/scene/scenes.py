@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,25 +57,6 @@ def jittered(generator: np.random.Generator, place: Point, jitter: float) -> Poi
     return (x, y, z)
 
 
-def sample_camera(generator: np.random.Generator, jitter: float) -> Point:
-    """The nominal camera moved by U(-jitter, jitter) on each axis."""
-    return jittered(generator, CAMERA, jitter)
-
-
-def _is_free(
-    position: tuple[float, float],
-    radius: float,
-    others: list[SceneObject],
-    directions: dict[str, tuple[float, float]],
-) -> bool:
-    for other in others:
-        if math.dist(position, other.position) - radius - other.radius < MIN_GAP:
-            return False
-        if any(abs(advance(other.position, position, directions[name])) <= MIN_ADVANCE for name in ("left", "behind")):
-            return False
-    return True
-
-
 def find_place(
     generator: np.random.Generator,
     radius: float,
@@ -85,7 +66,12 @@ def find_place(
     """A place on the ground that keeps the gaps to `others`; None after 50 tries."""
     for _ in range(PLACING_TRIES):
         x, y = generator.uniform(-GROUND, GROUND, 2).tolist()
-        if _is_free((x, y), radius, others, directions):
+        if all(
+            math.dist((x, y), other.position) - radius - other.radius >= MIN_GAP
+            and abs(advance(other.position, (x, y), directions["left"])) > MIN_ADVANCE
+            and abs(advance(other.position, (x, y), directions["behind"])) > MIN_ADVANCE
+            for other in others
+        ):
             return (x, y)
     return None
 
@@ -110,33 +96,19 @@ def sample_object(
     return SceneObject(object_id, shape, size, color, material, position, float(generator.uniform(0, 2 * math.pi)))
 
 
-def _sample_objects(
-    generator: np.random.Generator, count: int, directions: dict[str, tuple[float, float]]
-) -> list[SceneObject] | None:
-    objects: list[SceneObject] = []
-    for object_id in range(count):
-        thing = sample_object(generator, object_id, objects, directions)
-        if thing is None:
-            return None
-        objects.append(thing)
-    return objects
-
-
 def populate(generator: np.random.Generator, camera: Point) -> Scene:
     """A scene of 3 to 10 objects seen from `camera`; each of the three lights is moved at random on each axis."""
     lights = {name: jittered(generator, light[0], LIGHT_JITTER) for name, light in LIGHTS.items()}
     count = int(generator.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
-    objects = None
-    while objects is None:
-        objects = _sample_objects(generator, count, ground_directions(camera))
+    objects: list[SceneObject] = []
+    directions = ground_directions(camera)
+    while len(objects) < count:
+        thing = sample_object(generator, len(objects), objects, directions)
+        # Where an object finds no place, the scene starts anew.
+        objects = [] if thing is None else [*objects, thing]
     return Scene(tuple(objects), lights, camera)
 
 
 def sample_scene(generator: np.random.Generator, camera_jitter: float) -> Scene:
     """A scene as `populate` makes it, from the nominal camera moved by U(-camera_jitter, camera_jitter)."""
-    return populate(generator, sample_camera(generator, camera_jitter))
-
-
-def seen_from(scene: Scene, camera: Point) -> Scene:
-    """The same objects and lights from another camera."""
-    return replace(scene, camera=camera)
+    return populate(generator, jittered(generator, CAMERA, camera_jitter))

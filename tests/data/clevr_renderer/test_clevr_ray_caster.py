@@ -172,10 +172,10 @@ def test_visibility_rule():
     assert min_visible_pixels((480, 320)) == 200
     assert min_visible_pixels((240, 160)) == 50
     assert min_visible_pixels((96, 64)) == 8
-    assert visible_ids(scene_of(thing()), SIZE) is not None
+    assert visible_ids([scene_of(thing())], SIZE) is not None
     toward = np.array(CAMERA[:2]) / np.linalg.norm(CAMERA[:2])
     hidden = scene_of(thing(0, "cube", position=tuple(1.5 * toward)), thing(1, "sphere", "small"))
-    assert visible_ids(hidden, SIZE) is None
+    assert visible_ids([scene_of(thing()), hidden], SIZE) is None
 
 
 RECORDED_MEANS = [[134.5, 132.7, 132.7], [133.9, 133.0, 133.2], [134.8, 133.1, 133.0]]

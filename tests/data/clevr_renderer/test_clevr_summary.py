@@ -8,8 +8,7 @@ import statistics
 import numpy as np
 import pytest
 
-from ssgpa.data.readers.clevr_change_released import FIGURES, WORDS
-from ssgpa.data.readers.clevr_change_summary import describe_clevr_change
+from ssgpa.data.readers.clevr_change_summary import FIGURES, WORDS, describe_clevr_change
 
 from ...scripts import load_script
 from .test_clevr_captions import VOCABULARY

@@ -58,7 +58,7 @@ def test_a_worker_imports_neither_torch_nor_transformers():
     )
     found, _, path = done.stdout.strip().partition(" ")
     assert found == "[]"
-    assert Path(path) == ROOT / "data" / "clevr_change" / "rendering.py"
+    assert Path(path) == ROOT / "data" / "clevr_renderer" / "dataset" / "rendering.py"
 
 
 def test_a_worker_ends_with_its_input(tmp_path):

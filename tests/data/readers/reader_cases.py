@@ -15,11 +15,11 @@ from PIL import Image
 from ssgpa.data.readers import (
     CHANGECHAT,
     CLEVR_DC,
+    CUSTOM_PAIRS,
     EMU_EDIT,
     IMAGE_EDITING_REQUEST,
     LEVIR_CC,
     MAGICBRUSH,
-    OWN_PAIRS,
     RSCC,
     SECOND_CC,
     SPOT_THE_DIFF_MULTI,
@@ -443,8 +443,8 @@ CASES = {
         edit("RSCC_qvq.jsonl", lambda rows: rows[0].update(pre_image="../outside.png")),
         "train, pair 'EBD/quake/images/quake_1_pre_disaster'",
     ),
-    "own": Case(
-        OWN_PAIRS,
+    "custom": Case(
+        CUSTOM_PAIRS,
         make_own,
         (1, 1, 1),
         "captions.jsonl",

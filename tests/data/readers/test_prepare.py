@@ -14,7 +14,7 @@ from ssgpa.data import load_prepared
 from ssgpa.data.clevr_renderer.dataset.layout import SETTINGS
 from ssgpa.data.prepared import language_of
 from ssgpa.data.schema import pair_features
-from ssgpa.hub.dataset import push_prepared
+from ssgpa.hub.data_repository import push_prepared
 
 from ...scripts import load_script
 from .reader_cases import CASES
@@ -65,14 +65,14 @@ def test_prepared_with_card(script, name, tmp_path, capsys):
 
 
 def test_faulty_pairs_on_the_command_line(script, tmp_path, capsys):
-    CASES["own"].make(tmp_path / "source")
+    CASES["custom"].make(tmp_path / "source")
     (tmp_path / "source" / "before" / "one.png").unlink()
-    assert script.main(words("own", tmp_path)) == 2
+    assert script.main(words("custom", tmp_path)) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "before/one" in error
     assert not (tmp_path / "out").exists()
-    assert script.main(words("own", tmp_path, "--skip_faulty", "--license", "cc0-1.0")) == 0
+    assert script.main(words("custom", tmp_path, "--skip_faulty", "--license", "cc0-1.0")) == 0
     assert "1 faulty pairs left out: train, pair 'one': before/one is missing" in capsys.readouterr().out
     text = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "license: cc0-1.0" in text
@@ -88,12 +88,12 @@ def test_faulty_pairs_on_the_command_line(script, tmp_path, capsys):
     ],
 )
 def test_the_language_of_the_captions(script, tmp_path, capsys, options, language, noted):
-    CASES["own"].make(tmp_path / "source")
+    CASES["custom"].make(tmp_path / "source")
     table = tmp_path / "source" / "captions.jsonl"
     rows = [json.loads(line) for line in table.read_text("utf-8").splitlines()]
     lines = [json.dumps({**row, "captions": ["红色的立方体消失了"]}, ensure_ascii=False) + "\n" for row in rows]
     table.write_text("".join(lines), "utf-8")
-    assert script.main(words("own", tmp_path, *options)) == 0
+    assert script.main(words("custom", tmp_path, *options)) == 0
     printed = capsys.readouterr().out
     assert noted in printed if noted else "captions are written" not in printed
     assert language_of(tmp_path / "out") == language
@@ -132,8 +132,8 @@ def test_settings_are_not_followed_out(script, copied, tmp_path, capsys):
 
 def test_no_hub(script, tmp_path, monkeypatch, capsys):
     """A name that the Hub would refuse costs no reading; without a Hub the prepared folder stays."""
-    CASES["own"].make(tmp_path / "source")
-    assert script.main(words("own", tmp_path, "--push_to_hub", "org/pairs/mine")) == 2
+    CASES["custom"].make(tmp_path / "source")
+    assert script.main(words("custom", tmp_path, "--push_to_hub", "org/pairs/mine")) == 2
     assert "org/pairs/mine" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -141,7 +141,7 @@ def test_no_hub(script, tmp_path, monkeypatch, capsys):
         raise httpx.ConnectError("connection refused")
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
-    assert script.main(words("own", tmp_path, "--push_to_hub", "org/pairs")) == 2
+    assert script.main(words("custom", tmp_path, "--push_to_hub", "org/pairs")) == 2
     assert "org/pairs: the upload of" in capsys.readouterr().err
     assert (tmp_path / "out" / "prepared.json").is_file()
 

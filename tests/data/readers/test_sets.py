@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssgpa.data.findings import Findings, count_table
 from ssgpa.data.readers import SECOND_CC
-from ssgpa.data.readers.own_pairs import load_own_pairs
+from ssgpa.data.readers.custom_pairs import load_custom_pairs
 from ssgpa.data.readers.syned_files import read_instructions, read_split_numbers, read_variations
 
 from .reader_cases import CASES, CHAT, EMU, dump, edit, edit_rows, make_own, png
@@ -109,7 +109,7 @@ def test_levir_flags_that_contradict_the_captions_are_told_and_the_captions_deci
     train = CASES["levir_cc"].source.load(tmp_path, findings)["train"]
     assert train["change_type"][2:] == ["none", "none", None, None, None, "none", "none"]
     assert findings.notes == [
-        "2 pairs have changeflag 0, but captions that tell of a change; type unknown: train, pair 'train_900002', "
+        "2 pairs have changeflag 0, but captions that describe a change; type unknown: train, pair 'train_900002', "
         "train, pair 'train_900003'",
         '1 pairs have changeflag 1, but every caption says "no change"; type "none": train, pair \'train_900001\'',
     ]
@@ -129,7 +129,7 @@ def test_the_flag_does_not_win_over_the_captions_in_other_sets(name, tmp_path):
     findings = Findings()
     train = CASES[name].source.load(tmp_path, findings)["train"]
     assert train["change_type"][:2] == ["none", None]
-    assert "captions that tell of a change; type unknown" in " ".join(findings.notes)
+    assert "captions that describe a change; type unknown" in " ".join(findings.notes)
     path.write_text(path.read_text("utf-8").replace('"changeflag": 0', '"changeflag": 3'), encoding="utf-8")
     with pytest.raises(ValueError, match="changeflag must be 0 or 1, not 3"):
         CASES[name].source.load(tmp_path)
@@ -311,7 +311,7 @@ def test_equal_images_are_told_by_name(tmp_path):
     (tmp_path / "after" / "one.jpg").write_bytes(png(77))
     (tmp_path / "after" / "two.jpg").write_bytes(png(77))
     findings = Findings()
-    load_own_pairs(tmp_path, findings)
+    load_custom_pairs(tmp_path, findings)
     assert findings.equal == findings.leaks == [["after/one.jpg", "after/two.jpg"]]
     assert "after/one.jpg = after/two.jpg" in findings.lines()[0]
 
@@ -338,7 +338,7 @@ CROSSING = {
     "magicbrush": edit_rows("data/dev-00000-of-00001-ab.parquet", lambda rows: rows[0].update(img_id="7")),
     "emu_edit": edit("splits.json", lambda table: table.update(validation=[0])),
     "syned": edit("splits.json", lambda table: table.update(validation=[0, 1])),
-    "own": edit("captions.jsonl", lambda rows: rows[1].update(scene_id="one")),
+    "custom": edit("captions.jsonl", lambda rows: rows[1].update(scene_id="one")),
 }
 
 
@@ -359,7 +359,7 @@ def test_every_fault_of_a_pair_is_told(tmp_path):
         (tmp_path / name).unlink()
     edit("captions.jsonl", lambda rows: rows[0].update(captions=[]))(tmp_path)
     findings = Findings(skip_faulty=True)
-    load_own_pairs(tmp_path, findings)
+    load_custom_pairs(tmp_path, findings)
     assert findings.faulty == {
         "train, pair 'one'": "captions.jsonl, line 1: there is no caption; before/one is missing; after/one is missing"
     }
@@ -377,7 +377,7 @@ def test_pair_of_equal_images_is_told(tmp_path, change_type, told):
     (tmp_path / "after" / "one.jpg").write_bytes((tmp_path / "before" / "one.png").read_bytes())
     edit("captions.jsonl", lambda rows: rows[0].update(change_type=change_type))(tmp_path)
     findings = Findings()
-    load_own_pairs(tmp_path, findings)
+    load_custom_pairs(tmp_path, findings)
     assert findings.still == told
     assert findings.lines() == [f"1 pairs show the same image twice: {place}" for place in told]
     assert findings.equal == []

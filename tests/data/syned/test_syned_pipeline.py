@@ -124,7 +124,7 @@ def test_a_finished_run_loads_no_model(made, source, settings, monkeypatch):
 def test_other_settings_originals_and_models_are_refused(made, source, settings, changed, own_images, tmp_path):
     before = contents(made)
     cases = {
-        r"begun otherwise: edit.steps 2 there, 3 here; choose": changed("edit", steps=3),
+        r"begun with other settings or models: edit.steps 2 there, 3 here; choose": changed("edit", steps=3),
         r"rank.by 'image_text' there, 'image_image' here": changed("rank", by="image_image"),
         r"seed 5 there, 6 here": changed(seed=6),
     }
@@ -132,7 +132,7 @@ def test_other_settings_originals_and_models_are_refused(made, source, settings,
         with pytest.raises(ValueError, match=message):
             make_syned(source, made, other, progress=False)
     images = own_images({"id": "a", "image": "0.png", "instruction": "make it red"})
-    with pytest.raises(ValueError, match="begun otherwise: originals "):
+    with pytest.raises(ValueError, match="begun with other settings or models: originals "):
         make_syned(images, made, settings, progress=False)
     with pytest.raises(FileExistsError, match="was not begun by this program"):
         make_syned(source, images, settings, progress=False)
@@ -145,7 +145,7 @@ def test_another_model_under_the_same_name_is_refused(build_editor, source, chan
     make_syned(source, tmp_path / "out", settings, progress=False)
     (tmp_path / "out" / "variants" / "000001.json").unlink()
     build_editor().save_pretrained(tmp_path / "editor")
-    with pytest.raises(ValueError, match="begun otherwise: files "):
+    with pytest.raises(ValueError, match="begun with other settings or models: files "):
         make_syned(source, tmp_path / "out", settings, progress=False)
 
 

@@ -1,0 +1,216 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""What a training run is put together from: its data, its system and its features, each refused where it cannot be."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, DatasetDict, IterableDataset
+from transformers import PreTrainedModel, ProcessorMixin
+
+from ..data.augment import PairAugmentation
+from ..data.decoding import describe_sources
+from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
+from ..processing_ssgpa import SSGPAProcessor
+from ..utils.files import write_json
+from .arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from .auxiliary import AuxiliaryHeads
+from .dataset import ImageCache, PairDataset
+from .features import FeatureCache, fill_cache, open_cache
+from .positions import check_captions_fit, check_generation_fits, positions_of
+from .streams import PairIterableDataset
+from .systems import build_model, create_system, load_base, read_config, set_trainable
+from .word_tokenizer import unknown_words
+
+
+def is_over_base(arguments: ModelArguments) -> bool:
+    """Whether a checkpoint of the run holds what was trained alone, and names the base that it stands on."""
+    return bool(arguments.lora) or arguments.save_trained_only
+
+
+def check_settings(
+    model_arguments: ModelArguments, data_arguments: DataArguments, arguments: ChangeCaptioningArguments
+) -> None:
+    """Refuse settings that do not go together; let every process read its own share of a stream.
+
+    Args:
+        model_arguments (`ModelArguments`): Where the model comes from.
+        data_arguments (`DataArguments`): What it learns from.
+        arguments (`ChangeCaptioningArguments`): How it is trained; `accelerator_config` is set for a stream.
+
+    Raises:
+        ValueError: Two settings exclude each other; the error names them.
+    """
+    if model_arguments.quantization_config and not is_over_base(model_arguments):
+        raise ValueError(
+            "`quantization_config` needs `lora` or `save_trained_only`: no model in 4 bit is saved whole."
+        )
+    if not data_arguments.streaming:
+        return
+    if arguments.max_steps < 1:
+        raise ValueError("--streaming has no end; say where to stop with --max_steps.")
+    if data_arguments.distractor_swap or data_arguments.cache_images:
+        raise ValueError("--streaming keeps no images: leave out --distractor_swap and --cache_images.")
+    if data_arguments.feature_cache:
+        raise ValueError("--streaming reads every image as it comes: leave out --feature_cache.")
+    if data_arguments.max_train_pairs is not None:
+        raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
+    arguments.accelerator_config.dispatch_batches = False
+
+
+def load_splits(arguments: DataArguments) -> DatasetDict:
+    """Load prepared data, or say how to make it; of a streamed training split, the texts alone."""
+    data_dir = arguments.data_dir
+    if not data_dir:
+        raise ValueError("--data_dir is missing: a folder that examples/prepare_data.py wrote.")
+    if not data_dir.startswith(HUB_PREFIX) and not is_prepared(Path(data_dir)):
+        raise FileNotFoundError(
+            f"{data_dir} is not a prepared folder. Make one with `python examples/render_clevr_change.py --output_dir "
+            "scenes/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
+            f"clevr_change --source scenes/clevr --output_dir {data_dir} --aux_grid 8 12`."
+        )
+    if not arguments.streaming:
+        return load_prepared(data_dir)
+    columns = ["pair_id", "captions", "change_type"]
+    texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
+    train = Dataset.from_list(list(texts), features=texts.features)
+    return DatasetDict({"train": train, **load_prepared(data_dir, splits=["validation"])})
+
+
+def first_rows(splits: DatasetDict, name: str, count: int | None) -> Dataset:
+    """The first `count` rows of a split, or all; an empty split is an error."""
+    if count is not None and count < 1:
+        raise ValueError(f"A limit of {count} pairs leaves nothing of the {name} split.")
+    if not len(splits[name]):
+        raise ValueError(f"The {name} split is empty; prepare the data with more scenes or larger shares.")
+    return splits[name] if count is None else splits[name].select(range(min(count, len(splits[name]))))
+
+
+def source_rows(arguments: DataArguments, rows: Dataset) -> Dataset | IterableDataset:
+    """The training rows with their images; of a streamed split, `rows` are the texts alone."""
+    if not arguments.streaming:
+        return rows
+    return load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
+
+
+def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
+    """Load the system, or build it with a tokenizer of the training captions.
+
+    Args:
+        arguments (`ModelArguments`): Where it comes from.
+        splits (`DatasetDict`): Prepared data.
+
+    Returns:
+        `tuple[PreTrainedModel, SSGPAProcessor, set[str]]`: The model, its processor, and the names of the weights that
+        are random.
+
+    Raises:
+        ValueError: Neither or both of model and configuration are named, or random weights would stay frozen.
+    """
+    if bool(arguments.model_name_or_path) == bool(arguments.model_config):
+        raise ValueError("Give either --model_name_or_path or --model_config; an empty one (--model_config=) is none.")
+    if arguments.model_name_or_path:
+        return load_base(arguments)
+    if arguments.trainable != [".*"]:
+        # Before billions of weights are drawn.
+        with torch.device("meta"):
+            model = build_model(read_config(arguments.model_config, arguments.config_overrides), arguments.model_class)
+        set_trainable(model, arguments.trainable, {name for name, _ in model.named_parameters()})
+    captions = (caption for row in splits["train"]["captions"] for caption in row)
+    return create_system(arguments, captions)
+
+
+def check_data_fits(
+    model: PreTrainedModel,
+    processor: SSGPAProcessor,
+    rows: Dataset,
+    data_arguments: DataArguments,
+    arguments: ChangeCaptioningArguments,
+) -> None:
+    """Refuse captions that the model cannot learn; note in the processor how images are read.
+
+    Args:
+        model (`PreTrainedModel`): Its language model's positions bound the captions.
+        processor (`SSGPAProcessor`): Its prompt goes before every caption; gets what `describe_sources` tells.
+        rows (`Dataset`): The training rows.
+        data_arguments (`DataArguments`): Where they come from.
+        arguments (`ChangeCaptioningArguments`): How long the captions of an evaluation may be.
+
+    Raises:
+        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair.
+    """
+    positions = positions_of(model.config)
+    check_captions_fit(processor, rows.select_columns(["pair_id", "captions"]), positions)
+    check_generation_fits(processor, arguments.generation_max_new_tokens, positions)
+    describe_sources(processor, source_rows(data_arguments, rows), reading_of(data_arguments.data_dir))
+
+
+def cached_features(
+    data_arguments: DataArguments,
+    arguments: ChangeCaptioningArguments,
+    rows: Dataset,
+    model: PreTrainedModel,
+    processor: SSGPAProcessor,
+    aux_heads: AuxiliaryHeads | None,
+) -> FeatureCache | None:
+    """The vision features of the training images on disk, computed where they are not there yet."""
+    if not data_arguments.feature_cache:
+        return None
+    if aux_heads is not None:
+        raise ValueError("Auxiliary heads read the vision tower at every step: they do not go with `feature_cache`.")
+    features = open_cache(data_arguments.feature_cache, model, processor, arguments)
+    with arguments.main_process_first(local=False, desc="vision features"):
+        images = ImageCache(rows, processor, cache=False).digests()
+        count = fill_cache(features, images, model, processor, arguments)
+    sys.stdout.write(f"Computed the vision features of {count:,} images.\n")
+    return features
+
+
+def training_pairs(
+    arguments: DataArguments,
+    rows: Dataset,
+    processor: SSGPAProcessor,
+    seed: int,
+    features: FeatureCache | None = None,
+) -> PairDataset | PairIterableDataset:
+    """The training rows, at hand or streamed."""
+    augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
+    if not arguments.streaming:
+        return PairDataset(
+            rows,
+            processor,
+            captions_per_pair=arguments.captions_per_pair,
+            distractor_swap=arguments.distractor_swap,
+            cache=arguments.cache_images,
+            seed=seed,
+            augmentation=augmentation,
+            features=features,
+        )
+    stream = source_rows(arguments, rows)
+    return PairIterableDataset(
+        stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed, augmentation=augmentation
+    )
+
+
+def record_start(output_dir: Path, record: Mapping[str, Any], processor: ProcessorMixin, rows: Dataset) -> None:
+    """Write which parameters train, and tell how many, and which words of the captions the system cannot write.
+
+    Args:
+        output_dir (`Path`): The run's folder; it is made.
+        record (`Mapping[str, Any]`): What `parameter_report` gives.
+        processor (`ProcessorMixin`): Its tokenizer writes the captions.
+        rows (`Dataset`): The training rows.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_json(output_dir / "trainable_parameters.json", record, indent=1)
+    found = unknown_words(processor.tokenizer, (text for captions in rows["captions"] for text in captions))
+    if found:
+        most = ", ".join(f"{word} ({count})" for word, count in list(found.items())[:10])
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        sys.stdout.write(
+            f"Warning: words of the captions that the tokenizer does not know: {most}{more}. They become <unk>.\n"
+        )
+    sys.stdout.write(f"Training {record['trainable']:,} of {record['parameters']:,} parameters.\n")
