@@ -87,13 +87,13 @@ TORCHVISION = {
 MAX_NAMED = 5
 
 
-def convert_original(
+def convert_official(
     checkpoint: str | os.PathLike, vision: str | os.PathLike | PreTrainedModel | None = None, **fields: Any
 ) -> tuple[SCORERConfig, dict[str, Tensor]]:
     """Sizes and weights of a checkpoint of the released code.
 
     Args:
-        checkpoint (`str` or `os.PathLike`): See `SCORERForConditionalGeneration.from_original`.
+        checkpoint (`str` or `os.PathLike`): See `SCORERForConditionalGeneration.from_official`.
         vision (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): As there.
         **fields (`Any`, *optional*): Fields of [`SCORERConfig`]; they win.
 
@@ -324,7 +324,7 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
 
 __all__ = [
     "RELEASED",
-    "convert_original",
+    "convert_official",
     "convert_torchvision",
     "convert_vocabulary",
     "read_backbone",

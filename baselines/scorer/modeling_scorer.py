@@ -649,7 +649,7 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_original(
+    def from_official(
         cls, checkpoint: str | os.PathLike, vision: str | os.PathLike | PreTrainedModel | None = None, **kwargs: Any
     ) -> "SCORERForConditionalGeneration":
         r"""Read a checkpoint of the authors' released code, with the settings under which it computes what it did.
@@ -670,9 +670,9 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             ValueError: It is no such checkpoint, or a weight is missing, left over or of another shape; the error
                 names it.
         """
-        from .conversion_scorer import convert_original
+        from .conversion_scorer import convert_official
 
-        config, weights = convert_original(checkpoint, vision, **kwargs)
+        config, weights = convert_official(checkpoint, vision, **kwargs)
         model = cls.from_pretrained(None, config=config, state_dict=weights, dtype=torch.float32)
         # Their decoding never writes the unknown word, which is number 1.
         model.generation_config.update(suppress_tokens=[1], max_new_tokens=config.max_position_embeddings - 1)

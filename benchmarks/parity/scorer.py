@@ -41,7 +41,7 @@ def compute(checkpoint: Path, inputs: dict[str, Tensor], fields: dict[str, Any])
     Returns:
         `dict[str, torch.Tensor]`: By the names of the other side's outputs.
     """
-    model = SCORERForConditionalGeneration.from_original(checkpoint, **OPTIONS, **fields)
+    model = SCORERForConditionalGeneration.from_official(checkpoint, **OPTIONS, **fields)
     grids = [[inputs["before"], inputs[image]] for image in HALVES.values()]
     features = torch.cat([torch.stack(pair, 1) for pair in grids]).relu().flatten(3).transpose(2, 3).contiguous()
     ids = torch.cat([inputs[f"{half}_ids"] for half in HALVES])
