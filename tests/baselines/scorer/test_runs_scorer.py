@@ -66,7 +66,7 @@ def test_runs_over_a_frozen_backbone(name, workshop):
     places = {"model_name_or_path": workshop / f"base-{data}", "data_dir": workshop / data, "output_dir": folder}
     assert train(name, **places, feature_cache=workshop / "features", **SMALL) == 0
     assert list(logged(folder)) == [1, 2]
-    assert {"loss_cross_view", "loss_cross_modal", "cross_view_scale"} <= _logged_names(folder)
+    assert {"loss_parts/cross_view", "loss_parts/cross_modal", "cross_view_scale"} <= _logged_names(folder)
     assert list((workshop / "features").rglob("*.safetensors"))
     model, processor = load_system(str(folder / "best"))
     assert type(model) is SCORERForConditionalGeneration
