@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """SCORER's side of a comparison with its authors' code."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,49 @@ def compute(checkpoint: Path, inputs: dict[str, Tensor], fields: dict[str, Any])
                 f"{half}.greedy_ids": _cut(greedy[rows, 1:], ids.shape[1] - 1),
             }
     return found
+
+
+def tasks(checkpoint: Path, fields: dict[str, Any], pairs: int) -> dict[str, Callable[[], None]]:
+    """What speed is measured of: a step of training with the released settings, and greedy captions.
+
+    Both read maps that are computed already, as the released code does; the backbone is left out.
+
+    Args:
+        checkpoint (`Path`): The weights.
+        fields (`dict[str, Any]`): Of the configuration, those that no weight tells.
+        pairs (`int`): An even number, half of them changed, half of them not.
+
+    Returns:
+        `dict[str, Callable]`: `train` and `caption`.
+    """
+    small = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [1024], "depths": [1], "layer_type": "basic"}
+    model = SCORERForConditionalGeneration.from_official(checkpoint, vision_config=small, **fields)
+    length, generator = model.config.max_position_embeddings, torch.Generator().manual_seed(0)
+    features = torch.randn(pairs, 2, 196, 1024, generator=generator).relu()
+    ids = torch.randint(END + 1, model.config.vocab_size, (pairs, length), generator=generator)
+    ids[:, 0], ids[:, -1] = START, END
+    batch = {"input_ids": ids, "vision_features": features, "attention_mask": torch.ones_like(ids)}
+    batch |= {"labels": ids.masked_fill(ids == START, -100), "scene_ids": torch.arange(pairs // 2).repeat(2)}
+    trained = [
+        value for part in (model.model.encoder, model.model.decoder, model.lm_head) for value in part.parameters()
+    ]
+    optimizer = torch.optim.Adam([*trained, *model.contrast.parameters()], lr=2e-4)
+
+    def train() -> None:
+        optimizer.zero_grad()
+        model.train()(**batch).loss.backward()
+        optimizer.step()
+
+    def caption() -> None:
+        model.eval().generate(
+            input_ids=ids[:, :1],
+            vision_features=features,
+            num_beams=1,
+            do_sample=False,
+            max_new_tokens=length - 1,
+        )
+
+    return {"train": train, "caption": caption}
 
 
 def _cut(ids: Tensor, length: int) -> Tensor:
