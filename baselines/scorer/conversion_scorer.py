@@ -101,8 +101,7 @@ def convert_official(
         `tuple`: Configuration and weights.
 
     Raises:
-        ValueError: It is no such checkpoint, or a weight is missing, left over or of another shape; the error names
-            it.
+        ValueError: It is no such checkpoint, or a weight has no place; the error names it.
     """
     states = _read_states(Path(checkpoint))
     backbone, backbone_config = read_backbone(vision)
@@ -110,7 +109,6 @@ def convert_official(
     weights = {f"model.vision_tower.backbone.{name}": value for name, value in backbone.items()}
     for part, state in states.items():
         weights |= rename_weights(state, part, config)
-    _check(weights, config, vision is not None, REASONING in states, checkpoint)
     return config, weights
 
 
@@ -265,16 +263,22 @@ def convert_torchvision(path: Path) -> dict[str, Tensor]:
     return renamed
 
 
-def _check(
-    weights: dict[str, Tensor], config: SCORERConfig, backbone: bool, reasoning: bool, source: str | os.PathLike
+def check_weights(
+    weights: dict[str, Tensor], wanted: dict[str, Tensor], backbone: bool, source: str | os.PathLike
 ) -> None:
-    """Refuse weights that do not fit the model one to one."""
-    from .modeling_scorer import SCORERForConditionalGeneration
+    """Refuse weights that do not fit a model one to one; backward reasoning may be missing as a whole.
 
-    with torch.device("meta"):
-        wanted = SCORERForConditionalGeneration(config).state_dict()
+    Args:
+        weights (`dict[str, torch.Tensor]`): By name.
+        wanted (`dict[str, torch.Tensor]`): Of the model, on any device.
+        backbone (`bool`): Whether the backbone's have to be there.
+        source (`str` or `os.PathLike`): For the error.
+
+    Raises:
+        ValueError: They do not; the error names them.
+    """
     absent = () if backbone else ("model.vision_tower.",)
-    absent += () if reasoning else ("backward_reasoning.",)
+    absent += () if any(name.startswith("backward_reasoning.") for name in weights) else ("backward_reasoning.",)
     wrong = {
         "missing": [name for name in wanted if name not in weights and not name.startswith(absent)],
         "without a place": [name for name in weights if name not in wanted],
@@ -324,6 +328,7 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
 
 __all__ = [
     "RELEASED",
+    "check_weights",
     "convert_official",
     "convert_torchvision",
     "convert_vocabulary",

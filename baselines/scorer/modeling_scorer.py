@@ -45,6 +45,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ...compatibility_ssgpa import CACHE, renamed_cache
 from ...system_ssgpa import ChangeCaptioningModelMixin, Paper
 from .configuration_scorer import SCORERConfig
+from .conversion_scorer import check_weights, convert_official
 from .losses_scorer import MatchingContrast, pool_sentences, scene_halves
 
 
@@ -670,9 +671,10 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             ValueError: It is no such checkpoint, or a weight is missing, left over or of another shape; the error
                 names it.
         """
-        from .conversion_scorer import convert_official
-
         config, weights = convert_official(checkpoint, vision, **kwargs)
+        with torch.device("meta"):
+            wanted = cls(config).state_dict()
+        check_weights(weights, wanted, vision is not None, checkpoint)
         model = cls.from_pretrained(None, config=config, state_dict=weights, dtype=torch.float32)
         # Their decoding never writes the unknown word, which is number 1.
         model.generation_config.update(suppress_tokens=[1], max_new_tokens=config.max_position_embeddings - 1)

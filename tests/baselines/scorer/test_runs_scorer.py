@@ -10,7 +10,6 @@ from transformers import ResNetConfig, ResNetModel
 
 import ssgpa.baselines.scorer
 from ssgpa.baselines.scorer import SCORERForConditionalGeneration
-from ssgpa.baselines.scorer.base_scorer import main as make_base
 from ssgpa.training.arguments import parse_arguments
 from ssgpa.utils.loading import load_system
 
@@ -43,7 +42,9 @@ def workshop(tmp_path_factory):
 
 def base_of(workshop, data, *more):
     words = ["--vision", str(workshop / "resnet"), "--data", str(workshop / data), "--model_config", TINY]
-    return make_base([*words, "--image_size", "32", "32", "--output_dir", str(workshop / f"base-{data}"), *more])
+    return load_script("make_scorer_base").main(
+        [*words, "--image_size", "32", "32", "--output_dir", str(workshop / f"base-{data}"), *more]
+    )
 
 
 def train(name, **changes):

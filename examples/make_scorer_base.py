@@ -1,10 +1,15 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
+#
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ssgpa[train]"]
+# ///
 """Put together, once, what a SCORER run starts from: a pretrained backbone and the words of a data set.
 
 Once for each data set, whose captions' words become the tokenizer:
 
-    python -m ssgpa.baselines.scorer.base_scorer --vision microsoft/resnet-101 --data prepared/clevr_change \
+    python examples/make_scorer_base.py --vision microsoft/resnet-101 --data prepared/clevr_change \
         --model_config examples/configs/models/scorer-resnet101.json --output_dir bases/scorer-clevr_change
 """
 
@@ -14,12 +19,11 @@ from pathlib import Path
 
 import torch
 
+from ssgpa.baselines.scorer.conversion_scorer import read_backbone
 from ssgpa.data.prepared import load_prepared
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import create_system
 from ssgpa.utils.console import OneLineParser, report_error
-
-from .conversion_scorer import read_backbone
 
 
 def write_base(options: argparse.Namespace) -> None:
@@ -52,7 +56,7 @@ def write_base(options: argparse.Namespace) -> None:
 
 def main(words: list[str] | None = None) -> int:
     """Make a base, and answer errors with one line on stderr and exit code 2."""
-    parser = OneLineParser(prog="base_scorer", description=__doc__.splitlines()[0])
+    parser = OneLineParser(prog="make_scorer_base.py", description=__doc__.splitlines()[0])
     parser.add_argument("--vision", required=True, help="a ResNet's id or folder, or torchvision's file of weights")
     parser.add_argument("--data", required=True, help="a prepared data set, whose training captions' words are taken")
     parser.add_argument("--model_config", type=Path, required=True, help="a configuration of sizes")
@@ -64,7 +68,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         write_base(options)
     except (OSError, ValueError, ImportError) as error:
-        return report_error("base_scorer", error)
+        return report_error("make_scorer_base.py", error)
     return 0
 
 
