@@ -23,7 +23,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 from transformers import AutoModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
@@ -428,6 +427,7 @@ class BackwardReasoning(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.trains = config.train_backward_reasoning
+        # CODEPATH: "padded_mean" is what the released code does, for its checkpoints.
         self.pooled_length = config.max_position_embeddings if config.sentence_pooling == "padded_mean" else None
         self.condition = nn.Linear(2 * width, width)
         self.attention = SCORERAttention(config, bias=False)
@@ -815,10 +815,8 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
             `dict[str, torch.Tensor]`: Scalars.
         """
         labels = labels.to(logits.device)
-        if shift_labels is None:
-            # Of all positions, or of the last ones under `logits_to_keep`.
-            shift_labels = F.pad(labels[:, -logits.shape[1] :], (0, 1), value=-100)[:, 1:]
-        counts = (shift_labels != -100).sum(1)
+        kept = labels[:, -logits.shape[1] :]  # all, or the last ones under `logits_to_keep`
+        counts = ((kept[:, 1:] if shift_labels is None else shift_labels) != -100).sum(1)
         # Means shrink with the share of an accumulated batch, or accumulation would multiply them.
         share = 1.0 if num_items_in_batch is None else counts.sum() / num_items_in_batch
         groups = [slice(None)]
@@ -829,8 +827,8 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
         for rows in groups:
             caption = self.loss_function(
                 logits=logits[rows],
-                labels=labels[rows],
-                shift_labels=shift_labels[rows].contiguous(),
+                labels=kept[rows],
+                shift_labels=None if shift_labels is None else shift_labels[rows],
                 vocab_size=self.config.vocab_size,
                 num_items_in_batch=counts[rows].sum().clamp_min(1),
             )
@@ -851,6 +849,7 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
         self, states: Tensor, labels: Tensor, images: Tensor, matching: PairMatching, scene_ids: Tensor | None
     ) -> dict[str, Tensor]:
         parts = {}
+        # CODEPATH: both are part of scorer-resnet101; 0 leaves a loss out.
         if self.config.cross_view_weight:
             queries, keys = matching
             both = [
@@ -858,6 +857,7 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
                 for side in (0, 1)
             ]
             parts["cross_view"] = self.config.cross_view_weight * sum(both) / 2
+        # CODEPATH: 0 is the paper's SCORER without backward reasoning.
         if self.config.cross_modal_weight:
             reasoning = self.backward_reasoning
             similarity = reasoning.similarity(images, pool_sentences(states, labels, reasoning.pooled_length))
