@@ -115,13 +115,15 @@ def tasks(checkpoint: Path, fields: dict[str, Any], pairs: int) -> dict[str, Cal
         optimizer.step()
 
     def caption() -> None:
-        model.eval().generate(
-            input_ids=ids[:, :1],
-            vision_features=features,
-            num_beams=1,
-            do_sample=False,
-            max_new_tokens=length - 1,
-        )
+        # One half after the other, as the released code does.
+        for half, start in zip(features.chunk(2), ids[:, :1].chunk(2), strict=True):
+            model.eval().generate(
+                input_ids=start,
+                vision_features=half,
+                num_beams=1,
+                do_sample=False,
+                max_new_tokens=length - 1,
+            )
 
     return {"train": train, "caption": caption}
 
