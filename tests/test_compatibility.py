@@ -71,6 +71,7 @@ METHODS = {
 NAMES = [
     "transformers:PreTrainedModel._auto_class",
     "transformers:PreTrainedModel._can_compile_fullgraph",
+    "transformers:PreTrainedModel._can_record_outputs",
     "transformers:PreTrainedModel._keys_to_ignore_on_load_unexpected",
     "transformers:PreTrainedModel._keys_to_ignore_on_save",
     "transformers:PreTrainedModel._no_split_modules",

@@ -124,6 +124,9 @@ class ChangeCaptioningArguments(TrainingArguments):
             is the best.
         learning_rate_factors (`str`, *optional*): JSON mapping of regular expressions to factors of `learning_rate`
             for the parameters whose names they match, the first that does; a plain mapping in a YAML file.
+        lr_step_size (`int`, *optional*): Steps after which the learning rate is multiplied by `lr_step_factor`, again
+            and again; takes the place of `lr_scheduler_type`.
+        lr_step_factor (`float`): That factor.
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
@@ -143,6 +146,8 @@ class ChangeCaptioningArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default=AUTO_METRIC)
     hub_strategy: str = field(default="end")
     learning_rate_factors: str | None = None
+    lr_step_size: int | None = None
+    lr_step_factor: float = 0.1
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
     log_samples: int = 0

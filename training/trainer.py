@@ -112,6 +112,21 @@ class ChangeCaptioningTrainer(Trainer):
         self._steps = 0.0
         self._step_pairs: list[str] = []
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """As `Trainer`'s; with `lr_step_size`, the learning rate falls in steps.
+
+        Args:
+            num_training_steps (`int`): Of the whole run.
+            optimizer (`torch.optim.Optimizer`, *optional*): By default the trainer's.
+        """
+        size = option_of(self.args, "lr_step_size")
+        if size is None or self.lr_scheduler is not None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        factor = option_of(self.args, "lr_step_factor")
+        chosen = self.optimizer if optimizer is None else optimizer
+        self.lr_scheduler = torch.optim.lr_scheduler.StepLR(chosen, size, factor)
+        return self.lr_scheduler
+
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As `Trainer`'s; before the first step, choose the score of the best checkpoint or refuse one that cannot be.
 

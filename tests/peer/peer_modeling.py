@@ -18,13 +18,16 @@ from transformers_peer.test_configuration_common import ConfigTester
 from transformers_peer.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAModel
+from ssgpa.baselines.scorer import SCORERConfig, SCORERForConditionalGeneration, SCORERModel
 
-from ..tiny_systems import tiny_config
+from ..tiny_systems import TINY_SYSTEMS, tiny_config
 
 
 # The suite asks these tables which classes take labels.
 MODEL_MAPPING_NAMES["ssgpa"] = "SSGPAModel"
 MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES["ssgpa"] = "SSGPAForConditionalGeneration"
+MODEL_MAPPING_NAMES["scorer"] = "SCORERModel"
+MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES["scorer"] = "SCORERForConditionalGeneration"
 
 
 class SSGPAModelTester:
@@ -125,6 +128,54 @@ class SSGPAResNetTest(SSGPACommon, unittest.TestCase):
     options = MappingProxyType({"vision": "resnet"})
     # Their width check reads one `hidden_size`, a ResNet has several.
     skip_test_image_features_output_shape = True
+
+    def test_get_image_features_attentions(self):
+        self.skipTest("A ResNet has no attention.")
+
+
+class SCORERModelTester:
+    """A tiny SCORER, and pairs with captions as long as the suite asks for."""
+
+    is_training = True
+    batch_size = 7
+    seq_length = 7
+
+    def __init__(self, parent: unittest.TestCase):
+        self.parent = parent
+        config = self.get_config()
+        self.hidden_size = config.hidden_size
+        self.num_hidden_layers = config.num_hidden_layers
+        self.num_attention_heads = config.num_attention_heads
+
+    def get_config(self) -> SCORERConfig:
+        # One that no model has set its attention in.
+        return SCORERConfig.from_dict(TINY_SYSTEMS["scorer"]()[0].config.to_dict())
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[SCORERConfig, dict[str, torch.Tensor]]:
+        config = self.get_config()
+        input_ids = 5 + ids_tensor([self.batch_size, self.seq_length], config.vocab_size - 5)
+        return config, {
+            "pixel_values": floats_tensor([self.batch_size, 2, 3, 32, 32]),
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+        }
+
+
+class SCORERTest(ModelTesterMixin, GenerationTesterMixin, unittest.TestCase):
+    """SCORER with backward reasoning."""
+
+    all_model_classes = (SCORERModel, SCORERForConditionalGeneration)
+    additional_model_inputs = ("pixel_values",)
+    _is_composite = True
+    # Their width check reads one `hidden_size`, a ResNet has several.
+    skip_test_image_features_output_shape = True
+
+    def setUp(self):
+        self.model_tester = SCORERModelTester(self)
+        self.config_tester = ConfigTester(self, config_class=SCORERConfig)
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
 
     def test_get_image_features_attentions(self):
         self.skipTest("A ResNet has no attention.")
