@@ -30,8 +30,6 @@ logger = logging.get_logger(__name__)
 
 # See `transport_ssgpa.dustbin_transport`.
 _LARGEST_SPAN = 80
-# Former names of fields, which saved checkpoints hold.
-_FORMER_NAMES = {"part_grid": "patch_grid", "part_hidden_size": "patch_hidden_size"}
 # What Transformers, of this version or an older one, keeps in any model's config.json beside the fields of its class.
 _SHARED_FIELDS = {
     "adapters",
@@ -142,6 +140,8 @@ class SSGPAConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     """
 
     model_type = "ssgpa"
+    former_fields: ClassVar[dict[str, str]] = {"part_grid": "patch_grid", "part_hidden_size": "patch_hidden_size"}
+    pixel_fields: ClassVar[tuple[str, ...]] = ("warp_weight",)
     training_fields: ClassVar[frozenset[str]] = frozenset(
         {f"{name}_weight" for name in ("caption", "contrast", "warp", "cycle", "global")}
         | {"label_smoothing", "contrast_negatives", "contrast_temperature", "warp_fraction"}
@@ -199,7 +199,7 @@ class SSGPAConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         # The configuration is loaded first, before code that another version of Transformers could break.
         warn_if_untested()
-        for former, name in _FORMER_NAMES.items():
+        for former, name in self.former_fields.items():
             if former in kwargs:
                 setattr(self, name, kwargs.pop(former))
         self._tell_unknown(kwargs)

@@ -141,7 +141,14 @@ def convert_config(source: PreTrainedConfig, **fields: Any) -> SSGPAConfig:
         raise ValueError(
             "The checkpoint does not tell its placeholder's id: give `image_token_id`, the tokenizer's id of <image>."
         )
-    _check_instruction(values.get("qformer_input_ids"), source.qformer_config)
+    instruction, qformer = values.get("qformer_input_ids"), source.qformer_config
+    if instruction is not None:
+        room = qformer.max_position_embeddings
+        if not 0 < len(instruction) <= room or not all(0 <= number < qformer.vocab_size for number in instruction):
+            raise ValueError(
+                f"`qformer_input_ids` must be 1 to {room} of the Q-Former's {qformer.vocab_size} tokens, got "
+                f"{instruction}."
+            )
     config = SSGPAConfig(**values)
     if not 0 <= config.image_token_id < config.text_config.vocab_size:
         raise ValueError(
@@ -149,16 +156,6 @@ def convert_config(source: PreTrainedConfig, **fields: Any) -> SSGPAConfig:
             f"{config.text_config.vocab_size} tokens."
         )
     return config
-
-
-def _check_instruction(ids: list[int] | None, qformer: PreTrainedConfig) -> None:
-    if ids is None:
-        return
-    room = qformer.max_position_embeddings
-    if not 0 < len(ids) <= room or not all(0 <= number < qformer.vocab_size for number in ids):
-        raise ValueError(
-            f"`qformer_input_ids` must be 1 to {room} of the Q-Former's {qformer.vocab_size} tokens, got {ids}."
-        )
 
 
 def convert_weights(source: PreTrainedModel) -> dict[str, Tensor]:

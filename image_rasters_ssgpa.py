@@ -14,6 +14,7 @@
 """Images that Pillow does not read in full: many bands, 16-bit color (rasterio), and HEIC (pillow-heif)."""
 
 import importlib
+import io
 import re
 import warnings
 from collections.abc import Iterator
@@ -39,18 +40,11 @@ DRIVERS = {
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What a file of a driver is called while its bytes are in memory.
 MEMORY_NAME = re.compile(r"\S*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\S*")
-# GDAL's tag of a TIFF that tells which value stands for no data.
-NODATA_TAG = 42113
 
 
 def driver_of(content: bytes) -> str | None:
     """The driver of rasterio for a file's bytes; None where it is of another format."""
     return next((name for start, name in DRIVERS.items() if content.startswith(start)), None)
-
-
-def is_heic(content: bytes) -> bool:
-    """Whether a file's bytes begin as those of HEIC or HEIF do."""
-    return content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS
 
 
 def _require(module: str, package: str, extra: str, why: str) -> ModuleType:
@@ -60,28 +54,22 @@ def _require(module: str, package: str, extra: str, why: str) -> ModuleType:
         raise ImportError(f'{why} needs {package}: pip install "ssgpa[{extra}]"') from error
 
 
-def register_heic() -> None:
-    """Teach Pillow to open HEIC.
+def open_image(content: bytes) -> Image.Image:
+    """Open a file with Pillow, which learns to read HEIC with the first such file.
+
+    Args:
+        content (`bytes`): The file.
+
+    Returns:
+        `PIL.Image.Image`: Not decoded yet.
 
     Raises:
-        ImportError: pillow-heif is missing; the error names the extra that brings it.
+        ImportError: The file is HEIC and pillow-heif is missing; the error names the extra that brings it.
+        PIL.UnidentifiedImageError: It is no image, or of an unknown kind.
     """
-    _require("pillow_heif", "pillow-heif", "heif", "a HEIC image").register_heif_opener()
-
-
-def loses_depth(image: Image.Image) -> bool:
-    """Whether Pillow would give 8 bits of an opened file's 16-bit color."""
-    is_8_bit = image.mode != "F" and not image.mode.startswith("I")
-    return is_8_bit and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-
-
-def nodata_of(image: Image.Image) -> float | None:
-    """The value that a TIFF's tag says stands for no data."""
-    told = getattr(image, "tag_v2", {}).get(NODATA_TAG)
-    try:
-        return None if told is None else float(str(told).strip("\0 "))
-    except ValueError:
-        return None
+    if content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
+        _require("pillow_heif", "pillow-heif", "heif", "a HEIC image").register_heif_opener()
+    return Image.open(io.BytesIO(content))
 
 
 def read_raster(
@@ -106,34 +94,52 @@ def read_raster(
         ImportError: rasterio is missing; the error names the extra that brings it.
         ValueError: The file is broken, holds other bands than asked for, or more than can be told apart unasked.
     """
-    with _opened(content) as (dataset, resampling):
-        values, full = _read_dataset(dataset, resampling, bands, size, margin, largest)
+    with open_raster(content) as (dataset, resampling):
+        has_palette = [kind.name for kind in dataset.colorinterp] == ["palette"]
+        if has_palette:
+            chosen = (1,)
+        elif bands is not None:
+            check_count(bands, dataset.count)
+            chosen = bands
+        else:
+            # The mask tells of the alpha band already.
+            chosen = [index for index, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
+            if len(chosen) not in (1, 3):
+                raise ValueError(tell_bands(dataset.count))
+        full = (dataset.width, dataset.height)
+        step = 1 if size is None else max(1, min(full[0] // (margin * size[0]), full[1] // (margin * size[1])))
+        width, height = (-(-side // step) for side in full)
+        if width * height > largest:
+            raise ValueError(f"{full[0]}x{full[1]} pixels are too many; at most {largest:,} are read")
+        values = dataset.read(
+            list(chosen),
+            masked=True,
+            out_shape=(len(chosen), height, width),
+            # Between two places of a palette lies a color of its own.
+            resampling=resampling.average if step > 1 and not has_palette else resampling.nearest,
+        )
+        if has_palette:
+            values = _colored(values, dataset.colormap(1), bands or (1, 2, 3))
     missing = np.ma.getmaskarray(values)
     single = len(values) == 1
     array, missing = (part[0] if single else np.moveaxis(part, 0, -1) for part in (values.data, missing))
     return array, missing, full
 
 
-def raster_size(content: bytes) -> tuple[int, int]:
-    """Width and height of a TIFF, PNG or JPEG 2000 file, as its header tells.
+@contextmanager
+def open_raster(content: bytes) -> Iterator[tuple[Any, Any]]:
+    """Open a TIFF, PNG or JPEG 2000 file with rasterio.
 
     Args:
         content (`bytes`): The file.
 
-    Returns:
-        `tuple[int, int]`: In pixels.
+    Yields:
+        `tuple`: The data set of rasterio, and rasterio's ways of resampling.
 
     Raises:
         ImportError: rasterio is missing; the error names the extra that brings it.
         ValueError: The file is broken.
     """
-    with _opened(content) as (dataset, _):
-        return dataset.width, dataset.height
-
-
-@contextmanager
-def _opened(content: bytes) -> Iterator[tuple[Any, Any]]:
-    """The data set of rasterio in a file's bytes, and rasterio's ways of resampling."""
     rasterio = _require("rasterio", "rasterio", "geo", "an image of several bands or of 16-bit color")
     try:
         with warnings.catch_warnings():
@@ -145,63 +151,17 @@ def _opened(content: bytes) -> Iterator[tuple[Any, Any]]:
         raise ValueError(MEMORY_NAME.sub("", str(error.__cause__ or error)).strip(" :")) from error
 
 
-def _read_dataset(
-    dataset: Any,
-    resampling: Any,
-    bands: tuple[int, ...] | None,
-    size: tuple[int, int] | None,
-    margin: int,
-    largest: int,
-) -> tuple[np.ma.MaskedArray, tuple[int, int]]:
-    palette = _palette_of(dataset)
-    chosen = (1,) if palette is not None else _choose_bands(dataset, bands)
-    full = (dataset.width, dataset.height)
-    step = 1 if size is None else max(1, min(full[0] // (margin * size[0]), full[1] // (margin * size[1])))
-    width, height = (-(-side // step) for side in full)
-    if width * height > largest:
-        raise ValueError(f"{full[0]}x{full[1]} pixels are too many; at most {largest:,} are read")
-    values = dataset.read(
-        list(chosen),
-        masked=True,
-        out_shape=(len(chosen), height, width),
-        # Between two places of a palette lies a color of its own.
-        resampling=resampling.average if step > 1 and palette is None else resampling.nearest,
-    )
-    return (values if palette is None else _colored(values, palette, bands)), full
-
-
-def _palette_of(dataset: Any) -> np.ndarray | None:
-    """Colors `(places, 3)` of a file whose only band holds places in a palette; None of any other."""
-    if [kind.name for kind in dataset.colorinterp] != ["palette"]:
-        return None
-    colors = dataset.colormap(1)
+def _colored(values: np.ma.MaskedArray, colors: dict[int, tuple], bands: tuple[int, ...]) -> np.ma.MaskedArray:
+    """The bands of red, green and blue that the places `(1, height, width)` of a palette stand for."""
     palette = np.zeros((max(colors) + 1, 3), np.uint8)
     for place, color in colors.items():
         palette[place] = color[:3]
-    return palette
-
-
-def _colored(values: np.ma.MaskedArray, palette: np.ndarray, bands: tuple[int, ...] | None) -> np.ma.MaskedArray:
-    """The bands of red, green and blue that the places `(1, height, width)` of a palette stand for."""
-    bands = bands or (1, 2, 3)
     check_count(bands, palette.shape[1])
     places = values.data[0]
     if places.max() >= len(palette):
         raise ValueError(f"a pixel is {places.max()}, and the palette has {len(palette)} colors")
-    colors = palette[places][..., [band - 1 for band in bands]]
-    return np.ma.masked_array(np.moveaxis(colors, -1, 0), np.repeat(np.ma.getmaskarray(values), len(bands), axis=0))
-
-
-def _choose_bands(dataset: Any, bands: tuple[int, ...] | None) -> tuple[int, ...]:
-    count = dataset.count
-    if bands is not None:
-        check_count(bands, count)
-        return bands
-    # The mask tells of the alpha band already.
-    colored = [index for index, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
-    if len(colored) not in (1, 3):
-        raise ValueError(tell_bands(count))
-    return tuple(colored)
+    shown = palette[places][..., [band - 1 for band in bands]]
+    return np.ma.masked_array(np.moveaxis(shown, -1, 0), np.repeat(np.ma.getmaskarray(values), len(bands), axis=0))
 
 
 def check_count(bands: tuple[int, ...], count: int) -> None:
@@ -222,11 +182,8 @@ def tell_bands(count: int) -> str:
 __all__ = [
     "check_count",
     "driver_of",
-    "is_heic",
-    "loses_depth",
-    "nodata_of",
-    "raster_size",
+    "open_image",
+    "open_raster",
     "read_raster",
-    "register_heic",
     "tell_bands",
 ]

@@ -15,6 +15,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -36,49 +37,62 @@ ONE_COLOR_SHARE, ONE_COLOR_LEVELS = 0.999, 16
 PROBE = (32, 32)
 
 
-def check_value_range(value: Any) -> tuple[float, float] | str | None:
-    """Return a value range in its usual form.
+# The options of reading, by name.
+READING = ("value_range", "nodata", "bands")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How values of images become colors.
 
     Args:
-        value (`tuple[float, float]` or `str`, *optional*): Lowest and highest value, or `"percentile"`.
+        value_range (`tuple[float, float]` or `str`, *optional*): What becomes black and white, or `"percentile"`.
+        nodata (`float`, *optional*): The value that stands for no data; by default what a TIFF's own tag says.
+        bands (`tuple[int, ...]`, *optional*): Numbers of the bands to show, from 1 on: one, or red, green and blue.
 
     Raises:
-        ValueError: It is neither, or the lowest value is not below the highest.
+        ValueError: One of them is of another form; the error names it.
     """
-    if value is None or (isinstance(value, str) and value == PERCENTILE):
-        return value
-    pair = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else []
-    if len(pair) != 2 or not all(isinstance(end, Real) and math.isfinite(end) for end in pair) or pair[0] >= pair[1]:
-        raise ValueError(f'`value_range` must be (low, high) with low below high, or "percentile"; got {value!r}.')
-    return float(pair[0]), float(pair[1])
+
+    value_range: tuple[float, float] | str | None = None
+    nodata: float | None = None
+    bands: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given = self.value_range
+        if given is not None and not (isinstance(given, str) and given == PERCENTILE):
+            ends = _as_tuple(given)
+            numbers = len(ends) == 2 and all(isinstance(end, Real) and math.isfinite(end) for end in ends)
+            if not numbers or ends[0] >= ends[1]:
+                raise ValueError(
+                    f'`value_range` must be (low, high) with low below high, or "percentile"; got {given!r}.'
+                )
+            object.__setattr__(self, "value_range", (float(ends[0]), float(ends[1])))
+        if self.nodata is not None:
+            if not isinstance(self.nodata, Real) or isinstance(self.nodata, bool):
+                raise ValueError(f"`nodata` must be a number, got {self.nodata!r}.")
+            object.__setattr__(self, "nodata", float(self.nodata))
+        if self.bands is not None:
+            bands = _as_tuple(self.bands)
+            if len(bands) not in (1, 3) or not all(isinstance(band, Integral) and band > 0 for band in bands):
+                raise ValueError(
+                    "`bands` must be one number, or three for red, green and blue, each from 1 on such as (3, 2, 1); "
+                    f"got {self.bands!r}."
+                )
+            object.__setattr__(self, "bands", tuple(int(band) for band in bands))
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is told."""
+        return self == Reading()
 
 
-def check_nodata(value: Any) -> float | None:
-    """Return the value that stands for no data, as a number.
-
-    Raises:
-        ValueError: It is no number.
-    """
-    if value is not None and (not isinstance(value, Real) or isinstance(value, bool)):
-        raise ValueError(f"`nodata` must be a number, got {value!r}.")
-    return None if value is None else float(value)
+def _as_tuple(value: Any) -> tuple:
+    """The items of a sequence; of anything else, text included, itself alone."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,)
 
 
-def check_bands(value: Any) -> tuple[int, ...] | None:
-    """Return the numbers of bands as a tuple.
-
-    Raises:
-        ValueError: They are not one or three whole numbers from 1 on.
-    """
-    if value is None:
-        return None
-    bands = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,)
-    if len(bands) not in (1, 3) or not all(isinstance(band, Integral) and band > 0 for band in bands):
-        raise ValueError(
-            "`bands` must be one number, or three for red, green and blue, each from 1 on such as (3, 2, 1); got "
-            f"{value!r}."
-        )
-    return tuple(int(band) for band in bands)
+DEFAULT = Reading()
 
 
 def find_missing(
@@ -98,10 +112,13 @@ def find_missing(
     """
     broken = ~np.isfinite(values) if values.dtype.kind == "f" else None
     absent = missing if missing is not None and missing.any() else None
-    # A comparison in the array's own dtype makes no copy; whole numbers never equal -9999.5.
-    if nodata is not None and _holds(values.dtype, nodata):
-        equal = values == values.dtype.type(nodata)
-        absent = equal if absent is None else absent | equal
+    dtype = values.dtype
+    if nodata is not None and dtype.kind in "iuf":
+        limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        # A comparison in the array's own dtype makes no copy; whole numbers never equal -9999.5.
+        if limits.min <= nodata <= limits.max and (dtype.kind == "f" or nodata.is_integer()):
+            equal = values == dtype.type(nodata)
+            absent = equal if absent is None else absent | equal
     hidden = absent
     if absent is not None and values.ndim == 3:
         hidden = np.broadcast_to(absent.all(-1, keepdims=True), values.shape)
@@ -109,15 +126,6 @@ def find_missing(
         absent = broken if absent is None else absent | broken
         hidden = broken if hidden is None else hidden | broken
     return (absent, hidden) if absent is not None and absent.any() else (None, None)
-
-
-def _holds(dtype: np.dtype, value: float) -> bool:
-    if dtype.kind == "f":
-        return math.isfinite(value) and abs(value) <= np.finfo(dtype).max
-    if dtype.kind not in "iu" or not value.is_integer():
-        return False
-    limits = np.iinfo(dtype)
-    return limits.min <= value <= limits.max
 
 
 def to_8_bit(
@@ -163,25 +171,46 @@ def to_8_bit(
     lowest, highest = valid.min(), valid.max()
     found = f"its {values.dtype} values run from {lowest:g} to {highest:g}"
     if value_range is not None:
-        low, high = _percentiles(valid) if value_range == PERCENTILE else value_range
+        if value_range == PERCENTILE:
+            flat = valid.reshape(-1)
+            sample = flat[:: -(-flat.size // SAMPLED)].astype(np.float64)
+            low, high = (float(end) for end in np.percentile(sample, (CUT, 100 - CUT)))
+            if low >= high:
+                # Nearly all values are one: what is left to show are the others.
+                low, high = float(sample.min()), float(sample.max())
+        else:
+            low, high = value_range
         scaled, found = _stretch(values, low, high), f"{found}, drawn from {low:g} to {high:g}"
-    elif values.dtype == np.uint8:
-        scaled = values
-    elif values.dtype == bool:
-        scaled = values.astype(np.uint8) * 255
-    elif values.dtype.kind == "f":
-        scaled = _stretch(values, 0, _white_of_floats(float(lowest), float(highest)))
     else:
-        scaled = _scale_integers(values, int(lowest), int(highest))
+        scaled = _scale_by_dtype(values, lowest, highest)
     return (scaled if hidden is None else np.where(hidden, np.uint8(0), scaled)), found
 
 
-def _percentiles(valid: np.ndarray) -> tuple[float, float]:
-    flat = valid.reshape(-1)
-    sample = flat[:: -(-flat.size // SAMPLED)].astype(np.float64)
-    low, high = (float(end) for end in np.percentile(sample, (CUT, 100 - CUT)))
-    # Nearly all values are one: what is left to show are the others.
-    return (low, high) if low < high else (float(sample.min()), float(sample.max()))
+def _scale_by_dtype(values: np.ndarray, lowest: np.generic, highest: np.generic) -> np.ndarray:
+    """Scale by the table of `to_8_bit`; `lowest` and `highest` are those of the values that are data."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == bool:
+        return values.astype(np.uint8) * 255
+    if values.dtype.kind == "f":
+        lowest, highest = float(lowest), float(highest)
+        white = 1 if highest <= 1 + OVERSHOOT else WHITE_8
+        # What overshoots does so by a share of the contrast; normalized values reach as far down as up.
+        if highest < 0 or lowest < -OVERSHOOT * min(white, highest):
+            raise ValueError(f"values from {lowest:g} to {highest:g} must be finite and not negative; {ADVICE}")
+        if highest > white * (1 + OVERSHOOT):
+            raise ValueError(
+                f"values up to {highest:g} are neither 8 nor 16 bits, nor floats up to 1 or 255; {ADVICE}"
+            )
+        return _stretch(values, 0, white)
+    lowest, highest = int(lowest), int(highest)
+    if lowest < 0:
+        raise ValueError(f"values from {lowest} to {highest} must be finite and not negative; {ADVICE}")
+    if highest > WHITE_16:
+        raise ValueError(f"values up to {highest} are neither 8 nor 16 bits; {ADVICE}")
+    is_16_bit = highest > WHITE_8 or (values.dtype.kind == "u" and values.dtype.itemsize == 2)
+    # No data may lie outside of either range, and is masked afterwards.
+    return (np.clip(values, 0, WHITE_16) // 256 if is_16_bit else np.clip(values, 0, WHITE_8)).astype(np.uint8)
 
 
 def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -193,26 +222,6 @@ def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
             levels = np.nan_to_num((row.astype(np.float64) - low) * factor)
             target[...] = np.rint(np.clip(levels, 0, WHITE_8))
     return scaled
-
-
-def _white_of_floats(lowest: float, highest: float) -> int:
-    white = 1 if highest <= 1 + OVERSHOOT else WHITE_8
-    # What overshoots does so by a share of the contrast; normalized values reach as far down as up.
-    if highest < 0 or lowest < -OVERSHOOT * min(white, highest):
-        raise ValueError(f"values from {lowest:g} to {highest:g} must be finite and not negative; {ADVICE}")
-    if highest > white * (1 + OVERSHOOT):
-        raise ValueError(f"values up to {highest:g} are neither 8 nor 16 bits, nor floats up to 1 or 255; {ADVICE}")
-    return white
-
-
-def _scale_integers(values: np.ndarray, lowest: int, highest: int) -> np.ndarray:
-    if lowest < 0:
-        raise ValueError(f"values from {lowest} to {highest} must be finite and not negative; {ADVICE}")
-    if highest > WHITE_16:
-        raise ValueError(f"values up to {highest} are neither 8 nor 16 bits; {ADVICE}")
-    is_16_bit = highest > WHITE_8 or (values.dtype.kind == "u" and values.dtype.itemsize == 2)
-    # No data may lie outside of either range, and is masked afterwards.
-    return (np.clip(values, 0, WHITE_16) // 256 if is_16_bit else np.clip(values, 0, WHITE_8)).astype(np.uint8)
 
 
 def is_nearly_one_color(image: Image.Image) -> bool:
@@ -233,4 +242,4 @@ def is_nearly_one_color(image: Image.Image) -> bool:
     return bool((within.max(1) >= ONE_COLOR_SHARE * counts[:, -1]).all())
 
 
-__all__ = ["check_bands", "check_nodata", "check_value_range", "find_missing", "is_nearly_one_color", "to_8_bit"]
+__all__ = ["DEFAULT", "READING", "Reading", "find_missing", "is_nearly_one_color", "to_8_bit"]

@@ -13,7 +13,6 @@
 # limitations under the License.
 """What a text that stands for an image is: an address, the image itself, or a path; for processor and tables alike."""
 
-import base64
 import re
 
 
@@ -24,9 +23,14 @@ MAX_NAME = 255
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]+=*\s*")
 
 
+def is_data_uri(source: str) -> bool:
+    """Whether a text is a `data:` URI, whatever it holds."""
+    return source[: len(DATA)].lower() == DATA
+
+
 def is_inline(source: str) -> bool:
     """Whether a text is an image itself, as a `data:` URI or in base64, and no path or URL."""
-    if _is_data_uri(source):
+    if is_data_uri(source):
         return True
     return len(source) > MAX_NAME and BASE64.fullmatch(source) is not None
 
@@ -36,25 +40,4 @@ def is_url(source: str) -> bool:
     return source[:8].lower().startswith(URLS)
 
 
-def decode_inline(source: str) -> bytes:
-    """The bytes of an image that `is_inline` found.
-
-    Args:
-        source (`str`): A `data:` URI, or base64.
-
-    Returns:
-        `bytes`: The content of the image's file.
-
-    Raises:
-        ValueError: It is not valid base64.
-    """
-    text = source.partition(",")[2] if _is_data_uri(source) else source
-    # Long lines are often broken; anything else that is no base64 is a mistake.
-    return base64.b64decode("".join(text.split()), validate=True)
-
-
-def _is_data_uri(source: str) -> bool:
-    return source[: len(DATA)].lower() == DATA
-
-
-__all__ = ["decode_inline", "is_inline", "is_url"]
+__all__ = ["is_data_uri", "is_inline", "is_url"]

@@ -14,8 +14,9 @@
 
 """Images of any kind, decoded to one kind: upright 8-bit RGB; and their pairs."""
 
-import io
+import base64
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,13 @@ from transformers.utils import logging
 from .image_rasters_ssgpa import (
     check_count,
     driver_of,
-    is_heic,
-    loses_depth,
-    nodata_of,
-    raster_size,
+    open_image,
+    open_raster,
     read_raster,
-    register_heic,
     tell_bands,
 )
-from .image_scaling_ssgpa import check_bands, check_nodata, check_value_range, is_nearly_one_color, to_8_bit
-from .image_sources_ssgpa import decode_inline, is_inline, is_url
+from .image_scaling_ssgpa import DEFAULT, READING, Reading, is_nearly_one_color, to_8_bit
+from .image_sources_ssgpa import is_data_uri, is_inline, is_url
 
 
 logger = logging.get_logger(__name__)
@@ -48,45 +46,13 @@ logger = logging.get_logger(__name__)
 MIN_SIDE = 8
 DOWNLOAD_SECONDS = 30
 ORIENTATION = 0x0112
+# GDAL's tag of a TIFF that tells which value stands for no data.
+NODATA_TAG = 42113
 PALETTES = ("P", "PA")
 # Of JPEG files with more pixels, no more is decoded than an image of so many times the size that is needed: what
 # resizing then averages hides that the decoder averaged before.
 DRAFT_PIXELS = 4_000_000
 DRAFT_MARGIN = 4
-
-
-# The options of reading, by name.
-READING = ("value_range", "nodata", "bands")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How values of images become colors.
-
-    Args:
-        value_range (`tuple[float, float]` or `str`, *optional*): What becomes black and white, or `"percentile"`.
-        nodata (`float`, *optional*): The value that stands for no data; by default what a TIFF's own tag says.
-        bands (`tuple[int, ...]`, *optional*): Numbers of the bands to show, from 1 on: one, or red, green and blue.
-
-    Raises:
-        ValueError: One of them is of another form; the error names it.
-    """
-
-    value_range: tuple[float, float] | str | None = None
-    nodata: float | None = None
-    bands: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        for name, check in (("value_range", check_value_range), ("nodata", check_nodata), ("bands", check_bands)):
-            object.__setattr__(self, name, check(getattr(self, name)))
-
-    @property
-    def is_default(self) -> bool:
-        """Whether nothing is told."""
-        return self == Reading()
-
-
-DEFAULT = Reading()
 
 
 @dataclass(frozen=True)
@@ -234,19 +200,10 @@ def read_image(
     if min(full) < MIN_SIDE:
         raise ValueError(f"{name}: an image of {full[0]}x{full[1]} pixels is too small; {MIN_SIDE} a side are needed.")
     if is_nearly_one_color(image):
-        tell_one_color(name, found, reading)
+        known = f"; {found}" if found else ""
+        hint = '. If it should show more, pass value_range=(low, high) or "percentile"'
+        logger.warning_once(f"{name}: is nearly one color{known}{hint if found and not reading.value_range else ''}.")
     return image, ImageFacts(name, full, reading)
-
-
-def tell_one_color(name: str, found: str, reading: Reading) -> None:
-    """Warn, once an image, that it shows next to nothing; `found` tells of its values."""
-    known = f"; {found}" if found else ""
-    advice = (
-        ""
-        if not found or reading.value_range
-        else '. If it should show more, pass value_range=(low, high) or "percentile"'
-    )
-    logger.warning_once(f"{name}: is nearly one color{known}{advice}.")
 
 
 Decoded = tuple[Image.Image, tuple[int, int], str]
@@ -257,7 +214,7 @@ def _decode(source: Any, size: tuple[int, int] | None, reading: Reading) -> Deco
     if isinstance(source, Image.Image):
         return _from_open(source, None, None, reading)
     if isinstance(source, np.ndarray | torch.Tensor):
-        return _from_array(_to_numpy(source), reading)
+        return _from_array(source, reading)
     if not isinstance(source, str | Path | bytes):
         raise TypeError(f"a {type(source).__name__} is no image")
     content = source if isinstance(source, bytes) else _read(source)
@@ -265,14 +222,17 @@ def _decode(source: Any, size: tuple[int, int] | None, reading: Reading) -> Deco
     if reading.bands is not None and driver == "GTiff":
         return _from_raster(content, size, reading)
     try:
-        image = _open(content)
+        image = open_image(content)
     except UnidentifiedImageError:
         # Several bands, or compressed in a way that Pillow does not know.
         if driver == "GTiff":
             return _from_raster(content, size, reading)
         raise
     with image:
-        if driver is not None and not reading.is_default and loses_depth(image):
+        is_8_bit = image.mode != "F" and not image.mode.startswith("I")
+        needs_values = driver is not None and not reading.is_default
+        # Of 16-bit color Pillow gives 8 bits.
+        if needs_values and is_8_bit and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
             return _from_raster(content, size, reading)
         return _from_open(image, content, size, reading)
 
@@ -293,27 +253,13 @@ def size_of(content: bytes) -> tuple[int, int]:
         ValueError: The header is broken.
     """
     try:
-        with _open(content) as image:
+        with open_image(content) as image:
             return image.size
     except UnidentifiedImageError:
-        if driver_of(content) == "GTiff":
-            return raster_size(content)
-        raise
-
-
-def _open(content: bytes) -> Image.Image:
-    if is_heic(content):
-        register_heic()
-    return Image.open(io.BytesIO(content))
-
-
-def _to_numpy(source: np.ndarray | torch.Tensor) -> np.ndarray:
-    if isinstance(source, np.ndarray):
-        return source
-    source = source.detach().cpu()
-    # NumPy has neither bfloat16 nor the floats of 8 bits.
-    known = not source.is_floating_point() or source.dtype in (torch.float16, torch.float32, torch.float64)
-    return (source if known else source.float()).numpy()
+        if driver_of(content) != "GTiff":
+            raise
+        with open_raster(content) as (dataset, _):
+            return dataset.width, dataset.height
 
 
 def _read(source: str | Path) -> bytes:
@@ -322,7 +268,9 @@ def _read(source: str | Path) -> bytes:
         response = httpx.get(text, timeout=DOWNLOAD_SECONDS, follow_redirects=True)
         return response.raise_for_status().content
     if is_inline(text):
-        return decode_inline(text)
+        code = text.partition(",")[2] if is_data_uri(text) else text
+        # Long lines are often broken; anything else that is no base64 is a mistake.
+        return base64.b64decode("".join(code.split()), validate=True)
     return Path(source).read_bytes()
 
 
@@ -338,7 +286,12 @@ def _scale(values: np.ndarray, reading: Reading) -> tuple[np.ndarray, str]:
     return to_8_bit(values, reading.value_range, reading.nodata)
 
 
-def _from_array(array: np.ndarray, reading: Reading) -> Decoded:
+def _from_array(array: np.ndarray | torch.Tensor, reading: Reading) -> Decoded:
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu()
+        # NumPy has neither bfloat16 nor the floats of 8 bits.
+        known = not array.is_floating_point() or array.dtype in (torch.float16, torch.float32, torch.float64)
+        array = (array if known else array.float()).numpy()
     if array.size == 0:
         raise ValueError(f"an array of shape {array.shape} has no pixels")
     array, alpha = _split_alpha(array, reading.bands)
@@ -378,23 +331,23 @@ def _from_open(image: Image.Image, content: bytes | None, size: tuple[int, int] 
             image.seek(0)
         turned = image.getexif().get(ORIENTATION, 1) != 1
         full = image.size[::-1] if turned and image.getexif().get(ORIENTATION) in (5, 6, 7, 8) else image.size
-        if content is not None and size is not None and full[0] * full[1] > DRAFT_PIXELS:
-            _draft(image, size if full == image.size else size[::-1])
+        is_large_jpeg = image.format in ("JPEG", "MPO") and full[0] * full[1] > DRAFT_PIXELS
+        if content is not None and size is not None and is_large_jpeg:
+            needed = size if full == image.size else size[::-1]
+            image.draft(None, tuple(DRAFT_MARGIN * side for side in needed))
         upright = ImageOps.exif_transpose(image) if turned else image
         upright.load()
-        nodata = nodata_of(image) if reading.nodata is None else reading.nodata
+        nodata = reading.nodata
+        tagged = getattr(image, "tag_v2", {}).get(NODATA_TAG) if nodata is None else None
+        if tagged is not None:
+            with suppress(ValueError):
+                nodata = float(str(tagged).strip("\0 "))
         colored, found = _to_rgb(upright, Reading(reading.value_range, nodata, reading.bands))
         # A user's image goes back to its frame.
         return (colored.copy() if frame and colored is image else colored), full, found
     finally:
         if frame:
             image.seek(frame)
-
-
-def _draft(image: Image.Image, size: tuple[int, int]) -> None:
-    """Let a JPEG be decoded at a fraction of its size; of other formats, nothing comes of it."""
-    if image.format in ("JPEG", "MPO"):
-        image.draft(None, tuple(DRAFT_MARGIN * side for side in size))
 
 
 def _to_rgb(image: Image.Image, reading: Reading) -> tuple[Image.Image, str]:
@@ -447,8 +400,12 @@ def pair_up(images: Any) -> list[tuple[Any, Any]]:
         if len(items) % 2:
             raise ValueError(f"{len(items)} image(s) were given; pairs need an even number: before, after, ...")
         return list(zip(items[::2], items[1::2], strict=True))
-    items = [pair for item in items for pair in (item if _holds_pairs(item) else [item])]
-    return [_check_pair(item, index) for index, item in enumerate(items)]
+    pairs = []
+    for item in items:
+        parts = item if _is_collection(item) else ()
+        is_conversation = len(parts) > 0 and all(_is_collection(part) or is_pair_row(part) for part in parts)
+        pairs.extend(parts if is_conversation else [item])
+    return [_check_pair(pair, index) for index, pair in enumerate(pairs)]
 
 
 def is_pair_row(item: Any) -> bool:
@@ -458,14 +415,6 @@ def is_pair_row(item: Any) -> bool:
 
 def _is_collection(item: Any) -> bool:
     return isinstance(item, list | tuple) or (isinstance(item, np.ndarray | torch.Tensor) and item.ndim > 3)
-
-
-def _holds_pairs(item: Any) -> bool:
-    return (
-        _is_collection(item)
-        and len(item) > 0
-        and all(_is_collection(element) or is_pair_row(element) for element in item)
-    )
 
 
 def _check_pair(item: Any, index: int) -> tuple[Any, Any]:

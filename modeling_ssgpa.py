@@ -78,8 +78,9 @@ PAPER = Paper(
     title="Revisiting Change Captioning from Self-supervised Global-Part Alignment",
     venue="AAAI 2025",
     relation=(
-        "This is **a reading of the paper, not the authors' code**. It is based on the abstract and the published "
-        "claims; what they leave open is our own answer. The paper's scores are not reproduced by this checkpoint."
+        "This is **an independent implementation, not the authors' code**. It is written from the abstract and the "
+        "published claims; details that those do not give are our own design. The paper's scores are not reproduced "
+        "by this checkpoint."
     ),
     bibtex="""\
 @inproceedings{lv2025revisiting,
@@ -349,10 +350,6 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         """The patches before the adapter and behind the alignment."""
         core = self.base_model
         return AuxiliaryFeatures(core.vision_tower, core.alignment, self.config.patch_hidden_size)
-
-    def field_that_needs_pixels(self) -> str | None:
-        """The warp loss warps pixels."""
-        return "warp_weight" if self.config.warp_weight else None
 
     def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
         """Mean of the adapter's gates; near 0 or 1 it gates nothing."""

@@ -35,7 +35,7 @@ from transformers.pipelines import Pipeline
 from transformers.utils import logging
 
 from .image_utils_ssgpa import READING, ImageFacts, Reading, cut_out, is_image, is_pair_row, mark, needed_size
-from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, place_in_grid, tile_boxes, tile_grid
+from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, tile_boxes, tile_grid
 
 
 logger = logging.get_logger(__name__)
@@ -232,10 +232,18 @@ class ChangeCaptioningPipeline(Pipeline):
             torch.OutOfMemoryError: A single pair is too large for the memory.
         """
         tiles = self.settings.get("tiles") if tiles is None else tiles
-        if tiles is not None:
-            overlap = self.settings.get("tile_overlap", OVERLAP) if tile_overlap is None else tile_overlap
-            return self._call_tiled(inputs, tiles, overlap, **kwargs)
-        return self._call_whole(inputs, **kwargs)
+        if tiles is None:
+            return self._call_whole(inputs, **kwargs)
+        overlap = self.settings.get("tile_overlap", OVERLAP) if tile_overlap is None else tile_overlap
+        asked = {**self.generate_kwargs, **(kwargs.get("generate_kwargs") or {}), **kwargs}
+        if (asked.get("num_return_sequences") or 1) != 1:
+            raise ValueError("With `tiles` there is one caption a tile; leave `num_return_sequences` out.")
+        kept = ("return_change_map", "on_error", *READING)
+        kwargs = {**{name: self.settings[name] for name in kept if name in self.settings}, **kwargs}
+        if is_pair(inputs):
+            return self._caption_tiles(inputs, tiles, overlap, **kwargs)
+        results = (self._caption_tiles(item, tiles, overlap, **kwargs) for item in self._stream(inputs))
+        return list(results) if isinstance(inputs, list | np.ndarray | Tensor) else results
 
     def _call_whole(self, inputs: Any, **kwargs: Any) -> Any:
         if is_pair(inputs):
@@ -330,7 +338,20 @@ class ChangeCaptioningPipeline(Pipeline):
             len(errors),
             lambda start, stop: self._run({name: value[start:stop] for name, value in inputs.items()}, **params),
         )
-        return {**self._join(parts), "errors": errors}
+        if len(parts) == 1:
+            return {**parts[0], "errors": errors}
+        # Each part was padded to its own longest caption.
+        ids = [part["generated_ids"] for part in parts]
+        length = max(part.shape[-1] for part in ids)
+        padding = self.processor.tokenizer.pad_token_id or 0
+        ids = [F.pad(part, (0, length - part.shape[-1]), value=padding) for part in ids]
+        tensors = {name: [part[name] for part in parts] for name in ("input_ids", "change_map")}
+        return {
+            "generated_ids": torch.cat(ids),
+            **{name: None if values[0] is None else torch.cat(values) for name, values in tensors.items()},
+            "images": [pair for part in parts for pair in part["images"]],
+            "errors": errors,
+        }
 
     def _in_parts(self, size: int, run: Callable[[int, int], Any]) -> list[Any]:
         """What `run(start, stop)` gives for `size` pairs: at once, or for fewer of them where that is too many."""
@@ -353,20 +374,6 @@ class ChangeCaptioningPipeline(Pipeline):
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return parts
-
-    def _join(self, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        if len(parts) == 1:
-            return parts[0]
-        ids = [part["generated_ids"] for part in parts]
-        length = max(part.shape[-1] for part in ids)
-        padding = self.processor.tokenizer.pad_token_id or 0
-        ids = [F.pad(part, (0, length - part.shape[-1]), value=padding) for part in ids]
-        tensors = {name: [part[name] for part in parts] for name in ("input_ids", "change_map")}
-        return {
-            "generated_ids": torch.cat(ids),
-            **{name: None if values[0] is None else torch.cat(values) for name, values in tensors.items()},
-            "images": [pair for part in parts for pair in part["images"]],
-        }
 
     def _run(
         self,
@@ -439,17 +446,6 @@ class ChangeCaptioningPipeline(Pipeline):
                 drawings[f"overlay{suffix}"] = draw_overlay(image, drawings[f"change_map{suffix}"])
         return [{"generated_text": caption, **drawings} for caption in captions]
 
-    def _call_tiled(self, inputs: Any, tiles: Any, overlap: float, **kwargs: Any) -> Any:
-        asked = {**self.generate_kwargs, **(kwargs.get("generate_kwargs") or {}), **kwargs}
-        if (asked.get("num_return_sequences") or 1) != 1:
-            raise ValueError("With `tiles` there is one caption a tile; leave `num_return_sequences` out.")
-        kept = ("return_change_map", "on_error", *READING)
-        kwargs = {**{name: self.settings[name] for name in kept if name in self.settings}, **kwargs}
-        if is_pair(inputs):
-            return self._caption_tiles(inputs, tiles, overlap, **kwargs)
-        results = (self._caption_tiles(item, tiles, overlap, **kwargs) for item in self._stream(inputs))
-        return list(results) if isinstance(inputs, list | np.ndarray | Tensor) else results
-
     def _caption_tiles(
         self, item: Any, tiles: Any, overlap: float, return_change_map: bool = False, **kwargs: Any
     ) -> list[dict[str, Any]]:
@@ -479,7 +475,8 @@ class ChangeCaptioningPipeline(Pipeline):
         scores = self.change_scores(pairs, captions, kwargs.get("batch_size") or 1)
         found = [
             {
-                **dict(zip(("row", "column"), place_in_grid(index, grid), strict=True)),
+                "row": index // grid[1] + 1,
+                "column": index % grid[1] + 1,
                 "box_before": place[0],
                 "box_after": place[1],
                 "generated_text": caption,

@@ -26,15 +26,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import auto_docstring, logging
 
 from .image_utils_ssgpa import READING, ImageFacts, Reading, concatenate, mark, needed_size, pair_up, read_image
-from .prompts_ssgpa import (
-    PLACEHOLDERS,
-    PROMPTS,
-    check_caption,
-    check_placeholders,
-    cut_prompt,
-    default_chat_template,
-    renew_chat_template,
-)
+from .prompts_ssgpa import PLACEHOLDERS, PROMPTS, renew_chat_template
 from .publishing_ssgpa import publish
 
 
@@ -135,13 +127,28 @@ class SSGPAProcessor(ProcessorMixin):
         self.value_range, self.nodata, self.bands = (
             getattr(Reading(value_range, nodata, bands), name) for name in READING
         )
-        self.trained_size = _check_trained_size(trained_size)
+        if trained_size is not None and (
+            not isinstance(trained_size, dict)
+            or sorted(trained_size) != ["height", "width"]
+            or not all(isinstance(side, int) and side > 0 for side in trained_size.values())
+        ):
+            raise ValueError(
+                f'`trained_size` must be {{"height": ..., "width": ...}} in pixels, got {trained_size!r}.'
+            )
+        self.trained_size = trained_size
         # Sizes of which a warning has told already.
         self._told: set[tuple[int, int]] = set()
         self.image_seq_length = image_seq_length
         self.pair_layout = pair_layout
         self.image_token = image_token or getattr(tokenizer, "image_token", None)
-        self.image_token_id = self._find_image_token(tokenizer)
+        self.image_token_id = None
+        if self.image_token is not None:
+            self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+            if self.image_token_id is None or self.image_token_id == tokenizer.unk_token_id:
+                raise ValueError(
+                    f"The tokenizer does not know {self.image_token}; load it with "
+                    f'`extra_special_tokens={{"image_token": "{self.image_token}"}}`.'
+                )
         self.prompt = PROMPTS[self.placeholders].format(self.image_token) if prompt is None else prompt
         if self.placeholders and self.prompt.count(self.image_token) != self.placeholders:
             raise ValueError(
@@ -149,24 +156,12 @@ class SSGPAProcessor(ProcessorMixin):
                 f"`pair_layout={pair_layout!r}` says."
             )
         asked = (self.prompt, self.image_token, self.placeholders)
-        template = renew_chat_template(chat_template, *asked) if chat_template else default_chat_template(*asked)
-        super().__init__(image_processor, tokenizer, chat_template=template)
+        super().__init__(image_processor, tokenizer, chat_template=renew_chat_template(chat_template, *asked))
 
     @property
     def placeholders(self) -> int:
         """Placeholders of one pair in a prompt: 2, 1 for concatenated pairs, 0 without an image token."""
         return 0 if self.image_token is None else PLACEHOLDERS[self.pair_layout]
-
-    def _find_image_token(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
-        if self.image_token is None:
-            return None
-        token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        if token_id is None or token_id == tokenizer.unk_token_id:
-            raise ValueError(
-                f"The tokenizer does not know {self.image_token}; load it with "
-                f'`extra_special_tokens={{"image_token": "{self.image_token}"}}`.'
-            )
-        return token_id
 
     @auto_docstring
     def __call__(
@@ -334,7 +329,24 @@ class SSGPAProcessor(ProcessorMixin):
             raise ValueError(f"`suffix` has {len(captions)} captions for {len(prompts)} pairs; one each is needed.")
         closing = self._closing_tokens() if options.get("add_special_tokens", True) else 0
         prompts = [prompt[: len(prompt) - closing] for prompt in prompts]
-        padded = self._pad(prompts, None if captions is None else self._targets(prompts, captions, options), options)
+        targets = None if captions is None else self._targets(prompts, captions, options)
+        rows = prompts if targets is None else [[*head, *tail] for head, tail in zip(prompts, targets, strict=True)]
+        side = options.get("padding_side") or self.tokenizer.padding_side
+        padded = dict(
+            self.tokenizer.pad(
+                {"input_ids": rows},
+                padding=options.get("padding"),
+                max_length=options.get("max_length") if options.get("padding") == "max_length" else None,
+                pad_to_multiple_of=options.get("pad_to_multiple_of"),
+                padding_side=side,
+                return_attention_mask=True,
+            )
+        )
+        if targets is not None:
+            padded["labels"] = []
+            for ids, row, target in zip(padded["input_ids"], rows, targets, strict=True):
+                fill, masked = [-100] * (len(ids) - len(row)), [-100] * (len(row) - len(target))
+                padded["labels"].append([*fill, *masked, *target] if side == "left" else [*masked, *target, *fill])
         if typed:
             padded["mm_token_type_ids"] = self.create_mm_token_type_ids(padded["input_ids"])
         return BatchFeature({**padded, **features}, tensor_type=options.get("return_tensors"))
@@ -361,7 +373,22 @@ class SSGPAProcessor(ProcessorMixin):
         special = [token for token in special if token not in (tokenizer.unk_token, self.image_token)]
         for index, caption in enumerate(captions):
             where = f"{names[index]}: the caption" if names else f"The caption {index},"
-            check_caption(caption, where, self.image_token, special)
+            if not isinstance(caption, str):
+                raise ValueError(f"{where} {caption!r:.80} is not a string.")
+            if self.image_token is not None and self.image_token in caption:
+                raise ValueError(f"{where} {caption!r:.200} holds the placeholder {self.image_token}; remove it.")
+            found = [token for token in special if token and token in caption]
+            if found:
+                raise ValueError(
+                    f"{where} {caption!r:.200} holds {', '.join(found)}, special to the tokenizer: it would be "
+                    "learned as a sign of its own and not as text. Remove it."
+                )
+            try:
+                caption.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{where} {caption!r:.200} holds half a character (a lone surrogate); write it anew."
+                ) from error
         if tokenizer.eos_token_id is None:
             raise ValueError("The tokenizer has no `eos_token`, which ends a caption.")
         if not captions:
@@ -377,37 +404,17 @@ class SSGPAProcessor(ProcessorMixin):
         if options.get("truncation") in (None, False, "do_not_truncate"):
             return targets
         limit = options.get("max_length") or self.tokenizer.model_max_length
-        rooms = [limit - len(prompt) - 1 for prompt in prompts]
-        return [[*self._cut(ids[:-1], room, limit), ids[-1]] for ids, room in zip(targets, rooms, strict=True)]
-
-    def _cut(self, ids: list[int], room: int, limit: int) -> list[int]:
-        if room < 1:
-            raise ValueError(f"`max_length` {limit} leaves no room for a caption: the prompt alone fills it.")
-        if len(ids) > room:
-            logger.warning_once(f"Captions longer than `max_length` {limit} allows are cut; their end token is kept.")
-        return ids[:room]
-
-    def _pad(
-        self, prompts: list[list[int]], targets: list[list[int]] | None, options: dict[str, Any]
-    ) -> dict[str, list[list[int]]]:
-        """Join prompts and targets and pad them, labels included, on one side."""
-        rows = prompts if targets is None else [[*head, *tail] for head, tail in zip(prompts, targets, strict=True)]
-        side = options.get("padding_side") or self.tokenizer.padding_side
-        padded = self.tokenizer.pad(
-            {"input_ids": rows},
-            padding=options.get("padding"),
-            max_length=options.get("max_length") if options.get("padding") == "max_length" else None,
-            pad_to_multiple_of=options.get("pad_to_multiple_of"),
-            padding_side=side,
-            return_attention_mask=True,
-        )
-        if targets is None:
-            return dict(padded)
-        labels = []
-        for ids, row, target in zip(padded["input_ids"], rows, targets, strict=True):
-            fill, masked = [-100] * (len(ids) - len(row)), [-100] * (len(row) - len(target))
-            labels.append([*fill, *masked, *target] if side == "left" else [*masked, *target, *fill])
-        return {**padded, "labels": labels}
+        cut = []
+        for prompt, (*ids, end) in zip(prompts, targets, strict=True):
+            room = limit - len(prompt) - 1
+            if room < 1:
+                raise ValueError(f"`max_length` {limit} leaves no room for a caption: the prompt alone fills it.")
+            if len(ids) > room:
+                logger.warning_once(
+                    f"Captions longer than `max_length` {limit} allows are cut; their end token is kept."
+                )
+            cut.append([*ids[:room], end])
+        return cut
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple:
         """Decode the images and, for the concatenated layouts, join each pair to one; texts may come without any."""
@@ -425,8 +432,15 @@ class SSGPAProcessor(ProcessorMixin):
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
         """Check that the placeholders agree with the decoded images, over all texts and in each."""
         super().validate_inputs(images=images, text=text, **kwargs)
+        if not self.placeholders:
+            return
         for index, sample in enumerate(text or []):
-            check_placeholders(sample, f"Text {index}", self.image_token, self.placeholders)
+            count = sample.count(self.image_token)
+            if count % self.placeholders:
+                raise ValueError(
+                    f"Text {index} holds {count} {self.image_token}; with this `pair_layout` a pair takes "
+                    f"{self.placeholders}."
+                )
 
     def _process_images(self, images: list[Image.Image], **kwargs: Any) -> tuple[BatchFeature, list[str]]:
         processed, replacements = super()._process_images(images, **kwargs)
@@ -483,7 +497,15 @@ class SSGPAProcessor(ProcessorMixin):
             if row[: len(whole)] == whole:
                 rows[index] = row[len(whole) :]
                 continue
-            rest = cut_prompt(row, prompt, padding)
+            # The row may be padded otherwise than the prompt, by a token that may also start the prompt: each place
+            # behind padding alone is tried.
+            rest, size = None, len(prompt)
+            for start in range(len(row) - size + 1):
+                if row[start : start + size] == prompt:
+                    rest = row[start + size :]
+                    break
+                if row[start] not in padding:
+                    break
             images = prompt.count(self.image_token_id) if inputs is not None else 0
             if rest is None and images and row.count(self.image_token_id) >= images:
                 raise ValueError(f"Generated row {index} begins with another prompt than that of `inputs`.")
@@ -507,14 +529,12 @@ class SSGPAProcessor(ProcessorMixin):
                 for row, mask in zip(rows, masks, strict=True)
             ]
         else:
-            bare = [_strip(row, padding) for row in rows]
+            bare = []
+            for row in rows:
+                # Only at the ends: the padding may be a token that a prompt holds.
+                places = [place for place, token in enumerate(row) if token not in padding]
+                bare.append(row[places[0] : places[-1] + 1] if places else [])
         return list(zip(rows, bare, strict=True))
-
-
-def _strip(row: list[int], padding: set[int]) -> list[int]:
-    """A row without the padding at its ends."""
-    places = [place for place, token in enumerate(row) if token not in padding]
-    return row[places[0] : places[-1] + 1] if places else []
 
 
 def _without_empty(images: Any) -> Any:
@@ -522,18 +542,6 @@ def _without_empty(images: Any) -> Any:
     if isinstance(images, list | tuple):
         return [item for item in images if not isinstance(item, list | tuple) or len(item)] or None
     return images
-
-
-def _check_trained_size(size: Any) -> dict[str, int] | None:
-    if size is None:
-        return None
-    if (
-        not isinstance(size, dict)
-        or sorted(size) != ["height", "width"]
-        or not all(isinstance(side, int) and side > 0 for side in size.values())
-    ):
-        raise ValueError(f'`trained_size` must be {{"height": ..., "width": ...}} in pixels, got {size!r}.')
-    return size
 
 
 __all__ = ["SSGPAProcessor", "fixed_size", "needed_size"]

@@ -41,11 +41,22 @@ def count_copies(pairs: int, tokens: Tensor, cache: Cache | None, *inputs: Tenso
         `int`: The copies; 1 where rows differ or the cache is another one, so that each row must be read.
     """
     rows = len(tokens)
-    if not pairs or rows == pairs or rows % pairs or not _can_repeat(cache):
+    if not pairs or rows == pairs or rows % pairs:
+        return 1
+    if type(cache) is not DynamicCache or cache.offloading or cache.get_seq_length():
+        return 1
+    if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
         return 1
     copies = rows // pairs
-    given = [value for value in (tokens, *inputs) if value is not None]
-    return copies if all(_repeats(value, rows, copies) for value in given) else 1
+    for value in (tokens, *inputs):
+        if value is None:
+            continue
+        if not isinstance(value, Tensor) or len(value) != rows:
+            return 1
+        groups = value.unflatten(0, (-1, copies))
+        if not (groups == groups[:, :1]).all():
+            return 1
+    return copies
 
 
 def can_share_rows(language_model: nn.Module) -> bool:
@@ -61,19 +72,6 @@ def can_share_rows(language_model: nn.Module) -> bool:
         `bool`: Whether no layer has such a hook.
     """
     return not any(module._forward_pre_hooks for module in language_model.modules())
-
-
-def _can_repeat(cache: Cache | None) -> bool:
-    if type(cache) is not DynamicCache or cache.offloading or cache.get_seq_length():
-        return False
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
-
-
-def _repeats(value: Any, rows: int, copies: int) -> bool:
-    if not isinstance(value, Tensor) or len(value) != rows:
-        return False
-    groups = value.unflatten(0, (-1, copies))
-    return bool((groups == groups[:, :1]).all())
 
 
 def repeat_outputs(outputs: ModelOutput, copies: int) -> ModelOutput:

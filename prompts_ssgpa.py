@@ -12,11 +12,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Prompts and captions of change captioning: placeholders, the default prompt, the chat template, special tokens."""
+"""Prompts of change captioning: placeholders, the default prompt, the chat template."""
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
@@ -56,7 +55,7 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}"""
 
 
-# What `default_chat_template` writes in front of `CHAT_TEMPLATE`.
+# What `renew_chat_template` writes in front of `CHAT_TEMPLATE`.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 HEADER = re.compile(
     rf"\{{%- set prompt = {_TEXT} -%\}}\n\{{%- set placeholder = {_TEXT} -%\}}\n"
@@ -65,125 +64,32 @@ HEADER = re.compile(
 )
 
 
-def default_chat_template(prompt: str, image_token: str | None, placeholders: int) -> str:
-    """Write the chat template that asks `prompt` of a turn with two images and no text.
-
-    Args:
-        prompt (`str`): The processor's prompt.
-        image_token (`str`, *optional*): The placeholder.
-        placeholders (`int`): Placeholders of one pair; 0, 1 or 2.
-
-    Returns:
-        `str`: Jinja template.
-    """
-    return _header(prompt, image_token, placeholders) + CHAT_TEMPLATE
-
-
 def renew_chat_template(template: Any, prompt: str, image_token: str | None, placeholders: int) -> Any:
-    """Let a saved default template ask the prompt of now; a template of one's own stays as it is.
+    """The chat template that asks `prompt` of a turn with two images and no text; one's own stays as it is.
 
-    A saved processor holds its template as text. Loaded with another prompt, the text still asks the old one.
+    A saved processor holds its template as text. Loaded with another prompt, the text would still ask the old one, so
+    that a saved default is written anew.
 
     Args:
-        template (`str` or `dict`): The template.
+        template (`str` or `dict`, *optional*): The template that is there already.
         prompt (`str`): The processor's prompt.
         image_token (`str`, *optional*): The placeholder.
         placeholders (`int`): Placeholders of one pair; 0, 1 or 2.
 
     Returns:
-        `str` or `dict`: The template.
+        `str` or `dict`: The template, in Jinja.
     """
     found = HEADER.match(template) if isinstance(template, str) else None
-    if found is None:
+    if template and found is None:
         return template
-    return _header(prompt, image_token, placeholders, found["counted"]) + template[found.end() :]
-
-
-def _header(prompt: str, image_token: str | None, placeholders: int, counted: str = "images") -> str:
+    counted, body = (found["counted"], template[found.end() :]) if found else ("images", CHAT_TEMPLATE)
     names = {
         "prompt": prompt,
         "placeholder": image_token or "",
         f"{counted}_per_placeholder": 2 // max(placeholders, 1),
     }
-    return "".join(
-        f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in names.items()
-    )
+    header = (f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in names.items())
+    return "".join(header) + body
 
 
-def check_placeholders(text: str, name: str, image_token: str | None, placeholders: int) -> None:
-    """Refuse a prompt that speaks of half a pair.
-
-    Args:
-        text (`str`): The prompt.
-        name (`str`): What the error calls it.
-        image_token (`str`, *optional*): The placeholder.
-        placeholders (`int`): Placeholders of one pair; 0, 1 or 2.
-
-    Raises:
-        ValueError: Its placeholders are no multiple of a pair's.
-    """
-    count = text.count(image_token) if placeholders else 0
-    if count and count % placeholders:
-        raise ValueError(f"{name} holds {count} {image_token}; with this `pair_layout` a pair takes {placeholders}.")
-
-
-def check_caption(caption: Any, where: str, image_token: str | None, special_tokens: Iterable[str]) -> None:
-    """Refuse a caption that a model cannot learn as text.
-
-    Args:
-        caption (`str`): The caption.
-        where (`str`): What the error calls it.
-        image_token (`str`, *optional*): The placeholder.
-        special_tokens (`Iterable[str]`): The tokenizer's other special tokens.
-
-    Raises:
-        ValueError: It is no text, or holds a special token, which would be learned as an end, a start or an image.
-    """
-    if not isinstance(caption, str):
-        raise ValueError(f"{where} {caption!r:.80} is not a string.")
-    if image_token is not None and image_token in caption:
-        raise ValueError(f"{where} {caption!r:.200} holds the placeholder {image_token}; remove it.")
-    found = [token for token in special_tokens if token and token in caption]
-    if found:
-        raise ValueError(
-            f"{where} {caption!r:.200} holds {', '.join(found)}, special to the tokenizer: it would be learned as a "
-            "sign of its own and not as text. Remove it."
-        )
-    try:
-        caption.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{where} {caption!r:.200} holds half a character (a lone surrogate); write it anew."
-        ) from error
-
-
-def cut_prompt(row: Sequence[int], prompt: Sequence[int], padding: Collection[int]) -> list[int] | None:
-    """What stands behind the prompt in a generated row.
-
-    Args:
-        row (`Sequence[int]`): Ids of one row; it may be padded otherwise than the prompt.
-        prompt (`Sequence[int]`): Ids of its prompt, without padding.
-        padding (`Collection[int]`): Ids that pad.
-
-    Returns:
-        `list[int]`: The rest; None where the row does not begin with the prompt.
-    """
-    size = len(prompt)
-    for start in range(len(row) - size + 1):
-        if list(row[start : start + size]) == list(prompt):
-            return list(row[start + size :])
-        # The padding may be a token that also starts the prompt, so that every place is tried.
-        if row[start] not in padding:
-            break
-    return None
-
-
-__all__ = [
-    "PLACEHOLDERS",
-    "PROMPTS",
-    "check_caption",
-    "check_placeholders",
-    "cut_prompt",
-    "default_chat_template",
-    "renew_chat_template",
-]
+__all__ = ["PLACEHOLDERS", "PROMPTS", "renew_chat_template"]

@@ -63,33 +63,36 @@ def save_repository(
         max_shard_size (`int` or `str`): Of one file of weights.
 
     Raises:
-        ValueError: The model is an adapter over a folder of this machine, which nobody else has.
+        ValueError: The model is no system, or an adapter over a folder of this machine, which nobody else has.
     """
     folder = Path(folder)
     if model is not None:
+        if not hasattr(type(model), "auto_classes"):
+            raise ValueError(
+                f"A {type(model).__name__} is no system of this package: merge an adapter, unwrap the model, or "
+                "derive its class from `ChangeCaptioningModelMixin`."
+            )
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         classes = {"AutoConfig": type(model.config), "AutoModelForImageTextToText": type(model)}
         auto_map = {name: _copy_code(cls, folder) for name, cls in classes.items()}
-        module = auto_map["AutoModelForImageTextToText"].partition(".")[0]
-        auto_map |= {name: f"{module}.{other}" for name, other in type(model).auto_classes.items()}
+        # A variant in a module of its own inherits the names of classes that lie where they are told.
+        owner = next(cls for cls in type(model).__mro__ if "auto_classes" in vars(cls))
+        module = modules[owner.__module__]
+        auto_map |= {name: _copy_code(getattr(module, other), folder) for name, other in owner.auto_classes.items()}
+        adapter = folder / ADAPTER_CONFIG_NAME
+        told = json.loads(adapter.read_text(encoding="utf-8")) if adapter.is_file() else {}
+        base = told.get("base_model_name_or_path")
+        if base and Path(base).is_dir():
+            raise ValueError(
+                f"This is an adapter over the folder {base}, which nobody else has: publish that base first, and load "
+                "the adapter over its id on the Hub."
+            )
         # An adapter is saved without the configuration, which is its base's.
-        _check_base(folder / ADAPTER_CONFIG_NAME)
         if (folder / CONFIG_NAME).is_file():
             _add_fields(folder / CONFIG_NAME, auto_map=auto_map, custom_pipelines=PIPELINES)
     if processor is not None:
         processor.save_pretrained(folder)
         _add_fields(folder / PROCESSOR_NAME, auto_map={"AutoProcessor": _copy_code(type(processor), folder)})
-
-
-def _check_base(adapter: Path) -> None:
-    """Refuse an adapter whose base lies on this machine alone: its path would be published, and lead nowhere."""
-    told = json.loads(adapter.read_text(encoding="utf-8")) if adapter.is_file() else {}
-    base = told.get("base_model_name_or_path")
-    if base and Path(base).is_dir():
-        raise ValueError(
-            f"This is an adapter over the folder {base}, which nobody else has: publish that base first, and load the "
-            "adapter over its id on the Hub."
-        )
 
 
 def _copy_code(cls: type, folder: Path) -> str:
@@ -105,22 +108,21 @@ def _copy_code(cls: type, folder: Path) -> str:
         if copied.setdefault(path.name, path) != path:
             raise ValueError(f"{path} and {copied[path.name]} have one name, and a repository has one folder.")
         text = path.read_text(encoding="utf-8")
-        found = {_imported_file(path, match) for match in IMPORT.finditer(text)}
+        found = set()
+        for match in IMPORT.finditer(text):
+            above = Path(__file__).parent if match["dots"] == "ssgpa." else path.parents[len(match["dots"]) - 1]
+            file = above.joinpath(*match["name"].split(".")).with_suffix(".py").resolve()
+            if not match["name"] or not file.is_file():
+                raise ValueError(
+                    f"{path}: `{match[0].strip()}` is no module that could lie beside it in a repository."
+                )
+            found.add(file)
         waiting += sorted(found - set(copied.values()) - set(waiting))
         (folder / path.name).write_text(
             IMPORT.sub(lambda match: f"{match['indent']}from .{match['name'].rpartition('.')[2]} import ", text),
             encoding="utf-8",
         )
     return f"{module.stem}.{cls.__name__}"
-
-
-def _imported_file(path: Path, match: re.Match) -> Path:
-    """The file that an import of the package means."""
-    above = Path(__file__).parent if match["dots"] == "ssgpa." else path.parents[len(match["dots"]) - 1]
-    file = above.joinpath(*match["name"].split(".")).with_suffix(".py").resolve()
-    if not match["name"] or not file.is_file():
-        raise ValueError(f"{path}: `{match[0].strip()}` is no module that could lie beside it in a repository.")
-    return file
 
 
 def _add_fields(path: Path, **fields: Any) -> None:
@@ -182,7 +184,9 @@ def publish(
         if revision is not None and not revision.startswith("refs/pr/"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         if card is None and model is not None and not api.file_exists(repo_id, CARD, revision=revision):
-            card = default_card and default_card(model, repo_id, list(tags or []))
+            # Code that came with a repository asks the package, where that is imported too.
+            render = default_card or getattr(modules.get("ssgpa.publishing_ssgpa"), "default_card", None)
+            card = render and render(model, repo_id, list(tags or []))
         if card is not None:
             ModelCard(str(card)).validate(repo_type="model")
             Path(folder, CARD).write_text(str(card), encoding="utf-8")

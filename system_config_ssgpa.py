@@ -31,6 +31,9 @@ class ChangeCaptioningConfigMixin:
             `image_token_id` and the property `image_seq_length`, tokens of one placeholder.
         image_mean (`tuple[float, ...]`): Of each channel, for an image processor made from nothing.
         image_std (`tuple[float, ...]`): Of each channel, likewise.
+        pixel_fields (`tuple[str, ...]`): Weights of losses that need pixels; they must be 0 where
+            `vision_features` take their place.
+        former_fields (`dict[str, str]`): Former names of fields, which saved checkpoints may hold, and those of now.
         training_fields (`frozenset[str]`): Fields that training alone reads; captions do not depend on them.
     """
 
@@ -38,6 +41,8 @@ class ChangeCaptioningConfigMixin:
     placeholder: ClassVar[str | None] = "<image>"
     image_mean: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
     image_std: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
+    former_fields: ClassVar[dict[str, str]] = {}
+    pixel_fields: ClassVar[tuple[str, ...]] = ()
     training_fields: ClassVar[frozenset[str]] = frozenset()
 
     @property

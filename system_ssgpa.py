@@ -93,10 +93,6 @@ class ChangeCaptioningModelMixin:
         """Where auxiliary heads read, in systems that have patches; None elsewhere."""
         return None
 
-    def field_that_needs_pixels(self) -> str | None:
-        """The configuration's field that must be 0 before `vision_features` can take the place of pixels."""
-        return None
-
     def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
         """Scalars of a training step for the log, beside the parts of the loss.
 

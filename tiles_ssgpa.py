@@ -95,11 +95,6 @@ def tile_boxes(size: tuple[int, int], grid: tuple[int, int], overlap: float = OV
     return [(left, top, right, bottom) for top, bottom in spans[0] for left, right in spans[1]]
 
 
-def place_in_grid(index: int, grid: tuple[int, int]) -> tuple[int, int]:
-    """Row and column of a tile, from 1 on."""
-    return index // grid[1] + 1, index % grid[1] + 1
-
-
 def lay_in(canvas: Image.Image, drawn: Image.Image, box: Box) -> None:
     """Add a tile's change map to the map of the whole image; where tiles overlap, the stronger evidence counts.
 
@@ -126,4 +121,4 @@ def join_captions(tiles: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines) if lines and len(tiles) > 1 else max(dict.fromkeys(captions), key=captions.count)
 
 
-__all__ = ["join_captions", "lay_in", "place_in_grid", "tile_boxes", "tile_grid"]
+__all__ = ["join_captions", "lay_in", "tile_boxes", "tile_grid"]

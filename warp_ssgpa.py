@@ -112,11 +112,6 @@ def _centers(size: tuple[int, int], device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).view(-1, 2)
 
 
-def _landed(points: Tensor, warps: Warps) -> Tensor:
-    """Where points (n, 2) of the images lie in their warps (count, n, 2)."""
-    return warps.scale[:, None, None] * points + warps.shift.unsqueeze(1)
-
-
 def _origins(points: Tensor, warps: Warps) -> Tensor:
     """Where points (n, 2) of the warps come from (count, n, 2)."""
     return (points - warps.shift.unsqueeze(1)) / warps.scale[:, None, None]
@@ -189,7 +184,8 @@ def warp_targets(warps: Warps, grid: tuple[int, int]) -> Tensor:
         among those of their warps, then the reverse. The last entry is the dustbin.
     """
     centers = _centers(grid, warps.shift.device)
-    landed, origins = _landed(centers, warps), _origins(centers, warps)
+    landed = warps.scale[:, None, None] * centers + warps.shift.unsqueeze(1)
+    origins = _origins(centers, warps)
     covered = _pasted(centers, warps, grid)
     forth = _bilinear(landed, grid) * ~covered.unsqueeze(1)
     forth = forth / forth.sum(-1, keepdim=True).clamp_min(1e-6)

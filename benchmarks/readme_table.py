@@ -29,7 +29,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("results", "systems/ssgpa", "development", "evidence", "data", "images", "memory", "speed")
+        for name in ("results", "systems/ssgpa", "development", "evidence", "data", "memory", "speed")
     ),
 ]
 RESULTS, SUMMARY, PARAMETERS = "results", "summary", "parameters"
@@ -63,16 +63,16 @@ def format_throughput(figures: Mapping[str, Any], source: str) -> str:
     rates, sizes = training["pairs_per_second"], figures["parameters"]
     return (
         f"Speed on {figures['threads']} threads of a CPU ({figures['cpu']}), {sizes['ssgpa']:,} parameters, batches "
-        f"of {settings['batch_size']}: {rates['ssgpa']:.1f} training pairs a second, "
+        f"of {settings['batch_size']}: {rates['ssgpa']:.1f} training pairs per second, "
         f"{100 * training['ratio']:.0f} % of the {rates['without_alignment']:.1f} of the same model without adapter, "
         f"alignment and contrast in the same run; "
-        f"{generation['beams_1']['captions_per_second']:.1f} captions a second greedily, "
+        f"{generation['beams_1']['captions_per_second']:.1f} captions per second greedily, "
         f"{generation['beams_5']['captions_per_second']:.1f} with 5 beams. From `{source}`."
     )
 
 
 def format_parameters(report: Mapping[str, Any], source: str) -> str:
-    """One row a part, two columns a preset.
+    """One row per part, two columns per preset.
 
     Args:
         report (`Mapping[str, Any]`): The JSON of `benchmarks/count_parameters.py`.

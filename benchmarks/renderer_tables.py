@@ -64,7 +64,7 @@ def figures_table(ours: dict[str, Any], code: dict[str, Any]) -> str:
         row("longest caption, words", f"{released['longest_caption']} [c]", [str(one["longest"]) for one in changes]),
         row("words a change caption", "-", [f"{one['mean_words']:.1f}" for one in changes]),
         row(
-            "captions a scene, both kinds",
+            "captions per scene, both kinds",
             f"{released['captions'] / released['scenes']:.1f} [t]",
             [f"{one['change_captions']['per_scene'] + one['no_change_captions']['per_scene']:.1f}" for one in sets],
         ),
@@ -78,9 +78,9 @@ def figures_table(ours: dict[str, Any], code: dict[str, Any]) -> str:
 
 
 def speed_table(speeds: dict[str, Any]) -> str:
-    """Scenes a second of wall clock and of processor time."""
+    """Scenes per second of wall clock and of processor time."""
     lines = [
-        "| backend | size | workers | scenes a second | scenes a CPU-second | load before |",
+        "| backend | size | workers | scenes per second | scenes per CPU-second | load before |",
         "|---|---|---|---|---|---|",
     ]
     for row in speeds["rows"]:

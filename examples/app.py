@@ -8,7 +8,7 @@
 
     python examples/app.py [--model PATH_OR_ID ...] [--port 7860]
 
-Without `--model`, the checkpoint of the package speaks, and no network is needed. docs/space.md tells the rest.
+Without `--model`, the demo uses the bundled checkpoint and needs no network. See docs/space.md.
 """
 
 import argparse
@@ -91,7 +91,7 @@ class Answer:
         pair (`Pair`): Before and after, upright RGB.
         beams (`list[tuple[str, float]]`): Captions with the natural logarithm of their probability, the beam search's
             best first.
-        maps (`Pair`, *optional*): Gray drawings of the evidence on before and on after; None where the system has
+        maps (`Pair`, *optional*): Gray drawings of the evidence on the before and after images; None if the system has
             none.
     """
 
@@ -123,7 +123,7 @@ def read_image(path: str | None, name: str, processor: ProcessorMixin) -> Image.
     """Decode an uploaded image that is not too large, as the model that is asked reads images.
 
     Args:
-        path (`str`, *optional*): The file; None where there is none.
+        path (`str`, *optional*): The file; None if there is none.
         name (`str`): The side.
         processor (`ProcessorMixin`): The model's processor, which knows how values become colors.
 
@@ -131,12 +131,12 @@ def read_image(path: str | None, name: str, processor: ProcessorMixin) -> Image.
         `Image.Image`: The image, RGB, of its own size.
 
     Raises:
-        ValueError: There is none, it is too large, or no image; the error tells neither side nor the server's path.
+        ValueError: There is none, it is too large, or no image; the error names neither side nor the server's path.
     """
     if path is None:
         raise ValueError("no image; two are needed.")
     content = Path(path).read_bytes()
-    # The header tells the size before anything is decoded.
+    # The header has the size before anything is decoded.
     try:
         width, height = size_of(content)
     except (OSError, Image.DecompressionBombError) as error:
@@ -155,7 +155,7 @@ def read_pair(before: str | None, after: str | None, processor: ProcessorMixin) 
     """Decode both images.
 
     Args:
-        before (`str`, *optional*): File of the first image; None where there is none.
+        before (`str`, *optional*): File of the first image; None if there is none.
         after (`str`, *optional*): File of the second image.
         processor (`ProcessorMixin`): The model's processor.
 
@@ -227,7 +227,7 @@ def draw(answer: Answer | None, evidence: bool) -> Pair | None:
 
 
 def as_json(answer: Answer, before: str, after: str, model: str) -> dict[str, Any]:
-    """The answer as `ssgpa caption --json` tells it, and the beams."""
+    """The answer as `ssgpa caption --json` prints it, and the beams."""
     largest = [drawn.getextrema()[1] / 255 for drawn in answer.maps] if answer.maps else [None, None]
     return {
         "caption": answer.beams[0][0],
@@ -271,7 +271,7 @@ class Demo:
         model = next(iter(self.models))
 
         def work() -> None:
-            # What fails now fails when somebody clicks, and is told then.
+            # What fails now fails when somebody clicks, and is reported then.
             with suppress(*ERRORS):
                 for number in range(len(self.samples)):
                     self.sample_answer(number, model, BEAMS)
@@ -297,7 +297,7 @@ class Demo:
             the table, and the JSON.
 
         Raises:
-            gradio.Error: Something cannot be used; the message tells what and why.
+            gradio.Error: Something cannot be used; the message says what and why.
         """
         try:
             answer = self.answer(before, after, model, beams)
@@ -345,7 +345,7 @@ NOTHING = ("", None, [], None, None)
 
 
 def show(answer: Answer, before: str, after: str, model: str, evidence: bool) -> tuple[Any, ...]:
-    """An answer as the page tells it: caption, slider, rows of the table, JSON, and itself for later drawings."""
+    """An answer as the page shows it: caption, slider, rows of the table, JSON, and itself for later drawings."""
     best = answer.beams[0][1]
     rows = [[text, round(score, 3), f"{math.exp(score - best):.1%}"] for text, score in answer.beams]
     return answer.beams[0][0], draw(answer, evidence), rows, as_json(answer, before, after, model), answer
@@ -423,8 +423,8 @@ def add_images() -> tuple[list[gradio.Image], list[gradio.HTML]]:
                 # By file, so that the library decodes them as everywhere else.
                 options = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"]}
                 field = gradio.Image(label=side, elem_id=side, min_width=120, height=220, **options)
-                # It hands over whatever file lies in it: gradio would decode it, and tell what is wrong far from it.
-                # The file lies in gradio's own folder, where it has checked that no other place is named. A subclass
+                # It hands over any file in it: gradio would decode it, and report what is wrong far from it.
+                # The file is in gradio's own folder, where it has checked that no other place is named. A subclass
                 # would make gradio write a file of types beside this one.
                 field.preprocess = lambda payload: None if payload is None else payload.path
                 images.append(field)
@@ -460,7 +460,7 @@ def serve(models: Sequence[str] = (), host: str | None = None, port: int | None 
         quiet=not wait,
         show_error=True,
         ssr_mode=False,
-        # As `css`, it would reach no more than what lies in the page's own container.
+        # As `css`, it would reach no more than what is in the page's own container.
         head=f"<style>{CSS}</style>",
     )
     return page

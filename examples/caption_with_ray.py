@@ -14,7 +14,7 @@ From a folder with images in `before/` and `after/` that are called alike; with 
 
     python examples/caption_with_ray.py --source my_pairs --output captions --num_workers 2
 
-A worker that dies is started again, and its pairs are captioned once. The same command goes on where a run stopped.
+A worker that dies is started again, and its pairs are captioned once. The same command continues a stopped run.
 The output is a folder of its own: one that holds anything else, or captions of other settings, is refused as it is.
 """
 
@@ -81,7 +81,7 @@ class Captioner:
         """Caption a batch.
 
         Args:
-            batch (`dict[str, np.ndarray]`): `pair_id`, `before` and `after`, a row a pair.
+            batch (`dict[str, np.ndarray]`): `pair_id`, `before` and `after`, one row per pair.
 
         Returns:
             `pair_id`, and `caption` or `error`; the other is null.
@@ -202,7 +202,7 @@ def open_output(source: Path, output: Path, settings: Mapping[str, Any]) -> Iter
 
     Args:
         source (`Path`): Where the pairs are.
-        output (`Path`): The folder; made where it is missing.
+        output (`Path`): The folder; made if it is missing.
         settings (`Mapping[str, Any]`): See `settings_of`.
 
     Raises:
@@ -228,7 +228,7 @@ def open_output(source: Path, output: Path, settings: Mapping[str, Any]) -> Iter
 
 
 def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
-    """Compare the settings with those of the captions in the folder, or write them where there are none yet.
+    """Compare the settings with those of the captions in the folder, or write them if there are none yet.
 
     Raises:
         FileExistsError: They differ; the error names what does.
@@ -382,9 +382,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--source", required=True, type=Path, help="parquet, or a folder with before/ and after/")
     parser.add_argument("--output", required=True, type=Path, help="folder for parquet files with the captions")
     parser.add_argument("--model", default=str(EMBEDDED), help="folder of a saved system, or its id on the Hub")
-    parser.add_argument("--revision", metavar="SHA", help="the commit to take, where the model is an id on the Hub")
+    parser.add_argument("--revision", metavar="SHA", help="the commit to take, if the model is an id on the Hub")
     parser.add_argument(
-        "--num_workers", type=positive, default=1, help="copies of the model; one a GPU where there are"
+        "--num_workers", type=positive, default=1, help="copies of the model; one per GPU if there are"
     )
     parser.add_argument("--batch_size", type=positive, default=8, help="pairs at a time in each copy")
     parser.add_argument("--num_beams", type=positive, help="by default the model's own")

@@ -8,10 +8,11 @@
 
 python examples/draw_alignment.py BEFORE AFTER --model PATH_OR_ID --output alignment.png
 
-Top: a line from every patch before whose strongest match takes at least --min_share of its mass, red where that lies
-more than a cell from where the camera's shift would take it, the stronger the less transparent. Middle: the share of
-each patch's mass that goes to the dustbin as shading, object motion from half a cell on as red arrows, the camera's
-shift as a black arrow in the corner, all at the scale of the image. Bottom: the change map, a square a cell, as it is.
+Top: a line from every patch of the before image whose strongest match takes at least --min_share of its mass, red if
+that is more than a cell from where the camera's shift would take it, the stronger the less transparent. Middle: the
+share of each patch's mass that goes to the dustbin as shading, object motion from half a cell on as red arrows, the
+camera's shift as a black arrow in the corner, all at the scale of the image. Bottom: the change map, one square per
+cell.
 """
 
 import argparse
@@ -36,7 +37,7 @@ MIN_SHARE = 0.3
 MIN_MOTION = 0.5
 # Matches that go farther than the camera's shift by this are red, in cells.
 FAR = 1.0
-# The image after stands lower by this share of its height: matches in one row would hide each other.
+# The after image is drawn lower by this share of its height: matches in one row would hide each other.
 LOWER = 0.45
 TITLES = ("before", "after")
 
@@ -94,7 +95,7 @@ def strays(matches: list[Match], grid: tuple[int, int], shift: np.ndarray) -> np
 def draw_matches(
     axes: Any, images: list[Image.Image], grid: tuple[int, int], matches: list[Match], far: np.ndarray
 ) -> None:
-    """Both images side by side and a line a match, red where `far`."""
+    """Both images side by side and one line per match, red where `far`."""
     offset = np.array([images[0].width * 1.03, LOWER * images[0].height])
     show_image(axes, images[0])
     show_image(axes, images[1], offset)

@@ -8,7 +8,7 @@
 
     python examples/evaluate.py --model PATH --data DIR --split test --output results.json --report report
 
-The captions go to results.predictions.jsonl while the run lasts; an interrupted run goes on where it stopped.
+The captions go to results.predictions.jsonl while the run lasts; the same command continues an interrupted run.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def choose_rows(data: DatasetDict, options: argparse.Namespace) -> Dataset:
 
 
 def read_rows(options: argparse.Namespace, rows: Dataset) -> list[Row]:
-    """Reads the text columns, with the rendered scenes beside them where they are given."""
+    """Reads the text columns, with the rendered scenes beside them if they are given."""
     table = light_rows(rows)
     return add_scenes(table, options.scenes) if options.scenes else table
 
@@ -87,7 +87,7 @@ def read_rows(options: argparse.Namespace, rows: Dataset) -> list[Row]:
 def score(
     options: argparse.Namespace, table: list[Row], train: Dataset, captions: dict[str, str], scorer: CaptionScorer
 ) -> dict[str, Any]:
-    """Scores the captions, beside another system's where one is given."""
+    """Scores the captions, beside another system's if one is given."""
     protocol = PROTOCOLS.get(options.protocol)
     with scorer:
         report = build_report(table, captions, light_rows(train), change_type_of, options.seed, scorer, protocol)

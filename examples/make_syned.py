@@ -7,7 +7,7 @@
 r"""Make synthetic pairs out of images and editing instructions, after the Syned pipeline of the BLIP2IDC paper.
 
 Eight edited images of each training original, four more captions of each test pair, validation as it is; the result
-that training reads is `syned/prepared`. A run that was stopped goes on where it stopped:
+that training reads is `syned/prepared`. The same command continues a stopped run:
 
     python examples/make_syned.py --source prepared/emu_edit --output_dir syned --seed 0 --device cuda
 

@@ -37,7 +37,7 @@ from ssgpa.utils.results import library_versions, write_results
 
 
 def collect(options: argparse.Namespace, rest: list[str]) -> list[dict[str, Any]]:
-    """The rows of all batch sizes; each is told as it comes."""
+    """The rows of all batch sizes; each is printed as it comes."""
     # Counting makes use of no GPU.
     device = ["--use_cpu=true"] if options.device == "meta" else []
     run = parse_arguments([options.config, "--output_dir=unused", *device, *rest])

@@ -109,7 +109,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def source_of(arguments: argparse.Namespace) -> tuple[Source, dict[str, Any]]:
-    """The data set, and the settings of its rendering where it was rendered; then nothing published counts."""
+    """The data set, and the settings of its rendering if it was rendered; then the published counts do not apply."""
     source, folder = READERS[arguments.dataset], Path(arguments.source)
     if arguments.language:
         base_language(arguments.language)
@@ -123,14 +123,14 @@ def source_of(arguments: argparse.Namespace) -> tuple[Source, dict[str, Any]]:
 
 
 def note_language(source: Source, dataset: DatasetDict, findings: Findings) -> None:
-    """Note where the script of the captions is not that of the language, or the language should be told."""
+    """Note if the script of the captions is not that of the language, or if the language should be given."""
     captions = [caption for rows in dataset.values() for texts in rows["captions"] for caption in texts]
     tokenizer = choose_tokenizer("auto", None, source.language)
     if script_fault(captions, source.language, tokenizer):
         guessed = guess_language(captions)
-        written = f"in a script without blanks, perhaps {guessed!r}" if guessed else "in a script with blanks"
-        told = f"--language is {source.language!r}" if source.language else "no language is told"
-        findings.note(f"captions are written {written}, and {told}: scores depend on it, tell it with --language")
+        written = f"in a script without spaces, perhaps {guessed!r}" if guessed else "in a script with spaces"
+        told = f"--language is {source.language!r}" if source.language else "no language is given"
+        findings.note(f"captions are written {written}, and {told}: scores depend on it, set it with --language")
 
 
 def prepare(arguments: argparse.Namespace) -> list[str]:

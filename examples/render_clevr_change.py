@@ -7,7 +7,7 @@
 """Render a CLEVR-Change set of our own: images, captions and splits in the released layout.
 
 Three images a scene (default, changed, distractor), seven captions of the change and five that say that nothing
-changed. Scene i depends on the seed alone, and a run that was stopped goes on where it stopped:
+changed. Scene i depends on the seed alone, and the same command continues a stopped run:
 
     python examples/render_clevr_change.py --output_dir clevr_change --scenes 2000 --seed 0 --workers 2
 
@@ -15,8 +15,8 @@ Images of the released size, with object masks (needed for `prepare_data.py --au
 
     python examples/render_clevr_change.py --output_dir clevr_large --scenes 200 --seed 1 --size 480 320 --object_masks
 
-As many scenes as the release, cameras as in the public generator's scripts, two to four changes told in one caption,
-and pairs in CLEVR-DC's layout, whose cameras stand anywhere:
+As many scenes as the release, cameras as in the public generator's scripts, two to four changes in one caption, and
+pairs in CLEVR-DC's layout, whose cameras stand anywhere:
 
     python examples/render_clevr_change.py --output_dir clevr_full --scenes 40000 --seed 0 --workers 16
     python examples/render_clevr_change.py --output_dir clevr_code --scenes 2000 --seed 0 --cameras as_code

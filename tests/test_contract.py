@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerFast
 
+from ssgpa.benchmarks.variants.ablations import SSGPAWithSoftmaxAlignment
 from ssgpa.data.prepared import load_prepared
 from ssgpa.hub.model_card import render_card
 from ssgpa.publishing_ssgpa import save_repository
@@ -34,7 +35,7 @@ from ssgpa.training.systems import config_class_of, create_system, set_trainable
 
 from .remote_steps import compute
 from .scripts import load_script
-from .tiny_systems import TINY_SYSTEMS, WORDS
+from .tiny_systems import TINY_SYSTEMS, WORDS, tiny_config
 
 
 TESTS = Path(__file__).parent
@@ -314,10 +315,24 @@ def test_ssgpa_says_what_shared_code_knew_of_it():
     assert tower is model.get_vision_encoder() is model.model.vision_tower
     assert compared is model.model.alignment
     assert width == model.config.patch_hidden_size
-    assert model.field_that_needs_pixels() == "warp_weight"
+    assert model.config.pixel_fields == ("warp_weight",)
     assert isinstance(tower, nn.Module)
     assert model.config.visual_tokens == 2 * model.config.image_seq_length
     assert config_class_of("ssgpa", Path("model.json")) is type(model.config)
     assert all(name in model.config.__dataclass_fields__ for name in model.config.training_fields)
     names = [name for name, _ in model.named_parameters()]
     assert any(name.startswith(model.pretrained_modules) for name in names)
+
+
+def test_a_variant_of_another_module_is_published_with_its_base(tmp_path):
+    variant = SSGPAWithSoftmaxAlignment(tiny_config())
+    save_repository(variant, None, tmp_path)
+    found = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["auto_map"]
+    assert found["AutoModel"] == "modeling_ssgpa.SSGPAModel"
+    assert found["AutoModelForImageTextToText"] == "ablations.SSGPAWithSoftmaxAlignment"
+    assert {"ablations.py", "modeling_ssgpa.py", "system_ssgpa.py"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_what_is_no_system_is_not_published(tmp_path):
+    with pytest.raises(ValueError, match=r"A Linear is no system"):
+        save_repository(nn.Linear(1, 1), None, tmp_path)

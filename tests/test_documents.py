@@ -220,7 +220,8 @@ def test_the_parts_of_the_model_are_its_classes():
     names = [name for row in table("Part by part").values() for name in re.findall(r"`(\w+)`", row[-1])]
     assert len(names) >= 5
     assert [name for name in names if not hasattr(modeling_ssgpa, name)] == []
-    described = re.findall(r"^- `(\w+)`", MODEL.split("Read off the plan:")[1].split("\n## ")[0], re.MULTILINE)
+    alignment = MODEL.split("\n**The alignment**")[1].split("\n**The connector**")[0]
+    described = re.findall(r"^- `(\w+)`", alignment, re.MULTILINE)
     fields = alignment_ssgpa.ChangeEvidence.__dataclass_fields__
     assert described
     assert set(described) <= set(fields)

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.training.arguments import ModelArguments
+from ssgpa.training.arguments import ModelArguments, parse_arguments
 from ssgpa.training.lora import add_lora, complete_checkpoint
+from ssgpa.training.resuming import refuse_former_checkpoint
 from ssgpa.training.systems import set_trainable
 from ssgpa.utils.loading import load_system
 
@@ -120,3 +121,22 @@ def test_a_checkpoint_over_a_base_loads(whole, woken, tmp_path):
     path.write_text(json.dumps(values | {"modules_to_save": ["model.no_such"]}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"adapter: .*no module model\.no_such"):
         load_system(str(folder))
+
+
+def test_a_run_of_an_earlier_version_is_not_resumed(woken, tmp_path):
+    save_earlier(tmp_path, *woken)
+    names = type(woken[0]).former_names
+    with pytest.raises(ValueError, match=r"earlier version.*part_.*model_name_or_path"):
+        refuse_former_checkpoint(tmp_path, names)
+    woken[0].save_pretrained(tmp_path)
+    refuse_former_checkpoint(tmp_path, names)
+    save_file({"type.weight": torch.zeros(1)}, tmp_path / "training_hints.safetensors")
+    with pytest.raises(ValueError, match="training_hints"):
+        refuse_former_checkpoint(tmp_path, names)
+
+
+def test_former_arguments_are_told_their_name_of_now(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("hint_type: 0.3\ncache_pictures: true\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="`hint_type` is now `aux_type`; `cache_pictures` is now `cache_images`"):
+        parse_arguments([str(path)])

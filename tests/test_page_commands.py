@@ -76,7 +76,7 @@ def clone(tmp_path, monkeypatch, own_cache, restored_logging):
 def test_the_quickstart(clone, capsys):
     for words in lines("quickstart.md", "ssgpa caption"):
         assert start(words) == 0
-    assert Image.open("gone.png").size == Image.open("new.png").size == (240, 160)
+    assert Image.open("removed.png").size == Image.open("added.png").size == (240, 160)
     rows = [json.loads(line) for line in Path("captions.jsonl").read_text("utf-8").splitlines()]
     assert len(rows) == 12
     assert all(row["caption"] for row in rows)

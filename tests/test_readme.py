@@ -126,6 +126,17 @@ def test_the_shares_of_the_change_map_are_the_measured_ones(page):
     assert [name for name in names if f" {100 * touching[name]['all']['mean']:.0f} %" not in text] == []
 
 
+def test_the_speed_and_the_scenes_of_the_checkpoint_are_the_stored_ones():
+    text = re.sub(r"\s+", " ", README)
+    speeds = stored("ssgpa-clevr-tiny-throughput.json")
+    rate = speeds["generation"]["beams_1"]["captions_per_second"]
+    (told,) = re.findall(r"\((\d+) captions per second on (\w+) threads, in batches of (\d+)\)", text)
+    assert told == (f"{rate:.0f}", {1: "one", 2: "two"}[speeds["threads"]], str(speeds["settings"]["batch_size"]))
+    scenes = f"{stored('ssgpa-clevr-tiny-training.json')['data']['scenes']:,} scenes"
+    assert scenes in text
+    assert scenes in re.sub(r"\s+", " ", (ROOT / "docs" / "tutorial.md").read_text("utf-8"))
+
+
 @pytest.mark.parametrize("name", ["run", "test"])
 def test_the_two_commands_are_one_line_each(name):
     lines = README.split(f"<!-- command:{name} -->\n```bash\n")[1].split("```")[0].splitlines()
@@ -180,7 +191,7 @@ def test_make_targets_exist():
 
 @pytest.mark.parametrize("text", [README, CARD], ids=["README", "hub_card"])
 def test_it_is_told_that_this_is_not_the_authors_code(text):
-    assert re.search(r"not\s+the\s+authors'\s+code", text)
+    assert re.search(r"(?:not|without)\s+the\s+authors'\s+code", text)
     assert re.search(r"not\s+reproduced", text)
 
 

@@ -31,13 +31,16 @@ SHORT = ["--num_train_epochs", "1", "--generation_max_new_tokens", "8", "--disab
 
 
 def own_folder(rendered, target):
-    """A folder as on the page: the page's two rows, and the fields of them, filled with rendered scenes."""
+    """A folder as on the page: the page's three names in their splits, and its fields, filled with rendered scenes."""
     rows = [row for split in load_clevr_change(rendered).values() for row in split]
     splits = ["train"] * 8 + ["validation"] * 4 + ["test"] * 4
-    names = iter([NAMES[0], *(f"yard_{number}" for number in range(7)), NAMES[1]])
+    assert [row["split"] for row in ROWS] == ["train", "validation", "test"]
+    yards, streets = (
+        [f"{place}_{number}" for number in range(count)] for place, count in (("yard", 7), ("street", 3))
+    )
+    names = [NAMES[0], *yards, NAMES[1], *streets, NAMES[2], *(f"quay_{number}" for number in range(3))]
     with (target / "captions.jsonl").open("w", encoding="utf-8") as table:
-        for number, (row, split) in enumerate(zip(rows, splits, strict=True)):
-            name = next(names, f"street_{number}")
+        for name, row, split in zip(names, rows, splits, strict=True):
             for side in ("before", "after"):
                 (target / side).mkdir(exist_ok=True)
                 row[side].save(target / side / f"{name}.png")
@@ -107,8 +110,8 @@ def test_other_words_are_learned_or_told(place, capsys):
 
 
 def test_the_pages_rows_and_files_are_there():
-    assert {row["split"] for row in ROWS} == {"train", "validation"}
-    assert [row["change_type"] for row in ROWS] == ["drop", "none"]
+    assert {row["split"] for row in ROWS} == {"train", "validation", "test"}
+    assert [row["change_type"] for row in ROWS] == ["drop", "none", "add"]
     checkpoint = ROOT / FROM_CHECKPOINT["model_name_or_path"]
     vocabulary = json.loads((checkpoint / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
     words = [word for word in vocabulary if not word.startswith("<")]

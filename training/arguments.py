@@ -14,6 +14,9 @@ from transformers import HfArgumentParser, TrainingArguments
 
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
 AUTO_METRIC = "auto"
+# What arguments were called.
+FORMER_NAMES = {f"hint_{name}": f"aux_{name}" for name in ("attributes", "changed", "type", "steps")}
+FORMER_NAMES |= {"cache_pictures": "cache_images", "card_facts": "card_metadata"}
 
 
 @dataclass
@@ -247,5 +250,8 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
         words, return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
-        raise ValueError(f"Unknown in {arguments[0]} or on the command line: {' '.join(unknown)}.")
+        names = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in unknown]
+        renamed = [f"`{name}` is now `{FORMER_NAMES[name]}`" for name in names if name in FORMER_NAMES]
+        advice = f" {'; '.join(renamed)}." if renamed else ""
+        raise ValueError(f"Unknown in {arguments[0]} or on the command line: {' '.join(unknown)}.{advice}")
     return RunArguments(*parsed)

@@ -103,10 +103,10 @@ def open_cache(
     trained = [name for name, value in tower.named_parameters() if value.requires_grad]
     if trained:
         raise ValueError(f"`feature_cache` keeps what a frozen tower makes, and its {trained[0]} trains.")
-    needed = model.field_that_needs_pixels()
-    if needed is not None:
+    needed = [name for name in model.config.pixel_fields if getattr(model.config, name)]
+    if needed:
         raise ValueError(
-            f"`feature_cache` goes without pixels, which the loss of `{needed}` needs: set it to 0 in "
+            f"`feature_cache` goes without pixels, which the loss of `{needed[0]}` needs: set it to 0 in "
             "`config_overrides`."
         )
     if is_deepspeed_zero3_enabled():

@@ -3,14 +3,19 @@
 """Where a run starts: its seed, and the checkpoint that it goes on from."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import safe_open
 from transformers import set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from .arguments import ChangeCaptioningArguments
 
 
+# Where earlier versions kept the auxiliary heads.
+FORMER_HEADS = "training_hints.safetensors"
 # What a run leaves behind and a new one would write over.
 RUN_FILES = (f"{PREFIX_CHECKPOINT_DIR}-*", "best", "trainer_state.json")
 
@@ -54,6 +59,30 @@ def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
     if not whole:
         raise FileNotFoundError(f"{folder} holds no whole checkpoint to resume from.")
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
+
+
+def refuse_former_checkpoint(folder: Path, former_names: Mapping[str, str]) -> None:
+    """Refuse to resume from a checkpoint of an earlier version, of which a `Trainer` would leave weights out.
+
+    Args:
+        folder (`Path`): The checkpoint.
+        former_names (`Mapping[str, str]`): The system's, as regular expressions.
+
+    Raises:
+        ValueError: A weight or the auxiliary heads have their former name there.
+    """
+    names: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            names |= set(weights.keys())
+    found = sorted(name for name in names if any(re.search(pattern, name) for pattern in former_names))
+    if FORMER_HEADS in {file.name for file in folder.glob("*.safetensors")}:
+        found.append(FORMER_HEADS)
+    if found:
+        raise ValueError(
+            f"{folder} was written by an earlier version, under other names ({found[0]}): a run cannot be resumed "
+            "from it. Finish the run with that version, or start a new one from it with `model_name_or_path`."
+        )
 
 
 __all__ = ["find_checkpoint", "is_json", "set_seed"]

@@ -13,12 +13,15 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoImageProcessor,
     AutoModelForImageTextToText,
+    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
 from ..processing_ssgpa import SSGPAProcessor
@@ -26,8 +29,7 @@ from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
 from ..utils.loading import BROKEN, load_partial_system
 from .arguments import ModelArguments
-from .starting import start_image_processor, start_tokenizer
-from .word_tokenizer import PLACEHOLDER
+from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
 
 
 logger = logging.get_logger(__name__)
@@ -169,14 +171,67 @@ def create_system(
     model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
     if model.can_generate():
         model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
+    if arguments.image_processor is not None:
+        name, options = _source(arguments.image_processor)
+        image_processor = AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False, **options)
+    elif len(arguments.image_size) == 2:
+        height, width = arguments.image_size
+        image_processor = CLIPImageProcessorPil(
+            size={"height": height, "width": width},
+            do_center_crop=False,
+            image_mean=list(kind.image_mean),
+            image_std=list(kind.image_std),
+        )
+    else:
+        raise ValueError(f"`image_size` is a height and a width, got {arguments.image_size}.")
     processor = SSGPAProcessor(
-        start_image_processor(arguments.image_processor, arguments.image_size, kind),
+        image_processor,
         tokenizer,
         image_seq_length=config.image_seq_length if kind.placeholder else 0,
         pair_layout=kind.pair_layout,
         prompt=prompt,
     )
     return model, processor, {name for name, _ in model.named_parameters()}
+
+
+def start_tokenizer(
+    name: str | None, captions: Iterable[str], prompt: str, image_token: str | None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model from random weights: a public one, or one of the captions' words.
+
+    Args:
+        name (`str`, *optional*): Folder or ID[@REVISION]; None for a tokenizer of words.
+        captions (`Iterable[str]`): Training captions, whose words are taken.
+        prompt (`str`): The processor's prompt; without one, a start token stands in front of every text.
+        image_token (`str`, *optional*): Placeholder of an image; added where a public tokenizer does not know it.
+
+    Returns:
+        `PreTrainedTokenizerBase`: With start, end and padding token, padding on the left.
+
+    Raises:
+        OSError: There is no such tokenizer.
+        ValueError: It has no token that could start or end a caption.
+    """
+    if name is None:
+        return build_word_tokenizer(captions, prompt, image_token)
+    path, options = _source(name)
+    if image_token is not None:
+        options["extra_special_tokens"] = {"image_token": image_token}
+    tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left", trust_remote_code=False, **options)
+    # BERT's vocabulary names the ends of a text otherwise.
+    tokenizer.bos_token = tokenizer.bos_token or tokenizer.cls_token
+    tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
+    if tokenizer.bos_token is None or tokenizer.eos_token is None:
+        raise ValueError(f"`tokenizer` {name} has no token that starts or ends a text; captions need both.")
+    # Llama's has none; labels and attention masks leave padding out, whatever it is.
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.unk_token or tokenizer.eos_token
+    return tokenizer
+
+
+def _source(name: str) -> tuple[str, dict[str, Any]]:
+    """Folder or id, and the options of `from_pretrained`."""
+    path, _, revision = name.partition("@")
+    return path, {"revision": revision} if revision else {}
 
 
 def config_class_of(model_type: str, path: Path) -> type[PreTrainedConfig]:
@@ -224,6 +279,7 @@ def _overrides(text: str | None, kind: type[PreTrainedConfig]) -> dict[str, Any]
     if not isinstance(found, dict):
         raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")
     known = kind.__dataclass_fields__
+    found = {kind.former_fields.get(name, name): value for name, value in found.items()}
     refused = [name for name in found if name not in known or name.endswith("_config") or name == "model_type"]
     if refused:
         raise ValueError(f"`config_overrides`: {refused} are no sizes or rates of {kind.model_type!r}.")
@@ -245,7 +301,16 @@ def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> d
         ValueError: A pattern is broken or matches nothing, or a parameter is neither loaded nor trainable.
     """
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    matched = {name for pattern in patterns for name in _matches(pattern, sizes)}
+    matched = set()
+    for pattern in patterns:
+        try:
+            expression = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"`trainable`: {pattern!r} is no regular expression: {error}.") from error
+        found = {name for name in sizes if expression.search(name)}
+        if not found:
+            raise ValueError(f"`trainable`: the pattern {pattern!r} matches no parameter.")
+        matched |= found
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in matched)
     trainable = {name: size for name, size in sizes.items() if name in matched}
@@ -257,17 +322,6 @@ def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> d
         )
     logger.info(f"Training {sum(trainable.values()):,} of {sum(sizes.values()):,} parameters.")
     return trainable
-
-
-def _matches(pattern: str, names: Iterable[str]) -> list[str]:
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"`trainable`: {pattern!r} is no regular expression: {error}.") from error
-    found = [name for name in names if expression.search(name)]
-    if not found:
-        raise ValueError(f"`trainable`: the pattern {pattern!r} matches no parameter.")
-    return found
 
 
 def trained_parameters(model: nn.Module) -> dict[str, int]:

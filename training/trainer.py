@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import extract_model_from_parallel, gather_object
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
@@ -33,6 +33,7 @@ from .learning_rates import parse_factors, scale_learning_rates
 from .lora import complete_checkpoint
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
+from .resuming import refuse_former_checkpoint
 from .samples import SampleCallback
 from .selection import PREFIX, Selection, choose_metric, is_tie, reachable_scores
 
@@ -200,8 +201,9 @@ class ChangeCaptioningTrainer(Trainer):
         return PixelNormalizer(self._processor.image_processor)
 
     @property
-    def _system(self) -> ChangeCaptioningModelMixin:
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+    def _system(self) -> nn.Module:
+        inner = extract_model_from_parallel(self.model, keep_torch_compile=False, recursive=True)
+        return inner.get_base_model() if isinstance(inner, PeftModel) else inner
 
     @property
     def _processor(self) -> Any:
@@ -232,7 +234,8 @@ class ChangeCaptioningTrainer(Trainer):
         loss = loss + sum(aux.values())
         parts = {name: factor * part for name, part in parts.items()} | aux
         notes = {f"loss_parts/{name}": part for name, part in parts.items()}
-        notes |= {name: share * value for name, value in self._system.training_notes(outputs).items()}
+        if isinstance(self._system, ChangeCaptioningModelMixin):
+            notes |= {name: share * value for name, value in self._system.training_notes(outputs).items()}
         values = {name: value.item() for name, value in notes.items()}
         self._check_finite("loss", loss.item(), values)
         for name, value in values.items():
@@ -362,6 +365,7 @@ class ChangeCaptioningTrainer(Trainer):
             self.aux_heads.save(folder, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        refuse_former_checkpoint(Path(resume_from_checkpoint), getattr(self._system, "former_names", {}))
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.aux_heads is not None:
             self.aux_heads.load(Path(resume_from_checkpoint))

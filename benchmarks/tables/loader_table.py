@@ -25,7 +25,7 @@ def format_loader(report: Mapping[str, Any], source: str) -> str:
     Returns:
         `str`: Markdown: a table and the lines that belong to it.
     """
-    lines = [f"| pairs a second | bare PIL | {' | '.join(NAMES.values())} |", f"|---|---:{'|---:' * len(NAMES)}|"]
+    lines = [f"| pairs per second | bare PIL | {' | '.join(NAMES.values())} |", f"|---|---:{'|---:' * len(NAMES)}|"]
     for name, found in report["figures"].items():
         rates, workers = found["pairs_per_second"], name.removeprefix("workers_")
         cells = [f"{rates[key]:.0f} ({format_ratio(found['ratios'][key])})" for key in NAMES]

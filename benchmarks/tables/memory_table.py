@@ -33,7 +33,7 @@ def _measured_total(row: Mapping[str, Any] | None) -> str:
 
 
 def format_counts(figures: Mapping[str, Any]) -> list[str]:
-    """One row a run and batch size: what is counted, and what was measured without a cap.
+    """One row per run and batch size: what is counted, and what was measured without a cap.
 
     Args:
         figures (`Mapping[str, Any]`): The JSON.
@@ -66,8 +66,8 @@ def format_speeds(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = list(rows)
     if not rows:
         return [
-            f"On a GPU: {NOT_MEASURED}. Pairs a second, the share of the GPU's bf16 peak, decoded tokens a second "
-            "and a run under a cap are told here once the program has run on one."
+            f"On a GPU: {NOT_MEASURED}. Pairs per second, the share of the GPU's bf16 peak, decoded tokens per second "
+            "and a run under a cap are shown here once the program has run on one."
         ]
     lines = [
         "| GPU | cap, GiB | run | pairs | allocated / reserved | pairs/s | tokens/s | of bf16 peak | decoded/s |",
@@ -123,7 +123,7 @@ def format_memory(figures: Mapping[str, Any], source: str) -> str:
     """
     first = figures["counted"][0]
     facts = (
-        f"GiB; {first['tokens_per_pair']} tokens of the language model a pair, the reproduction "
+        f"GiB; {first['tokens_per_pair']} tokens of the language model per pair, the reproduction "
         f"{figures['counted'][-1]['tokens_per_pair']}. From `{source}`."
     )
     parts = format_parts(figures["counted"])

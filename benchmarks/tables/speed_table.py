@@ -7,9 +7,9 @@ from typing import Any
 
 
 RATES = {
-    "training_pairs_per_second": "training pairs a second",
-    "captions_per_second_beams_1": "captions a second, greedily",
-    "captions_per_second_beams_5": "captions a second, 5 beams",
+    "training_pairs_per_second": "training pairs per second",
+    "captions_per_second_beams_1": "captions per second, greedily",
+    "captions_per_second_beams_5": "captions per second, 5 beams",
 }
 
 

@@ -19,8 +19,8 @@ from .settings import ParaphraseSettings, SynedSettings
 
 # Our words; the paper's script asks for one concise variation in the neutral style of an editing instruction.
 SYSTEM = (
-    "You put instructions for a program that edits images in other words. Keep the meaning exactly: the same "
-    "objects, colors, places and quoted texts. Be short and neutral. Answer with the instructions alone."
+    "You put instructions for a program that edits pictures in other words. Keep the meaning exactly: the same "
+    "objects, colours, places and quoted texts. Be short and neutral. Answer with the instructions alone."
 )
 
 

@@ -13,6 +13,8 @@ EMPTY = "No results are stored yet."
 METRICS = ("bleu_4", "rouge_l", "cider")
 # The total comes last: it moves most by which no-change sentence is said.
 BLOCKS = ("changed", "unchanged", "total")
+# Names as tables show them, where they say more than the names in the stored reports.
+LABELS = {RIGHT_TYPE: "a random training caption of the same change type (the type is given)"}
 
 
 def format_scores(scores: Mapping[str, Any] | None) -> str:
@@ -26,12 +28,12 @@ def format_rate(value: float | None) -> str:
 
 
 def format_rates(report: Mapping[str, Any]) -> str:
-    """How often the type of change is named, and how often "nothing changed" is said, as two sentences."""
+    """How often captions name the right type of change, and how often they say "nothing changed", as two sentences."""
     rates, accuracy = report["no_change_rate"], report["change_type_accuracy"] or {}
     return (
-        f"The right change type is named on {format_rate(accuracy.get('changed'))} of the changed pairs. "
-        f'"Nothing changed" is said of {format_rate(rates["changed"])} of the changed and '
-        f"{format_rate(rates['unchanged'])} of the unchanged pairs."
+        f"The captions name the right change type for {format_rate(accuracy.get('changed'))} of the changed pairs. "
+        f'They say "nothing changed" for {format_rate(rates["changed"])} of the changed pairs (missed changes) and '
+        f"{format_rate(rates['unchanged'])} of the unchanged pairs (correct)."
     )
 
 
@@ -53,7 +55,7 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
         for scores in (report["no_change_synonym"] or {}).values()
     ]
     rows += [
-        (f"baseline: {name}", scores)
+        (f"baseline: {LABELS.get(name, name)}", scores)
         for name, scores in report["baselines"].items()
         if name in best or not scores["caption"]
     ]
@@ -84,18 +86,25 @@ def format_summary(report: Mapping[str, Any], source: str) -> str:
         source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        `str`: The system, the best constant caption, captions of the right type and the upper bounds.
+        `str`: The system, the best constant caption, captions of the right type and the references themselves.
     """
-    baselines = {"best constant caption": report["best_constant_baseline"].get("changed"), RIGHT_TYPE: RIGHT_TYPE}
+    baselines = {
+        "best constant caption": report["best_constant_baseline"].get("changed"),
+        LABELS[RIGHT_TYPE]: RIGHT_TYPE,
+    }
     rows = [(f"**{Path(report['model']).name}**", report["scores"])]
     rows += [(f"baseline: {name}", report["baselines"].get(key, {})) for name, key in baselines.items()]
-    rows += [(f"upper bound: {name}", blocks) for name, blocks in report["upper_bounds"].items()]
+    # Not called an upper bound here: a model can score higher than a single reference.
+    rows += list(report["upper_bounds"].items())
     lines = ["| changed pairs, x 100 | BLEU-4 | ROUGE-L | CIDEr-D |", "|---|---:|---:|---:|"]
     for name, blocks in rows:
         if blocks.get("changed"):
             lines.append(f"| {name} | {format_scores(blocks['changed']).replace(' / ', ' | ')} |")
     pairs, changed = (report["scores"][block]["n_items"] for block in ("total", "changed"))
-    return "\n".join([*lines, "", f"{changed} of {pairs} pairs. {format_rates(report)} From `{source}`."])
+    facts = (
+        f"The table covers the {changed} changed pairs of {pairs} test pairs. {format_rates(report)} From `{source}`."
+    )
+    return "\n".join([*lines, "", facts])
 
 
-__all__ = ["EMPTY", "format_report", "format_summary"]
+__all__ = ["EMPTY", "LABELS", "format_report", "format_summary"]

@@ -36,5 +36,5 @@ def test_tables_tell_what_is_stored(tmp_path):
     assert "5.1 % are padding" in blocks["speed"]
     assert "under bf16 autocast" in blocks["speed"]
     assert blocks["speed"].endswith("A CPU. From `benchmarks/results/speed.json`.")
-    assert "| captions a second, 5 beams | 10.0 | 15.0 | x 1.50 (1.40 to 1.60) |" in blocks["speed-change"]
+    assert "| captions per second, 5 beams | 10.0 | 15.0 | x 1.50 (1.40 to 1.60) |" in blocks["speed-change"]
     assert "Commit `aaaaaaa` and commit `bbbbbbb`" in blocks["speed-change"]

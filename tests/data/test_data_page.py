@@ -40,7 +40,7 @@ def test_counts_and_layouts_are_the_readers(script):
             assert told == " / ".join(f"{source.counts[name]:,}" if name in source.counts else "-" for name in SPLITS)
         else:
             assert told == (" / ".join(f"{count:,}" for count in source.counts.values()) if source.counts else "-")
-        if name not in ("own", "spot_the_diff_multi"):
+        if name not in ("custom", "spot_the_diff_multi"):
             files = re.findall(r"[\w{},]+\.jsonl?|[\w{},/]+/", source.layout)
             assert [part for part in files if part not in cells(name)[1]] == []
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -164,10 +163,9 @@ def test_the_report_shows_every_pair_that_was_asked_for(run, model, tmp_path):
     assert len(cards) == 5
     assert {card["caption"] for card in cards} == {captions[card["pair_id"]] for card in cards}
     assert all(card["before"].startswith("data:image/jpeg") and card["before"] != card["after"] for card in cards)
-    if "output_evidence" in signature(TINY_SYSTEMS[model.name]()[0].forward).parameters:
-        assert all(card["map_after"].startswith("data:image/png") for card in cards)
-    else:
-        assert not any("map_after" in card for card in cards)
+    # Maps where the system offers evidence.
+    assert {"map_after" in card for card in cards} == {model.name == "ssgpa"}
+    assert all(card.get("map_after", "data:image/png").startswith("data:image/png") for card in cards)
     assert f"{100 * written['scores']['total']['cider']:.1f}" in text
     (tmp_path / "out" / "x.json").unlink()
     assert_one_line_error(run("--report", str(folder)), "index.html", "--overwrite")
@@ -351,6 +349,8 @@ def test_bad_paths_and_options(run, tmp_path):
 
 
 def test_the_command_line_itself(model, data, tmp_path):
+    if model.name.startswith("toy_"):
+        pytest.skip("a process of its own does not know the systems of the tests")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, str(SCRIPT), "--model", str(model), "--data", str(data), *FAST]
     done = subprocess.run(

@@ -4,9 +4,11 @@
 
 import tempfile
 import unittest
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     MODEL_MAPPING_NAMES,
@@ -73,6 +75,26 @@ class SSGPACommon(ModelTesterMixin, GenerationTesterMixin):
 
     def test_config(self):
         self.config_tester.run_common_tests()
+
+    def test_reverse_loading_mapping(self):
+        """The other way round than the suite's: former names are read, and nothing is saved under them."""
+        for model_class in self.all_model_classes:
+            model = model_class(self.model_tester.get_config())
+            with tempfile.TemporaryDirectory() as folder:
+                model.save_pretrained(folder)
+                file = Path(folder) / "model.safetensors"
+                weights = load_file(file)
+                assert weights.keys() == model.state_dict().keys()
+                former = {
+                    name.replace("patch_scale", "part_scale").replace("patch_projection", "part_projection"): value
+                    for name, value in weights.items()
+                }
+                assert former.keys() != weights.keys()
+                save_file(former, file, metadata={"format": "pt"})
+                loaded, report = model_class.from_pretrained(folder, output_loading_info=True)
+            assert not report["missing_keys"]
+            assert not report["unexpected_keys"]
+            assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())
 
     def test_sdpa_can_dispatch_composite_models(self):
         """As the suite's, which allows for it: the tower proper lies one level below `vision_tower`."""

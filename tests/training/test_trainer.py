@@ -24,6 +24,7 @@ from ssgpa.training.systems import set_trainable
 from ssgpa.training.trainer import ChangeCaptioningTrainer
 
 from ..ssgpa_cases import LOSSES, NO_LOSSES, TOKENS, wake
+from ..test_former_names import rename_file
 from ..tiny_systems import tiny_config
 
 
@@ -347,3 +348,21 @@ def test_evaluation_starts_no_java(make_trainer, monkeypatch, tmp_path):
 def test_label_smoothing_is_refused(make_trainer):
     with pytest.raises(ValueError, match="label_smoothing_factor"):
         make_trainer(label_smoothing_factor=0.1)
+
+
+def test_a_run_of_an_earlier_version_is_refused(make_trainer):
+    first = make_trainer("first", save_strategy="steps", max_steps=1, save_steps=1)
+    first.train()
+    checkpoint = Path(first.args.output_dir) / "checkpoint-1"
+    assert rename_file(checkpoint / "model.safetensors")
+    with pytest.raises(ValueError, match="earlier version"):
+        make_trainer(max_steps=2).train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_scene_ids_reach_a_wrapped_model(make_trainer):
+    trainer = make_trainer()
+    batch = {"scene_ids": torch.arange(2), "input_ids": torch.ones(2, 3, dtype=torch.long)}
+    inner = trainer.model
+    trainer.model = torch.compile(inner, backend="eager")
+    assert trainer._system is inner
+    assert "scene_ids" in trainer._prepare_inputs(batch)

@@ -82,7 +82,7 @@ def test_faulty_pairs_on_the_command_line(script, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "language", "noted"),
     [
-        ([], None, "perhaps 'zh', and no language is told"),
+        ([], None, "perhaps 'zh', and no language"),
         (["--language", "zh"], "zh", None),
         (["--language", "en"], "en", "perhaps 'zh', and --language is 'en'"),
     ],

@@ -9,7 +9,7 @@ from ssgpa.data.syned.quotes import unquote
 
 
 SOURCE = "Make the sky red."
-GOOD = ["Paint the sky red", "Turn the sky a shade of red", "Give the sky a red color", "Recolor the sky in red"]
+GOOD = ["Paint the sky red", "Turn the sky a shade of red", "Give the sky a red colour", "Recolour the sky in red"]
 
 LISTS = {
     "plain lines": "{0}\n{1}\n{2}\n{3}",
@@ -56,7 +56,7 @@ CHAT = [
     "Please let me know if you would like any changes.",
     "Feel free to ask for more",
     "Note: all of these keep the meaning.",
-    "(Note that the color stays the same)",
+    "(Note that the colour stays the same)",
     "I'd be happy to help with that.",
     "These variations are all short",
     "Is there anything else?",

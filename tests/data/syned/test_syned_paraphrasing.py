@@ -23,27 +23,27 @@ PART = ParaphraseSettings(count=4, attempts=3)
 
 
 def test_one_full_answer_is_enough_and_what_is_over_is_left_out():
-    answer = ("Sure:\n1. Paint it\n2. Color it\n3. Redden it\n4. Tint it\n5. Dye it", True)
+    answer = ("Sure:\n1. Paint it\n2. Colour it\n3. Redden it\n4. Tint it\n5. Dye it", True)
     record = paraphrase(scripted(answer), "Make it red", PART, [0, 1, 2])
-    assert record["paraphrases"] == ["Paint it", "Color it", "Redden it", "Tint it"]
+    assert record["paraphrases"] == ["Paint it", "Colour it", "Redden it", "Tint it"]
     assert (record["missing"], record["seeds"], record["dropped"]) == (0, [0], {"chat": 1})
 
 
 def test_answers_add_up_without_repetitions():
     answers = [
         ("I'm sorry, I can't.", True),
-        ('1. "Paint it"\n2. make it RED\n3. Color', False),
-        ("paint it.\nColor it\nRedden it\nTint it", True),
+        ('1. "Paint it"\n2. make it RED\n3. Colour', False),
+        ("paint it.\nColour it\nRedden it\nTint it", True),
     ]
     record = paraphrase(scripted(*answers), "Make it red", PART, [0, 1, 2])
-    assert record["paraphrases"] == ["Paint it", "Color it", "Redden it", "Tint it"]
+    assert record["paraphrases"] == ["Paint it", "Colour it", "Redden it", "Tint it"]
     assert record["dropped"] == {"cut off": 1, "refusal": 1, "repeated": 1, "same as the instruction": 1}
     assert record["seeds"] == [0, 1, 2]
 
 
 def test_what_is_missing_after_all_attempts_is_told():
-    record = paraphrase(scripted(*[("Paint it\nColor it", True)] * 3), "Make it red", PART, [0, 1, 2])
-    assert (record["paraphrases"], record["missing"]) == (["Paint it", "Color it"], 2)
+    record = paraphrase(scripted(*[("Paint it\nColour it", True)] * 3), "Make it red", PART, [0, 1, 2])
+    assert (record["paraphrases"], record["missing"]) == (["Paint it", "Colour it"], 2)
     assert record["dropped"] == {"repeated": 4}
 
 

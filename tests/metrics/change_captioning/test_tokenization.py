@@ -9,8 +9,8 @@ from ssgpa.metrics.change_captioning.text import clean_caption, tokenize_caption
 
 
 WORDS = (
-    "the a small large red gray gray cube sphere metal rubber is has been moved gone changed its position to behind "
-    "left of in front there person's cars' doesn't it's can't they're brown-colored top-left 2 3.5 color center"
+    "the a small large red gray grey cube sphere metal rubber is has been moved gone changed its position to behind "
+    "left of in front there person's cars' doesn't it's can't they're brown-colored top-left 2 3.5 colour centre"
 )
 BREAKS = ("\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\x00", "\u200b")
 

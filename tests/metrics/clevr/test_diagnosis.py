@@ -107,7 +107,7 @@ CAPTIONS = [
     "the large red cube turned blue",
     "the ball on the left side of the tiny block became metallic",
     "the green block behind the matte sphere changed its location",
-    "the gray thing vanished",
+    "the grey thing vanished",
     "the red cube moved",
 ]
 
