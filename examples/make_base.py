@@ -28,7 +28,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
 from ssgpa.baselines.clip4idc import CLIP4IDCConfig, CLIP4IDCForPairTextRetrieval
-from ssgpa.training.starting import start_image_processor, start_tokenizer
+from ssgpa.training.systems import start_tokenizer
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -57,7 +57,8 @@ def from_clip(path: str, revision: str | None) -> tuple[PreTrainedModel, SSGPAPr
     size = model.config.vision_config.image_size
     name = path if revision is None else f"{path}@{revision}"
     tokenizer = start_tokenizer(name, [], "", None)
-    images = start_image_processor(None, [size, size], CLIP4IDCConfig)
+    means = {name: list(getattr(CLIP4IDCConfig, name)) for name in ("image_mean", "image_std")}
+    images = CLIPImageProcessorPil(size={"height": size, "width": size}, do_center_crop=False, **means)
     return model, SSGPAProcessor(images, tokenizer, image_seq_length=0)
 
 
