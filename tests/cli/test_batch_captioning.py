@@ -410,4 +410,4 @@ def test_the_documented_commands_are_read():
     lines = re.findall(r"ssgpa caption [^\n`]+", text)
     tables = [options for line in lines if (options := cli.parse_arguments(shlex.split(line)[1:])).pairs]
     assert len(lines) == 2
-    assert [options.output for options in tables] == [Path("captions.jsonl")]
+    assert [options.output for options in tables] == [Path("my_captions.jsonl")]
