@@ -84,7 +84,8 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
     settings = model.generation_config if model.can_generate() else None
     if settings is not None and settings.max_new_tokens is None and settings.max_length is None:
         # A stage that captions nothing has saved no settings for it.
-        settings.update(**generation_defaults(processor.tokenizer, model.config.placeholder))
+        found = generation_defaults(processor.tokenizer, model.config.placeholder)
+        settings.update(**{name: value for name, value in found.items() if getattr(settings, name) is None})
     return model, processor, missing
 
 

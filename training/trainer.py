@@ -122,6 +122,8 @@ class ChangeCaptioningTrainer(Trainer):
         size = option_of(self.args, "lr_step_size")
         if size is None or self.lr_scheduler is not None:
             return super().create_scheduler(num_training_steps, optimizer)
+        if size < 1:
+            raise ValueError(f"`lr_step_size` must be at least 1, got {size}.")
         factor = option_of(self.args, "lr_step_factor")
         chosen = self.optimizer if optimizer is None else optimizer
         self.lr_scheduler = torch.optim.lr_scheduler.StepLR(chosen, size, factor)

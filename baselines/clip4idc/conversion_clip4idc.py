@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -141,12 +142,15 @@ def convert_official(path: str | os.PathLike, **fields: Any) -> tuple[CLIP4IDCCo
     if path.suffix == ".safetensors":
         source = load_file(path)
     else:
-        source = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            source = torch.load(path, map_location="cpu", weights_only=True)
+        except (KeyError, RuntimeError, EOFError, UnpicklingError) as error:
+            raise ValueError(f"{path} holds no tensors that could be read: {str(error).splitlines()[0]}") from error
     try:
-        config = CLIP4IDCConfig(**official_sizes(source) | fields)
+        config, weights = CLIP4IDCConfig(**official_sizes(source) | fields), convert_names(source)
     except KeyError as error:
         raise ValueError(f"{path} is no checkpoint of CLIP4IDC: it has no {error}.") from error
-    return config, convert_names(source), any(name.startswith("decoder.") for name in source)
+    return config, weights, any(name.startswith("decoder.") for name in source)
 
 
 def official_sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -253,6 +257,9 @@ def load_converted(
         ignore_mismatched_sizes=True,
     )
     check_weights(report, name, new)
+    if model.can_generate():
+        # The released length; `generate` would stop at 20.
+        model.generation_config.max_new_tokens = 32
     return model
 
 

@@ -48,7 +48,13 @@ from transformers.models.clip.modeling_clip import (
     CLIPVisionEmbeddings,
 )
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, can_return_tuple
+from transformers.utils import (
+    ModelOutput,
+    TransformersKwargs,
+    auto_docstring,
+    can_return_tuple,
+    torch_compilable_check,
+)
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -549,7 +555,7 @@ class CLIP4IDCModel(CLIP4IDCPreTrainedModel):
             if pixel_values is None:
                 raise ValueError("The decoder attends to images: give `pixel_values` or `mm_encoder_outputs`.")
             features = self.get_image_features(pixel_values, **{**kwargs, "return_dict": True})
-        if use_cache and not isinstance(cache, EncoderDecoderCache):
+        if (use_cache or cache is not None) and not isinstance(cache, EncoderDecoderCache):
             cache = EncoderDecoderCache(cache if cache is not None else DynamicCache(), DynamicCache())
         if position_ids is None:
             text = input_ids if inputs_embeds is None else inputs_embeds
@@ -574,7 +580,7 @@ class CLIP4IDCModel(CLIP4IDCPreTrainedModel):
                 hidden_states=features.hidden_states,
                 attentions=features.attentions,
             ),
-            **{CACHE: cache if use_cache else None},
+            **{CACHE: cache},
         )
 
 
@@ -774,7 +780,12 @@ class CLIP4IDCDualModel(CLIP4IDCPreTrainedModel):
         outputs = self.text_model(input_ids, attention_mask, position_ids, **{**kwargs, "return_dict": True})
         states = outputs.last_hidden_state
         # CLIPTextModel takes the largest id where the end token's is 2, which is that of many a small vocabulary.
-        ends = (input_ids == self.config.text_config.eos_token_id).int().argmax(-1)
+        ends = input_ids == self.config.text_config.eos_token_id
+        if attention_mask is not None:
+            # The end token may pad as well.
+            ends = ends & attention_mask.bool()
+        torch_compilable_check(ends.any(-1).all(), "A text has no end token, from which its features are read.")
+        ends = ends.int().argmax(-1)
         outputs.pooler_output = self.text_projection(states[torch.arange(len(states), device=states.device), ends])
         return outputs
 

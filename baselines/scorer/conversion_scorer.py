@@ -212,7 +212,7 @@ def read_backbone(vision: str | os.PathLike | PreTrainedModel | None) -> tuple[d
             configuration.
 
     Raises:
-        ValueError: A weight has no place in a ResNet; the error names it.
+        ValueError: It is no ResNet, or a weight is missing or has no place in one; the error names it.
     """
     if vision is None:
         return {}, dict(RESNET101_STAGE3)
@@ -221,8 +221,13 @@ def read_backbone(vision: str | os.PathLike | PreTrainedModel | None) -> tuple[d
     elif Path(vision).is_file():
         values, weights = dict(RESNET101_STAGE3), convert_torchvision(Path(vision))
     else:
-        model = AutoModel.from_pretrained(os.fspath(vision), use_safetensors=True)
+        model, report = AutoModel.from_pretrained(os.fspath(vision), use_safetensors=True, output_loading_info=True)
         values, weights = model.config.to_dict(), model.state_dict()
+        lost = sorted(name for name in report["missing_keys"] if _stage(name) < 3)
+        if lost:
+            raise ValueError(f"{vision}: weights of the backbone are missing: {_listed(lost)}.")
+    if "depths" not in values:
+        raise ValueError(f"{vision}: a {values.get('model_type')} is no ResNet.")
     stages = min(3, len(values["depths"]))
     sizes = ("embedding_size", "layer_type", "hidden_act", "downsample_in_first_stage", "downsample_in_bottleneck")
     config = {"model_type": "resnet"} | {name: values[name] for name in sizes if name in values}
@@ -260,7 +265,10 @@ def convert_torchvision(path: Path) -> dict[str, Tensor]:
         # Stages and convolutions count from 1 there, blocks from 0.
         numbers = [place - 1, *more[:1], *(number - 1 for number in more[1:])]
         renamed[TORCHVISION[found.re.pattern].format(*numbers) + name[found.end() :]] = value
-    return renamed
+    # Files from before torch 0.4.1 do not count batches, and evaluation does not read the count.
+    means = [name for name in renamed if name.endswith(".running_mean")]
+    counts = {name.replace("running_mean", "num_batches_tracked"): torch.tensor(0) for name in means}
+    return counts | renamed
 
 
 def check_weights(

@@ -823,6 +823,11 @@ class SCORERForConditionalGeneration(SCORERPreTrainedModel, GenerationMixin):
         # CODEPATH: "halves" is what the released code averages.
         if self.config.loss_groups == "halves" and scene_ids is not None:
             groups = scene_halves(scene_ids.to(logits.device))
+            if len({len(rows) for rows in groups}) > 1:
+                raise ValueError(
+                    "`loss_groups` 'halves' needs batches that hold both pairs of every scene, which a shuffled run "
+                    "does not give: use 'batch'."
+                )
         parts: dict[str, Tensor] = {}
         for rows in groups:
             caption = self.loss_function(

@@ -9,11 +9,11 @@ from types import ModuleType
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import ResNetConfig, ResNetModel
 
 from ssgpa.baselines.scorer import SCORERForConditionalGeneration
-from ssgpa.baselines.scorer.conversion_scorer import RELEASED, convert_torchvision, convert_vocabulary
+from ssgpa.baselines.scorer.conversion_scorer import RELEASED, convert_torchvision, convert_vocabulary, read_backbone
 from ssgpa.benchmarks.measure_parity import draw_weights, read_specification
 
 from ...tiny_systems import VISION
@@ -190,3 +190,13 @@ def test_what_is_no_vocabulary_is_told(tmp_path):
     (tmp_path / "vocab.json").write_text('{"a": 0}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"vocab\.json"):
         convert_vocabulary(tmp_path / "vocab.json")
+
+
+def test_a_backbone_that_lacks_a_weight_is_refused(tmp_path):
+    ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24], depths=[1, 1, 1])).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    lost = next(name for name in weights if "stages.1" in name and name.endswith("convolution.weight"))
+    del weights[lost]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"missing: .*stages\.1"):
+        read_backbone(tmp_path)
