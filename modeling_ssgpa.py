@@ -69,7 +69,7 @@ from .conversion_ssgpa import (
 )
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .prompt_sharing_ssgpa import can_share_rows, count_copies, repeat_outputs
-from .system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper
+from .system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, FreezableTower, Paper
 from .transport_ssgpa import log_sinkhorn
 from .warp_ssgpa import WarpedPairs, warped_pairs
 
@@ -167,7 +167,7 @@ class SSGPACausalLMOutputWithPast(CausalLMOutputWithPast):
     fusion_gate: torch.FloatTensor | None = None
 
 
-class SSGPAVisionTower(nn.Module):
+class SSGPAVisionTower(FreezableTower):
     """A vision tower and what turns its output into one global token and a grid of patches.
 
     This is the one place that tells a tower of tokens from a tower of maps.
@@ -189,18 +189,9 @@ class SSGPAVisionTower(nn.Module):
             self.global_token = nn.Parameter(torch.empty(1, 1, config.patch_hidden_size))
 
     @property
-    def dtype(self) -> torch.dtype:
-        """What the tower itself computes in; the projection may be kept in another."""
-        return self.tower.dtype
-
-    def train(self, mode: bool = True) -> "SSGPAVisionTower":
-        """Keep a frozen tower in evaluation mode, so that its batch statistics stay frozen too."""
-        super().train(mode)
-        self.tower.train(mode and self._tower_trains())
-        return self
-
-    def _tower_trains(self) -> bool:
-        return any(parameter.requires_grad for parameter in self.tower.parameters())
+    def inner(self) -> nn.Module:
+        """The tower of Transformers."""
+        return self.tower
 
     def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutput:
         """Encode both images of each pair.
@@ -213,7 +204,7 @@ class SSGPAVisionTower(nn.Module):
             `BaseModelOutput`: `last_hidden_state` (batch, 2, 1 + patches, patch_hidden_size), the global token, then
             the patches; `hidden_states` and `attentions` of the tower where asked for, over all 2 x batch images.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self._tower_trains()):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains):
             outputs = self.tower(self._images(pixel_values).to(self.tower.dtype), return_dict=True, **kwargs)
         hidden_states = outputs.last_hidden_state
         tokens = self._tokens_of_maps(hidden_states) if self.returns_maps else self._tokens_of_sequence(hidden_states)

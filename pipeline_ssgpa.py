@@ -160,6 +160,18 @@ class FiniteLogitsCheck(LogitsProcessor):
         return scores
 
 
+def gives_evidence(model: Any) -> bool:
+    """Whether a model tells where its evidence lies, so that it has change maps.
+
+    Args:
+        model (`PreTrainedModel`): Of any system.
+
+    Returns:
+        `bool`: Whether its `forward` has the parameter `output_evidence`.
+    """
+    return "output_evidence" in inspect.signature(model.forward).parameters
+
+
 class ChangeCaptioningPipeline(Pipeline):
     """Captions what changed between two images, with any system of this library.
 
@@ -191,7 +203,7 @@ class ChangeCaptioningPipeline(Pipeline):
     @property
     def has_change_map(self) -> bool:
         """Whether the model tells where its evidence lies, so that `return_change_map` can be asked for."""
-        return "output_evidence" in inspect.signature(self.model.forward).parameters
+        return gives_evidence(self.model)
 
     def __call__(self, inputs: Any, *, tiles: Any = None, tile_overlap: float | None = None, **kwargs: Any) -> Any:
         """Caption one pair or many.
@@ -557,4 +569,11 @@ class ChangeCaptioningPipeline(Pipeline):
         return self.model.push_to_hub(repo_id, processor=self.processor, **kwargs)
 
 
-__all__ = ["ChangeCaptioningPipeline", "FiniteLogitsCheck", "draw_change_map", "draw_overlay", "is_out_of_memory"]
+__all__ = [
+    "ChangeCaptioningPipeline",
+    "FiniteLogitsCheck",
+    "draw_change_map",
+    "draw_overlay",
+    "gives_evidence",
+    "is_out_of_memory",
+]

@@ -16,6 +16,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
@@ -51,6 +52,34 @@ class AuxiliaryFeatures(NamedTuple):
     tower: nn.Module
     compared: nn.Module
     hidden_size: int
+
+
+class FreezableTower(nn.Module):
+    """A vision tower around one of Transformers' own, which stays in evaluation mode while nothing of it trains.
+
+    A subclass says which one by `inner`.
+    """
+
+    @property
+    def inner(self) -> nn.Module:
+        """The tower of Transformers, without what is added to it."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the inner tower computes in; what is added to it may be kept in another."""
+        return self.inner.dtype
+
+    @property
+    def trains(self) -> bool:
+        """Whether any of the inner tower's parameters asks for gradients."""
+        return any(parameter.requires_grad for parameter in self.inner.parameters())
+
+    def train(self, mode: bool = True) -> "FreezableTower":
+        """Keep a frozen tower in evaluation mode, so that its batch statistics stay frozen too."""
+        super().train(mode)
+        self.inner.train(mode and self.trains)
+        return self
 
 
 class ChangeCaptioningModelMixin:
@@ -118,4 +147,4 @@ class ChangeCaptioningModelMixin:
         return publish(self, repo_id, processor, **kwargs)
 
 
-__all__ = ["AuxiliaryFeatures", "ChangeCaptioningModelMixin", "Paper"]
+__all__ = ["AuxiliaryFeatures", "ChangeCaptioningModelMixin", "FreezableTower", "Paper"]

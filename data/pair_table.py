@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from ..image_sources_ssgpa import is_inline, is_url
 from .checks import parse_json, unique_keys
+from .schema import SIDES
 
 
 __all__ = [
@@ -40,7 +41,6 @@ __all__ = [
     "told",
 ]
 
-SIDES = ("before", "after")
 # Columns that say one thing; a table names one of each.
 NAMES = {
     "pair_id": ("pair_id", "id"),

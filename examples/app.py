@@ -13,7 +13,6 @@ Without `--model`, the demo uses the bundled checkpoint and needs no network. Se
 
 import argparse
 import html
-import inspect
 import math
 import os
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
 
 from ssgpa.cli.commands import EMBEDDED
 from ssgpa.image_utils_ssgpa import size_of
-from ssgpa.pipeline_ssgpa import DECODING, FiniteLogitsCheck, draw_change_map, draw_overlay
+from ssgpa.pipeline_ssgpa import DECODING, FiniteLogitsCheck, draw_change_map, draw_overlay, gives_evidence
 from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
 from ssgpa.utils.loading import load_system
 
@@ -191,7 +190,7 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
     """
     inputs = processor(images=[list(pair)], return_tensors="pt").to(model.device, dtype=model.dtype)
     maps = None
-    if "output_evidence" in inspect.signature(model.forward).parameters:
+    if gives_evidence(model):
         features = model.get_image_features(inputs.pop("pixel_values"), return_dict=True)
         inputs["mm_encoder_outputs"] = {"image": features}
         cells = features.evidence.change_map[0].cpu()

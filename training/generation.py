@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """Captions of many pairs by any system: in batches, in order, and never out of a broken model."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +12,7 @@ from tqdm.auto import tqdm
 from transformers import LogitsProcessorList
 
 from ..data.decoding import load_pair, undecoded
-from ..pipeline_ssgpa import FiniteLogitsCheck
+from ..pipeline_ssgpa import FiniteLogitsCheck, gives_evidence
 from ..utils.pair_ids import by_id
 
 
@@ -158,7 +157,7 @@ def change_maps(
         `list[Any]`: A float32 array (2, rows, columns) in 0..1 a pair, on before and on after; None if the system has
         no evidence.
     """
-    if "output_evidence" not in inspect.signature(model.forward).parameters:
+    if not gives_evidence(model):
         return None
     maps: list[Any] = []
     source = iter(pairs)

@@ -71,13 +71,11 @@ def refuse_former_checkpoint(folder: Path, former_names: Mapping[str, str]) -> N
     Raises:
         ValueError: A weight or the auxiliary heads have their former name there.
     """
-    names: set[str] = set()
-    for file in folder.glob("*.safetensors"):
+    found = [FORMER_HEADS] if (folder / FORMER_HEADS).is_file() else []
+    for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as weights:
-            names |= set(weights.keys())
-    found = sorted(name for name in names if any(re.search(pattern, name) for pattern in former_names))
-    if FORMER_HEADS in {file.name for file in folder.glob("*.safetensors")}:
-        found.append(FORMER_HEADS)
+            names = weights.keys()
+        found += [name for name in names if any(re.search(former, name) for former in former_names)]
     if found:
         raise ValueError(
             f"{folder} was written by an earlier version, under other names ({found[0]}): a run cannot be resumed "
@@ -85,4 +83,4 @@ def refuse_former_checkpoint(folder: Path, former_names: Mapping[str, str]) -> N
         )
 
 
-__all__ = ["find_checkpoint", "is_json", "set_seed"]
+__all__ = ["find_checkpoint", "is_json", "refuse_former_checkpoint", "set_seed"]

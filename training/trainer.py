@@ -203,8 +203,8 @@ class ChangeCaptioningTrainer(Trainer):
         return optimizer
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        check_batch_fits(inputs, positions_of(self.model.config))
-        if "scene_ids" not in inspect.signature(self._system.forward).parameters:
+        check_batch_fits(inputs, self._positions)
+        if not self._reads_scenes:
             inputs.pop("scene_ids", None)
         inputs = super()._prepare_inputs(inputs)
         pixels = inputs.get("pixel_values")
@@ -212,6 +212,14 @@ class ChangeCaptioningTrainer(Trainer):
             # Once more, for DeepSpeed's dtype.
             inputs["pixel_values"] = self._prepare_input(self._normalize(pixels))
         return inputs
+
+    @cached_property
+    def _positions(self) -> int | None:
+        return positions_of(self.model.config)
+
+    @cached_property
+    def _reads_scenes(self) -> bool:
+        return "scene_ids" in inspect.signature(self._system.forward).parameters
 
     @cached_property
     def _normalize(self) -> PixelNormalizer:
@@ -251,8 +259,9 @@ class ChangeCaptioningTrainer(Trainer):
         loss = loss + sum(aux.values())
         parts = {name: factor * part for name, part in parts.items()} | aux
         notes = {f"loss_parts/{name}": part for name, part in parts.items()}
-        if isinstance(self._system, ChangeCaptioningModelMixin):
-            notes |= {name: share * value for name, value in self._system.training_notes(outputs).items()}
+        system = self._system
+        if isinstance(system, ChangeCaptioningModelMixin):
+            notes |= {name: share * value for name, value in system.training_notes(outputs).items()}
         values = {name: value.item() for name, value in notes.items()}
         self._check_finite("loss", loss.item(), values)
         for name, value in values.items():

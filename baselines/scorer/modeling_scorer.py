@@ -42,7 +42,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, 
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ...compatibility_ssgpa import CACHE, renamed_cache
-from ...system_ssgpa import ChangeCaptioningModelMixin, Paper
+from ...system_ssgpa import ChangeCaptioningModelMixin, FreezableTower, Paper
 from .configuration_scorer import SCORERConfig
 from .conversion_scorer import check_weights, convert_official
 from .losses_scorer import MatchingContrast, pool_sentences, scene_halves
@@ -148,7 +148,7 @@ def start_as_in_torch(parent: nn.Module) -> None:
         module.starts_as_in_torch = True
 
 
-class SCORERVisionTower(nn.Module):
+class SCORERVisionTower(FreezableTower):
     """A ResNet that reads each image for itself."""
 
     def __init__(self, config: SCORERConfig) -> None:
@@ -157,18 +157,9 @@ class SCORERVisionTower(nn.Module):
         self.backbone = AutoModel.from_config(config.vision_config, attn_implementation="eager")
 
     @property
-    def dtype(self) -> torch.dtype:
-        """What the backbone computes in."""
-        return self.backbone.dtype
-
-    def train(self, mode: bool = True) -> "SCORERVisionTower":
-        """Keep a frozen backbone in evaluation mode, so that its batch statistics stay frozen too."""
-        super().train(mode)
-        self.backbone.train(mode and self._trains())
-        return self
-
-    def _trains(self) -> bool:
-        return any(parameter.requires_grad for parameter in self.backbone.parameters())
+    def inner(self) -> nn.Module:
+        """The backbone."""
+        return self.backbone
 
     def forward(self, pixel_values: Tensor, **kwargs: Unpack[TransformersKwargs]) -> BaseModelOutput:
         """Encode both images of each pair.
@@ -191,7 +182,7 @@ class SCORERVisionTower(nn.Module):
             )
         # Convolutions and batch norms run half as fast again on channels-last maps.
         images = pixel_values.flatten(0, 1).to(self.dtype).contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self._trains()):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains):
             outputs = self.backbone(images, return_dict=True, **kwargs)
         maps = outputs.last_hidden_state
         if tuple(maps.shape[2:]) != self.patch_grid:

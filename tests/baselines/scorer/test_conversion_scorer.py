@@ -3,7 +3,6 @@
 """Importing checkpoints and vocabularies in the layouts of the released code and of torchvision."""
 
 import json
-import pickle
 import sys
 from types import ModuleType
 
@@ -114,8 +113,9 @@ def test_no_code_of_a_checkpoint_runs(tmp_path):
     with pytest.raises(ValueError, match=r"bad\.pt"):
         SCORERForConditionalGeneration.from_official(tmp_path / "bad.pt")
     assert not (tmp_path / "written").exists()
-    # It would have, read by pickle itself.
-    pickle.loads(pickle.dumps(Malicious(tmp_path / "written"))).close()  # noqa: S301
+    # What pickle itself would have called.
+    function, arguments = Malicious(tmp_path / "written").__reduce__()
+    function(*arguments).close()
     assert (tmp_path / "written").exists()
 
 
