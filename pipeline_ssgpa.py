@@ -164,7 +164,7 @@ def gives_evidence(model: Any) -> bool:
     """Whether a model tells where its evidence lies, so that it has change maps.
 
     Args:
-        model (`PreTrainedModel`): Of any system.
+        model (`PreTrainedModel` or `type`): Of any system, or its class.
 
     Returns:
         `bool`: Whether its `forward` has the parameter `output_evidence`.
