@@ -40,6 +40,10 @@ def digest_of_pair(before: np.ndarray, after: np.ndarray) -> str:
     return found.hexdigest()
 
 
+class StaleFramesError(ValueError):
+    """Frames or scores were made of other images."""
+
+
 class FrameFolder:
     """Frames of pairs and their scores, written once and read by every run.
 
@@ -145,9 +149,15 @@ class FrameFolder:
         return frames
 
     def is_current(self, pair_id: str, digest: str) -> bool:
-        """Whether the frames of a pair are there, whole, and of these images."""
+        """Whether the frames of a pair are there and whole.
+
+        Raises:
+            StaleFramesError: They are, of other images.
+        """
         try:
             return len(self.read(pair_id, digest)) == self.count
+        except StaleFramesError:
+            raise
         except ValueError:
             return False
 
@@ -165,10 +175,10 @@ def check_source(path: Path, pair_id: str, found: str, wanted: str) -> None:
         wanted (`str`): Digest of those of now.
 
     Raises:
-        ValueError: They differ; the error names file and pair.
+        StaleFramesError: They differ; the error names file and pair.
     """
     if found != wanted:
-        raise ValueError(
+        raise StaleFramesError(
             f"{path}: made of other images of pair {pair_id!r}, or of another size or preparation than the run's. "
             "Make frames and scores of this data and this image size in a new folder."
         )
@@ -317,6 +327,7 @@ __all__ = [
     "FrameFolder",
     "ScoreLog",
     "ScoreTable",
+    "StaleFramesError",
     "check_source",
     "digest_of_pair",
     "read_scores",
