@@ -29,8 +29,9 @@ def smoothed_divergence(
     shift_labels: Tensor | None = None,
     ignore_index: int = -100,
 ) -> Tensor:
-    """Kullback-Leibler divergence of what is predicted from smoothed words, which have `1 - label_smoothing` of the
-    weight; the other words share the rest evenly.
+    """Kullback-Leibler divergence of predictions from smoothed words.
+
+    The word itself has `1 - label_smoothing` of the weight, all others share the rest evenly.
 
     Args:
         logits (`torch.Tensor` of shape `(batch, sequence, vocabulary)`): Predictions.

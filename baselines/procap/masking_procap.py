@@ -117,8 +117,9 @@ def draw_blocks(config: ProCapConfig, batch: int, generator: torch.Generator) ->
 
 
 def draw_corruptions(config: ProCapConfig, pixel_values: Tensor, generator: torch.Generator) -> ClipCorruption:
-    """Corrupt every clip in one of four ways: a frame of another clip, frames in another order, a frame of other
-    color, a warped frame.
+    """Corrupt every clip in one of four ways.
+
+    It gets a frame of another clip, or has its frames in another order, one in another color, or one warped.
 
     Args:
         config (`ProCapConfig`): `corruption_weights`.

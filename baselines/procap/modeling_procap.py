@@ -14,7 +14,6 @@
 """PyTorch ProCap model."""
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -382,12 +381,28 @@ class ProCapEncoder(CLIPPreTrainedModel):
         Returns:
             `BaseModelOutput`: `last_hidden_state` (batch, tokens, width).
         """
-        rows, width = len(frames), frames.shape[-1]
+        rows = len(frames)
         special = self.special_embeddings.expand(rows, -1, -1)
         parts = [special[:, :1]] if aligns else []
         parts += [text.expand(rows, -1, -1), special[:, 1:], frames]
         sequence = torch.cat(parts, 1)
         return self.transformer(sequence, self.attention_mask(aligns, sequence), **kwargs)
+
+
+class ProCapMemory(nn.Module):
+    """What turns the encoder's states into what the decoder attends to."""
+
+    def __init__(self, config: ProCapConfig) -> None:
+        super().__init__()
+        width = config.vision_config.hidden_size
+        self.fc1 = nn.Linear(width, width)
+        self.activation = nn.ReLU()
+        self.fc2 = nn.Linear(width, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Map (..., encoder_hidden_size) to (..., hidden_size)."""
+        return self.norm(self.fc2(self.activation(self.fc1(hidden_states))))
 
 
 class ProCapDecoderLayer(BartDecoderLayer):
@@ -517,7 +532,7 @@ class ProCapPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules: ClassVar[list[str]] = ["ProCapVisionTower", "CLIPEncoderLayer", "ProCapDecoderLayer"]
+    _no_split_modules: ClassVar[list[str]] = ["ProCapVisionTower", "ProCapDecoderLayer"]
     # Keys and values go as they are from step to step.
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
     auto_classes: ClassVar[dict[str, str]] = {"AutoModel": "ProCapModel"}
@@ -687,78 +702,106 @@ class ProCapForPreTraining(ProCapPreTrainedModel):
             kwargs (`TransformersKwargs`, *optional*):
                 Passed on to the encoder.
         """
-        if attention_mask is not None and attention_mask.dim() != 2:
-            raise ValueError("Stage 1 takes one caption a clip: set `captions_per_pair` to 1.")
-        batch, frames = pixel_values.shape[:2]
-        if pixel_values.dim() != 5 or frames != self.config.num_frames:
-            raise ValueError(
-                f"`pixel_values` must hold clips of {self.config.num_frames} frames, (batch, frames, channels, height, "
-                f"width), got {tuple(pixel_values.shape)}."
-            )
+        self._check(pixel_values, attention_mask)
+        model, config, batch = self.model, self.config, len(pixel_values)
         wants_loss = bool(return_loss) or labels is not None
         generator = self.generator() if wants_loss else None
         if patch_mask is None and wants_loss:
-            patch_mask = draw_masks(self.config, batch, generator).to(pixel_values.device)
-        tower, model = self.model.vision_tower, self.model
-        features, codes = tower.encode(pixel_values)
+            patch_mask = draw_masks(config, batch, generator).to(pixel_values.device)
+        features, codes = model.vision_tower.encode(pixel_values)
         words, is_word = model.captions(input_ids, attention_mask)
         text, clips = model.encoder.text(words, is_word), model.embed_frames(features, patch_mask)
-        texts, passes = [text], [clips]
-        aligns, is_consistent = (
-            wants_loss and weight != 0 for weight in (self.config.align_weight, self.config.csy_weight)
-        )
-        # CODEPATH: 0 leaves a loss out.
-        if aligns:
+        # The batch itself, and what it must be told from.
+        passes, swapped = {"true": (clips, text)}, None
+        # CODEPATH: all checkpoints have both losses; the ablations of the paper leave one or both out.
+        if wants_loss and config.align_weight:
             swapped = self.swapped_rows(batch)
-            texts.append(text[swapped])
-            passes.append(clips)
-        if is_consistent:
-            if corrupted_pixel_values is not None:
-                corrupted = tower(corrupted_pixel_values).last_hidden_state
-            else:
-                # Frames that are only moved are known already.
-                corruption = draw_corruptions(self.config, pixel_values, generator)
-                changed = features.new_empty(0, *features.shape[2:])
-                if len(corruption.frames):
-                    changed = tower(corruption.frames.unsqueeze(0)).last_hidden_state[0]
-                corrupted = corruption.apply(features, changed)
-            texts.append(text)
-            passes.append(model.embed_frames(corrupted, patch_mask))
-        states = model.encoder(torch.cat(passes), torch.cat(texts), aligns=True, return_dict=True).last_hidden_state
-        segments = model.encoder.segments(aligns=True)
-        first = states[:batch]
-        align_logits = self.align_head(states[:, segments["align"]])[:, 0, 0]
-        csy_logits = self.csy_head(states[:, segments["consistency"]])[:, 0, 0]
+            passes["align"] = (clips, text[swapped])
+        # CODEPATH: as above.
+        if wants_loss and config.csy_weight:
+            corrupted = self._corrupt(features, pixel_values, corrupted_pixel_values, generator)
+            passes["csy"] = (model.embed_frames(corrupted, patch_mask), text)
+        sequence = (torch.cat(parts) for parts in zip(*passes.values(), strict=True))
+        states = model.encoder(*sequence, aligns=True, **{**kwargs, "return_dict": True}).last_hidden_state
+        states = dict(zip(passes, states.split(batch), strict=True))
         output = ProCapPreTrainingOutput(
-            last_hidden_state=first,
-            logits=self.msm_head(first[:, segments["frames"]]),
-            align_logits=align_logits[:batch],
-            csy_logits=csy_logits[:batch],
+            last_hidden_state=states["true"],
+            logits=self._score("msm", states["true"]),
+            align_logits=self._score("align", states["true"]),
+            csy_logits=self._score("csy", states["true"]),
             codes=codes,
             patch_mask=patch_mask,
         )
-        if not wants_loss:
-            return output
-        parts = {"msm": self.config.msm_weight * masked_cross_entropy(output.logits, codes, patch_mask)}
+        if "align" in states:
+            output.other_align_logits = self._score("align", states["align"])
+        if "csy" in states:
+            output.corrupted_csy_logits = self._score("csy", states["csy"])
+        if wants_loss:
+            others = None if swapped is None else (words != words[swapped]).any(1)
+            output.loss_parts = self.losses(output, others)
+            output.loss = sum(output.loss_parts.values())
+        return output
+
+    def losses(self, outputs: ProCapPreTrainingOutput, others: Tensor | None = None) -> dict[str, Tensor]:
+        """Weighted losses by name.
+
+        Args:
+            outputs (`ProCapPreTrainingOutput`): Scores, codes and masks.
+            others (`torch.Tensor` of shape `(batch,)`, *optional*): True where the wrong caption says another thing.
+
+        Returns:
+            `dict[str, torch.Tensor]`: Scalars.
+        """
+        config = self.config
+        parts = {
+            "msm": config.msm_weight * masked_cross_entropy(outputs.logits, outputs.codes, outputs.patch_mask),
+        }
         # What is hidden altogether can be told neither by a caption nor by its order.
-        counts = (~patch_mask.all(1)).float()
-        if aligns:
-            output.other_align_logits = align_logits[batch : 2 * batch]
-            others = counts
-            if self.config.skip_equal_captions:
-                others = counts * (words != words[swapped]).any(1)
-            loss = true_or_false(output.align_logits, output.other_align_logits, counts, others)
-            parts["align"] = self.config.align_weight * loss
-        if is_consistent:
-            output.corrupted_csy_logits = csy_logits[-batch:]
+        counts = (~outputs.patch_mask.all(1)).float()
+        if outputs.other_align_logits is not None:
+            # CODEPATH: the released code takes every other caption for a wrong one.
+            others = counts * others if config.skip_equal_captions else counts
+            loss = true_or_false(outputs.align_logits, outputs.other_align_logits, counts, others)
+            parts["align"] = config.align_weight * loss
+        if outputs.corrupted_csy_logits is not None:
             divisor = None
             # CODEPATH: what the released code adds up.
-            if self.config.csy_counts_fully_masked:
+            if config.csy_counts_fully_masked:
                 divisor, counts = counts.sum(), torch.ones_like(counts)
-            loss = true_or_false(output.csy_logits, output.corrupted_csy_logits, counts, counts, divisor)
-            parts["csy"] = self.config.csy_weight * loss
-        output.loss, output.loss_parts = sum(parts.values()), parts
-        return output
+            loss = true_or_false(outputs.csy_logits, outputs.corrupted_csy_logits, counts, counts, divisor)
+            parts["csy"] = config.csy_weight * loss
+        return parts
+
+    def _score(self, name: str, states: Tensor) -> Tensor:
+        """Logits of one head, of the part of the sequence that it reads."""
+        segments = self.model.encoder.segments(aligns=True)
+        if name == "msm":
+            return self.msm_head(states[:, segments["frames"]])
+        head, segment = {"align": (self.align_head, "align"), "csy": (self.csy_head, "consistency")}[name]
+        return head(states[:, segments[segment]])[:, 0, 0]
+
+    def _corrupt(
+        self, features: Tensor, pixel_values: Tensor, corrupted: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """Features of corrupted clips; frames that are only moved are known already."""
+        tower = self.model.vision_tower
+        if corrupted is not None:
+            return tower(corrupted).last_hidden_state
+        corruption = draw_corruptions(self.config, pixel_values, generator)
+        changed = features.new_empty(0, *features.shape[2:])
+        if len(corruption.frames):
+            changed = tower(corruption.frames.unsqueeze(0)).last_hidden_state[0]
+        return corruption.apply(features, changed)
+
+    def _check(self, pixel_values: Tensor, attention_mask: Tensor | None) -> None:
+        if attention_mask is not None and attention_mask.dim() != 2:
+            raise ValueError("Stage 1 takes one caption a clip: set `captions_per_pair` to 1.")
+        frames = self.config.num_frames
+        if pixel_values.dim() != 5 or pixel_values.shape[1] != frames:
+            raise ValueError(
+                f"`pixel_values` must hold clips of {frames} frames, (batch, frames, channels, height, width), got "
+                f"{tuple(pixel_values.shape)}."
+            )
 
     def generator(self) -> torch.Generator:
         """What masks and corruptions are drawn with: in training as torch's own state says, else always the same."""
@@ -799,12 +842,7 @@ class ProCapModel(ProCapPreTrainedModel):
         # CODEPATH: the released code has one vector for all.
         if not config.shared_queries:
             self.query_embeddings = nn.Parameter(torch.empty(config.num_frames - 2, config.num_patches, width))
-        self.memory = nn.Sequential(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, config.hidden_size),
-            nn.LayerNorm(config.hidden_size),
-        )
+        self.memory = ProCapMemory(config)
         self.decoder = ProCapDecoder._from_config(config.decoder_config(), procap=config)
         self.post_init()
 
