@@ -15,6 +15,7 @@ from .modeling_procap import (
     ProCapProcedureModel,
 )
 from .vq_procap import ProCapVQTokenizer
+from .vq_training_procap import ProCapForImageReconstruction
 
 
 AutoConfig.register("procap", ProCapConfig, exist_ok=True)
@@ -26,6 +27,7 @@ __all__ = [
     "AnyFrames",
     "ProCapConfig",
     "ProCapForConditionalGeneration",
+    "ProCapForImageReconstruction",
     "ProCapForPreTraining",
     "ProCapModel",
     "ProCapPreTrainedModel",
