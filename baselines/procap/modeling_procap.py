@@ -14,6 +14,7 @@
 """PyTorch ProCap model."""
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +47,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ...compatibility_ssgpa import CACHE, renamed_cache
 from ...system_ssgpa import ChangeCaptioningModelMixin, FreezableTower, Paper
 from .configuration_procap import ProCapConfig
+from .conversion_procap import UNKNOWN, convert_clip, convert_official, convert_vqgan, load_converted
 from .losses_procap import masked_cross_entropy, smoothed_divergence, true_or_false
 from .masking_procap import draw_corruptions, draw_masks
 from .vq_procap import ProCapVQTokenizer, VQCodes
@@ -61,6 +63,10 @@ PAPER = Paper(
     ),
     bibtex="TODO",
 )
+
+
+# Parts of the caption model.
+STAGE_2 = ("model.memory.", "model.decoder.", "lm_head.")
 
 
 @auto_docstring(custom_intro="A pair of images as the decoder reads it.")
@@ -541,6 +547,92 @@ class ProCapPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     paper: ClassVar[Paper] = PAPER
     card_tags: ClassVar[tuple[str, ...]] = ("procap",)
 
+    _new_in_clip: ClassVar[tuple[str, ...]] = (
+        "model.encoder.projection.",
+        "model.encoder.text.",
+        "model.encoder.special_embeddings",
+        "model.encoder.mask_embedding",
+        "model.encoder.frame_embeddings",
+        "model.encoder.row_embeddings",
+        "model.encoder.column_embeddings",
+    )
+    _new_in_stage_1: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def from_clip(
+        cls,
+        pretrained: str | os.PathLike | PreTrainedModel,
+        vqgan: str | os.PathLike | PreTrainedModel | None = None,
+        layers: int | None = None,
+        resolution: int = 224,
+        keep_attention: bool = True,
+        dtype: torch.dtype | str = torch.float32,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> "ProCapPreTrainedModel":
+        r"""Start from the layers of a CLIP's vision tower and from a VQGAN.
+
+        Args:
+            pretrained (`str`, `os.PathLike` or `PreTrainedModel`): A whole CLIP or its vision tower: id on the Hub or
+                folder, in safetensors, or the model itself. Its patches, positions and outer norms are left behind.
+            vqgan (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): A file of taming-transformers, a folder of
+                Transformers' `ChameleonVQVAE`, or that model itself. Without one the image tokenizer is random, of the
+                sizes in `vq_config`.
+            layers (`int`, *optional*): How many of CLIP's layers, from the first one on; by default all.
+            resolution (`int`, *optional*, defaults to 224): Height and width of the images, where a VQGAN is given.
+            keep_attention (`bool`, *optional*, defaults to True): Keep the attention of the VQGAN's lowest level,
+                which the released code loses.
+            dtype (`torch.dtype` or `str`, *optional*, defaults to float32): Of the model.
+            revision (`str`, *optional*): Commit, for an id.
+            kwargs (`Any`, *optional*): Fields of [`ProCapConfig`].
+
+        Returns:
+            `ProCapForPreTraining` or `ProCapForConditionalGeneration`: In evaluation mode; all other parts are new.
+
+        Raises:
+            ValueError: A checkpoint is another one, or a weight is missing, left over or of another shape; the error
+                names it.
+        """
+        vision_config, weights, name = convert_clip(pretrained, revision, layers)
+        new = (*cls._new_in_clip, *cls._new_in_stage_1, "msm_head.", "align_head.", "csy_head.")
+        if vqgan is None:
+            new = (*new, "model.vision_tower.")
+        else:
+            vq_config, tokenizer = convert_vqgan(vqgan, resolution, keep_attention)
+            kwargs, weights = {"vq_config": vq_config} | kwargs, weights | tokenizer
+        config = ProCapConfig(**{"vision_config": vision_config} | kwargs)
+        return load_converted(cls, config, weights, name, dtype, new)
+
+    @classmethod
+    def from_official(cls, path: str | os.PathLike, **kwargs: Any) -> "ProCapPreTrainedModel":
+        r"""Import a checkpoint of the authors' code, with the settings under which it computes what it did.
+
+        Args:
+            path (`str` or `os.PathLike`): Their `dalle.pt` of stage 1 or `model.chkpt` of stage 2, of which tensors
+                alone are read, or the same in safetensors.
+            kwargs (`Any`, *optional*): Fields of [`ProCapConfig`]; they win. A captioner that is read from a
+                checkpoint of stage 1 needs `vocab_size` and the ids of its words' ends.
+
+        Returns:
+            `ProCapForPreTraining` or `ProCapForConditionalGeneration`: In evaluation mode and float32. A captioner
+            that is read from a checkpoint of stage 1 has a new decoder.
+
+        Raises:
+            ValueError: A weight is missing, left over or of another shape; the error names it.
+        """
+        config, weights, has_decoder = convert_official(path, **kwargs)
+        if not cls._new_in_stage_1:
+            weights = {name: value for name, value in weights.items() if not name.startswith(STAGE_2)}
+        model = load_converted(
+            cls, config, weights, os.fspath(path), torch.float32, () if has_decoder else cls._new_in_stage_1
+        )
+        if has_decoder and model.can_generate():
+            # Their decoding never writes the unknown word, and keeps the start token and as many words.
+            model.generation_config.update(
+                suppress_tokens=[UNKNOWN], max_new_tokens=config.text_length - 1, num_beams=1
+            )
+        return model
+
     def get_vision_encoder(self) -> nn.Module:
         """The image tokenizer."""
         return self.base_model.vision_tower
@@ -1003,6 +1095,12 @@ class ProCapModel(ProCapPreTrainedModel):
 class ProCapForConditionalGeneration(ProCapPreTrainedModel, GenerationMixin):
     """ProCap with a language modeling head; starts from a checkpoint of stage 1 by `from_pretrained`."""
 
+    _new_in_stage_1: ClassVar[tuple[str, ...]] = (
+        "model.memory.",
+        "model.decoder.",
+        "model.query_embeddings",
+        "lm_head.",
+    )
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
     # Of stage 1, and of the training of the image tokenizer.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
