@@ -82,7 +82,7 @@ def draw_weights(shapes: dict[str, list[int]], seed: int) -> dict[str, Tensor]:
         values = np.random.default_rng([seed, number]).standard_normal(shape, dtype=np.float32)
         if len(shape) > 1:
             values = values * np.prod(shape[1:]) ** -0.5
-        elif not shape or name.endswith("weight"):
+        elif not shape or name.endswith(("weight", "gamma")):
             values = (1.0 if shape else SCALAR) + SPREAD * values
         else:
             values = SPREAD * values
