@@ -14,6 +14,8 @@
 """Training of ProCap's image tokenizer: images through its codes and back."""
 
 import math
+import os
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,6 +32,7 @@ from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_procap import ProCapConfig
+from .conversion_procap import convert_vqgan, load_converted, read_tensors
 from .modeling_procap import ProCapPreTrainedModel, ProCapVisionTower
 
 
@@ -187,6 +190,40 @@ class ProCapForImageReconstruction(ProCapPreTrainedModel):
         # Steps since every code was last used; saved, so that a run goes on as it was.
         self.register_buffer("idle_steps", torch.zeros(config.vq_config.num_embeddings))
         self.post_init()
+
+    @classmethod
+    def from_vqgan(
+        cls,
+        path: str | os.PathLike,
+        resolution: int = 224,
+        keep_attention: bool = True,
+        dtype: torch.dtype | str = torch.float32,
+        **kwargs: Any,
+    ) -> "ProCapForImageReconstruction":
+        r"""Start from a VQGAN of taming-transformers, its decoder included.
+
+        Args:
+            path (`str` or `os.PathLike`):
+                Its file, of which tensors alone are read; the discriminator and the perceptual loss are left behind.
+            resolution (`int`, *optional*, defaults to 224):
+                Height and width of the images.
+            keep_attention (`bool`, *optional*, defaults to True):
+                Keep the attention of the lowest level, which the released code loses.
+            dtype (`torch.dtype` or `str`, *optional*, defaults to float32):
+                Of the model.
+            kwargs (`Any`, *optional*):
+                Fields of [`ProCapConfig`].
+
+        Raises:
+            ValueError: It is none, or a weight is missing, left over or of another shape; the error names it.
+        """
+        vq_config, weights = convert_vqgan(path, resolution, keep_attention)
+        for name, value in read_tensors(path, "state_dict").items():
+            is_lowest_attention = re.match(r"decoder\.up\.\d+\.attn\.", name)
+            if name.startswith("decoder.") and (keep_attention or not is_lowest_attention):
+                weights[f"pixel_{name}"] = value
+        config = ProCapConfig(**{"vq_config": vq_config} | kwargs)
+        return load_converted(cls, config, weights, os.fspath(path), dtype, ("idle_steps",))
 
     @property
     def frames_per_pair(self) -> int:
