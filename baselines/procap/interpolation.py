@@ -65,7 +65,7 @@ def inner_frames(
         ValueError: The interpolator gives something else, values outside [0, 1] or no numbers; or it gives the middle
             frame alone and `count` is not 1, 3, 7, ...
     """
-    first, last = (torch.from_numpy(np.ascontiguousarray(image)).float() / LEVELS for image in (before, after))
+    first, last = (torch.tensor(image, dtype=torch.float32) / LEVELS for image in (before, after))
     with torch.inference_mode():
         frames = _fill(interpolator, first, last, count)
     # A network's last layer may leave the range by a rounding error.

@@ -123,7 +123,7 @@ class _MadeFrames(PairFrames):
         """The chosen frames (chosen, channels, height, width) of those between two images, uint8."""
         if self.folder is not None and self.folder.stored:
             return self.folder.read(pair_id, digest_of_pair(*images))[chosen]
-        before, after = (torch.from_numpy(np.ascontiguousarray(image)).float() / LEVELS for image in images)
+        before, after = (torch.tensor(image, dtype=torch.float32) / LEVELS for image in images)
         faded = cross_fade(before, after, self.inner)[torch.from_numpy(chosen)]
         return (faded * LEVELS).round().to(torch.uint8).numpy()
 

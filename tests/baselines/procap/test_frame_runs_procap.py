@@ -216,7 +216,7 @@ def test_scores_are_cosines_of_clip4idc(scored, workshop):
     row = rows[1]
     before, after = (resize_image(row[side], side, own) for side in ("before", "after"))
     found = table.read(row["pair_id"], digest_of_pair(before, after))
-    first, last = (torch.from_numpy(image).float() / 255 for image in (before, after))
+    first, last = (torch.tensor(image).float() / 255 for image in (before, after))
     frame = (cross_fade(first, last, 7)[4] * 255).round().to(torch.uint8).numpy()
     images = [Image.fromarray(image.transpose(1, 2, 0)) for image in (before, frame, after)]
     for side, pair in enumerate((images[:2], images[1:])):
@@ -286,14 +286,16 @@ def test_frames_of_a_learned_interpolator_are_stored_and_trained_on(bases, works
     changes = {"data_dir": data, "model_name_or_path": bases("clevr"), "frames": frames_option(folder)}
     run("procap/clevr_procedures", tmp_path / "run", **changes)
     assert list(logged(tmp_path / "run")) == [1, 2]
-    # Frames of other data, under the same names, are refused.
+    # A pair without frames, and frames of other data under the same name, are refused.
     FrameFolder(folder).path(rows["pair_id"][0]).unlink()
     script = load_script("train")
     values = {**SMALL, **changes, "output_dir": tmp_path / "other"}
     path = str(CONFIGS / "procap" / "clevr_procedures.yaml")
     assert script.main([path, *options_of(values)]) == 2
     assert "lacks the frames of 1 pairs" in capsys.readouterr().err
-    values |= {"data_dir": workshop / "clevr_prepared", "frames": frames_option(folder)}
+    FrameFolder(folder).write(rows["pair_id"][0], "of other images", np.zeros((7, 3, 32, 32), np.uint8))
+    assert script.main([path, *options_of(values | {"max_steps": 20})]) == 2
+    assert "made of other images of pair" in capsys.readouterr().err
 
 
 def test_there_must_be_something_to_make(bases, workshop, tmp_path, capsys):
