@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.baselines import clip4idc, procap, scorer
+from ssgpa.baselines import clip4idc, procap, scorer, vir_vlfm
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import create_system
 
@@ -179,6 +179,7 @@ TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {
     "clip4idc": partial(start_tiny, clip4idc),
     "procap": partial(start_tiny, procap),
     "scorer": partial(start_tiny, scorer),
+    "vir_vlfm": partial(start_tiny, vir_vlfm),
     "toy_cross_attending": partial(start_tiny, toy_cross_attending),
     "toy_concatenating": partial(start_tiny, toy_concatenating),
 }
