@@ -103,8 +103,8 @@ class BLIP2IDCConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
             raise ValueError(f"`image_token_id` must not be negative, got {self.image_token_id}.")
         if self.padded_length is not None and self.padded_length < 2:
             raise ValueError(
-                f"`padded_length` must be at least 2, a start token and a word, got {self.padded_length}; leave it out "
-                "for captions of their own length."
+                f"`padded_length` must be at least 2, a start token and a word, got {self.padded_length}; leave it "
+                "out for captions of their own length."
             )
 
     @property

@@ -46,6 +46,11 @@ TARGET_MODULES = (
     r"model\.(vision_model\..*\.qkv|qformer\..*\.(key|value)|qformer\..*\.crossattention\.attention\.query"
     r"|language_model\..*\.(q|k|v)_proj)"
 )
+# As the adapters of the authors name them.
+RELEASED_TARGETS = (
+    *(f"qformer.encoder.layer.{number}.crossattention.attention.query" for number in range(12)),
+    *("qkv", "value", "key", "q_proj", "k_proj", "v_proj"),
+)
 # Settings of `BLIP2IDCConfig` that make the loss of the released code.
 RELEASED = {"padded_length": 30}
 # What captions need; the released code's are cut after 77 tokens, since it does not stop at their end token.
@@ -141,7 +146,9 @@ def read_adapter(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, T
         raise ValueError(f"{told}: `peft_type` is {options.get('peft_type')!r}, and the authors' adapters are LORA.")
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
-            raise ValueError(f"{path} is a pointer to a file in Git's large file storage: fetch it with `git lfs pull`.")
+            raise ValueError(
+                f"{path} is a pointer to a file in Git's large file storage: fetch it with `git lfs pull`."
+            )
     try:
         weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError) as error:

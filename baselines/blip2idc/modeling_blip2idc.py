@@ -83,7 +83,7 @@ class BLIP2IDCCausalLMOutputWithPast(CausalLMOutputWithPast):
             The same under its name.
         logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`):
             Prediction scores of the language modeling head.
-        image_hidden_states (`torch.FloatTensor` of shape `(batch_size, num_query_tokens, text_hidden_size)`, *optional*):
+        image_hidden_states (`torch.FloatTensor` of shape `(batch_size, visual_tokens, text_hidden_size)`, *optional*):
             The visual tokens of each pair.
         image_outputs (`BaseModelOutputWithPooling`, *optional*):
             Of the images: the tower's `last_hidden_state`, the visual tokens as `pooler_output`, and the tower's
@@ -239,8 +239,8 @@ class BLIP2IDCModel(BLIP2IDCPreTrainedModel):
         wanted = (side, side) if isinstance(side, int) else tuple(side)
         if size != wanted and not self.config.interpolate_pos_encoding:
             raise ValueError(
-                f"The images are {size[0]} x {size[1]} pixels, the vision tower reads {wanted[0]} x {wanted[1]}: set the "
-                "image processor's size, or `interpolate_pos_encoding` in the configuration."
+                f"The images are {size[0]} x {size[1]} pixels, the vision tower reads {wanted[0]} x {wanted[1]}: set "
+                "the image processor's size, or `interpolate_pos_encoding` in the configuration."
             )
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, features: Any) -> Tensor:
@@ -261,7 +261,9 @@ class BLIP2IDCModel(BLIP2IDCPreTrainedModel):
         if mask.device.type != "meta":  # where numbers are counted and none is known
             # Of a prompt that is read in chunks, each comes with its own tokens alone, in one row.
             chunk = features.last_hidden_state is None
-            found, wanted = (mask.sum(), tokens.shape[0] * tokens.shape[1]) if chunk else (mask.sum(-1), tokens.shape[1])
+            found, wanted = (
+                (mask.sum(), tokens.shape[0] * tokens.shape[1]) if chunk else (mask.sum(-1), tokens.shape[1])
+            )
             torch_compilable_check(
                 (found == wanted).all() & (chunk or len(mask) == len(tokens)),
                 lambda: (
@@ -479,6 +481,7 @@ class BLIP2IDCForConditionalGeneration(BLIP2IDCPreTrainedModel, GenerationMixin)
         ```
         """
         learned, length = labels, self.config.padded_length
+        # CODEPATH: the authors' adapters were trained with captions of 30 tokens, padding among them.
         if labels is not None and length is not None:
             if input_ids is None:
                 raise ValueError("`padded_length` fills captions up and needs `input_ids`, not `inputs_embeds`.")
@@ -520,6 +523,7 @@ class BLIP2IDCForConditionalGeneration(BLIP2IDCPreTrainedModel, GenerationMixin)
     def _caption_loss(self, logits: Tensor, labels: Tensor, learned: Tensor, **kwargs: Any) -> Tensor:
         """Cross-entropy of what is learned: the labels, or what `padded_length` has made of them."""
         share = 1.0
+        # CODEPATH: as in `forward`.
         if self.config.padded_length is not None:
             # A mean over padding too, of which the number of items in an accumulated batch does not know.
             total = kwargs.pop("num_items_in_batch", None)
