@@ -42,6 +42,7 @@ UNDECIDED = {
 }
 # Options of one call that change how an image processor resizes.
 RESIZING = {"do_resize", "size", "resample", "do_center_crop", "crop_size", "do_pad", "pad_size"}
+SIDES = ("before", "after")
 # Images a little larger than those of the training are no news.
 SHRUNK_TOLERANCE = 1.1
 
@@ -84,6 +85,7 @@ class SSGPAProcessor(ProcessorMixin):
         nodata: float | None = None,
         bands: tuple[int, ...] | None = None,
         trained_size: dict[str, int] | None = None,
+        size_of_pair: Literal["before", "after"] = "before",
     ) -> None:
         r"""Check that layout, prompt and tokenizer agree.
 
@@ -116,9 +118,14 @@ class SSGPAProcessor(ProcessorMixin):
             trained_size (`dict[str, int]`, *optional*):
                 `{"height": ..., "width": ...}` of the images that the checkpoint was trained on, before they were
                 resized. An image that is shrunk more than these is told in a warning.
+            size_of_pair (`str`, *optional*, defaults to `"before"`):
+                Whose size both images get where they are concatenated: `"before"` or `"after"`.
         """
         if pair_layout not in PLACEHOLDERS:
             raise ValueError(f"`pair_layout` must be one of {', '.join(PLACEHOLDERS)}; got {pair_layout!r}.")
+        if size_of_pair not in SIDES:
+            raise ValueError(f"`size_of_pair` must be one of {', '.join(SIDES)}; got {size_of_pair!r}.")
+        self.size_of_pair = size_of_pair
         if tokenizer is not None and tokenizer.pad_token_id is None:
             raise ValueError(
                 "The tokenizer has no `pad_token`, which fills up the rows of a batch. Give it one first, a token it "
@@ -427,7 +434,8 @@ class SSGPAProcessor(ProcessorMixin):
         pairs, _ = self._load_pairs(images, text or [], self._is_resized_otherwise(kwargs), {})
         if self.pair_layout == "pair":
             return [image for pair in pairs for image in pair], text, videos, audio
-        return [concatenate(before, after, self.pair_layout) for before, after in pairs], text, videos, audio
+        joined = [concatenate(before, after, self.pair_layout, self.size_of_pair) for before, after in pairs]
+        return joined, text, videos, audio
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
         """Check that the placeholders agree with the decoded images, over all texts and in each."""
@@ -465,7 +473,11 @@ class SSGPAProcessor(ProcessorMixin):
     def to_dict(self) -> dict[str, Any]:
         """The processor's settings; of how images are read, those that are told."""
         optional = (*READING, "trained_size")
-        return {key: value for key, value in super().to_dict().items() if key not in optional or value is not None}
+        told = {key: value for key, value in super().to_dict().items() if key not in optional or value is not None}
+        if self.size_of_pair == SIDES[0]:
+            # Checkpoints from before there was a choice.
+            told.pop("size_of_pair", None)
+        return told
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload the processor with its code, by the arguments of every `push_to_hub`; a model's uploads both."""

@@ -25,6 +25,7 @@ from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, M
 from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.lora import add_lora
+from ssgpa.training.mixing import mix_pairs
 from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.resuming import find_checkpoint, set_seed
 from ssgpa.training.run import (
@@ -55,7 +56,10 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     # Data
     ########
     splits = load_splits(data_args)
-    train_rows = first_rows(splits, "train", data_args.max_train_pairs)
+    train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
+    if mixture is not None:
+        # Words of both are known.
+        splits["train"] = train_rows
 
     ########
     # Model
@@ -74,6 +78,9 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
     record = parameter_report(model, trainable)
+    if mixture is not None:
+        print(mixture.describe())
+        record["pairs"] = mixture.to_dict()
 
     ##########
     # Training
@@ -81,7 +88,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=args,
-        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features, frames),
+        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features, frames, mixture),
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
         data_collator=PairCollator(
             processor, aux_heads is not None, normalize=False, pad_to_multiple_of=data_args.pad_to_multiple_of

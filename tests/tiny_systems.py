@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.baselines import clip4idc, procap, scorer, vir_vlfm
+from ssgpa.baselines import blip2idc, clip4idc, procap, scorer, vir_vlfm
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import create_system
 
@@ -176,6 +176,7 @@ def start_tiny(system: ModuleType) -> tuple[PreTrainedModel, SSGPAProcessor]:
 
 TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {
     "ssgpa": tiny_ssgpa,
+    "blip2idc": partial(start_tiny, blip2idc),
     "clip4idc": partial(start_tiny, clip4idc),
     "procap": partial(start_tiny, procap),
     "scorer": partial(start_tiny, scorer),

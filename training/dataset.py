@@ -183,8 +183,16 @@ class PairDataset(TorchDataset):
     def __len__(self) -> int:
         return len(self.kept_rows)
 
+    def row_of(self, index: int) -> int:
+        """The row that a place in the epoch shows.
+
+        Args:
+            index (`int`): Below the length.
+        """
+        return int(self.kept_rows[index])
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index = int(self.kept_rows[index])
+        index = self.row_of(index)
         row = self.table[index]
         rng = np.random.default_rng([self.seed, self.epoch.item(), index])
         before, after = (index, "before"), (index, "after")

@@ -4,6 +4,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .auxiliary import AuxiliaryHeads
 from .dataset import ImageCache, PairDataset
 from .features import FeatureCache, fill_cache, open_cache
 from .frames import make_frames
+from .mixing import MixedPairDataset, Mixture
 from .positions import check_captions_fit, check_generation_fits, positions_of
 from .streams import PairIterableDataset
 from .systems import build_model, create_system, load_base, read_config, set_trainable
@@ -53,19 +55,32 @@ def check_settings(
     altering = [name for name in ("augment", "distractor_swap", "feature_cache") if getattr(data_arguments, name)]
     if data_arguments.frames and altering:
         raise ValueError(f"`frames` are made of a pair's images as they are prepared: leave out `{altering[0]}`.")
-    if not data_arguments.streaming:
-        return
+    if model_arguments.adapter_name_or_path and not is_over_base(model_arguments):
+        raise ValueError(
+            "`adapter_name_or_path` needs the `lora` or `save_trained_only` of the run that it comes from."
+        )
+    if data_arguments.synthetic_data_dir and any(
+        (arguments.aux_attributes, arguments.aux_changed, arguments.aux_type)
+    ):
+        raise ValueError("Auxiliary heads need the targets of every pair: they do not go with `synthetic_data_dir`.")
+    if data_arguments.streaming:
+        _check_stream(data_arguments, arguments)
+        arguments.accelerator_config.dispatch_batches = False
+
+
+def _check_stream(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
     if arguments.max_steps < 1:
         raise ValueError("--streaming has no end; say where to stop with --max_steps.")
     if data_arguments.distractor_swap or data_arguments.cache_images:
         raise ValueError("--streaming keeps no images: leave out --distractor_swap and --cache_images.")
     if data_arguments.changed_only:
         raise ValueError("--streaming leaves no pairs out: prepare the data without them, in place of --changed_only.")
+    if data_arguments.synthetic_data_dir:
+        raise ValueError("--streaming reads one set: leave out --synthetic_data_dir.")
     if data_arguments.feature_cache:
         raise ValueError("--streaming reads every image as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
         raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
-    arguments.accelerator_config.dispatch_batches = False
 
 
 def load_splits(arguments: DataArguments) -> DatasetDict:
@@ -209,11 +224,13 @@ def training_pairs(
     seed: int,
     features: FeatureCache | None = None,
     frames: PairFrames | None = None,
+    mixture: Mixture | None = None,
 ) -> PairDataset | PairIterableDataset:
-    """The training rows, at hand or streamed."""
+    """The training rows, at hand or streamed; with a mixture, real and synthetic ones."""
     augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
     if not arguments.streaming:
-        return PairDataset(
+        kind = PairDataset if mixture is None else partial(MixedPairDataset, mixture=mixture)
+        return kind(
             rows,
             processor,
             captions_per_pair=arguments.captions_per_pair,

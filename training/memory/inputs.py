@@ -13,6 +13,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from ..arguments import ModelArguments
 from ..collator import IGNORED, packed_mask
+from ..lora import wrap_model
 from ..model_setup import DTYPES, prepare_training
 from ..systems import build_model, read_config
 from .count import COUNTED_ATTENTION
@@ -69,7 +70,10 @@ def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTra
     dtype = DTYPES.get(arguments.frozen_dtype or "float32", torch.float32)
     with place:
         model = build_model(config_of(arguments), arguments.model_class, attn_implementation=attention, dtype=dtype)
-    prepare_training(model, arguments, set(), device)
+    trainable = prepare_training(model, arguments, set(), device)
+    if arguments.lora:
+        # With the matrices in its layers, the model is called as before.
+        model = wrap_model(model, arguments.lora, trainable).get_base_model()
     return (model if meta else model.to(device)).train()
 
 

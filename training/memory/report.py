@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from ..arguments import ChangeCaptioningArguments, RunArguments
-from ..model_setup import NONE
+from ..arguments import NONE, ChangeCaptioningArguments, RunArguments
 from .count import count_flops, count_memory, create_optimizer, describe_count
 from .inputs import TextSizes, example_batch, start_model
 from .measure import Timing, measure_memory
