@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.baselines import clip4idc, scorer
+from ssgpa.baselines import clip4idc, finer_mllm, scorer
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import create_system
 
@@ -177,6 +177,7 @@ def start_tiny(system: ModuleType) -> tuple[PreTrainedModel, SSGPAProcessor]:
 TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {
     "ssgpa": tiny_ssgpa,
     "clip4idc": partial(start_tiny, clip4idc),
+    "finer_mllm": partial(start_tiny, finer_mllm),
     "scorer": partial(start_tiny, scorer),
     "toy_cross_attending": partial(start_tiny, toy_cross_attending),
     "toy_concatenating": partial(start_tiny, toy_concatenating),
