@@ -45,7 +45,6 @@ from transformers.utils import (
     TransformersKwargs,
     auto_docstring,
     can_return_tuple,
-    torch_compilable_check,
 )
 
 from .alignment_ssgpa import (
@@ -68,9 +67,9 @@ from .conversion_ssgpa import (
     read_source,
 )
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
-from .prompt_sharing_ssgpa import can_share_rows, count_copies, repeat_outputs
 from .system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, FreezableTower, Paper
 from .transport_ssgpa import log_sinkhorn
+from .visual_prompt_ssgpa import VisualPromptMixin
 from .warp_ssgpa import WarpedPairs, warped_pairs
 
 
@@ -371,7 +370,7 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
 
 
 @auto_docstring(custom_intro="Vision tower, adapter, alignment, connector and language model, without a head.")
-class SSGPAModel(SSGPAPreTrainedModel):
+class SSGPAModel(VisualPromptMixin, SSGPAPreTrainedModel):
     """SSGPA without a language modeling head."""
 
     def __init__(self, config: SSGPAConfig) -> None:
@@ -384,14 +383,6 @@ class SSGPAModel(SSGPAPreTrainedModel):
         self.connector = connector(config)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Word embeddings of the language model."""
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the language model's word embeddings."""
-        self.language_model.set_input_embeddings(value)
 
     @can_return_tuple
     @auto_docstring(custom_intro="Encode, fuse, align and project the images of each pair.")
@@ -452,42 +443,6 @@ class SSGPAModel(SSGPAPreTrainedModel):
                 f'{tuple(pixel_values.shape)}: set `pair_layout="pair"` in the processor.'
             )
 
-    def get_placeholder_mask(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor, image_tokens: Tensor, chunk: bool = False
-    ) -> Tensor:
-        """Where the image tokens go (batch, sequence, 1); every prompt must hold as many as its pair has tokens.
-
-        Of a `chunk` of the prompts, only their number is known: its tokens come in one row.
-        """
-        if input_ids is None:
-            token = torch.full((), self.config.image_token_id, dtype=torch.long, device=inputs_embeds.device)
-            mask = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
-        else:
-            mask = input_ids == self.config.image_token_id
-        if mask.device.type != "meta":  # where numbers are counted and none is known
-            found = mask.sum() if chunk else mask.sum(-1)
-            wanted = image_tokens.shape[0] * image_tokens.shape[1] if chunk else image_tokens.shape[1]
-            torch_compilable_check(
-                (found == wanted).all() & (chunk or mask.shape[0] == image_tokens.shape[0]),
-                lambda: (
-                    f"The prompts hold {mask.sum(-1).tolist()} image tokens, the {len(image_tokens)} pairs give "
-                    f"{image_tokens.shape[1]} visual tokens each: check the processor's `image_seq_length`."
-                ),
-            )
-        return mask.unsqueeze(-1).to(inputs_embeds.device)
-
-    def _embed(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, image_tokens: Tensor | None, chunk: bool
-    ) -> Tensor:
-        """The prompts as the language model reads them, with the image tokens in their places."""
-        if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
-        if image_tokens is None:
-            return inputs_embeds
-        image_tokens = image_tokens.to(inputs_embeds.device, inputs_embeds.dtype)
-        mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_tokens, chunk)
-        return inputs_embeds.masked_scatter(mask, image_tokens)
-
     @renamed_cache
     @can_return_tuple
     @auto_docstring
@@ -537,36 +492,15 @@ class SSGPAModel(SSGPAPreTrainedModel):
             image_features = self.get_image_features(
                 pixel_values, vision_features, warped_pixel_values, return_dict=True
             )
-        copies, tokens, chunk = 1, None, False
-        if image_features is not None:
-            tokens = image_features.pooler_output
-            # Beam search hands the pairs' tokens back as a list.
-            tokens = tokens if isinstance(tokens, Tensor) else torch.stack(list(tokens))
-            prompts = (input_ids, inputs_embeds, attention_mask, position_ids)
-            # A prompt that is read in chunks comes with the tokens of each chunk alone.
-            chunk = image_features.last_hidden_state is None
-            if not chunk:
-                copies = count_copies(len(image_features.last_hidden_state), tokens, cache, *prompts)
-            # Its layers are looked at for copies alone: a step of training has none.
-            if copies > 1 and not can_share_rows(self.language_model):
-                copies = 1
-        if copies > 1:
-            input_ids, inputs_embeds, attention_mask, position_ids, tokens = (
-                value if value is None else value[::copies] for value in (*prompts, tokens)
-            )
-        inputs_embeds = self._embed(input_ids, inputs_embeds, tokens, chunk)
-        if attention_mask is not None and attention_mask.is_floating_point():
-            # What is added to the scores; beside a language model in bfloat16 a float32 mask is refused.
-            attention_mask = attention_mask.to(inputs_embeds.dtype)
-        outputs = self.language_model(
+        outputs = self.read_prompts(
+            image_features,
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            **{CACHE: cache},
+            cache=cache,
             **kwargs,
         )
-        if copies > 1:
-            outputs = repeat_outputs(outputs, copies)
         return SSGPAModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
             hidden_states=outputs.hidden_states,

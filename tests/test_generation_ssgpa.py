@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionLayer
 
-from ssgpa import SSGPAForConditionalGeneration, modeling_ssgpa
+from ssgpa import SSGPAForConditionalGeneration, visual_prompt_ssgpa
 from ssgpa.compatibility_ssgpa import CACHE
 from ssgpa.prompt_sharing_ssgpa import count_copies
 
@@ -124,7 +124,7 @@ def test_copies_of_a_prompt_are_read_once_and_change_nothing(variant, options, m
         assert rows == [(read, length), *[(3 * copies, 1)] * 5]
         rows.clear()
         # The second time as the library does it.
-        monkeypatch.setattr(modeling_ssgpa, "count_copies", lambda *_: 1)
+        monkeypatch.setattr(visual_prompt_ssgpa, "count_copies", lambda *_: 1)
     assert torch.equal(found[0].sequences, found[1].sequences)
     for own, stock in zip(found[0].scores, found[1].scores, strict=True):
         torch.testing.assert_close(own, stock, atol=1e-4, rtol=1e-4)
@@ -136,7 +136,7 @@ def test_states_of_copies_are_those_of_reading_each(monkeypatch):
     inputs = inputs_for(processor)
     wanted = {"return_dict_in_generate": True, "output_hidden_states": True, "output_attentions": True}
     own = model.generate(**inputs, **GREEDY, num_beams=3, **wanted)
-    monkeypatch.setattr(modeling_ssgpa, "count_copies", lambda *_: 1)
+    monkeypatch.setattr(visual_prompt_ssgpa, "count_copies", lambda *_: 1)
     stock = model.generate(**inputs, **GREEDY, num_beams=3, **wanted)
     for name in ("hidden_states", "attentions"):
         for got, expected in zip(own[name][0], stock[name][0], strict=True):
