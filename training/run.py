@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from ..data.augment import PairAugmentation
 from ..data.decoding import describe_sources
 from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
+from ..data.retrieved import add_retrieved
 from ..processing_ssgpa import SSGPAProcessor
 from ..utils.files import write_json
 from .arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
@@ -56,6 +57,8 @@ def check_settings(
         raise ValueError("--streaming keeps no images: leave out --distractor_swap and --cache_images.")
     if data_arguments.changed_only:
         raise ValueError("--streaming leaves no pairs out: prepare the data without them, in place of --changed_only.")
+    if data_arguments.retrieval_store:
+        raise ValueError("--streaming reads no row beside another file: leave out --retrieval_store.")
     if data_arguments.feature_cache:
         raise ValueError("--streaming reads every image as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
@@ -75,7 +78,8 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
             f"clevr_change --source scenes/clevr --output_dir {data_dir} --aux_grid 8 12`."
         )
     if not arguments.streaming:
-        return load_prepared(data_dir)
+        splits = load_prepared(data_dir)
+        return add_retrieved(splits, arguments.retrieval_store) if arguments.retrieval_store else splits
     columns = ["pair_id", "captions", "change_type"]
     texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
     train = Dataset.from_list(list(texts), features=texts.features)
@@ -142,8 +146,11 @@ def check_data_fits(
         arguments (`ChangeCaptioningArguments`): How long the captions of an evaluation may be.
 
     Raises:
-        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair.
+        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair. Or captions were
+            retrieved, and the model reads none.
     """
+    if data_arguments.retrieval_store and not model.config.reads_retrieved:
+        raise ValueError(f"A {type(model).__name__} reads no retrieved captions: leave out --retrieval_store.")
     positions = positions_of(model.config)
     check_captions_fit(processor, rows.select_columns(["pair_id", "captions"]), positions)
     check_generation_fits(processor, arguments.generation_max_new_tokens, positions)

@@ -77,6 +77,7 @@ class FinerMLLMConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     model_type = "finer_mllm"
     image_mean: ClassVar[tuple[float, ...]] = (0.48145466, 0.4578275, 0.40821073)
     image_std: ClassVar[tuple[float, ...]] = (0.26862954, 0.26130258, 0.27577711)
+    reads_retrieved: ClassVar[bool] = True
     training_fields: ClassVar[frozenset[str]] = frozenset(
         {f"{name}_weight" for name in ("caption", "consistency", "orthogonality")}
         | {"consistency_temperature", "consistency_target_temperature", "orthogonality_temperature"}

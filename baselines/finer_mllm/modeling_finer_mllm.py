@@ -40,12 +40,12 @@ from ...compatibility_ssgpa import CACHE, renamed_cache
 from ...conversion_ssgpa import TOKEN_IDS, read_source
 from ...modeling_ssgpa import (
     SSGPACausalLMOutputWithPast,
-    SSGPAModel,
     SSGPAModelOutputWithPast,
     SSGPAPreTrainedModel,
     SSGPAVisionTower,
 )
 from ...system_ssgpa import ChangeCaptioningModelMixin, Paper
+from ...visual_prompt_ssgpa import VisualPromptMixin
 from .configuration_finer_mllm import FinerMLLMConfig
 from .conversion_finer_mllm import (
     EMPHASIS,
@@ -75,6 +75,17 @@ PAPER = Paper(
   year      = {2024}
 }""",
 )
+
+
+def check_pairs(pixel_values: Tensor) -> None:
+    """Raise a `ValueError` for images that are no pairs, or not normalized."""
+    if not pixel_values.is_floating_point():
+        raise ValueError(f"FINER-MLLM reads normalized pixel_values, got {pixel_values.dtype}.")
+    if pixel_values.ndim != 5 or pixel_values.shape[1] != 2:
+        raise ValueError(
+            "FINER-MLLM reads pixel_values of shape (batch, 2, channels, height, width), got "
+            f'{tuple(pixel_values.shape)}: set `pair_layout="pair"` in the processor.'
+        )
 
 
 @auto_docstring(custom_intro="Visual tokens of a pair, and where the queries looked.")
@@ -266,12 +277,11 @@ class FinerMLLMPreTrainedModel(SSGPAPreTrainedModel):
 
 
 @auto_docstring(custom_intro="Tower, Q-Former and language model, without a head.")
-class FinerMLLMModel(FinerMLLMPreTrainedModel, SSGPAModel):
-    """FINER-MLLM without a language modeling head; prompts are read as SSGPA reads them."""
+class FinerMLLMModel(VisualPromptMixin, FinerMLLMPreTrainedModel):
+    """FINER-MLLM without a language modeling head."""
 
     def __init__(self, config: FinerMLLMConfig) -> None:
-        # Not SSGPA's parts.
-        super(SSGPAModel, self).__init__(config)
+        super().__init__(config)
         self.vision_tower = FinerMLLMVisionTower(config)
         self.connector = FinerMLLMConnector(config)
         self.language_model = AutoModel.from_config(config.text_config)
@@ -290,7 +300,7 @@ class FinerMLLMModel(FinerMLLMPreTrainedModel, SSGPAModel):
             kwargs (`TransformersKwargs`, *optional*):
                 Passed on to the vision tower.
         """
-        self.check_pairs(pixel_values)
+        check_pairs(pixel_values)
         encoded = self.vision_tower(pixel_values, **kwargs)
         tokens, scores = self.connector(encoded.last_hidden_state)
         return FinerMLLMImageFeatures(
@@ -335,19 +345,28 @@ class FinerMLLMModel(FinerMLLMPreTrainedModel, SSGPAModel):
             kwargs (`TransformersKwargs`, *optional*):
                 Passed on to the language model.
         """
-        if pixel_values is not None and not mm_encoder_outputs:
-            mm_encoder_outputs = {"image": self.get_image_features(pixel_values, return_dict=True)}
-            pixel_values = None
-        return super().forward(
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        image_features = (mm_encoder_outputs or {}).get("image")
+        if image_features is not None and pixel_values is not None:
+            raise ValueError("You cannot specify both pixel_values and mm_encoder_outputs at the same time")
+        if pixel_values is not None:
+            image_features = self.get_image_features(pixel_values, return_dict=True)
+        outputs = self.read_prompts(
+            image_features,
             input_ids=input_ids,
-            pixel_values=pixel_values,
+            inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
             cache=cache,
-            inputs_embeds=inputs_embeds,
-            mm_encoder_outputs=mm_encoder_outputs,
-            return_dict=True,
             **kwargs,
+        )
+        return SSGPAModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_outputs=image_features,
+            **{CACHE: outputs.get(CACHE)},
         )
 
 

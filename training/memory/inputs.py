@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
 from ..arguments import ModelArguments
 from ..collator import IGNORED, packed_mask
+from ..lora import read_lora
 from ..model_setup import DTYPES, prepare_training
 from ..systems import build_model, read_config
 from .count import COUNTED_ATTENTION
@@ -29,10 +31,12 @@ class TextSizes:
     Args:
         prompt (`int`): Words of the prompt, without the placeholders.
         caption (`int`): Tokens of the longest caption, its end among them.
+        retrieved (`int`): Tokens of the captions that were retrieved for a pair, in systems that read such.
     """
 
     prompt: int = 12
     caption: int = 50
+    retrieved: int = 40
 
 
 def config_of(arguments: ModelArguments) -> PreTrainedConfig:
@@ -69,7 +73,12 @@ def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTra
     dtype = DTYPES.get(arguments.frozen_dtype or "float32", torch.float32)
     with place:
         model = build_model(config_of(arguments), arguments.model_class, attn_implementation=attention, dtype=dtype)
-    prepare_training(model, arguments, set(), device)
+    trainable = prepare_training(model, arguments, set(), device)
+    if arguments.lora:
+        # With the matrices in its layers, the model is called as before.
+        model = get_peft_model(model, LoraConfig(**read_lora(arguments.lora))).get_base_model()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad or name in trainable)
     return (model if meta else model.to(device)).train()
 
 
@@ -116,6 +125,9 @@ def example_batch(
     }
     if alone and torch.device(device).type == "meta":
         del batch["attention_mask"]
+    if config.reads_retrieved:
+        batch["retrieved_ids"] = torch.randint(1, min(words, placeholder), (batch_size, text.retrieved))
+        batch["retrieved_mask"] = torch.ones_like(batch["retrieved_ids"])
     kept = len(segments) - before
     return {name: value.to(device) for name, value in batch.items()} | {"logits_to_keep": kept}
 
