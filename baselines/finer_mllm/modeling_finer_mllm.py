@@ -117,14 +117,23 @@ class FinerMLLMQueryKeyValue(nn.Module):
         return torch.cat([self.q(hidden_states), self.k(hidden_states), self.v(hidden_states)], -1)
 
 
+class FinerMLLMLayerNorm(nn.LayerNorm):
+    """A norm that computes in its own dtype, so that it may train in float32 behind a tower in 16 bit."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Normalize (..., width); the result has the norm's dtype."""
+        return super().forward(in_dtype_of(self, hidden_states))
+
+
 class FinerMLLMVisionTower(SSGPAVisionTower):
-    """InstructBLIP's tower, whose merged layers are split."""
+    """InstructBLIP's tower, whose merged layers are split and whose last norm trains."""
 
     def __init__(self, config: FinerMLLMConfig) -> None:
         super().__init__(config)
         vision = config.vision_config
         for layer in self.tower.encoder.layers:
             layer.self_attn.qkv = FinerMLLMQueryKeyValue(vision.hidden_size, vision.qkv_bias)
+        self.tower.post_layernorm = FinerMLLMLayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
 
 
 class FinerMLLMAttentionScores(nn.Module):
@@ -237,14 +246,16 @@ class FinerMLLMEmphasis(nn.Module):
             states (`torch.Tensor` of shape `(batch, tokens, text_hidden_size)`): Their embeddings.
 
         Returns:
-            `torch.Tensor`: New logits.
+            `torch.Tensor`: New logits, in float32 at least.
         """
         queries = self.q_proj(in_dtype_of(self.q_proj, hidden_states.detach()))
         keys = self.k_proj(in_dtype_of(self.k_proj, states))
         scores = (queries @ keys.transpose(1, 2)).float() * queries.shape[-1] ** -0.5
         seen = retrieved_mask.bool().unsqueeze(1)
         weights = scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1) * seen
-        weights = dropout(weights, self.dropout, self.training).to(logits.dtype)
+        weights = dropout(weights, self.dropout, self.training)
+        # In 16 bit a small emphasis of a large logit would be lost.
+        logits = logits.to(weights.dtype)
         ids = retrieved_ids.masked_fill(retrieved_mask == 0, 0).unsqueeze(1).expand_as(weights)
         if self.multiplies:
             return logits * (1 + torch.zeros_like(logits).scatter(2, ids, weights))
