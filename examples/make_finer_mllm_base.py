@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 r"""Make the base of FINER-MLLM's runs: InstructBLIP's parts, and its preparation of images and text.
 
-    python examples/make_finer_mllm_base.py --instructblip Salesforce/instructblip-vicuna-7b \
+python examples/make_finer_mllm_base.py --instructblip Salesforce/instructblip-vicuna-7b \
         --output_dir bases/finer-mllm-vicuna7b
 """
 

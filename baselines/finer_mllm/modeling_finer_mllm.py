@@ -136,7 +136,7 @@ class FinerMLLMVisionTower(SSGPAVisionTower):
         self.tower.post_layernorm = FinerMLLMLayerNorm(vision.hidden_size, eps=vision.layer_norm_eps)
 
 
-class FinerMLLMAttentionScores(nn.Module):
+class FinerMLLMScores(nn.Module):
     """Scaled products of queries and keys: a module of its own, whose output Transformers can record."""
 
     def forward(self, queries: Tensor, keys: Tensor, heads: int) -> Tensor:
@@ -150,7 +150,7 @@ class FinerMLLMCrossAttention(Blip2QFormerMultiHeadAttention):
 
     def __init__(self, config: Blip2QFormerConfig) -> None:
         super().__init__(config, is_cross_attention=True)
-        self.scores = FinerMLLMAttentionScores()
+        self.scores = FinerMLLMScores()
 
     def forward(
         self,
@@ -177,7 +177,7 @@ class FinerMLLMQFormer(Blip2QFormerModel):
     """InstructBLIP's Q-Former without an instruction, which is BLIP-2's; its last cross-attention shows its scores."""
 
     _can_record_outputs: ClassVar[dict[str, Any]] = Blip2QFormerModel._can_record_outputs | {
-        "attention_scores": OutputRecorder(FinerMLLMAttentionScores)
+        "attention_scores": OutputRecorder(FinerMLLMScores)
     }
 
     def __init__(self, config: Blip2QFormerConfig) -> None:
