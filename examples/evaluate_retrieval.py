@@ -19,30 +19,18 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor
 from torch.nn.functional import normalize
 
 from ssgpa.baselines.clip4idc import CLIP4IDCForPairTextRetrieval
-from ssgpa.baselines.clip4idc.retrieval import embed_texts, recalls
+from ssgpa.baselines.clip4idc.retrieval import embed_pairs, embed_texts, recalls
 from ssgpa.data import load_prepared
-from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
+from ssgpa.data.decoding import adopt_reading
 from ssgpa.data.prepared import reading_of
 from ssgpa.data.schema import NO_CHANGE
 from ssgpa.training.generation import evaluation_mode
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa.utils.loading import load_system
 from ssgpa.utils.results import library_versions, write_results
-
-
-def embed_pairs(model: Any, processor: Any, rows: Dataset, batch_size: int) -> Tensor:
-    """Embeddings of the pairs of a split (pairs, width)."""
-    files, found = undecoded(rows), []
-    for start in range(0, len(rows), batch_size):
-        chosen = files.select(range(start, min(start + batch_size, len(rows))))
-        images = [list(load_pair(row, processor)) for row in chosen]
-        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(model.device, model.dtype)
-        found.append(model.get_pair_features(pixels, return_dict=True).pooler_output)
-    return torch.cat(found)
 
 
 def retrieve(model: Any, processor: Any, rows: Dataset, batch_size: int) -> dict[str, float]:

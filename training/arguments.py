@@ -109,6 +109,8 @@ class DataArguments:
         feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every image; computed once,
             read in every run with the same tower and images.
         pad_to_multiple_of (`int`, *optional*): Pad training rows to such lengths, so that fewer shapes occur.
+        retrieval_store (`str`, *optional*): JSON file of captions that were retrieved for every pair of the data, by
+            `examples/make_retrieval_store.py`; for systems that read such.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
@@ -127,6 +129,7 @@ class DataArguments:
     shuffle_buffer: int = 256
     feature_cache: str | None = None
     pad_to_multiple_of: int | None = None
+    retrieval_store: str | None = None
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 

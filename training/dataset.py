@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.augment import PairAugmentation
 from ..data.decoding import SIDES, model_images, resize_image
 from ..data.frames import PairFrames, frames_of_row
-from ..data.schema import CELL_COLUMNS, NO_CHANGE
+from ..data.schema import CELL_COLUMNS, NO_CHANGE, RETRIEVED
 from ..processing_ssgpa import SSGPAProcessor
 from .features import FeatureCache, digest_of
 
@@ -204,6 +204,8 @@ class PairDataset(TorchDataset):
             "captions": draw_captions(row["captions"], self.captions_per_pair, None if self.first_captions else rng),
             "change_type": row["change_type"],
         }
+        if RETRIEVED in row:
+            item[RETRIEVED] = row[RETRIEVED]
         if self.features is None:
             item["images"] = self._images(before, after, index, row["pair_id"])
         else:

@@ -16,6 +16,7 @@ from ..data.augment import PairAugmentation
 from ..data.decoding import describe_sources
 from ..data.frames import PairFrames
 from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
+from ..data.retrieved import add_retrieved
 from ..processing_ssgpa import SSGPAProcessor
 from ..utils.files import write_json
 from .arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
@@ -63,6 +64,8 @@ def check_settings(
         (arguments.aux_attributes, arguments.aux_changed, arguments.aux_type)
     ):
         raise ValueError("Auxiliary heads need the targets of every pair: they do not go with `synthetic_data_dir`.")
+    if data_arguments.synthetic_data_dir and data_arguments.retrieval_store:
+        raise ValueError("`retrieval_store` knows the real pairs alone: it does not go with `synthetic_data_dir`.")
     if data_arguments.streaming:
         _check_stream(data_arguments, arguments)
         arguments.accelerator_config.dispatch_batches = False
@@ -77,6 +80,8 @@ def _check_stream(data_arguments: DataArguments, arguments: ChangeCaptioningArgu
         raise ValueError("--streaming leaves no pairs out: prepare the data without them, in place of --changed_only.")
     if data_arguments.synthetic_data_dir:
         raise ValueError("--streaming reads one set: leave out --synthetic_data_dir.")
+    if data_arguments.retrieval_store:
+        raise ValueError("--streaming reads no row beside another file: leave out --retrieval_store.")
     if data_arguments.feature_cache:
         raise ValueError("--streaming reads every image as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
@@ -95,7 +100,8 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
             f"clevr_change --source scenes/clevr --output_dir {data_dir} --aux_grid 8 12`."
         )
     if not arguments.streaming:
-        return load_prepared(data_dir)
+        splits = load_prepared(data_dir)
+        return add_retrieved(splits, arguments.retrieval_store) if arguments.retrieval_store else splits
     columns = ["pair_id", "captions", "change_type"]
     texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
     train = Dataset.from_list(list(texts), features=texts.features)
@@ -162,8 +168,11 @@ def check_data_fits(
         arguments (`ChangeCaptioningArguments`): How long the captions of an evaluation may be.
 
     Raises:
-        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair.
+        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair. Or captions were
+            retrieved, and the model reads none.
     """
+    if data_arguments.retrieval_store and not model.config.reads_retrieved:
+        raise ValueError(f"A {type(model).__name__} reads no retrieved captions: leave out --retrieval_store.")
     positions = positions_of(model.config)
     check_captions_fit(processor, rows.select_columns(["pair_id", "captions"]), positions)
     check_generation_fits(processor, arguments.generation_max_new_tokens, positions)

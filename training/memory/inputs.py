@@ -30,10 +30,12 @@ class TextSizes:
     Args:
         prompt (`int`): Words of the prompt, without the placeholders.
         caption (`int`): Tokens of the longest caption, its end among them.
+        retrieved (`int`): Tokens of the captions that were retrieved for a pair, in systems that read such.
     """
 
     prompt: int = 12
     caption: int = 50
+    retrieved: int = 40
 
 
 def config_of(arguments: ModelArguments) -> PreTrainedConfig:
@@ -120,6 +122,9 @@ def example_batch(
     }
     if alone and torch.device(device).type == "meta":
         del batch["attention_mask"]
+    if config.reads_retrieved:
+        batch["retrieved_ids"] = torch.randint(1, min(words, placeholder), (batch_size, text.retrieved))
+        batch["retrieved_mask"] = torch.ones_like(batch["retrieved_ids"])
     kept = len(segments) - before
     return {name: value.to(device) for name, value in batch.items()} | {"logits_to_keep": kept}
 
