@@ -623,9 +623,9 @@ class ProCapPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         config, weights, has_decoder = convert_official(path, **kwargs)
         if not cls._new_in_stage_1:
             weights = {name: value for name, value in weights.items() if not name.startswith(STAGE_2)}
-        model = load_converted(
-            cls, config, weights, os.fspath(path), torch.float32, () if has_decoder else cls._new_in_stage_1
-        )
+        # Theirs has no queries of their own, which start at zero.
+        new = ("model.query_embeddings",) if has_decoder else cls._new_in_stage_1
+        model = load_converted(cls, config, weights, os.fspath(path), torch.float32, new)
         if has_decoder and model.can_generate():
             # Their decoding never writes the unknown word, and keeps the start token and as many words.
             model.generation_config.update(
