@@ -149,7 +149,7 @@ def bce(true, false):
 def test_losses_are_those_of_the_paper():
     model = tiny(ProCapForPreTraining)
     outputs = run_stage_1(model)
-    hidden = outputs.patch_mask
+    hidden = outputs.patch_mask.bool()
     msm = F.cross_entropy(outputs.logits[hidden], outputs.codes[hidden])
     kept = torch.tensor([0, 2, 3])  # the second clip is hidden altogether
     align = bce(outputs.align_logits[kept], outputs.other_align_logits[kept])
