@@ -54,14 +54,20 @@ from .vq_procap import ProCapVQTokenizer, VQCodes
 
 
 PAPER = Paper(
-    title="Imagine How To Change: Explicit Procedure Modeling for Change Captioning",
+    title="Imagine How to Change: Explicit Procedure Modeling for Change Captioning",
     venue="ICLR 2026",
     relation=(
         "This is **a reimplementation over Transformers' CLIP, Chameleon and BART layers**, checked against the "
         "authors' released code with the same weights; what differs by default is listed in the README of "
         "`baselines/procap`. The paper's scores are not reproduced by this checkpoint."
     ),
-    bibtex="TODO",
+    bibtex="""\
+@inproceedings{sun2026imagine,
+  title     = {Imagine How to Change: Explicit Procedure Modeling for Change Captioning},
+  author    = {Sun, Jiayang and Guo, Zixin and Cao, Min and Zhu, Guibo and Laaksonen, Jorma},
+  booktitle = {The Fourteenth International Conference on Learning Representations},
+  year      = {2026}
+}""",
 )
 
 
