@@ -21,10 +21,9 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import normalize
-from torch.nn.utils.rnn import pad_sequence
 
 from ssgpa.baselines.clip4idc import CLIP4IDCForPairTextRetrieval
-from ssgpa.baselines.clip4idc.retrieval import recalls
+from ssgpa.baselines.clip4idc.retrieval import embed_texts, recalls
 from ssgpa.data import load_prepared
 from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
 from ssgpa.data.prepared import reading_of
@@ -43,19 +42,6 @@ def embed_pairs(model: Any, processor: Any, rows: Dataset, batch_size: int) -> T
         images = [list(load_pair(row, processor)) for row in chosen]
         pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(model.device, model.dtype)
         found.append(model.get_pair_features(pixels, return_dict=True).pooler_output)
-    return torch.cat(found)
-
-
-def embed_texts(model: Any, processor: Any, texts: list[str], batch_size: int) -> Tensor:
-    """Embeddings of captions (texts, width)."""
-    found = []
-    prompt = processor.prompt_ids()
-    for start in range(0, len(texts), batch_size):
-        rows = [torch.tensor([*prompt, *ids]) for ids in processor.caption_ids(texts[start : start + batch_size])]
-        mask = pad_sequence([torch.ones_like(ids) for ids in rows], batch_first=True)
-        ids = pad_sequence(rows, batch_first=True, padding_value=processor.tokenizer.pad_token_id)
-        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
-        found.append(model.get_text_features(**inputs, return_dict=True).pooler_output)
     return torch.cat(found)
 
 

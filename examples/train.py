@@ -34,6 +34,7 @@ from ssgpa.training.run import (
     first_rows,
     is_over_base,
     load_splits,
+    pair_frames,
     record_start,
     start_system,
     training_pairs,
@@ -64,6 +65,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainable = prepare_training(model, model_args, missing, args.device)
     aux_heads = auxiliary_heads_of(model, args, splits["validation"].column_names)
     features = cached_features(data_args, args, train_rows, model, processor, aux_heads)
+    frames = pair_frames(data_args, train_rows, model, processor)
     if is_over_base(model_args):
         if aux_heads is not None:
             raise ValueError(
@@ -79,7 +81,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=args,
-        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features),
+        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features, frames),
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
         data_collator=PairCollator(
             processor, aux_heads is not None, normalize=False, pad_to_multiple_of=data_args.pad_to_multiple_of

@@ -85,8 +85,12 @@ class DataArguments:
         distractor_swap (`bool`): Let the distractor image stand in for the image before, with probability 0.5.
             Sides in captions are those of the image before; how often that matters tells
             `data/clevr_renderer/README.md`.
+        first_captions (`bool`): Learn the first captions of every pair in every epoch; by default they are drawn anew.
         changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
             stand in.
+        frames (`str`, *optional*): What makes the frames of a pair for a model that takes other ones than before and
+            after: JSON mapping of `class`, the class path of a `ssgpa.data.frames.PairFrames`, and that class's
+            options; a plain mapping in a YAML file.
         augment (`list[str]`): Alterations of training images with their probabilities, e.g. `blur=0.3 jpeg=0.3`; see
             `ssgpa.data.augment.PairAugmentation`. Evaluation never alters images.
         cache_images (`bool`): Decode and resize every image once and keep it in memory as 8-bit.
@@ -102,7 +106,9 @@ class DataArguments:
     data_dir: str = ""
     captions_per_pair: int = 1
     distractor_swap: bool = False
+    first_captions: bool = False
     changed_only: bool = False
+    frames: str | None = None
     augment: list[str] = field(default_factory=list)
     cache_images: bool = False
     streaming: bool = False

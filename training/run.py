@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from ..data.augment import PairAugmentation
 from ..data.decoding import describe_sources
+from ..data.frames import PairFrames
 from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
 from ..processing_ssgpa import SSGPAProcessor
 from ..utils.files import write_json
@@ -20,6 +21,7 @@ from .arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
 from .auxiliary import AuxiliaryHeads
 from .dataset import ImageCache, PairDataset
 from .features import FeatureCache, fill_cache, open_cache
+from .frames import make_frames
 from .positions import check_captions_fit, check_generation_fits, positions_of
 from .streams import PairIterableDataset
 from .systems import build_model, create_system, load_base, read_config, set_trainable
@@ -48,6 +50,9 @@ def check_settings(
         raise ValueError(
             "`quantization_config` needs `lora` or `save_trained_only`: no model in 4 bit is saved whole."
         )
+    altering = [name for name in ("augment", "distractor_swap", "feature_cache") if getattr(data_arguments, name)]
+    if data_arguments.frames and altering:
+        raise ValueError(f"`frames` are made of a pair's images as they are prepared: leave out `{altering[0]}`.")
     if not data_arguments.streaming:
         return
     if arguments.max_steps < 1:
@@ -171,12 +176,39 @@ def cached_features(
     return features
 
 
+def pair_frames(
+    arguments: DataArguments, rows: Dataset, model: PreTrainedModel, processor: SSGPAProcessor
+) -> PairFrames | None:
+    """What makes the frames of the training rows, checked against them.
+
+    Args:
+        arguments (`DataArguments`): `frames`.
+        rows (`datasets.Dataset`): The training rows.
+        model (`PreTrainedModel`): Its `frames_per_pair` says how many it takes.
+        processor (`SSGPAProcessor`): Its `pair_layout` must leave the images apart.
+
+    Returns:
+        `PairFrames`: None where the model takes the two images.
+
+    Raises:
+        ValueError: Model, run and data do not agree.
+    """
+    frames = make_frames(arguments.frames, getattr(model, "frames_per_pair", None), type(model).__name__)
+    if frames is None:
+        return None
+    if processor.pair_layout != "pair":
+        raise ValueError(f"`frames` are no parts of one {processor.pair_layout} image: the model takes pairs apart.")
+    frames.check(rows["pair_id"])
+    return frames
+
+
 def training_pairs(
     arguments: DataArguments,
     rows: Dataset,
     processor: SSGPAProcessor,
     seed: int,
     features: FeatureCache | None = None,
+    frames: PairFrames | None = None,
 ) -> PairDataset | PairIterableDataset:
     """The training rows, at hand or streamed."""
     augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
@@ -191,10 +223,18 @@ def training_pairs(
             augmentation=augmentation,
             features=features,
             changed_only=arguments.changed_only,
+            frames=frames,
+            first_captions=arguments.first_captions,
         )
-    stream = source_rows(arguments, rows)
     return PairIterableDataset(
-        stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed, augmentation=augmentation
+        source_rows(arguments, rows),
+        processor,
+        arguments.captions_per_pair,
+        arguments.shuffle_buffer,
+        seed,
+        augmentation=augmentation,
+        frames=frames,
+        first_captions=arguments.first_captions,
     )
 
 

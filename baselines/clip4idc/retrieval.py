@@ -2,11 +2,37 @@
 # Licensed under the Apache License, Version 2.0.
 """How well captions and pairs find each other: recall among all of a split."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 
 RANKS = (1, 5, 10)
+
+
+def embed_texts(model: Any, processor: Any, texts: list[str], batch_size: int) -> Tensor:
+    """Embed captions as the retrieval model reads them.
+
+    Args:
+        model (`CLIP4IDCForPairTextRetrieval`): In evaluation mode.
+        processor (`SSGPAProcessor`): Its tokenizer puts start and end around them.
+        texts (`list[str]`): The captions, 1 at least.
+        batch_size (`int`): How many at once.
+
+    Returns:
+        `torch.Tensor` of shape `(texts, projection_dim)`: Not normalized.
+    """
+    found = []
+    prompt = processor.prompt_ids()
+    for start in range(0, len(texts), batch_size):
+        rows = [torch.tensor([*prompt, *ids]) for ids in processor.caption_ids(texts[start : start + batch_size])]
+        mask = pad_sequence([torch.ones_like(ids) for ids in rows], batch_first=True)
+        ids = pad_sequence(rows, batch_first=True, padding_value=processor.tokenizer.pad_token_id)
+        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+        found.append(model.get_text_features(**inputs, return_dict=True).pooler_output)
+    return torch.cat(found)
 
 
 def recalls(similarity: Tensor, owners: Tensor) -> dict[str, float]:
@@ -46,4 +72,4 @@ def _ranks(scores: Tensor, wanted: Tensor) -> Tensor:
     return (scores >= wanted).sum(1) - 1
 
 
-__all__ = ["recalls"]
+__all__ = ["embed_texts", "recalls"]

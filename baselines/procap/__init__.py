@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 
 from ...processing_ssgpa import SSGPAProcessor
 from .configuration_procap import ProCapConfig
+from .keyframes import AnyFrames, ProcedureFrames
 from .modeling_procap import (
     ProCapForConditionalGeneration,
     ProCapForPreTraining,
@@ -14,6 +15,7 @@ from .modeling_procap import (
     ProCapProcedureModel,
 )
 from .vq_procap import ProCapVQTokenizer
+from .vq_training_procap import ProCapForImageReconstruction
 
 
 AutoConfig.register("procap", ProCapConfig, exist_ok=True)
@@ -22,11 +24,14 @@ AutoModelForImageTextToText.register(ProCapConfig, ProCapForConditionalGeneratio
 AutoProcessor.register(ProCapConfig, SSGPAProcessor, exist_ok=True)
 
 __all__ = [
+    "AnyFrames",
     "ProCapConfig",
     "ProCapForConditionalGeneration",
+    "ProCapForImageReconstruction",
     "ProCapForPreTraining",
     "ProCapModel",
     "ProCapPreTrainedModel",
     "ProCapProcedureModel",
     "ProCapVQTokenizer",
+    "ProcedureFrames",
 ]

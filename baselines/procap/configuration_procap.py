@@ -90,6 +90,11 @@ class ProCapConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
             released code does; by default they do not count.
         mask_seed (`int`, *optional*, defaults to 0):
             Of masks and corruptions in evaluation.
+        codebook_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the codebook's loss where the image tokenizer itself is trained.
+        code_restart_steps (`int`, *optional*, defaults to 0):
+            Steps in which a code is never the nearest before it is moved to where a latent is, in that training; 0
+            never moves one. A codebook from random values needs it, a pretrained one does not.
 
     Example:
     ```python
@@ -110,6 +115,8 @@ class ProCapConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
             "attention_dropout",
             "block_area",
             "block_aspect",
+            "code_restart_steps",
+            "codebook_weight",
             "corruption_weights",
             "csy_counts_fully_masked",
             "csy_weight",
@@ -162,6 +169,8 @@ class ProCapConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     skip_equal_captions: bool = True
     csy_counts_fully_masked: bool = False
     mask_seed: int = 0
+    codebook_weight: float = 1.0
+    code_restart_steps: int = 0
     pad_token_id: int | None = 0
     bos_token_id: int | None = 4
     eos_token_id: int | list[int] | None = 5

@@ -747,11 +747,12 @@ class ProCapForPreTraining(ProCapPreTrainedModel):
     auto_classes: ClassVar[dict[str, str]] = {}
     # Its losses are means over clips and patches, whatever the number of tokens.
     accepts_loss_kwargs = False
-    # Of stage 2.
+    # Of stage 2, and of the training of the image tokenizer.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
         r"^(model\.)?(decoder|memory)\.",
         r"^(model\.)?query_embeddings",
         r"^lm_head\.",
+        r"^(pixel_decoder\.|idle_steps)",
     ]
 
     def __init__(self, config: ProCapConfig) -> None:
@@ -762,6 +763,11 @@ class ProCapForPreTraining(ProCapPreTrainedModel):
         self.align_head = ProCapProjection(width, 1)
         self.csy_head = ProCapProjection(width, 1)
         self.post_init()
+
+    @property
+    def frames_per_pair(self) -> int:
+        """Frames of a training row, both images included."""
+        return self.config.num_frames
 
     @can_return_tuple
     @auto_docstring
@@ -1102,10 +1108,11 @@ class ProCapForConditionalGeneration(ProCapPreTrainedModel, GenerationMixin):
         "lm_head.",
     )
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
-    # Of stage 1.
+    # Of stage 1, and of the training of the image tokenizer.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [
         r"^(msm|align|csy)_head\.",
         r"encoder\.text\.token_embeddings\.",
+        r"^(pixel_decoder\.|idle_steps)",
     ]
 
     def __init__(self, config: ProCapConfig) -> None:
