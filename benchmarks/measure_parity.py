@@ -11,7 +11,8 @@ The other side, which is no part of this repository, computes `outputs.safetenso
 figures down.
 
 What is drawn is told by `benchmarks/parity/SYSTEM.json`: shapes by name for every size, where `#12` in a name stands
-for the numbers 0 to 11, and `factors` for names that a regular expression finds. What is computed is told by `compute` in the module beside it.
+for the numbers 0 to 11, and `factors` of the weights that a regular expression finds. What is computed is told by
+`compute` in the module beside it.
 """
 
 import argparse

@@ -233,7 +233,9 @@ class ProCapConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
         return BartConfig(
             vocab_size=self.vocab_size,
             d_model=self.hidden_size,
-            encoder_layers=0,
+            # BART's own name for the number of layers and heads of any part.
+            encoder_layers=self.num_hidden_layers,
+            encoder_attention_heads=self.num_attention_heads,
             decoder_layers=self.num_hidden_layers,
             decoder_attention_heads=self.num_attention_heads,
             decoder_ffn_dim=self.intermediate_size,

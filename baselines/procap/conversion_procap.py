@@ -16,6 +16,7 @@
 import json
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -54,18 +55,8 @@ UNUSED_ROWS = 1
 UNKNOWN = 6
 SPECIAL_IDS = {"pad_token": ("[PAD]", 0), "bos_token": ("[BOS]", 4), "eos_token": ("[EOS]", 5)}
 SPECIAL_IDS |= {"unk_token": ("[UNK]", UNKNOWN)}
-# Classes beside tensors in the files of both codes, and of VQGANs; they are not needed and become empty mappings.
-IGNORED_CLASSES = (
-    "argparse.Namespace",
-    "easydict.EasyDict",
-    "ruamel.yaml.comments.Comment",
-    "ruamel.yaml.comments.CommentedMap",
-    "ruamel.yaml.comments.CommentedSeq",
-    "ruamel.yaml.comments.Format",
-    "ruamel.yaml.comments.LineCol",
-    "ruamel.yaml.scalarfloat.ScalarFloat",
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-)
+# A class that VQGANs' files hold beside tensors.
+CALLBACK = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
 # Where stage 1 lies in a checkpoint of stage 2.
 GENERATOR = "intermediate_generator."
 # Of a VQGAN: what only its training or the drawing of images needs.
@@ -121,19 +112,6 @@ SPECIALS = ("special_emb.weight", "special_pos_emb.weight")
 AXES = {"frame": 0, "row": 1, "column": 2}
 
 
-class Ignored(dict):
-    """Stands in for what is no tensor."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Keep nothing."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Keep nothing."""
-
-
 def read_tensors(path: str | os.PathLike, *parts: str) -> dict[str, Tensor]:
     """Tensors of a file by name, read without running any code in it.
 
@@ -152,10 +130,14 @@ def read_tensors(path: str | os.PathLike, *parts: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             found: Any = load_file(path)
         else:
-            with torch.serialization.safe_globals([(Ignored, name) for name in IGNORED_CLASSES]):
+            with torch.serialization.safe_globals([(OrderedDict, CALLBACK)]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, KeyError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise ValueError(f"{path} holds no tensors that could be read: {str(error).splitlines()[0]}") from error
+    except (SafetensorError, EOFError, KeyError, RuntimeError, UnpicklingError) as error:
+        told = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"a {told[1]} is among them" if told else str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"{path} holds no tensors that could be read: {reason}. If you trust it, save its tensors alone, by name."
+        ) from error
     for part in parts:
         if isinstance(found, Mapping) and isinstance(found.get(part), Mapping):
             found = found[part]
@@ -371,7 +353,7 @@ def official_sizes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     if "text_decoder.decoder.out.weight" not in weights:
         # CLIP's vocabulary ends with the start and the end token, which their captions go without.
         ids = {"pad_token_id": words - 1, "bos_token_id": words - 2, "eos_token_id": words - 1}
-        return values | {"vocab_size": words} | ids
+        return values | {"vocab_size": words, "text_vocab_size": words} | ids
     vocabulary, hidden_size = weights["text_decoder.decoder.out.weight"].shape
     if words == 0:
         # Stage 1 was left out: the table holds what stands in empty places alone.

@@ -54,14 +54,20 @@ from .vq_procap import ProCapVQTokenizer, VQCodes
 
 
 PAPER = Paper(
-    title="Imagine How To Change: Explicit Procedure Modeling for Change Captioning",
+    title="Imagine How to Change: Explicit Procedure Modeling for Change Captioning",
     venue="ICLR 2026",
     relation=(
         "This is **a reimplementation over Transformers' CLIP, Chameleon and BART layers**, checked against the "
         "authors' released code with the same weights; what differs by default is listed in the README of "
         "`baselines/procap`. The paper's scores are not reproduced by this checkpoint."
     ),
-    bibtex="TODO",
+    bibtex="""\
+@inproceedings{sun2026imagine,
+  title     = {Imagine How to Change: Explicit Procedure Modeling for Change Captioning},
+  author    = {Sun, Jiayang and Guo, Zixin and Cao, Min and Zhu, Guibo and Laaksonen, Jorma},
+  booktitle = {The Fourteenth International Conference on Learning Representations},
+  year      = {2026}
+}""",
 )
 
 
@@ -141,8 +147,8 @@ class ProCapPreTrainingOutput(ModelOutput):
             Of the corrupted clips.
         codes (`torch.LongTensor` of shape `(batch_size, frames x patches)`):
             What the image tokenizer says.
-        patch_mask (`torch.BoolTensor` of shape `(batch_size, frames x patches)`):
-            True where a patch was hidden.
+        patch_mask (`torch.LongTensor` of shape `(batch_size, frames x patches)`):
+            1 where a patch was hidden, 0 elsewhere.
     """
 
     loss: torch.FloatTensor | None = None
@@ -154,7 +160,7 @@ class ProCapPreTrainingOutput(ModelOutput):
     other_align_logits: torch.FloatTensor | None = None
     corrupted_csy_logits: torch.FloatTensor | None = None
     codes: torch.LongTensor | None = None
-    patch_mask: torch.BoolTensor | None = None
+    patch_mask: torch.LongTensor | None = None
 
 
 class ProCapVisionTower(FreezableTower):
@@ -623,9 +629,9 @@ class ProCapPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         config, weights, has_decoder = convert_official(path, **kwargs)
         if not cls._new_in_stage_1:
             weights = {name: value for name, value in weights.items() if not name.startswith(STAGE_2)}
-        model = load_converted(
-            cls, config, weights, os.fspath(path), torch.float32, () if has_decoder else cls._new_in_stage_1
-        )
+        # Theirs has no queries of their own, which start at zero.
+        new = ("model.query_embeddings",) if has_decoder else cls._new_in_stage_1
+        model = load_converted(cls, config, weights, os.fspath(path), torch.float32, new)
         if has_decoder and model.can_generate():
             # Their decoding never writes the unknown word, and keeps the start token and as many words.
             model.generation_config.update(
@@ -791,7 +797,7 @@ class ProCapForPreTraining(ProCapPreTrainedModel):
             labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
                 Not read; where a collator gives them, the losses are wanted.
             patch_mask (`torch.BoolTensor` of shape `(batch_size, frames x patches)`, *optional*):
-                True for patches to hide, frame by frame, row by row. By default they are drawn where losses are
+                True or 1 for patches to hide, frame by frame, row by row. By default they are drawn where losses are
                 wanted, and nothing is hidden where not.
             corrupted_pixel_values (`torch.FloatTensor`, *optional*):
                 Of the shape of `pixel_values`: clips that are not consistent. By default they are drawn.
@@ -805,7 +811,9 @@ class ProCapForPreTraining(ProCapPreTrainedModel):
         wants_loss = bool(return_loss) or labels is not None
         generator = self.generator() if wants_loss else None
         if patch_mask is None and wants_loss:
-            patch_mask = draw_masks(config, batch, generator).to(pixel_values.device)
+            patch_mask = draw_masks(config, batch, generator)
+        if patch_mask is not None:
+            patch_mask = patch_mask.to(pixel_values.device, torch.bool)
         features, codes = model.vision_tower.encode(pixel_values)
         words, is_word = model.captions(input_ids, attention_mask)
         text, clips = model.encoder.text(words, is_word), model.embed_frames(features, patch_mask)
@@ -828,7 +836,7 @@ class ProCapForPreTraining(ProCapPreTrainedModel):
             align_logits=self._score("align", states["true"]),
             csy_logits=self._score("csy", states["true"]),
             codes=codes,
-            patch_mask=patch_mask,
+            patch_mask=None if patch_mask is None else patch_mask.long(),
         )
         if "align" in states:
             output.other_align_logits = self._score("align", states["align"])
@@ -850,12 +858,10 @@ class ProCapForPreTraining(ProCapPreTrainedModel):
         Returns:
             `dict[str, torch.Tensor]`: Scalars.
         """
-        config = self.config
-        parts = {
-            "msm": config.msm_weight * masked_cross_entropy(outputs.logits, outputs.codes, outputs.patch_mask),
-        }
+        config, patch_mask = self.config, outputs.patch_mask.bool()
+        parts = {"msm": config.msm_weight * masked_cross_entropy(outputs.logits, outputs.codes, patch_mask)}
         # What is hidden altogether can be told neither by a caption nor by its order.
-        counts = (~outputs.patch_mask.all(1)).float()
+        counts = (~patch_mask.all(1)).float()
         if outputs.other_align_logits is not None:
             # CODEPATH: the released code takes every other caption for a wrong one.
             others = counts * others if config.skip_equal_captions else counts

@@ -13,18 +13,23 @@ import torch
 import yaml
 
 from ssgpa.data.frames import PairFrames, frames_of_row
-from ssgpa.training.arguments import DataArguments
+from ssgpa.training.arguments import DataArguments, parse_arguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import PairDataset
 from ssgpa.training.frames import make_frames
+from ssgpa.training.memory.inputs import TextSizes, example_batch
+from ssgpa.training.memory.measure import Timing
+from ssgpa.training.memory.report import MemoryOptions, count_run
 from ssgpa.training.run import pair_frames, training_pairs
 from ssgpa.training.streams import PairIterableDataset
+from ssgpa.training.systems import build_model, read_config
 
 from ..scripts import load_script
 from ..toy_cross_attending.modeling_toy_cross_attending import ToyCrossAttendingForConditionalGeneration
 
 
 HERE = __name__
+ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parents[1] / "toy_cross_attending" / "tiny.json"
 
 
@@ -205,6 +210,19 @@ def run_values(prepared_dir, folder, **changes):
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump({name: value for name, value in values.items() if value is not None}))
     return str(path)
+
+
+def test_memory_is_counted_with_the_frames_of_a_model():
+    model = build_model(read_config(str(TOY)), f"{HERE}.ToyOfThree").train()
+    text = TextSizes(prompt=1, caption=4)
+    batch = example_batch(model.config, [32, 48], 2, text, "cpu", frames=model.frames_per_pair)
+    assert batch["pixel_values"].shape == (2, 3, 3, 32, 48)
+    assert model(**batch).loss.isfinite()
+    assert example_batch(model.config, [32, 48], 2, text, "cpu")["pixel_values"].shape == (2, 2, 3, 32, 48)
+    run = parse_arguments([str(ROOT / "examples" / "configs" / "clevr_tiny.yaml"), "--use_cpu", "true"])
+    run.model.model_config, run.model.model_class = str(TOY), f"{HERE}.ToyOfThree"
+    (row,) = count_run("toy", run, [2], MemoryOptions(text, Timing()))
+    assert row["batch_size"] == 2
 
 
 @pytest.mark.parametrize("streaming", [False, True])

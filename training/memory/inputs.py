@@ -86,6 +86,7 @@ def example_batch(
     text: TextSizes,
     device: torch.device | str,
     captions: int = 1,
+    frames: int | None = None,
 ) -> dict[str, Any]:
     """A batch as `PairCollator` makes it, of noise and equally long captions.
 
@@ -96,6 +97,7 @@ def example_batch(
         text (`TextSizes`): Lengths of prompt and caption.
         device (`torch.device` or `str`): Where.
         captions (`int`): Captions of a pair; more than one share its prompt behind a mask.
+        frames (`int`, *optional*): Frames of a row, the model's `frames_per_pair`; None for the two images.
 
     Returns:
         `dict`: Keyword arguments of the model. On the meta device a lone caption has no mask: it would be all ones,
@@ -118,7 +120,9 @@ def example_batch(
         "labels": labels,
         "position_ids": torch.arange(len(segments)).expand(batch_size, -1).contiguous(),
         "attention_mask": mask,
-        "pixel_values": torch.randn(batch_size, *((2,) if config.pair_layout == "pair" else ()), 3, *image_size),
+        "pixel_values": torch.randn(
+            batch_size, *((frames or 2,) if config.pair_layout == "pair" else ()), 3, *image_size
+        ),
     }
     if alone and torch.device(device).type == "meta":
         del batch["attention_mask"]

@@ -32,8 +32,9 @@ class MemoryOptions:
     flops: bool = False
 
 
-def _batch(run: RunArguments, config: Any, batch_size: int, text: TextSizes, device: str) -> dict[str, Any]:
-    return example_batch(config, run.model.image_size, batch_size, text, device, run.data.captions_per_pair)
+def _batch(run: RunArguments, model: Any, batch_size: int, text: TextSizes, device: str) -> dict[str, Any]:
+    captions, frames = run.data.captions_per_pair, getattr(model, "frames_per_pair", None)
+    return example_batch(model.config, run.model.image_size, batch_size, text, device, captions, frames)
 
 
 def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def run_flops(run: RunArguments, batch_size: int, text: TextSizes) -> int:
     whole = replace(run.model, quantization_config=None)
     model = start_model(whole, "meta")
     _apply_checkpointing(model, run.training)
-    return count_flops(model, _batch(run, model.config, batch_size, text, "meta"))
+    return count_flops(model, _batch(run, model, batch_size, text, "meta"))
 
 
 def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options: MemoryOptions) -> Iterator[dict]:
@@ -70,7 +71,7 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
         start = time.process_time()
         model = start_model(run.model, "meta")
         _apply_checkpointing(model, run.training)
-        batch = _batch(run, model.config, batch_size, options.text, "meta")
+        batch = _batch(run, model, batch_size, options.text, "meta")
         count = count_memory(model, batch, create_optimizer(model, run.training), run.training.max_grad_norm)
         row = describe_count(count, batch_size, time.process_time() - start)
         flops = run_flops(run, batch_size, options.text) if options.flops else None
@@ -85,7 +86,7 @@ def measure_run(name: str, run: RunArguments, batch_sizes: Iterable[int], option
     model = start_model(run.model, "cuda")
     _apply_checkpointing(model, run.training)
     for batch_size in batch_sizes:
-        batch = _batch(run, model.config, batch_size, options.text, "cuda")
+        batch = _batch(run, model, batch_size, options.text, "cuda")
         flops = run_flops(run, batch_size, options.text) if options.flops else None
         make_optimizer = partial(create_optimizer, model, run.training)
         row = measure_memory(model, batch, make_optimizer, options.timing, flops)

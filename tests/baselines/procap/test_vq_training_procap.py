@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import multiprocessing
-from torch.nn import functional
 
 from ssgpa.baselines.procap import (
     ProCapConfig,
@@ -19,6 +18,7 @@ from ssgpa.baselines.procap import (
     ProCapForImageReconstruction,
     ProCapForPreTraining,
 )
+from ssgpa.baselines.procap.vq_training_procap import ProCapUpsample
 from ssgpa.benchmarks.measure_parity import draw_inputs, draw_weights, read_specification
 from ssgpa.benchmarks.parity.procap_vq import compute
 from ssgpa.data.decoding import load_pair, undecoded
@@ -27,8 +27,8 @@ from ssgpa.data.prepared import load_prepared
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_vq.json").read_text(encoding="utf-8"))
 TINY = json.loads((Path(__file__).parents[3] / "baselines" / "procap" / "tiny.json").read_text(encoding="utf-8"))
-SMALL = {"base_channels": 32, "channel_multiplier": [1, 1, 1], "num_res_blocks": 1, "num_embeddings": 64}
-SMALL |= {"embed_dim": 16, "latent_channels": 32, "resolution": 32}
+SMALL = {"base_channels": 32, "channel_multiplier": [1, 1, 2], "num_res_blocks": 1, "num_embeddings": 256}
+SMALL |= {"embed_dim": 64, "latent_channels": 64, "resolution": 32}
 
 
 def tiny(model_class=ProCapForImageReconstruction, seed=0, **fields):
@@ -142,9 +142,9 @@ def test_idle_codes_move_to_latents_and_used_ones_stay():
     idle = torch.ones(32, dtype=torch.bool)
     idle[used] = False
     assert torch.equal(embedding[used], before[used])
-    distances = torch.cdist(embedding.detach()[idle], latents).min(1).values
-    assert distances.max() < 1e-4
-    assert torch.cdist(before[idle], latents).min(1).values.min() > 1e-3
+    moved, old = ((one[idle].unsqueeze(1) - latents).norm(dim=-1).min(1).values for one in (embedding, before))
+    assert moved.max() < 1e-5
+    assert old.min() > 1e-3
     # Evaluation, and a run that does not ask for it, move nothing.
     for other in (tiny(code_restart_steps=1).eval(), tiny().train()):
         kept = other.model.vision_tower.tokenizer.quantize.embedding.weight.detach().clone()
@@ -159,10 +159,10 @@ def pictures(prepared_dir):
     return torch.from_numpy(pixels).float().unsqueeze(1) / 127.5 - 1
 
 
-def learn(model, pixels, steps):
-    torch.manual_seed(0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, betas=(0.5, 0.9))
-    model.train()
+def learn(pixels, steps, **fields):
+    """Train from random weights; the mean absolute error at the end, and how many codes the pictures have."""
+    model = tiny(vq_config=SMALL, **fields).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(steps):
         loss = model(pixels, return_loss=True).loss
         optimizer.zero_grad()
@@ -174,15 +174,16 @@ def learn(model, pixels, steps):
 
 
 def test_codes_of_rendered_scenes_are_learned_in_seconds(prepared_dir, own_cache):
-    pixels = pictures(prepared_dir)
-    # What a picture without codes could do: the best color of each place.
-    constant = (pixels - pixels.median(0).values).abs().mean().item()
-    error, used = learn(tiny(vq_config=SMALL, code_restart_steps=5), pixels, 60)
-    assert error < 0.8 * constant
-    assert used >= 32
+    pixels = pictures(prepared_dir)[:8]
+    # The best that one color does.
+    one_color = pixels.transpose(0, 2).flatten(1).median(1).values.view(3, 1, 1)
+    constant = (pixels - one_color).abs().mean().item()
+    error, used = learn(pixels, 25, code_restart_steps=5)
+    assert error < 0.6 * constant
+    assert used > 150
     # Of a codebook that is left alone, few codes are used.
-    _, alone = learn(tiny(vq_config=SMALL), pixels, 60)
-    assert alone < used / 2
+    _, alone = learn(pixels, 25)
+    assert alone < 0.6 * used
 
 
 def test_both_stages_start_from_its_checkpoint(tmp_path):
@@ -207,14 +208,12 @@ def test_both_stages_start_from_its_checkpoint(tmp_path):
 
 
 def test_up_sampling_repeats_pixels():
-    from ssgpa.baselines.procap.vq_training_procap import ProCapUpsample
-
     layer = ProCapUpsample(1)
     with torch.no_grad():
         layer.conv.weight.zero_()[..., 1, 1] = 1
         layer.conv.bias.zero_()
     maps = torch.arange(4.0).view(1, 1, 2, 2)
-    assert torch.equal(layer(maps), functional.pad(maps, (0, 0)).repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.equal(layer(maps), maps.repeat_interleave(2, 2).repeat_interleave(2, 3))
 
 
 def restart(rank, folder):
