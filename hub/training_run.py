@@ -89,6 +89,8 @@ def results_of_run(
     record = read_results(evaluation)
     del record["captions"]
     decoding = {"num_beams": run.generation_num_beams, "max_new_tokens": run.generation_max_new_tokens}
+    if run.generation_repetition_penalty != 1:
+        decoding["repetition_penalty"] = run.generation_repetition_penalty
     facts = {"model": repo_id, "data": Path(data.data_dir).name, "split": "validation", "decoding": decoding}
     write_results(output_dir / RESULTS, {**facts, **record})
     return output_dir / RESULTS

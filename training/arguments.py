@@ -150,6 +150,7 @@ class ChangeCaptioningArguments(TrainingArguments):
         lr_step_factor (`float`): That factor.
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
+        generation_repetition_penalty (`float`): Penalty there of tokens that a caption has already; 1 is none.
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
             TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         aux_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches it off.
@@ -171,6 +172,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     lr_step_factor: float = 0.1
     generation_num_beams: int = 1
     generation_max_new_tokens: int = 40
+    generation_repetition_penalty: float = 1.0
     log_samples: int = 0
     aux_attributes: float = 0.0
     aux_changed: float = 0.0

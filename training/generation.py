@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from ..data.decoding import load_pair, undecoded
 from ..data.schema import RETRIEVED
@@ -61,7 +61,8 @@ def caption_pairs(
         pair_ids (`Sequence[str]`, *optional*): Names of the pairs for errors; by default their positions.
         retrieved (`Sequence[Sequence[str]]`, *optional*): Captions that were retrieved for each pair, for systems that
             read such.
-        **generate_kwargs (`Any`, *optional*): For `generate`, for example `num_beams=5, max_new_tokens=40`.
+        **generate_kwargs (`Any`, *optional*): For `generate`, for example `num_beams=5, max_new_tokens=40`. A
+            `repetition_penalty` counts the caption's own tokens, not those of the prompt.
 
     Returns:
         `list[str]`: One caption a pair, in the order of the pairs.
@@ -73,15 +74,22 @@ def caption_pairs(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     own_checks = generate_kwargs.pop("logits_processor", None) or []
+    penalty = generate_kwargs.pop("repetition_penalty", None)
+    if penalty is not None:
+        # `generate` itself would count the prompt's words, which is how a caption avoids saying them.
+        generate_kwargs["repetition_penalty"] = 1.0
     captions: list[str] = []
     source = iter(pairs)
     with tqdm(total=len(pairs) if hasattr(pairs, "__len__") else None, disable=not progress, unit="pair") as bar:
         while batch := list(islice(source, batch_size)):
             indices = range(len(captions), len(captions) + len(batch))
             names = [str(pair_ids[index]) if pair_ids else f"pair {index}" for index in indices]
-            checks = LogitsProcessorList([*own_checks, FiniteLogitsCheck(names)])
             told = {} if retrieved is None else {RETRIEVED: [retrieved[index] for index in indices]}
             inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt", **told)
+            checks = LogitsProcessorList([*own_checks, FiniteLogitsCheck(names)])
+            if penalty is not None:
+                size = inputs["input_ids"].shape[1]
+                checks.insert(0, RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=size))
             inputs = inputs.to(device or model.device, dtype=model.dtype)
             with evaluation_mode(model):
                 ids = model.generate(**inputs, **generate_kwargs, logits_processor=checks)

@@ -378,6 +378,7 @@ class ChangeCaptioningTrainer(Trainer):
 
     def _captions(self, rows: Any) -> dict[str, str]:
         share = rows_of_process(rows, self.args.process_index, self.args.world_size)
+        penalty = option_of(self.args, "generation_repetition_penalty")
         captions = caption_rows(
             self.accelerator.unwrap_model(self.model),
             self._processor,
@@ -385,6 +386,7 @@ class ChangeCaptioningTrainer(Trainer):
             batch_size=self.args.per_device_eval_batch_size,
             num_beams=option_of(self.args, "generation_num_beams"),
             max_new_tokens=option_of(self.args, "generation_max_new_tokens"),
+            **({} if penalty == 1 else {"repetition_penalty": penalty}),
         )
         return dict(gather_object(list(captions.items()))) if self.args.world_size > 1 else captions
 

@@ -355,8 +355,12 @@ def convert_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizer
 
     Returns:
         `PreTrainedTokenizerFast`: The same.
+
+    Raises:
+        ValueError: It joins its tokens by blanks, as no Llama tokenizer does.
     """
     inner = tokenizer.backend_tokenizer
-    sign = decoders.Replace(Regex("^\u2581?##+$"), "")
-    inner.decoder = sign if inner.decoder is None else decoders.Sequence([sign, inner.decoder])
+    if inner.decoder is None:
+        raise ValueError("The tokenizer has no decoder, so it is none of Llama's: captions of theirs cannot be read.")
+    inner.decoder = decoders.Sequence([decoders.Replace(Regex("^\u2581?##+$"), ""), inner.decoder])
     return tokenizer

@@ -595,6 +595,8 @@ class VIRVLFMForConditionalGeneration(VIRVLFMPreTrainedModel, GenerationMixin):
             ValueError: An instruction is given, the checkpoint is another one (Flan-T5 among them), or a weight is
                 missing, left over or of another shape; the error names it.
         """
+        if kwargs.get("qformer_input_ids") is not None:
+            raise ValueError("BLIP-2's Q-Former reads no instruction: leave `qformer_input_ids` out.")
         return cls._from_source(read_source(pretrained, Blip2ForConditionalGeneration, dtype, revision), **kwargs)
 
     @classmethod
@@ -656,7 +658,8 @@ class VIRVLFMForConditionalGeneration(VIRVLFMPreTrainedModel, GenerationMixin):
         model = cls.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
         text = config.text_config
         ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
-        if text.vocab_size > max(END_SIGN_IDS):
+        # A new run learns to end captions by the end token.
+        if text.vocab_size > max(END_SIGN_IDS) and any(name.startswith(NEW_PARTS) for name in weights):
             ends = [*ends, *END_SIGN_IDS]
         model.generation_config.update(
             pad_token_id=text.pad_token_id if text.pad_token_id is not None else ends[0],

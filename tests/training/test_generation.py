@@ -252,3 +252,19 @@ def test_change_maps_are_the_models_evidence(system):
 
 def test_a_system_without_evidence_has_no_maps(processor):
     assert change_maps(language_model(), processor, [(0, 0)]) is None
+
+
+def test_a_repetition_penalty_spares_the_prompt(processor):
+    """As `generate` itself does where it is given the prompt's embeddings, so that no prompt is counted."""
+    model = language_model()
+    options = {"max_new_tokens": 12, "num_beams": 2, "do_sample": False}
+    found = caption_pairs(model, processor, [(4, 4)], repetition_penalty=1e6, **options)[0].split()[1:]
+    prompt = torch.tensor([[1, 2, 7]])
+    embeds = model.get_input_embeddings()(prompt)
+    wanted = model.generate(inputs_embeds=embeds, repetition_penalty=1e6, **options)[0]
+    assert found == [str(token) for token in wanted.tolist()]
+    assert len(set(found)) == 12
+    counted = model.generate(input_ids=prompt, repetition_penalty=1e6, **options)[0, 3:]
+    plain = caption_pairs(model, processor, [(4, 4)], **options)[0].split()[1:]
+    assert found != plain
+    assert not {1, 2, 7} & set(counted.tolist())

@@ -3,6 +3,7 @@
 """What the authors' released code computes of drawn weights, pinned by shapes and sums of its outputs."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,23 @@ from safetensors.torch import save_file
 
 from ssgpa.baselines.vir_vlfm.modeling_vir_vlfm import FusedAdapter, ViewpointRegistrationFlow
 from ssgpa.benchmarks.measure_parity import draw_inputs, draw_weights, read_specification
-from ssgpa.benchmarks.parity.vir_vlfm import GRADIENTS, compute
+from ssgpa.benchmarks.parity import vir_vlfm as parity
 
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
+
+
+def figures(value):
+    """Sum and sum of squares."""
+    return value.double().sum().item(), value.double().square().sum().item()
+
+
+def pinned(name):
+    """The released code's, with tolerances."""
+    wanted = GOLDEN["outputs"][name]
+    # Each of the values is within 1e-4 there; their sum is held to a hundredth of that a value.
+    total = pytest.approx(wanted["sum"], abs=1e-4 + 1e-6 * math.prod(wanted["shape"]))
+    return total, pytest.approx(wanted["sum_of_squares"], rel=1e-4, abs=1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +44,7 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(drawn):
-    return compute(*drawn)
+    return parity.compute(*drawn)
 
 
 def test_the_golden_file_tells_its_source():
@@ -45,7 +59,7 @@ def test_everything_that_is_pinned_is_computed(found):
     parts = {"encoder_states", "flow", "registered", "queries", "emphasized", "visual_tokens", "logits", "loss"}
     captions = {"greedy_ids", "penalized_ids", "beam_ids", "penalized_beam_ids"}
     assert {f"{half}.{name}" for half in ("change", "no_change") for name in parts | captions} <= found.keys()
-    assert {f"gradient.{name}" for name in GRADIENTS} <= found.keys()
+    assert {f"gradient.{name}" for name in parity.GRADIENTS} <= found.keys()
 
 
 @pytest.mark.parametrize("name", GOLDEN["outputs"])
@@ -54,10 +68,8 @@ def test_outputs_are_those_of_the_released_code(found, name):
     assert list(value.shape) == wanted["shape"]
     if "values" in wanted:
         assert value.tolist() == wanted["values"]
-        return
-    # Each of the values is within 1e-4 there; their sum is held to a hundredth of that a value.
-    assert value.double().sum().item() == pytest.approx(wanted["sum"], abs=1e-4 + 1e-6 * value.numel())
-    assert value.double().square().sum().item() == pytest.approx(wanted["sum_of_squares"], rel=1e-4, abs=1e-7)
+    else:
+        assert figures(value) == pinned(name)
 
 
 def test_captions_tell_pairs_and_penalties_apart():
@@ -89,7 +101,10 @@ def test_a_slip_is_seen(drawn, monkeypatch, mutation):
             self.register_forward_pre_hook(half_a_flow)
 
     monkeypatch.setattr(kind, "__init__", changed)
-    other = compute(*drawn)["change.registered"]
-    wanted = GOLDEN["outputs"]["change.registered"]["sum_of_squares"]
-    assert other.double().square().sum().item() != pytest.approx(wanted, rel=1e-3)
-    assert torch.isfinite(other).all()
+    # Without captions, which take most of the time.
+    monkeypatch.setattr(parity, "DECODING", {})
+    found = parity.compute(*drawn)
+    wrong = {name for name, value in found.items() if figures(value) != pinned(name)}
+    assert {"change.registered", "change.visual_tokens", "change.logits", "loss"} <= wrong
+    assert ("change.encoder_states" in wrong) == (mutation == "adapter")
+    assert all(torch.isfinite(value).all() for value in found.values())
