@@ -345,7 +345,6 @@ class BLIP2IDCForConditionalGeneration(BLIP2IDCPreTrainedModel, GenerationMixin)
     _tied_weights_keys: ClassVar[dict[str, str]] = {
         "lm_head.weight": "model.language_model.decoder.embed_tokens.weight"
     }
-    _tp_plan: ClassVar[dict[str, str]] = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config: BLIP2IDCConfig) -> None:
         super().__init__(config)

@@ -15,7 +15,7 @@ from ..arguments import ModelArguments
 from ..collator import IGNORED, packed_mask
 from ..lora import wrap_model
 from ..model_setup import DTYPES, prepare_training
-from ..systems import build_model, read_config
+from ..systems import build_model, read_config, trained_parameters
 from .count import COUNTED_ATTENTION
 
 
@@ -72,11 +72,26 @@ def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTra
     dtype = DTYPES.get(arguments.frozen_dtype or "float32", torch.float32)
     with place:
         model = build_model(config_of(arguments), arguments.model_class, attn_implementation=attention, dtype=dtype)
-    trainable = prepare_training(model, arguments, set(), device)
-    if arguments.lora:
-        # With the matrices in its layers, the model is called as before.
-        model = wrap_model(model, arguments.lora, trainable).get_base_model()
+    prepare_training(model, arguments, set(), device)
     return (model if meta else model.to(device)).train()
+
+
+def add_matrices(model: PreTrainedModel, arguments: ModelArguments) -> PreTrainedModel:
+    """Put LoRA's matrices into a model's layers, as the run would.
+
+    Args:
+        model (`PreTrainedModel`): What `start_model` returns.
+        arguments (`ModelArguments`): Of the run; without `lora` nothing is done.
+
+    Returns:
+        `PreTrainedModel`: The same model, called as before.
+
+    Raises:
+        ValueError: `lora` is wrong; the error says how.
+    """
+    if not arguments.lora:
+        return model
+    return wrap_model(model, arguments.lora, trained_parameters(model)).get_base_model().train()
 
 
 def example_batch(
@@ -133,4 +148,4 @@ def example_batch(
     return {name: value.to(device) for name, value in batch.items()} | {"logits_to_keep": kept}
 
 
-__all__ = ["TextSizes", "config_of", "example_batch", "start_model"]
+__all__ = ["TextSizes", "add_matrices", "config_of", "example_batch", "start_model"]

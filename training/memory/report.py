@@ -13,7 +13,7 @@ import torch
 
 from ..arguments import NONE, ChangeCaptioningArguments, RunArguments
 from .count import count_flops, count_memory, create_optimizer, describe_count
-from .inputs import TextSizes, example_batch, start_model
+from .inputs import TextSizes, add_matrices, example_batch, start_model
 from .measure import Timing, measure_memory
 
 
@@ -50,7 +50,7 @@ def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any])
 def run_flops(run: RunArguments, batch_size: int, text: TextSizes) -> int:
     """Floating point operations of a step, in 16 bit where the run's weights are in 4."""
     whole = replace(run.model, quantization_config=None)
-    model = start_model(whole, "meta")
+    model = add_matrices(start_model(whole, "meta"), whole)
     _apply_checkpointing(model, run.training)
     return count_flops(model, _batch(run, model, batch_size, text, "meta"))
 
@@ -69,7 +69,7 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
     """
     for batch_size in batch_sizes:
         start = time.process_time()
-        model = start_model(run.model, "meta")
+        model = add_matrices(start_model(run.model, "meta"), run.model)
         _apply_checkpointing(model, run.training)
         batch = _batch(run, model, batch_size, options.text, "meta")
         count = count_memory(model, batch, create_optimizer(model, run.training), run.training.max_grad_norm)
@@ -83,7 +83,7 @@ def measure_run(name: str, run: RunArguments, batch_sizes: Iterable[int], option
     # A run before leaves its weights to the collector, and two models may not fit.
     gc.collect()
     torch.cuda.empty_cache()
-    model = start_model(run.model, "cuda")
+    model = add_matrices(start_model(run.model, "cuda"), run.model).to("cuda")
     _apply_checkpointing(model, run.training)
     for batch_size in batch_sizes:
         batch = _batch(run, model, batch_size, options.text, "cuda")

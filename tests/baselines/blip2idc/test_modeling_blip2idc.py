@@ -18,7 +18,7 @@ from ssgpa.image_utils_ssgpa import concatenate
 from ssgpa.training.arguments import ModelArguments, parse_arguments
 from ssgpa.training.collator import IGNORED, PairCollator
 from ssgpa.training.lora import wrap_model
-from ssgpa.training.memory.inputs import start_model
+from ssgpa.training.memory.inputs import add_matrices, start_model
 from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.systems import read_config
 
@@ -168,7 +168,7 @@ def test_published_parameters_of_the_adapters(rank, tower, qformer, text):
     lora = json.loads(arguments.lora) | {"r": rank, "lora_alpha": 2 * rank}
     assert lora["target_modules"] == TARGET_MODULES
     arguments.lora = json.dumps(lora)
-    model = start_model(arguments, "meta")
+    model = add_matrices(start_model(arguments, "meta"), arguments)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     assert all(value.dtype == torch.float32 and ".lora_" in name for name, value in trained.items())
     sizes = [
