@@ -14,7 +14,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from ..arguments import ModelArguments
 from ..collator import IGNORED, packed_mask
-from ..lora import read_lora
+from ..lora import read_lora, split_trainable
 from ..model_setup import DTYPES, prepare_training
 from ..systems import build_model, read_config
 from .count import COUNTED_ATTENTION
@@ -76,9 +76,11 @@ def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTra
     trainable = prepare_training(model, arguments, set(), device)
     if arguments.lora:
         # With the matrices in its layers, the model is called as before.
-        model = get_peft_model(model, LoraConfig(**read_lora(arguments.lora))).get_base_model()
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad or name in trainable)
+        parts = split_trainable(model, trainable)
+        config = LoraConfig(**read_lora(arguments.lora), modules_to_save=parts.whole or None)
+        model = get_peft_model(model, config).get_base_model()
+        for name in parts.loose:
+            model.get_parameter(name).requires_grad_(True)
     return (model if meta else model.to(device)).train()
 
 

@@ -286,3 +286,25 @@ def test_the_default_configuration_is_the_real_size():
     ]
     assert len([name for name in layers if name.startswith(TOWER)]) == 4 * 39
     assert len([name for name in layers if name.startswith(QFORMER)]) == 2 * (12 + 6)
+
+
+def test_the_page_tells_what_was_counted():
+    page = (ROOT / "docs" / "systems" / "finer_mllm.md").read_text("utf-8").split("## Memory")[1].split("\n## ")[0]
+    told = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"][2:]
+    results = ROOT / "benchmarks" / "results"
+    ours = {
+        row["batch_size"]: row for row in json.loads((results / "finer_mllm-memory.json").read_text("utf-8"))["rows"]
+    }
+    counted = json.loads((results / "memory.json").read_text("utf-8"))["counted"]
+    others = {(row["run"], row["batch_size"]): row["gib"]["total"] for row in counted if row["checkpointing"]}
+    others |= {(row["run"], row["batch_size"]): row["gib"]["total"] for row in counted if row["run"] == "reproduction"}
+    assert [int(row[0]) for row in told] == [2, 4, 16] == sorted(ours)
+    for pairs, *figures in told:
+        gib = ours[int(pairs)]["gib"]
+        wanted = [
+            gib["total"],
+            gib["activations"],
+            *(others.get((run, int(pairs))) for run in ("24gb", "reproduction")),
+        ]
+        assert figures == ["not counted" if value is None else f"{value:.2f}" for value in wanted]
+    assert max(row["gib"]["total"] for row in ours.values()) < 24
