@@ -8,13 +8,13 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from ssgpa.baselines.finer_mllm import FinerMLLMConfig, FinerMLLMForConditionalGeneration
 from ssgpa.baselines.finer_mllm.losses_finer_mllm import consistency_loss, orthogonality_loss
 from ssgpa.baselines.finer_mllm.modeling_finer_mllm import FinerMLLMEmphasis
 
-from ...tiny_systems import QFORMER, TINY_SYSTEMS, VISION, tiny_config
+from ...tiny_systems import TINY_SYSTEMS
+from .cases import instructblip
 
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -37,24 +37,6 @@ def pair_inputs(model, pairs=2, captions=True, seed=0):
     size = config.vision_config.image_size
     inputs = {"input_ids": ids, "pixel_values": torch.randn(pairs, 2, 3, size, size, generator=generator)}
     return inputs | ({"labels": labels} if captions else {})
-
-
-def instructblip():
-    """A tiny InstructBLIP with random weights, biases of the tower among them."""
-    torch.manual_seed(0)
-    text = tiny_config().text_config.to_dict()
-    config = InstructBlipConfig(
-        vision_config={name: value for name, value in VISION["vit"].items() if name != "model_type"},
-        qformer_config={name: value for name, value in QFORMER.items() if name != "model_type"}
-        | {"encoder_hidden_size": 32},
-        text_config=text,
-        num_query_tokens=4,
-        image_token_index=4,
-    )
-    source = InstructBlipForConditionalGeneration(config).eval()
-    for parameter in source.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return source
 
 
 def test_tower_and_qformer_are_those_of_instructblip():
