@@ -13,11 +13,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from ..arguments import ModelArguments
 from ..collator import IGNORED, packed_mask
-<<<<<<< HEAD
 from ..lora import wrap_model
-=======
-from ..lora import read_lora, split_trainable
->>>>>>> finermllm
 from ..model_setup import DTYPES, prepare_training
 from ..systems import build_model, read_config, trained_parameters
 from .count import COUNTED_ATTENTION
@@ -76,18 +72,7 @@ def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTra
     dtype = DTYPES.get(arguments.frozen_dtype or "float32", torch.float32)
     with place:
         model = build_model(config_of(arguments), arguments.model_class, attn_implementation=attention, dtype=dtype)
-<<<<<<< HEAD
     prepare_training(model, arguments, set(), device)
-=======
-    trainable = prepare_training(model, arguments, set(), device)
-    if arguments.lora:
-        # With the matrices in its layers, the model is called as before.
-        parts = split_trainable(model, trainable)
-        config = LoraConfig(**read_lora(arguments.lora), modules_to_save=parts.whole or None)
-        model = get_peft_model(model, config).get_base_model()
-        for name in parts.loose:
-            model.get_parameter(name).requires_grad_(True)
->>>>>>> finermllm
     return (model if meta else model.to(device)).train()
 
 
