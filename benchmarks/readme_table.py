@@ -15,6 +15,7 @@ from typing import Any
 
 from ssgpa.benchmarks.tables.evidence_tables import format_cost, format_localization
 from ssgpa.benchmarks.tables.house_table import format_house
+from ssgpa.benchmarks.tables.learning_table import format_learning
 from ssgpa.benchmarks.tables.loader_table import format_loader
 from ssgpa.benchmarks.tables.memory_table import format_memory, format_system
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
@@ -48,6 +49,7 @@ BLOCKS = {
     "cost": ("alignment_cost.json", format_cost),
     "house": ("house.json", format_house),
     "large-images": ("large_images.json", format_large_images),
+    "learning": ("learning.json", format_learning),
     "loader": ("loader.json", format_loader),
     "memory": ("memory.json", format_memory),
     "speed": ("speed.json", format_ways),
