@@ -6,7 +6,6 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Aut
 
 from ...processing_ssgpa import SSGPAProcessor
 from .configuration_procap import ProCapConfig
-from .keyframes import AnyFrames, ProcedureFrames
 from .modeling_procap import (
     ProCapForConditionalGeneration,
     ProCapForPreTraining,
@@ -24,7 +23,6 @@ AutoModelForImageTextToText.register(ProCapConfig, ProCapForConditionalGeneratio
 AutoProcessor.register(ProCapConfig, SSGPAProcessor, exist_ok=True)
 
 __all__ = [
-    "AnyFrames",
     "ProCapConfig",
     "ProCapForConditionalGeneration",
     "ProCapForImageReconstruction",
@@ -33,5 +31,4 @@ __all__ = [
     "ProCapPreTrainedModel",
     "ProCapProcedureModel",
     "ProCapVQTokenizer",
-    "ProcedureFrames",
 ]

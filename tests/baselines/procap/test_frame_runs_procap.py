@@ -51,7 +51,7 @@ def run(name, folder, **changes):
 
 
 def frames_option(folder):
-    return json.dumps({"class": "ssgpa.baselines.procap.ProcedureFrames", "folder": str(folder)})
+    return json.dumps({"class": "ssgpa.baselines.procap.keyframes.ProcedureFrames", "folder": str(folder)})
 
 
 @pytest.fixture(scope="module")

@@ -406,3 +406,56 @@ def test_cached_steps_are_those_of_the_whole_text():
 def test_values_that_make_no_model_are_refused(fields, named):
     with pytest.raises(Exception, match=named):
         tiny_config(**fields)
+
+
+def steps(model, number, run):
+    """Train, and return the losses of the first and the last step."""
+    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=3e-3)
+    model.train()
+    losses = []
+    for step in range(number):
+        loss = run(step)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    model.eval()
+    return losses[0], losses[-1]
+
+
+def test_stage_2_learns_what_it_is_told():
+    model = tiny(ProCapForConditionalGeneration, dropout=0.0, attention_dropout=0.0)
+    ids, mask = captions()
+    labels = ids.masked_fill(mask == 0, -100)
+    features = model.get_vision_encoder()(pairs()).last_hidden_state
+    steps(model, 160, lambda _: model(ids, None, mask, labels=labels, vision_features=features).loss)
+    written = model.generate(
+        input_ids=ids[:, :1], pixel_values=pairs(), max_new_tokens=6, eos_token_id=END, pad_token_id=0
+    )
+    assert torch.equal(written, ids)
+
+
+def test_stage_1_learns_what_it_hides():
+    model = tiny(ProCapForPreTraining, mask_strategy_weights=[1.0, 0.0, 0.0, 0.0], align_weight=0.0, csy_weight=0.0)
+    ids, mask = captions(2)
+
+    def run(step):
+        torch.manual_seed(step % 2)
+        return model(ids, clips(2), mask, labels=ids).loss
+
+    first, last = steps(model, 80, run)
+    assert last < first / 3
+
+
+@pytest.mark.parametrize("model_class", BOTH)
+def test_half_precision_gives_numbers(model_class):
+    model = tiny(model_class).train()
+    ids, mask = captions()
+    images = clips() if model_class is ProCapForPreTraining else pairs()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(ids, images, mask, labels=ids).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert all(one.grad.isfinite().all() for one in model.parameters() if one.grad is not None)
+    low = tiny(model_class).to(torch.bfloat16)
+    assert low(ids, images.to(torch.bfloat16), mask, labels=ids).loss.isfinite()
