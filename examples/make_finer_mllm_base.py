@@ -1,5 +1,9 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ssgpa[train]"]
+# ///
 r"""Make the base of FINER-MLLM's runs: InstructBLIP's parts, and its preparation of images and text.
 
 python examples/make_finer_mllm_base.py --instructblip Salesforce/instructblip-vicuna-7b \

@@ -1,5 +1,9 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["ssgpa[eval]"]
+# ///
 r"""Retrieve captions of the training split for every pair of a prepared set, for systems that read such.
 
 No pair gets a caption that is told of its own scene alone. The file belongs to the data that it was made of.

@@ -149,23 +149,27 @@ def test_whole_command_under_zero2(workshop):
 def test_a_tiny_model_trains_and_is_evaluated_with_its_store(workshop, capsys):
     changes = changes_for(workshop, "clevr_tiny", workshop / "tiny-run")
     assert train("clevr_tiny", **changes) == 0
-    model, _ = load_system(str(workshop / "tiny-run" / "best"))
+    best = workshop / "tiny-run" / "best"
+    model, _ = load_system(str(best))
     assert model.num_parameters() < 3_000_000
-    words = ["--model", str(workshop / "tiny-run" / "best"), "--data", str(workshop / "clevr_prepared")]
-    words += ["--split", "validation", "--num_beams", "1", "--max_new_tokens", "4", "--no_meteor"]
-    words += ["--output", str(workshop / "scores.json")]
-    store = ["--retrieval_store", str(workshop / "clevr_prepared.json")]
-    assert load_script("evaluate").main([*words, *store]) == 0
-    log = (workshop / "scores.predictions.jsonl").read_text("utf-8").splitlines()
-    assert len(json.loads(log[0])["settings"]["retrieval_store"]) == 64
-    # Captions of another store, or of none, are others.
-    assert load_script("evaluate").main([*words[:-1], str(workshop / "without.json")]) == 0
-    with_store, without = (
-        [json.loads(line)["caption"] for line in path.read_text("utf-8").splitlines()[1:]]
-        for path in (workshop / "scores.predictions.jsonl", workshop / "without.predictions.jsonl")
-    )
-    assert len(with_store) == len(without) > 0
-    assert with_store != without
+    # What is retrieved then has the say.
+    told = json.loads((best / "config.json").read_text("utf-8"))
+    (best / "config.json").write_text(json.dumps(told | {"emphasis_scale": 1e4}), encoding="utf-8")
+    data, store = workshop / "clevr_prepared", workshop / "clevr_prepared.json"
+    words = ["--model", str(best), "--data", str(data), "--split", "validation", "--no_meteor"]
+    words += ["--num_beams", "1", "--max_new_tokens", "4", "--output", str(workshop / "scores.json")]
+    assert load_script("evaluate").main([*words, "--retrieval_store", str(store)]) == 0
+    first, *log = (workshop / "scores.predictions.jsonl").read_text("utf-8").splitlines()
+    assert len(json.loads(first)["settings"]["retrieval_store"]) == 64
+    captions = json.loads(store.read_text("utf-8"))["captions"]
+    for line in log:
+        found = json.loads(line)
+        assert set(found["caption"].split()) <= set(" ".join(captions[found["pair_id"]]).split())
+    assert len(log) == len(load_prepared(data)["validation"])
+    # Captions without the store are others, and do not go on where those with it ended.
+    (workshop / "scores.json").unlink()
+    assert load_script("evaluate").main(words) == 2
+    assert "retrieval_store" in capsys.readouterr().err
 
 
 def test_a_store_for_a_system_that_reads_none_is_refused(workshop, capsys):
