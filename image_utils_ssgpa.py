@@ -429,19 +429,23 @@ def _check_pair(item: Any, index: int) -> tuple[Any, Any]:
     return tuple(item)
 
 
-def concatenate(before: Image.Image, after: Image.Image, layout: str) -> Image.Image:
-    """Put both images into one; where their sizes differ, the second is resized to the first.
+def concatenate(before: Image.Image, after: Image.Image, layout: str, size_of_pair: str = "before") -> Image.Image:
+    """Put both images into one; where their sizes differ, one is resized to the other.
 
     Args:
         before (`PIL.Image.Image`): The image on top or on the left.
         after (`PIL.Image.Image`): The other one.
         layout (`str`): `"vertical"` for above each other, `"horizontal"` for side by side.
+        size_of_pair (`str`, *optional*, defaults to `"before"`): `"before"` or `"after"`, whose size both get.
 
     Returns:
-        `PIL.Image.Image`: Mode RGB, twice as high or twice as wide as `before`.
+        `PIL.Image.Image`: Mode RGB, twice as high or twice as wide as that image.
     """
-    after = after.resize(before.size, Image.Resampling.BICUBIC) if after.size != before.size else after
-    width, height = before.size
+    width, height = {"before": before, "after": after}[size_of_pair].size
+    before, after = (
+        image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+        for image in (before, after)
+    )
     size, corner = ((width, 2 * height), (0, height)) if layout == "vertical" else ((2 * width, height), (width, 0))
     canvas = Image.new("RGB", size)
     canvas.paste(before, (0, 0))

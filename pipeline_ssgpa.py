@@ -101,6 +101,24 @@ def split_pair(item: Any) -> tuple[Any, Any]:
     return tuple(pair)
 
 
+def check_pair(item: Any) -> Any:
+    """One input of the pipeline as `split_pair` takes it apart, with the captions that were retrieved for it, if any.
+
+    Args:
+        item (`Mapping` or `Sequence`): As for `split_pair`; a mapping may hold `retrieved`, a list of captions.
+
+    Returns:
+        `Mapping` or `tuple`: `before`, `after` and `retrieved`; (before, after) where nothing was retrieved.
+
+    Raises:
+        ValueError: There are not two images.
+    """
+    pair = split_pair(item)
+    if not isinstance(item, Mapping) or item.get("retrieved") is None:
+        return pair
+    return {"before": pair[0], "after": pair[1], "retrieved": item["retrieved"]}
+
+
 def is_pair(inputs: Any) -> bool:
     """Whether `inputs` are one pair, and not a collection of pairs."""
     if isinstance(inputs, list):
@@ -164,7 +182,7 @@ def gives_evidence(model: Any) -> bool:
     """Whether a model tells where its evidence lies, so that it has change maps.
 
     Args:
-        model (`PreTrainedModel`): Of any system.
+        model (`PreTrainedModel` or `type`): Of any system, or its class.
 
     Returns:
         `bool`: Whether its `forward` has the parameter `output_evidence`.
@@ -211,7 +229,8 @@ class ChangeCaptioningPipeline(Pipeline):
         Args:
             inputs (`Any`): One pair: `(before, after)`, `[before, after]`, `{"before": ..., "after": ...}` or one
                 array or tensor of both; or a list of such pairs; or a generator or a data set of them. An image is a
-                path, a URL, the bytes of a file, a PIL image, an array or a tensor.
+                path, a URL, the bytes of a file, a PIL image, an array or a tensor. A dict may also hold `retrieved`,
+                captions that were retrieved for the pair, where the system reads such.
             tiles (`Any`, *optional*): Rows and columns of tiles into which each image is cut, or `"auto"`, for large
                 images: each tile is captioned on its own, at the same place of both images. By default an image is
                     one.
@@ -259,11 +278,11 @@ class ChangeCaptioningPipeline(Pipeline):
 
     def _call_whole(self, inputs: Any, **kwargs: Any) -> Any:
         if is_pair(inputs):
-            return super().__call__(inputs if self._returns_errors(kwargs) else split_pair(inputs), **kwargs)
+            return super().__call__(inputs if self._returns_errors(kwargs) else check_pair(inputs), **kwargs)
         if isinstance(inputs, np.ndarray | Tensor):
             inputs = list(inputs)
         if isinstance(inputs, list):
-            pairs = inputs if self._returns_errors(kwargs) else [split_pair(item) for item in inputs]
+            pairs = inputs if self._returns_errors(kwargs) else [check_pair(item) for item in inputs]
             return super().__call__(pairs, **kwargs) if inputs else []
         if not isinstance(inputs, GeneratorType | Dataset):
             inputs = self._stream(inputs)
@@ -323,7 +342,9 @@ class ChangeCaptioningPipeline(Pipeline):
         With `on_error="return"`, the pair's error stands in `errors`.
         """
         try:
-            return {**self._prepare(self._decode(input_, return_change_map, **reading), return_change_map), **NO_ERROR}
+            images = self._decode(input_, return_change_map, **reading)
+            retrieved = input_.get("retrieved") if isinstance(input_, Mapping) else None
+            return {**self._prepare(images, return_change_map, retrieved), **NO_ERROR}
         # A decoder may raise anything over a broken file.
         except Exception as error:
             if on_error == "raise":
@@ -338,8 +359,11 @@ class ChangeCaptioningPipeline(Pipeline):
         sources = zip(split_pair(item), ("before", "after"), strict=True)
         return [self.processor.load_image(source, name, whole=whole, **reading) for source, name in sources]
 
-    def _prepare(self, images: list[Image.Image], keep: bool) -> dict[str, Any]:
-        inputs = self.processor(images=[images], return_tensors="pt").to(dtype=self.dtype)
+    def _prepare(
+        self, images: list[Image.Image], keep: bool, retrieved: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        told = {} if retrieved is None else {"retrieved": [retrieved]}
+        inputs = self.processor(images=[images], return_tensors="pt", **told).to(dtype=self.dtype)
         return {**inputs, "images": [tuple(images) if keep else None]}
 
     def _forward(self, input_tensors: dict[str, Any], **params: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ UNDECIDED = {
 }
 # Options of one call that change how an image processor resizes.
 RESIZING = {"do_resize", "size", "resample", "do_center_crop", "crop_size", "do_pad", "pad_size"}
+SIDES = ("before", "after")
 # Images a little larger than those of the training are no news.
 SHRUNK_TOLERANCE = 1.1
 
@@ -84,6 +85,7 @@ class SSGPAProcessor(ProcessorMixin):
         nodata: float | None = None,
         bands: tuple[int, ...] | None = None,
         trained_size: dict[str, int] | None = None,
+        size_of_pair: Literal["before", "after"] = "before",
     ) -> None:
         r"""Check that layout, prompt and tokenizer agree.
 
@@ -116,9 +118,14 @@ class SSGPAProcessor(ProcessorMixin):
             trained_size (`dict[str, int]`, *optional*):
                 `{"height": ..., "width": ...}` of the images that the checkpoint was trained on, before they were
                 resized. An image that is shrunk more than these is told in a warning.
+            size_of_pair (`str`, *optional*, defaults to `"before"`):
+                Whose size both images get where they are concatenated: `"before"` or `"after"`.
         """
         if pair_layout not in PLACEHOLDERS:
             raise ValueError(f"`pair_layout` must be one of {', '.join(PLACEHOLDERS)}; got {pair_layout!r}.")
+        if size_of_pair not in SIDES:
+            raise ValueError(f"`size_of_pair` must be one of {', '.join(SIDES)}; got {size_of_pair!r}.")
+        self.size_of_pair = size_of_pair
         if tokenizer is not None and tokenizer.pad_token_id is None:
             raise ValueError(
                 "The tokenizer has no `pad_token`, which fills up the rows of a batch. Give it one first, a token it "
@@ -169,6 +176,7 @@ class SSGPAProcessor(ProcessorMixin):
         images: Any = None,
         text: str | list[str] | None = None,
         suffix: str | list[str] | None = None,
+        retrieved: list[list[str]] | None = None,
         **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
         r"""Prepare pairs for a model, with their captions where it is to learn them.
@@ -182,12 +190,22 @@ class SSGPAProcessor(ProcessorMixin):
                 Prompts with their placeholders, one a pair; the processor's own prompt by default.
             suffix (`str` or `list[str]`, *optional*):
                 Captions to learn, one a pair. Adds `labels`: the caption and the end token only, -100 elsewhere.
+            retrieved (`list[list[str]]`, *optional*):
+                Captions of other pairs, retrieved for each pair, for systems that read such. Adds `retrieved_ids` and
+                `retrieved_mask`, see `retrieved_inputs`.
             **kwargs (`ProcessingKwargs`, *optional*):
                 Options of image processor and tokenizer; and `value_range` (`tuple[float, float]` or `"percentile"`),
                 the values that become black and white, `nodata` (`float`), the value that stands for no data and is
                 drawn black, and `bands` (`tuple[int, ...]`), numbers of the bands to show, from 1 on: one, or red,
                 green and blue. By default they are the processor's own; without those, dtype and TIFF tag decide.
         """
+        if retrieved is not None:
+            features = self(images=images, text=text, suffix=suffix, **kwargs)
+            rows = features.get("input_ids", features.get("pixel_values"))
+            if len(rows) != len(retrieved):
+                raise ValueError(f"`retrieved` has the captions of {len(retrieved)} pairs for {len(rows)}.")
+            found = BatchFeature(self.retrieved_inputs(retrieved), tensor_type=kwargs.get("return_tensors"))
+            return BatchFeature({**features, **found})
         asked = {name: kwargs.pop(name, None) for name in READING}
         if images is not None:
             images, text = self._load_pairs(images, text, self._is_resized_otherwise(kwargs), asked)
@@ -398,6 +416,35 @@ class SSGPAProcessor(ProcessorMixin):
         ids = tokenizer(list(captions), add_special_tokens=False, **as_text)["input_ids"]
         return [[*row, tokenizer.eos_token_id] for row in ids]
 
+    def retrieved_inputs(
+        self, retrieved: Sequence[Sequence[str]], names: Sequence[str] | None = None
+    ) -> dict[str, list[list[int]]]:
+        """Token ids of the words of captions that were retrieved for pairs, each word of a pair once.
+
+        Args:
+            retrieved (`Sequence[Sequence[str]]`): Captions of each pair, the most similar first.
+            names (`Sequence[str]`, *optional*): What errors call the pairs; by default their numbers.
+
+        Returns:
+            `dict[str, list[list[int]]]`: `retrieved_ids` and `retrieved_mask`, a row a pair, of equal lengths of 1 at
+            least; the mask is 1 for tokens and 0 for padding.
+
+        Raises:
+            ValueError: A caption is no text or holds a special token, or a pair's captions are no list.
+        """
+        for index, texts in enumerate(retrieved):
+            if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"`retrieved` is a list of captions a pair, got {texts!r:.80} for pair {index}.")
+        lexicons = [" ".join(dict.fromkeys(" ".join(texts).split())) for texts in retrieved]
+        # Without the end token.
+        rows = [ids[:-1] for ids in self.caption_ids(lexicons, names)]
+        width = max([1, *map(len, rows)])
+        padding = self.tokenizer.pad_token_id
+        return {
+            "retrieved_ids": [[*row, *[padding] * (width - len(row))] for row in rows],
+            "retrieved_mask": [[1] * len(row) + [0] * (width - len(row)) for row in rows],
+        }
+
     def _targets(self, prompts: list[list[int]], captions: list[str], options: dict[str, Any]) -> list[list[int]]:
         """Ids of the captions, each with its end token, cut to what `max_length` leaves behind the prompt."""
         targets = self.caption_ids(captions)
@@ -427,7 +474,8 @@ class SSGPAProcessor(ProcessorMixin):
         pairs, _ = self._load_pairs(images, text or [], self._is_resized_otherwise(kwargs), {})
         if self.pair_layout == "pair":
             return [image for pair in pairs for image in pair], text, videos, audio
-        return [concatenate(before, after, self.pair_layout) for before, after in pairs], text, videos, audio
+        joined = [concatenate(before, after, self.pair_layout, self.size_of_pair) for before, after in pairs]
+        return joined, text, videos, audio
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
         """Check that the placeholders agree with the decoded images, over all texts and in each."""
@@ -465,7 +513,11 @@ class SSGPAProcessor(ProcessorMixin):
     def to_dict(self) -> dict[str, Any]:
         """The processor's settings; of how images are read, those that are told."""
         optional = (*READING, "trained_size")
-        return {key: value for key, value in super().to_dict().items() if key not in optional or value is not None}
+        told = {key: value for key, value in super().to_dict().items() if key not in optional or value is not None}
+        if self.size_of_pair == SIDES[0]:
+            # Checkpoints from before there was a choice.
+            told.pop("size_of_pair", None)
+        return told
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload the processor with its code, by the arguments of every `push_to_hub`; a model's uploads both."""

@@ -35,6 +35,8 @@ class ChangeCaptioningConfigMixin:
             `vision_features` take their place.
         former_fields (`dict[str, str]`): Former names of fields, which saved checkpoints may hold, and those of now.
         training_fields (`frozenset[str]`): Fields that training alone reads; captions do not depend on them.
+        reads_retrieved (`bool`): Whether the model takes `retrieved_ids` and `retrieved_mask`, tokens of captions that
+            were retrieved for each pair.
     """
 
     pair_layout: ClassVar[str] = "pair"
@@ -44,6 +46,7 @@ class ChangeCaptioningConfigMixin:
     former_fields: ClassVar[dict[str, str]] = {}
     pixel_fields: ClassVar[tuple[str, ...]] = ()
     training_fields: ClassVar[frozenset[str]] = frozenset()
+    reads_retrieved: ClassVar[bool] = False
 
     @property
     def visual_tokens(self) -> int:

@@ -109,6 +109,11 @@ class ChangeCaptioningModelMixin:
     paper: ClassVar[Paper | None] = None
     card_tags: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def frames_per_pair(self) -> int | None:
+        """Frames of a training row, which the run's `frames` makes; None where the model takes the two images."""
+        return None
+
     def get_vision_encoder(self) -> nn.Module | None:
         """The module whose `last_hidden_state` may come as `vision_features`, computed before.
 

@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Published change captioning systems beside SSGPA, a folder each."""
 
-from . import clip4idc, scorer, vir_vlfm
+from . import blip2idc, clip4idc, finer_mllm, procap, scorer, vir_vlfm
 
 
-__all__ = ["clip4idc", "scorer", "vir_vlfm"]
+__all__ = ["blip2idc", "clip4idc", "finer_mllm", "procap", "scorer", "vir_vlfm"]

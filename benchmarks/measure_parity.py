@@ -11,7 +11,8 @@ The other side, which is no part of this repository, computes `outputs.safetenso
 figures down.
 
 What is drawn is told by `benchmarks/parity/SYSTEM.json`: shapes by name for every size, where `#12` in a name stands
-for the numbers 0 to 11. What is computed is told by `compute` in the module beside it.
+for the numbers 0 to 11, and `factors` of the weights that a regular expression finds. What is computed is told by
+`compute` in the module beside it.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def read_specification(system: str, size: str) -> dict[str, Any]:
         size (`str`): Of those that its file tells.
 
     Returns:
-        `dict[str, Any]`: `seed`, `fields`, `weights` (shapes by name) and `inputs`.
+        `dict[str, Any]`: `seed`, `fields`, `weights` (shapes by name), `factors` and `inputs`.
 
     Raises:
         ValueError: There is no such size.
@@ -58,7 +59,8 @@ def read_specification(system: str, size: str) -> dict[str, Any]:
         raise ValueError(f"{system} has no size {size!r}; there are {', '.join(found['sizes'])}.")
     chosen = found["sizes"][size]
     weights = {name: shape for pattern, shape in chosen["weights"].items() for name in expand(pattern)}
-    return {"seed": found["seed"], "weights": weights, "inputs": chosen["inputs"], "fields": chosen["fields"]}
+    told = {"seed": found["seed"], "weights": weights, "factors": found.get("factors", {})}
+    return told | {"inputs": chosen["inputs"], "fields": chosen["fields"]}
 
 
 def expand(pattern: str) -> list[str]:
@@ -69,12 +71,16 @@ def expand(pattern: str) -> list[str]:
     return [f"{pattern[: match.start()]}{number}{pattern[match.end() :]}" for number in range(int(match[1]))]
 
 
-def draw_weights(shapes: dict[str, list[int]], seed: int) -> dict[str, Tensor]:
+def draw_weights(
+    shapes: dict[str, list[int]], seed: int, factors: dict[str, float] | None = None
+) -> dict[str, Tensor]:
     """Random weights that keep a network's values in bounds: matrices by their fan-in, scales of norms around 1.
 
     Args:
         shapes (`dict[str, list[int]]`): By name.
         seed (`int`): The same weights for the same seed, whatever the order of names.
+        factors (`dict[str, float]`, *optional*): Of the weights whose names a regular expression finds, where what is
+            drawn else would hide something, such as captions of one word.
     """
     drawn = {}
     for number, name in enumerate(sorted(shapes)):
@@ -86,6 +92,9 @@ def draw_weights(shapes: dict[str, list[int]], seed: int) -> dict[str, Tensor]:
             values = (1.0 if shape else SCALAR) + SPREAD * values
         else:
             values = SPREAD * values
+        for pattern, factor in (factors or {}).items():
+            if re.search(pattern, name):
+                values = factor * values
         drawn[name] = torch.from_numpy(np.asarray(values, dtype=np.float32))
     return drawn
 
@@ -206,7 +215,8 @@ def run(options: argparse.Namespace) -> str:
     seed, checkpoint = specification["seed"], options.folder / "checkpoint.safetensors"
     if options.step == "draw":
         options.folder.mkdir(parents=True, exist_ok=True)
-        save_file(draw_weights(specification["weights"], seed), checkpoint)
+        weights = draw_weights(specification["weights"], seed, specification["factors"])
+        save_file(weights, checkpoint)
         save_file(draw_inputs(specification["inputs"], seed), options.folder / "inputs.safetensors")
         return f"Wrote weights and inputs to {options.folder}."
     if options.output is None:

@@ -15,8 +15,9 @@ from typing import Any
 
 from ssgpa.benchmarks.tables.evidence_tables import format_cost, format_localization
 from ssgpa.benchmarks.tables.house_table import format_house
+from ssgpa.benchmarks.tables.learning_table import format_learning
 from ssgpa.benchmarks.tables.loader_table import format_loader
-from ssgpa.benchmarks.tables.memory_table import format_memory
+from ssgpa.benchmarks.tables.memory_table import format_memory, format_system
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
@@ -28,16 +29,27 @@ DOCUMENTS = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("results", "systems/ssgpa", "development", "evidence", "data", "memory", "speed")
+        for name in (
+            "results",
+            "systems/blip2idc",
+            "systems/ssgpa",
+            "development",
+            "evidence",
+            "data",
+            "memory",
+            "speed",
+        )
     ),
 ]
 RESULTS, SUMMARY, PARAMETERS = "results", "summary", "parameters"
 # Blocks that one file fills: their name between the marks, the file, and what lays it out.
 BLOCKS = {
+    "blip2idc-memory": ("blip2idc-memory.json", format_system),
     "localization": ("localization.json", format_localization),
     "cost": ("alignment_cost.json", format_cost),
     "house": ("house.json", format_house),
     "large-images": ("large_images.json", format_large_images),
+    "learning": ("learning.json", format_learning),
     "loader": ("loader.json", format_loader),
     "memory": ("memory.json", format_memory),
     "speed": ("speed.json", format_ways),

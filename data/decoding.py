@@ -57,7 +57,7 @@ def model_images(pair: tuple[np.ndarray, np.ndarray], processor: SSGPAProcessor)
     if processor.pair_layout == "pair":
         return pair
     before, after = (Image.fromarray(image.transpose(1, 2, 0)) for image in pair)
-    return _resize(concatenate(before, after, processor.pair_layout), processor)
+    return _resize(concatenate(before, after, processor.pair_layout, processor.size_of_pair), processor)
 
 
 def _resize(image: Image.Image, processor: SSGPAProcessor) -> np.ndarray:

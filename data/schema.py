@@ -19,6 +19,8 @@ COLUMNS = ("pair_id", "scene_id", "before", "after", "captions", "change_type")
 SIDES = ("before", "after")
 CELL_COLUMNS = ("before_cells", "after_cells")
 NO_CHANGE = "none"
+# Of captions that were retrieved for a pair; no prepared set has it, see `retrieved.py`.
+RETRIEVED = "retrieved"
 
 
 def pair_features(with_cells: bool = False) -> Features:

@@ -12,6 +12,7 @@ The captions go to results.predictions.jsonl while the run lasts; the same comma
 """
 
 import argparse
+import hashlib
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ from ssgpa.data import load_prepared
 from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
 from ssgpa.data.prepared import language_of, reading_of, render_settings
+from ssgpa.data.retrieved import add_retrieved
 from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.bounds import Row
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
@@ -58,6 +60,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of baselines and upper bounds")
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
+    parser.add_argument("--retrieval_store", type=Path, help="captions retrieved for every pair, as in training")
     parser.add_argument("--language", help="of the captions, a code such as zh; by default that of the data")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
@@ -128,6 +131,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     check_outputs(options)
     set_seed(options.seed)
     data = load_prepared(options.data)
+    if options.retrieval_store:
+        data = add_retrieved(data, options.retrieval_store)
     rows = choose_rows(data, options)
     table = read_rows(options, rows)
     language = language_for(options.language or language_of(options.data), table, options.tokenizer)
@@ -136,6 +141,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     adopt_reading(processor, reading_of(options.data), options.data)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = {name: getattr(options, name) for name in ("model", "data", "split")}
+    if options.retrieval_store:
+        if not model.config.reads_retrieved:
+            raise ValueError(f"{options.model} reads no retrieved captions: leave out --retrieval_store.")
+        asked["retrieval_store"] = hashlib.sha256(options.retrieval_store.read_bytes()).hexdigest()
     decoding = {
         name: getattr(options, name) or getattr(model.generation_config, name, None) or default
         for name, default in (("num_beams", 5), ("max_new_tokens", 40))

@@ -19,44 +19,18 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor
 from torch.nn.functional import normalize
-from torch.nn.utils.rnn import pad_sequence
 
 from ssgpa.baselines.clip4idc import CLIP4IDCForPairTextRetrieval
-from ssgpa.baselines.clip4idc.retrieval import recalls
+from ssgpa.baselines.clip4idc.retrieval import embed_pairs, embed_texts, recalls
 from ssgpa.data import load_prepared
-from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
+from ssgpa.data.decoding import adopt_reading
 from ssgpa.data.prepared import reading_of
 from ssgpa.data.schema import NO_CHANGE
 from ssgpa.training.generation import evaluation_mode
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa.utils.loading import load_system
 from ssgpa.utils.results import library_versions, write_results
-
-
-def embed_pairs(model: Any, processor: Any, rows: Dataset, batch_size: int) -> Tensor:
-    """Embeddings of the pairs of a split (pairs, width)."""
-    files, found = undecoded(rows), []
-    for start in range(0, len(rows), batch_size):
-        chosen = files.select(range(start, min(start + batch_size, len(rows))))
-        images = [list(load_pair(row, processor)) for row in chosen]
-        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(model.device, model.dtype)
-        found.append(model.get_pair_features(pixels, return_dict=True).pooler_output)
-    return torch.cat(found)
-
-
-def embed_texts(model: Any, processor: Any, texts: list[str], batch_size: int) -> Tensor:
-    """Embeddings of captions (texts, width)."""
-    found = []
-    prompt = processor.prompt_ids()
-    for start in range(0, len(texts), batch_size):
-        rows = [torch.tensor([*prompt, *ids]) for ids in processor.caption_ids(texts[start : start + batch_size])]
-        mask = pad_sequence([torch.ones_like(ids) for ids in rows], batch_first=True)
-        ids = pad_sequence(rows, batch_first=True, padding_value=processor.tokenizer.pad_token_id)
-        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
-        found.append(model.get_text_features(**inputs, return_dict=True).pooler_output)
-    return torch.cat(found)
 
 
 def retrieve(model: Any, processor: Any, rows: Dataset, batch_size: int) -> dict[str, float]:

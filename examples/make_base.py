@@ -7,10 +7,11 @@
 # ///
 """Put together, once, the base that runs with a pretrained language model start from.
 
-From an InstructBLIP checkpoint, from a CLIP checkpoint as the start of CLIP4IDC's first stage, or from a vision tower
-and a language model by a configuration of sizes:
+From an InstructBLIP checkpoint, from a BLIP-2 checkpoint with OPT for BLIP2IDC, from a CLIP checkpoint as the start of
+CLIP4IDC's first stage, or from a vision tower and a language model by a configuration of sizes:
 
     python examples/make_base.py --instructblip Salesforce/instructblip-vicuna-7b --output_dir bases/ssgpa-eva-vicuna7b
+    python examples/make_base.py --blip2 Salesforce/blip2-opt-2.7b --output_dir bases/blip2idc-opt-2.7b
     python examples/make_base.py --clip openai/clip-vit-base-patch32 --output_dir bases/clip4idc-vit-b-32
     python examples/make_base.py --vision microsoft/resnet-101 --language lmsys/vicuna-7b-v1.5 \
         --model_config examples/configs/models/ssgpa-resnet101-vicuna7b.json --image_size 448 448 \
@@ -23,10 +24,18 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, InstructBlipProcessor, PreTrainedModel
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    InstructBlipProcessor,
+    PreTrainedModel,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa.baselines.blip2idc import BLIP2IDCForConditionalGeneration
 from ssgpa.baselines.clip4idc import CLIP4IDCConfig, CLIP4IDCForPairTextRetrieval
 from ssgpa.training.systems import start_tokenizer
 from ssgpa.utils.console import OneLineParser, report_error
@@ -47,6 +56,30 @@ def from_instructblip(path: str, revision: str | None) -> tuple[PreTrainedModel,
         theirs.tokenizer,
         image_seq_length=model.config.image_seq_length,
         image_token=theirs.tokenizer.convert_ids_to_tokens(model.config.image_token_id),
+    )
+    return model, processor
+
+
+def from_blip2(path: str, revision: str | None) -> tuple[PreTrainedModel, SSGPAProcessor]:
+    """Take over a BLIP-2 with OPT for BLIP2IDC: the queries, then OPT's start token, are the whole prompt."""
+    model = BLIP2IDCForConditionalGeneration.from_blip2(path, revision=revision)
+    options = {"revision": revision, "trust_remote_code": False}
+    images = AutoImageProcessor.from_pretrained(path, backend="pil", **options)
+    tokenizer = AutoTokenizer.from_pretrained(
+        path, padding_side="left", extra_special_tokens={"image_token": PLACEHOLDER}, **options
+    )
+    # It would stand in front of the queries.
+    tokenizer.add_bos_token = False
+    found, wanted = tokenizer.convert_tokens_to_ids(PLACEHOLDER), model.config.image_token_id
+    if found != wanted:
+        raise ValueError(f"{path}: the tokenizer numbers {PLACEHOLDER} {found}, and the model {wanted}.")
+    processor = SSGPAProcessor(
+        images,
+        tokenizer,
+        image_seq_length=model.config.image_seq_length,
+        pair_layout=model.config.pair_layout,
+        prompt=PLACEHOLDER + tokenizer.bos_token,
+        size_of_pair="after",
     )
     return model, processor
 
@@ -94,10 +127,12 @@ def build(arguments: argparse.Namespace) -> tuple[PreTrainedModel, SSGPAProcesso
     """The base that the command line asks for."""
     if arguments.instructblip:
         return from_instructblip(arguments.instructblip, arguments.revision)
+    if arguments.blip2:
+        return from_blip2(arguments.blip2, arguments.revision)
     if arguments.clip:
         return from_clip(arguments.clip, arguments.revision)
     if not (arguments.vision and arguments.language and arguments.model_config):
-        raise ValueError("Give --instructblip, --clip, or --vision, --language and --model_config.")
+        raise ValueError("Give --instructblip, --blip2, --clip, or --vision, --language and --model_config.")
     return from_parts(arguments.model_config, arguments.vision, arguments.language, arguments.image_size)
 
 
@@ -105,6 +140,7 @@ def main(words: list[str] | None = None) -> int:
     """Make a base, and answer errors with one line on stderr and exit code 2."""
     parser = OneLineParser(prog="make_base.py", description=__doc__.splitlines()[0])
     parser.add_argument("--instructblip", help="id on the Hub or folder of an InstructBLIP checkpoint")
+    parser.add_argument("--blip2", help="id on the Hub or folder of a BLIP-2 checkpoint with OPT, for BLIP2IDC")
     parser.add_argument("--clip", help="id on the Hub or folder of a CLIP checkpoint, for CLIP4IDC")
     parser.add_argument("--revision", help="its commit, for an id")
     parser.add_argument("--vision", help="id or folder of a vision tower")

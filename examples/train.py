@@ -25,6 +25,7 @@ from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, M
 from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.lora import add_lora
+from ssgpa.training.mixing import mix_pairs
 from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.resuming import find_checkpoint, set_seed
 from ssgpa.training.run import (
@@ -34,6 +35,7 @@ from ssgpa.training.run import (
     first_rows,
     is_over_base,
     load_splits,
+    pair_frames,
     record_start,
     start_system,
     training_pairs,
@@ -54,7 +56,10 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     # Data
     ########
     splits = load_splits(data_args)
-    train_rows = first_rows(splits, "train", data_args.max_train_pairs)
+    train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
+    if mixture is not None:
+        # Words of both are known.
+        splits["train"] = train_rows
 
     ########
     # Model
@@ -64,6 +69,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainable = prepare_training(model, model_args, missing, args.device)
     aux_heads = auxiliary_heads_of(model, args, splits["validation"].column_names)
     features = cached_features(data_args, args, train_rows, model, processor, aux_heads)
+    frames = pair_frames(data_args, train_rows, model, processor)
     if is_over_base(model_args):
         if aux_heads is not None:
             raise ValueError(
@@ -72,6 +78,9 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
     record = parameter_report(model, trainable)
+    if mixture is not None:
+        print(mixture.describe())
+        record["pairs"] = mixture.to_dict()
 
     ##########
     # Training
@@ -79,7 +88,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=args,
-        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features),
+        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features, frames, mixture),
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
         data_collator=PairCollator(
             processor, aux_heads is not None, normalize=False, pad_to_multiple_of=data_args.pad_to_multiple_of

@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..metrics.report.markdown import EMPTY, format_report
+from ..pipeline_ssgpa import gives_evidence
 
 
 TEMPLATE = Path(__file__).parents[1] / "hub_card.md"
@@ -178,7 +179,8 @@ def render_card(
         samples (`Sequence[CardSample]`, *optional*, defaults to `()`): Pairs to show; their files go along as
             `sample_files` names them.
         source (`str`, *optional*): The results' file, as the reader finds it.
-        system (`type`, *optional*): Class of the model, which says the paper and its tags.
+        system (`type`, *optional*): Class of the model, which says the paper, its tags, and whether there are change
+            maps.
 
     Returns:
         `ModelCard`: The card; huggingface_hub has parsed its front matter.
@@ -197,6 +199,7 @@ def render_card(
         name=repo_id.rpartition("/")[2],
         facts=facts,
         paper=getattr(system, "paper", None),
+        has_maps=system is not None and gives_evidence(system),
         results=table,
         pairs=[(*sample.names(number), sample.caption) for number, sample in enumerate(samples)],
     )

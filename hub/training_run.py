@@ -49,13 +49,22 @@ def facts_of_run(
     told = f" During training the data told it more than captions do ({', '.join(aux)})." if aux else ""
     facts.training = facts.training or (
         f"{start}, by `examples/train.py`: {steps:,} steps of {pairs} pairs with {data.captions_per_pair} caption(s) "
-        f"each from `{Path(data.data_dir).name}`, {sizes['trainable']:,} of {sizes['parameters']:,} parameters "
+        f"each from `{Path(data.data_dir).name}`{_synthetic(data, sizes)}, "
+        f"{sizes['trainable']:,} of {sizes['parameters']:,} parameters "
         f"trained, learning rate {run.learning_rate:g} ({run.lr_scheduler_type}), weight decay {run.weight_decay:g}, "
         f"seed {run.seed}.{told}"
     )
     facts.data_name = facts.data_name or Path(data.data_dir).name
     facts.scores_note = facts.scores_note or SCORES_NOTE
     return facts
+
+
+def _synthetic(data: DataArguments, sizes: Mapping[str, Any]) -> str:
+    """What the card tells of synthetic pairs among the others."""
+    pairs = sizes.get("pairs")
+    if pairs is None:
+        return ""
+    return f" and, {100 * pairs['share']:.1f} % of the pairs, synthetic ones of `{data.synthetic_data_dir}`"
 
 
 def results_of_run(

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
-from ssgpa.baselines import clip4idc, scorer, vir_vlfm
+from ssgpa.baselines import blip2idc, clip4idc, finer_mllm, procap, scorer, vir_vlfm
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import create_system
 
@@ -176,7 +176,10 @@ def start_tiny(system: ModuleType) -> tuple[PreTrainedModel, SSGPAProcessor]:
 
 TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {
     "ssgpa": tiny_ssgpa,
+    "blip2idc": partial(start_tiny, blip2idc),
     "clip4idc": partial(start_tiny, clip4idc),
+    "finer_mllm": partial(start_tiny, finer_mllm),
+    "procap": partial(start_tiny, procap),
     "scorer": partial(start_tiny, scorer),
     "vir_vlfm": partial(start_tiny, vir_vlfm),
     "toy_cross_attending": partial(start_tiny, toy_cross_attending),

@@ -14,6 +14,8 @@ from transformers import HfArgumentParser, TrainingArguments
 
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
 AUTO_METRIC = "auto"
+# On the command line a list cannot be empty.
+NONE = ["none"]
 # What arguments were called.
 FORMER_NAMES = {f"hint_{name}": f"aux_{name}" for name in ("attributes", "changed", "type", "steps")}
 FORMER_NAMES |= {"cache_pictures": "cache_images", "card_facts": "card_metadata"}
@@ -40,9 +42,12 @@ class ModelArguments:
         prompt (`str`, *optional*): Prompt of a model started from a configuration; by default that of the system's way
             to take images.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
-        trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained.
+        trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained. `none`
+            alone is an empty list: with `lora`, its matrices train alone.
         lora (`str`, *optional*): JSON mapping of options of PEFT's `LoraConfig`, `target_modules` among them; a plain
             mapping in a YAML file. What `trainable` matches trains in full beside it.
+        adapter_name_or_path (`str`, *optional*): Folder of a checkpoint with the same `lora` and `trainable` over the
+            same base; the run goes on from what was trained there, with data and rate of its own.
         save_trained_only (`bool`): Save no more than what was trained, and the base's name; with `lora` that is so
             anyway.
         frozen_dtype (`str`, *optional*): `bfloat16`, `float16` or `float32`, for what is frozen; what trains is then
@@ -67,6 +72,7 @@ class ModelArguments:
     attn_implementation: str | None = None
     trainable: list[str] = field(default_factory=lambda: [".*"])
     lora: str | None = None
+    adapter_name_or_path: str | None = None
     save_trained_only: bool = False
     frozen_dtype: str | None = None
     checkpointing: list[str] = field(default_factory=list)
@@ -80,13 +86,21 @@ class DataArguments:
 
     Args:
         data_dir (`str`): A folder written by `examples/prepare_data.py`, or `hf://datasets/ORG/NAME[@REVISION]`.
+        synthetic_data_dir (`str`, *optional*): A second prepared set, such as Syned's, whose training pairs are mixed
+            in; evaluation sees the first one alone.
+        synthetic_share (`float`, *optional*): Share of every epoch's pairs that is synthetic. Real pairs come once an
+            epoch, synthetic ones in turn; with 1, these alone. By default every synthetic pair comes once too.
         captions_per_pair (`int`): Captions of a pair learned in one step; they share the pair's visual tokens. More
             than one takes an attention implementation that reads 4-D masks, `eager` or `sdpa`.
         distractor_swap (`bool`): Let the distractor image stand in for the image before, with probability 0.5.
             Sides in captions are those of the image before; how often that matters tells
             `data/clevr_renderer/README.md`.
+        first_captions (`bool`): Learn the first captions of every pair in every epoch; by default they are drawn anew.
         changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
             stand in.
+        frames (`str`, *optional*): What makes the frames of a pair for a model that takes other ones than before and
+            after: JSON mapping of `class`, the class path of a `ssgpa.data.frames.PairFrames`, and that class's
+            options; a plain mapping in a YAML file.
         augment (`list[str]`): Alterations of training images with their probabilities, e.g. `blur=0.3 jpeg=0.3`; see
             `ssgpa.data.augment.PairAugmentation`. Evaluation never alters images.
         cache_images (`bool`): Decode and resize every image once and keep it in memory as 8-bit.
@@ -95,20 +109,27 @@ class DataArguments:
         feature_cache (`str`, *optional*): Folder for what a frozen vision tower makes of every image; computed once,
             read in every run with the same tower and images.
         pad_to_multiple_of (`int`, *optional*): Pad training rows to such lengths, so that fewer shapes occur.
+        retrieval_store (`str`, *optional*): JSON file of captions that were retrieved for every pair of the data, by
+            `examples/make_retrieval_store.py`; for systems that read such.
         max_train_pairs (`int`, *optional*): Use that many training pairs only.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
 
     data_dir: str = ""
+    synthetic_data_dir: str | None = None
+    synthetic_share: float | None = None
     captions_per_pair: int = 1
     distractor_swap: bool = False
+    first_captions: bool = False
     changed_only: bool = False
+    frames: str | None = None
     augment: list[str] = field(default_factory=list)
     cache_images: bool = False
     streaming: bool = False
     shuffle_buffer: int = 256
     feature_cache: str | None = None
     pad_to_multiple_of: int | None = None
+    retrieval_store: str | None = None
     max_train_pairs: int | None = None
     max_eval_pairs: int | None = None
 

@@ -80,6 +80,9 @@ class PairCollator:
             ]
             pixels = torch.from_numpy(np.stack(images))
             batch["pixel_values"] = pixels if self.normalize is None else self.normalize(pixels)
+        if "retrieved" in items[0]:
+            found = self.processor.retrieved_inputs([item["retrieved"] for item in items], names)
+            batch |= {name: torch.tensor(rows) for name, rows in found.items()}
         batch["scene_ids"] = torch.tensor([item["scene_id"] for item in items])
         batch["pair_ids"] = [item["pair_id"] for item in items]
         if self.aux_targets:

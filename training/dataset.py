@@ -18,7 +18,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..data.augment import PairAugmentation
 from ..data.decoding import SIDES, model_images, resize_image
-from ..data.schema import CELL_COLUMNS, NO_CHANGE
+from ..data.frames import PairFrames, frames_of_row
+from ..data.schema import CELL_COLUMNS, NO_CHANGE, RETRIEVED
 from ..processing_ssgpa import SSGPAProcessor
 from .features import FeatureCache, digest_of
 
@@ -32,9 +33,9 @@ AUGMENT_STREAM = 0xA06
 Place = tuple[int, str]
 
 
-def draw_captions(captions: list[str], number: int, rng: np.random.Generator) -> list[str]:
-    """Draw so many captions, without repetition where there are enough."""
-    order = rng.permutation(len(captions))
+def draw_captions(captions: list[str], number: int, rng: np.random.Generator | None) -> list[str]:
+    """Draw so many captions, without repetition where there are enough; without a generator, the first ones."""
+    order = np.arange(len(captions)) if rng is None else rng.permutation(len(captions))
     return [captions[order[place % len(order)]] for place in range(number)]
 
 
@@ -119,6 +120,8 @@ class PairDataset(TorchDataset):
         augmentation (`PairAugmentation`, *optional*): Alters the images of every pair anew every epoch.
         features (`FeatureCache`, *optional*): Give the images' features from there, in place of the images.
         changed_only (`bool`): Leave out pairs without a change.
+        frames (`PairFrames`, *optional*): Give the frames that it makes of a pair, in place of the two images.
+        first_captions (`bool`): Give every pair's first captions in every epoch, in place of drawn ones.
 
     Raises:
         ValueError: There is no pair, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged,
@@ -136,6 +139,8 @@ class PairDataset(TorchDataset):
         augmentation: PairAugmentation | None = None,
         features: FeatureCache | None = None,
         changed_only: bool = False,
+        frames: PairFrames | None = None,
+        first_captions: bool = False,
     ) -> None:
         if not len(rows):
             raise ValueError("There is nothing to train on: the split has no pairs.")
@@ -168,6 +173,8 @@ class PairDataset(TorchDataset):
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.store = ImageCache(rows, processor, cache and features is None)
         self.features = features
+        self.frames = frames
+        self.first_captions = first_captions
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other captions, swaps and alterations from now on."""
@@ -176,8 +183,16 @@ class PairDataset(TorchDataset):
     def __len__(self) -> int:
         return len(self.kept_rows)
 
+    def row_of(self, index: int) -> int:
+        """The row that a place in the epoch shows.
+
+        Args:
+            index (`int`): Below the length.
+        """
+        return int(self.kept_rows[index])
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index = int(self.kept_rows[index])
+        index = self.row_of(index)
         row = self.table[index]
         rng = np.random.default_rng([self.seed, self.epoch.item(), index])
         before, after = (index, "before"), (index, "after")
@@ -186,11 +201,13 @@ class PairDataset(TorchDataset):
         item = {
             "pair_id": row["pair_id"],
             "scene_id": int(self.scene_numbers[index]),
-            "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
+            "captions": draw_captions(row["captions"], self.captions_per_pair, None if self.first_captions else rng),
             "change_type": row["change_type"],
         }
+        if RETRIEVED in row:
+            item[RETRIEVED] = row[RETRIEVED]
         if self.features is None:
-            item["images"] = self._images(before, after, index)
+            item["images"] = self._images(before, after, index, row["pair_id"])
         else:
             both = [self.store.features(self.features, *place) for place in (before, after)]
             item["vision_features"] = torch.stack(both)
@@ -198,8 +215,12 @@ class PairDataset(TorchDataset):
             item["cells"] = (self._cells(before, index), self._cells(after, index))
         return item
 
-    def _images(self, before: Place, after: Place, index: int) -> tuple[np.ndarray, np.ndarray] | np.ndarray:
+    def _images(
+        self, before: Place, after: Place, index: int, pair_id: str
+    ) -> tuple[np.ndarray, np.ndarray] | np.ndarray:
         images = self.store(*before), self.store(*after)
+        if self.frames is not None:
+            return frames_of_row(self.frames, images, pair_id, (self.seed, self.epoch.item(), index))
         if self.augmentation is not None:
             rng = np.random.default_rng([self.seed, self.epoch.item(), index, AUGMENT_STREAM])
             images = self.augmentation(images, rng)

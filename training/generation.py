@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from ..data.decoding import load_pair, undecoded
+from ..data.schema import RETRIEVED
 from ..pipeline_ssgpa import FiniteLogitsCheck, gives_evidence
 from ..utils.pair_ids import by_id
 
@@ -44,6 +45,7 @@ def caption_pairs(
     device: torch.device | str | None = None,
     progress: bool = False,
     pair_ids: Sequence[str] | None = None,
+    retrieved: Sequence[Sequence[str]] | None = None,
     **generate_kwargs: Any,
 ) -> list[str]:
     """Captions pairs of images with any system that follows the calls of this library.
@@ -57,6 +59,8 @@ def caption_pairs(
         device (`torch.device` or `str`, *optional*): Where the inputs go; by default the model's own device.
         progress (`bool`, *optional*, defaults to `False`): Show a progress bar.
         pair_ids (`Sequence[str]`, *optional*): Names of the pairs for errors; by default their positions.
+        retrieved (`Sequence[Sequence[str]]`, *optional*): Captions that were retrieved for each pair, for systems that
+            read such.
         **generate_kwargs (`Any`, *optional*): For `generate`, for example `num_beams=5, max_new_tokens=40`. A
             `repetition_penalty` counts the caption's own tokens, not those of the prompt.
 
@@ -80,7 +84,8 @@ def caption_pairs(
         while batch := list(islice(source, batch_size)):
             indices = range(len(captions), len(captions) + len(batch))
             names = [str(pair_ids[index]) if pair_ids else f"pair {index}" for index in indices]
-            inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt")
+            told = {} if retrieved is None else {RETRIEVED: [retrieved[index] for index in indices]}
+            inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt", **told)
             checks = LogitsProcessorList([*own_checks, FiniteLogitsCheck(names)])
             if penalty is not None:
                 size = inputs["input_ids"].shape[1]
@@ -111,8 +116,8 @@ def caption_rows(
     Args:
         model (`Any`): A model with `generate`.
         processor (`Any`): Its processor.
-        dataset (`Any`): A `datasets.Dataset` with `pair_id`, `before` and `after`; images are decoded a batch at a
-            time.
+        dataset (`Any`): A `datasets.Dataset` with `pair_id`, `before` and `after`, and `retrieved` for systems that
+            read retrieved captions; images are decoded a batch at a time.
         batch_size (`int`, *optional*, defaults to `16`): Pairs in one call of `generate`.
         progress (`bool`, *optional*, defaults to `False`): Show a progress bar.
         done (`Mapping[str, str]`, *optional*): Captions by pair id that are there already.
@@ -141,7 +146,10 @@ def caption_rows(
             rows = files.select(open_rows[start : start + batch_size])
             ids = rows["pair_id"][:]
             pairs = (load_pair(row, processor) if decodes else (row["before"], row["after"]) for row in rows)
-            texts = caption_pairs(model, processor, pairs, batch_size, pair_ids=ids, **generate_kwargs)
+            retrieved = rows[RETRIEVED][:] if RETRIEVED in rows.column_names else None
+            texts = caption_pairs(
+                model, processor, pairs, batch_size, pair_ids=ids, retrieved=retrieved, **generate_kwargs
+            )
             batch = dict(zip(ids, texts, strict=True))
             captions |= batch
             if on_batch:

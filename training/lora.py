@@ -4,17 +4,19 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME
+from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME
 
 from ..utils.loading import BASE_FROM_HERE, LOOSE_NAMES
 from .arguments import ModelArguments
@@ -23,6 +25,8 @@ from .arguments import ModelArguments
 PREFIX = "base_model.model."
 # What the patterns and the base are told by, elsewhere in the run's arguments.
 TOLD_ELSEWHERE = ("modules_to_save", "base_model_name_or_path", "revision", "task_type", "inference_mode")
+# What the matrices are multiplied with follows from these.
+SCALING = ("lora_alpha", "r", "use_rslora", "use_dora")
 
 
 def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[str, int]) -> PeftModel:
@@ -45,8 +49,33 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     lasting = sorted(set(json.loads(arguments.config_overrides or "{}")) - model.config.training_fields)
     if lasting:
         raise ValueError(f"`config_overrides` {lasting} would be lost: a checkpoint over a base has the base's own.")
-    options = read_lora(arguments.lora)
     base, revision = lasting_name(arguments.model_name_or_path, arguments.revision)
+    tuned = wrap_model(model, arguments.lora, trainable, revision)
+    # PEFT writes the name that the model was loaded by, whatever the options say.
+    tuned.active_peft_config.base_model_name_or_path = base
+    if arguments.adapter_name_or_path:
+        load_trained(tuned, Path(arguments.adapter_name_or_path))
+    return tuned
+
+
+def wrap_model(
+    model: PreTrainedModel, lora: str | None, trainable: dict[str, int], revision: str | None = None
+) -> PeftModel:
+    """Put a model under PEFT, whatever its base is.
+
+    Args:
+        model (`PreTrainedModel`): Its `trainable` parameters have gradients already.
+        lora (`str`, *optional*): As `ModelArguments` has it.
+        trainable (`dict[str, int]`): What trains in full, as `set_trainable` tells it.
+        revision (`str`, *optional*): Commit of the base.
+
+    Returns:
+        `PeftModel`: The model; what trains in full is a copy.
+
+    Raises:
+        ValueError: The options are none of PEFT's, or LoRA's pattern matches nothing or what trains in full.
+    """
+    options = read_lora(lora)
     parts = split_trainable(model, trainable)
     try:
         config = LoraConfig(
@@ -57,8 +86,6 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
         tuned = get_peft_model(model, config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`lora`: {' '.join(str(error).split())}") from error
-    # PEFT writes the name that the model was loaded by, whatever the options say.
-    tuned.active_peft_config.base_model_name_or_path = base
     targets = tuned.base_model.targeted_module_names
     if options and not targets:
         raise ValueError("`lora`: `target_modules` matches no layer of the model.")
@@ -71,6 +98,48 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     for name in parts.loose:
         tuned.get_parameter(PREFIX + name).requires_grad_(True)
     return tuned
+
+
+def load_trained(model: PeftModel, folder: Path) -> None:
+    """Let a model go on from the trained weights of a checkpoint over the same base, every one of them.
+
+    Args:
+        model (`PeftModel`): With the same LoRA and the same parts that train in full.
+        folder (`Path`): The checkpoint.
+
+    Raises:
+        FileNotFoundError: It is none.
+        ValueError: It was trained otherwise; the error names the option or the weight.
+    """
+    path, told = folder / ADAPTER_SAFE_WEIGHTS_NAME, folder / ADAPTER_CONFIG_NAME
+    if not (path.is_file() and told.is_file()):
+        raise FileNotFoundError(f"`adapter_name_or_path` {folder} holds no {path.name} with its {told.name}.")
+    theirs, ours = json.loads(told.read_text(encoding="utf-8")), model.active_peft_config
+    for name in SCALING:
+        if name in theirs and theirs[name] != getattr(ours, name):
+            raise ValueError(
+                f"`adapter_name_or_path` {folder} was trained with {name} {theirs[name]}, this run's `lora` says "
+                f"{getattr(ours, name)}: take the same."
+            )
+    weights = load_file(path)
+    places = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    # PEFT's files leave the adapter's own name out.
+    found = {
+        re.sub(rf"\.{re.escape(model.active_adapter)}(?=\.|$)", "", name.replace(".modules_to_save", "")): value
+        for name, value in places.items()
+    }
+    weights = {name.replace(".modules_to_save", ""): value for name, value in weights.items()}
+    lacking, left = sorted(found.keys() - weights.keys()), sorted(weights.keys() - found.keys())
+    other = sorted(name for name in found.keys() & weights.keys() if found[name].shape != weights[name].shape)
+    for what, names in (("lacks", lacking), ("also holds", left), ("has of another shape", other)):
+        if names:
+            raise ValueError(
+                f"`adapter_name_or_path` {folder} {what} {names[0].removeprefix(PREFIX)} ({len(names)} such weights): "
+                "`lora` and `trainable` must be those of that run."
+            )
+    with torch.no_grad():
+        for name, value in found.items():
+            value.copy_(weights[name])
 
 
 def lasting_name(path: str, revision: str | None = None) -> tuple[str, str | None]:

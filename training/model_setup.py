@@ -9,14 +9,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .arguments import ChangeCaptioningArguments, ModelArguments
+from .arguments import NONE, ChangeCaptioningArguments, ModelArguments
 from .quantization import quantize_linears, read_quantization
 from .systems import set_trainable
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# On the command line a list cannot be empty.
-NONE = ["none"]
 
 
 def prepare_training(
@@ -37,6 +35,8 @@ def prepare_training(
     Raises:
         ValueError: An argument is wrong; the error names it.
     """
+    if arguments.trainable == NONE and not arguments.lora:
+        raise ValueError("`trainable` is none, and there is no `lora`: nothing would train.")
     trainable = set_trainable(model, arguments.trainable, missing)
     if arguments.frozen_dtype is not None:
         set_precision(model, arguments.frozen_dtype)

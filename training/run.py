@@ -4,6 +4,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from ..data.augment import PairAugmentation
 from ..data.decoding import describe_sources
+from ..data.frames import PairFrames
 from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
+from ..data.retrieved import add_retrieved
 from ..processing_ssgpa import SSGPAProcessor
 from ..utils.files import write_json
 from .arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
 from .auxiliary import AuxiliaryHeads
 from .dataset import ImageCache, PairDataset
 from .features import FeatureCache, fill_cache, open_cache
+from .frames import make_frames
+from .mixing import MixedPairDataset, Mixture
 from .positions import check_captions_fit, check_generation_fits, positions_of
 from .streams import PairIterableDataset
 from .systems import build_model, create_system, load_base, read_config, set_trainable
@@ -48,19 +53,39 @@ def check_settings(
         raise ValueError(
             "`quantization_config` needs `lora` or `save_trained_only`: no model in 4 bit is saved whole."
         )
-    if not data_arguments.streaming:
-        return
+    altering = [name for name in ("augment", "distractor_swap", "feature_cache") if getattr(data_arguments, name)]
+    if data_arguments.frames and altering:
+        raise ValueError(f"`frames` are made of a pair's images as they are prepared: leave out `{altering[0]}`.")
+    if model_arguments.adapter_name_or_path and not is_over_base(model_arguments):
+        raise ValueError(
+            "`adapter_name_or_path` needs the `lora` or `save_trained_only` of the run that it comes from."
+        )
+    if data_arguments.synthetic_data_dir and any(
+        (arguments.aux_attributes, arguments.aux_changed, arguments.aux_type)
+    ):
+        raise ValueError("Auxiliary heads need the targets of every pair: they do not go with `synthetic_data_dir`.")
+    if data_arguments.synthetic_data_dir and data_arguments.retrieval_store:
+        raise ValueError("`retrieval_store` knows the real pairs alone: it does not go with `synthetic_data_dir`.")
+    if data_arguments.streaming:
+        _check_stream(data_arguments, arguments)
+        arguments.accelerator_config.dispatch_batches = False
+
+
+def _check_stream(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
     if arguments.max_steps < 1:
         raise ValueError("--streaming has no end; say where to stop with --max_steps.")
     if data_arguments.distractor_swap or data_arguments.cache_images:
         raise ValueError("--streaming keeps no images: leave out --distractor_swap and --cache_images.")
     if data_arguments.changed_only:
         raise ValueError("--streaming leaves no pairs out: prepare the data without them, in place of --changed_only.")
+    if data_arguments.synthetic_data_dir:
+        raise ValueError("--streaming reads one set: leave out --synthetic_data_dir.")
+    if data_arguments.retrieval_store:
+        raise ValueError("--streaming reads no row beside another file: leave out --retrieval_store.")
     if data_arguments.feature_cache:
         raise ValueError("--streaming reads every image as it comes: leave out --feature_cache.")
     if data_arguments.max_train_pairs is not None:
         raise ValueError("--streaming reads whole files, shared out among workers: leave out --max_train_pairs.")
-    arguments.accelerator_config.dispatch_batches = False
 
 
 def load_splits(arguments: DataArguments) -> DatasetDict:
@@ -75,7 +100,8 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
             f"clevr_change --source scenes/clevr --output_dir {data_dir} --aux_grid 8 12`."
         )
     if not arguments.streaming:
-        return load_prepared(data_dir)
+        splits = load_prepared(data_dir)
+        return add_retrieved(splits, arguments.retrieval_store) if arguments.retrieval_store else splits
     columns = ["pair_id", "captions", "change_type"]
     texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
     train = Dataset.from_list(list(texts), features=texts.features)
@@ -142,8 +168,11 @@ def check_data_fits(
         arguments (`ChangeCaptioningArguments`): How long the captions of an evaluation may be.
 
     Raises:
-        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair.
+        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair. Or captions were
+            retrieved, and the model reads none.
     """
+    if data_arguments.retrieval_store and not model.config.reads_retrieved:
+        raise ValueError(f"A {type(model).__name__} reads no retrieved captions: leave out --retrieval_store.")
     positions = positions_of(model.config)
     check_captions_fit(processor, rows.select_columns(["pair_id", "captions"]), positions)
     check_generation_fits(processor, arguments.generation_max_new_tokens, positions)
@@ -171,17 +200,46 @@ def cached_features(
     return features
 
 
+def pair_frames(
+    arguments: DataArguments, rows: Dataset, model: PreTrainedModel, processor: SSGPAProcessor
+) -> PairFrames | None:
+    """What makes the frames of the training rows, checked against them.
+
+    Args:
+        arguments (`DataArguments`): `frames`.
+        rows (`datasets.Dataset`): The training rows.
+        model (`PreTrainedModel`): Its `frames_per_pair` says how many it takes.
+        processor (`SSGPAProcessor`): Its `pair_layout` must leave the images apart.
+
+    Returns:
+        `PairFrames`: None where the model takes the two images.
+
+    Raises:
+        ValueError: Model, run and data do not agree.
+    """
+    frames = make_frames(arguments.frames, getattr(model, "frames_per_pair", None), type(model).__name__)
+    if frames is None:
+        return None
+    if processor.pair_layout != "pair":
+        raise ValueError(f"`frames` are no parts of one {processor.pair_layout} image: the model takes pairs apart.")
+    frames.check(rows["pair_id"])
+    return frames
+
+
 def training_pairs(
     arguments: DataArguments,
     rows: Dataset,
     processor: SSGPAProcessor,
     seed: int,
     features: FeatureCache | None = None,
+    frames: PairFrames | None = None,
+    mixture: Mixture | None = None,
 ) -> PairDataset | PairIterableDataset:
-    """The training rows, at hand or streamed."""
+    """The training rows, at hand or streamed; with a mixture, real and synthetic ones."""
     augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
     if not arguments.streaming:
-        return PairDataset(
+        kind = PairDataset if mixture is None else partial(MixedPairDataset, mixture=mixture)
+        return kind(
             rows,
             processor,
             captions_per_pair=arguments.captions_per_pair,
@@ -191,10 +249,18 @@ def training_pairs(
             augmentation=augmentation,
             features=features,
             changed_only=arguments.changed_only,
+            frames=frames,
+            first_captions=arguments.first_captions,
         )
-    stream = source_rows(arguments, rows)
     return PairIterableDataset(
-        stream, processor, arguments.captions_per_pair, arguments.shuffle_buffer, seed, augmentation=augmentation
+        source_rows(arguments, rows),
+        processor,
+        arguments.captions_per_pair,
+        arguments.shuffle_buffer,
+        seed,
+        augmentation=augmentation,
+        frames=frames,
+        first_captions=arguments.first_captions,
     )
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import get_worker_info
 
 from ..data.augment import PairAugmentation
 from ..data.decoding import model_images, resize_image
+from ..data.frames import PairFrames, frames_of_row
 from ..data.schema import CELL_COLUMNS
 from ..processing_ssgpa import SSGPAProcessor
 from .dataset import AUGMENT_STREAM, check_places, draw_captions
@@ -33,6 +34,8 @@ class PairIterableDataset(TorchStream):
             order of the files.
         seed (`int`): Seed of order, captions and alterations of the images.
         augmentation (`PairAugmentation`, *optional*): Alters the images of every pair anew at every pass.
+        frames (`PairFrames`, *optional*): Give the frames that it makes of a pair, in place of the two images.
+        first_captions (`bool`): Give every pair's first captions at every pass, in place of drawn ones.
 
     Raises:
         ValueError: `captions_per_pair` is below 1, or the augmentation would make auxiliary targets about places
@@ -47,6 +50,8 @@ class PairIterableDataset(TorchStream):
         shuffle_buffer: int = 256,
         seed: int = 0,
         augmentation: PairAugmentation | None = None,
+        frames: PairFrames | None = None,
+        first_captions: bool = False,
     ) -> None:
         if captions_per_pair < 1:
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
@@ -56,6 +61,8 @@ class PairIterableDataset(TorchStream):
         self.captions_per_pair = captions_per_pair
         self.shuffle_buffer = shuffle_buffer
         self.seed = seed
+        self.frames = frames
+        self.first_captions = first_captions
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for epoch in count():
@@ -83,11 +90,13 @@ class PairIterableDataset(TorchStream):
         if self.augmentation is not None:
             self.augmentation.check_captions([(row["pair_id"], row["captions"])])
             images = self.augmentation(images, np.random.default_rng([self.seed, epoch, pair, AUGMENT_STREAM]))
+        if self.frames is not None:
+            images = frames_of_row(self.frames, images, row["pair_id"], (self.seed, epoch, pair))
         item = {
             "pair_id": row["pair_id"],
             "scene_id": scene,
-            "images": model_images(images, self.processor),
-            "captions": draw_captions(row["captions"], self.captions_per_pair, rng),
+            "images": images if self.frames is not None else model_images(images, self.processor),
+            "captions": draw_captions(row["captions"], self.captions_per_pair, None if self.first_captions else rng),
             "change_type": row["change_type"],
         }
         if CELL_COLUMNS[0] in row:

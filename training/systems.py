@@ -28,7 +28,7 @@ from ..processing_ssgpa import SSGPAProcessor
 from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
 from ..utils.loading import BROKEN, load_partial_system
-from .arguments import ModelArguments
+from .arguments import NONE, ModelArguments
 from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
 
 
@@ -292,7 +292,7 @@ def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> d
 
     Args:
         model (`nn.Module`): The model.
-        patterns (`list[str]`): Regular expressions, searched in the parameters' names.
+        patterns (`list[str]`): Regular expressions, searched in the parameters' names; `none` alone is an empty list.
         missing (`set[str]`): Parameters that no checkpoint gave.
 
     Returns:
@@ -303,7 +303,7 @@ def set_trainable(model: nn.Module, patterns: list[str], missing: set[str]) -> d
     """
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     matched = set()
-    for pattern in patterns:
+    for pattern in [] if patterns == NONE else patterns:
         try:
             expression = re.compile(pattern)
         except re.error as error:

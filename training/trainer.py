@@ -108,6 +108,7 @@ class ChangeCaptioningTrainer(Trainer):
         self.change_type_of = change_type_of
         self._evaluated: tuple[Any, dict[str, str]] | None = None
         self._selection: Selection | None = None
+        self._steps_down = False
         self._sums: dict[str, float] = {}
         self._steps = 0.0
         self._step_pairs: list[str] = []
@@ -126,7 +127,9 @@ class ChangeCaptioningTrainer(Trainer):
             raise ValueError(f"`lr_step_size` must be at least 1, got {size}.")
         factor = option_of(self.args, "lr_step_factor")
         chosen = self.optimizer if optimizer is None else optimizer
-        self.lr_scheduler = torch.optim.lr_scheduler.StepLR(chosen, size, factor)
+        # Rates of the step's number alone: a `StepLR` would go on from where the run before has left them.
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, lambda step: factor ** (step // size))
+        self._steps_down = True
         return self.lr_scheduler
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -135,6 +138,9 @@ class ChangeCaptioningTrainer(Trainer):
         Raises:
             ValueError: No evaluation gives `metric_for_best_model`, or the set to evaluate is none.
         """
+        if self._steps_down:
+            # As `Trainer` does with schedules of its own: another run starts anew.
+            self.lr_scheduler, self._steps_down = None, False
         wanted, self._selection = self.args.metric_for_best_model, None
         if wanted is None or self.args.eval_strategy == "no":
             # A run that evaluates nothing has no best step.

@@ -1,12 +1,43 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""How well captions and pairs find each other: recall among all of a split."""
+"""How captions and pairs find each other, and how well: recall among all of a split."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ...data.decoding import load_pair, undecoded
 
 
 RANKS = (1, 5, 10)
+
+
+def embed_texts(model: Any, processor: Any, texts: list[str], batch_size: int) -> Tensor:
+    """Embed captions as the retrieval model reads them.
+
+    Args:
+        model (`CLIP4IDCForPairTextRetrieval`): In evaluation mode.
+        processor (`SSGPAProcessor`): Its tokenizer puts start and end around them.
+        texts (`list[str]`): The captions, 1 at least.
+        batch_size (`int`): How many at once.
+
+    Returns:
+        `torch.Tensor` of shape `(texts, projection_dim)`: Not normalized.
+    """
+    found = []
+    prompt = processor.prompt_ids()
+    for start in range(0, len(texts), batch_size):
+        rows = [torch.tensor([*prompt, *ids]) for ids in processor.caption_ids(texts[start : start + batch_size])]
+        mask = pad_sequence([torch.ones_like(ids) for ids in rows], batch_first=True)
+        ids = pad_sequence(rows, batch_first=True, padding_value=processor.tokenizer.pad_token_id)
+        inputs = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+        found.append(model.get_text_features(**inputs, return_dict=True).pooler_output)
+    return torch.cat(found)
 
 
 def recalls(similarity: Tensor, owners: Tensor) -> dict[str, float]:
@@ -46,4 +77,57 @@ def _ranks(scores: Tensor, wanted: Tensor) -> Tensor:
     return (scores >= wanted).sum(1) - 1
 
 
-__all__ = ["recalls"]
+def embed_pairs(model: Any, processor: Any, rows: Dataset, batch_size: int) -> Tensor:
+    """Embed the pairs of a split.
+
+    Args:
+        model (`CLIP4IDCForPairTextRetrieval`): In evaluation mode.
+        processor (`SSGPAProcessor`): Reads the images.
+        rows (`datasets.Dataset`): A prepared split.
+        batch_size (`int`): How many at once.
+
+    Returns:
+        `torch.Tensor` of shape `(pairs, projection_dim)`: Not normalized.
+    """
+    files, found = undecoded(rows), []
+    for start in range(0, len(rows), batch_size):
+        chosen = files.select(range(start, min(start + batch_size, len(rows))))
+        images = [list(load_pair(row, processor)) for row in chosen]
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"].to(model.device, model.dtype)
+        found.append(model.get_pair_features(pixels, return_dict=True).pooler_output)
+    return torch.cat(found)
+
+
+def retrieve_captions(
+    pairs: Tensor, texts: Tensor, scenes: Sequence[str], owners: Sequence[set[str]], count: int, batch_size: int = 256
+) -> list[list[int]]:
+    """The texts that are most similar to each pair, none of which is told of the pair's own scene alone.
+
+    Args:
+        pairs (`torch.Tensor` of shape `(pairs, width)`): Embeddings of pairs, of unit length.
+        texts (`torch.Tensor` of shape `(texts, width)`): Embeddings of texts, of unit length.
+        scenes (`Sequence[str]`): The scene of each pair.
+        owners (`Sequence[set[str]]`): The scenes that each text is told of. One that is told of other scenes too may
+            be retrieved, as it would be for a new pair.
+        count (`int`): How many of them.
+        batch_size (`int`, *optional*, defaults to 256): Pairs that are compared at once.
+
+    Returns:
+        `list[list[int]]`: Numbers of texts for each pair, the most similar first; fewer where there are not so many.
+    """
+    own: dict[str, list[int]] = defaultdict(list)
+    for number, told in enumerate(owners):
+        if len(told) == 1:
+            own[next(iter(told))].append(number)
+    found = []
+    for start in range(0, len(pairs), batch_size):
+        similarity = pairs[start : start + batch_size] @ texts.T
+        for row, scene in zip(similarity, scenes[start : start + batch_size], strict=True):
+            row[own.get(scene, [])] = -torch.inf
+        values, numbers = similarity.topk(min(count, len(texts)), dim=1)
+        kept = values > -torch.inf
+        found += [line[keep].tolist() for line, keep in zip(numbers, kept, strict=True)]
+    return found
+
+
+__all__ = ["embed_pairs", "embed_texts", "recalls", "retrieve_captions"]

@@ -54,6 +54,23 @@ def format_counts(figures: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def format_system(figures: Mapping[str, Any], source: str) -> str:
+    """Lay out a system's counts beside SSGPA's as Markdown.
+
+    Args:
+        figures (`Mapping[str, Any]`): The JSON of `benchmarks/measure_system_memory.py`.
+        source (`str`): The file it came from, as the reader finds it.
+
+    Returns:
+        `str`: A table and a line about it.
+    """
+    tokens = {row["run"]: row["tokens_per_pair"] for row in figures["counted"]}
+    told = ", ".join(f"{count} of {run}" for run, count in tokens.items())
+    return "\n".join(
+        [*format_counts(figures), "", f"GiB; tokens of the language model per pair: {told}. From `{source}`."]
+    )
+
+
 def format_speeds(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """One row a measurement: GPU, cap, speeds.
 

@@ -3,16 +3,20 @@
 """The card tells what the results file holds, whose weights they are, and what is not known."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from PIL import Image
 
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.benchmarks.readme_table import format_report
 from ssgpa.hub.model_card import CardMetadata, CardSample, render_card, sample_files
 from ssgpa.hub.publish import read_facts
+from ssgpa.pipeline_ssgpa import ChangeCaptioningPipeline
 
+from ..tiny_systems import TINY_SYSTEMS
 from .hub_store import card_errors
 
 
@@ -45,6 +49,24 @@ def test_the_card_is_valid_and_says_what_it_is(card):
     assert "{{" not in str(card)
     assert "1,690,390 parameters" in card.text
     assert "\n\n\n\n" not in str(card)
+
+
+@pytest.mark.parametrize("name", list(TINY_SYSTEMS))
+def test_cards_promise_maps_where_there_are_some(name):
+    """The command of the card is run, and its promise kept."""
+    model, processor = TINY_SYSTEMS[name]()
+    text = " ".join(render_card("org/tiny", system=type(model)).text.split())
+    (code,) = re.findall(r"print\(pipe\((.*?)\)\) ```", text)
+    promised = "return_change_map=True" in code
+    assert promised == ("a heat map of where the change is" in text) == ("Change maps are shown" in text)
+    pipe = ChangeCaptioningPipeline(model=model, processor=processor)
+    asked = {"return_change_map": True, "max_new_tokens": 2}
+    images = (Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue"))
+    if promised:
+        assert pipe(images, **asked)[0]["change_map"].size == (32, 32)
+    else:
+        with pytest.raises(ValueError, match="change map"):
+            pipe(images, **asked)
 
 
 def test_scores_stand_beside_their_baselines(card, results):

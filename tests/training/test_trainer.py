@@ -137,6 +137,16 @@ def test_decay_knows_shared_and_sharded_parameters(make_trainer, monkeypatch):
     assert not {"vector", "no.such.parameter", "model.alignment.dustbin_score"} & set(found)
 
 
+@pytest.mark.parametrize("options", [{"lr_step_size": 2, "lr_step_factor": 0.5}, {"lr_scheduler_type": "linear"}])
+def test_a_second_run_of_a_trainer_starts_its_schedule_anew(make_trainer, options):
+    trainer = make_trainer("twice", max_steps=4, learning_rate=0.008, **options)
+    trainer.train()
+    first = logged(trainer, "learning_rate")
+    trainer.train()
+    assert first[1] != first[4]
+    assert logged(trainer, "learning_rate") == first
+
+
 def test_every_epoch_draws_anew(make_trainer):
     trainer = make_trainer()
     trainer.train()

@@ -13,8 +13,9 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from ..arguments import ModelArguments
 from ..collator import IGNORED, packed_mask
+from ..lora import wrap_model
 from ..model_setup import DTYPES, prepare_training
-from ..systems import build_model, read_config
+from ..systems import build_model, read_config, trained_parameters
 from .count import COUNTED_ATTENTION
 
 
@@ -29,10 +30,12 @@ class TextSizes:
     Args:
         prompt (`int`): Words of the prompt, without the placeholders.
         caption (`int`): Tokens of the longest caption, its end among them.
+        retrieved (`int`): Tokens of the captions that were retrieved for a pair, in systems that read such.
     """
 
     prompt: int = 12
     caption: int = 50
+    retrieved: int = 40
 
 
 def config_of(arguments: ModelArguments) -> PreTrainedConfig:
@@ -73,6 +76,24 @@ def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTra
     return (model if meta else model.to(device)).train()
 
 
+def add_matrices(model: PreTrainedModel, arguments: ModelArguments) -> PreTrainedModel:
+    """Put LoRA's matrices into a model's layers, as the run would.
+
+    Args:
+        model (`PreTrainedModel`): What `start_model` returns.
+        arguments (`ModelArguments`): Of the run; without `lora` nothing is done.
+
+    Returns:
+        `PreTrainedModel`: The same model, called as before.
+
+    Raises:
+        ValueError: `lora` is wrong; the error says how.
+    """
+    if not arguments.lora:
+        return model
+    return wrap_model(model, arguments.lora, trained_parameters(model)).get_base_model().train()
+
+
 def example_batch(
     config: PreTrainedConfig,
     image_size: list[int],
@@ -80,6 +101,7 @@ def example_batch(
     text: TextSizes,
     device: torch.device | str,
     captions: int = 1,
+    frames: int | None = None,
 ) -> dict[str, Any]:
     """A batch as `PairCollator` makes it, of noise and equally long captions.
 
@@ -90,6 +112,7 @@ def example_batch(
         text (`TextSizes`): Lengths of prompt and caption.
         device (`torch.device` or `str`): Where.
         captions (`int`): Captions of a pair; more than one share its prompt behind a mask.
+        frames (`int`, *optional*): Frames of a row, the model's `frames_per_pair`; None for the two images.
 
     Returns:
         `dict`: Keyword arguments of the model. On the meta device a lone caption has no mask: it would be all ones,
@@ -112,12 +135,17 @@ def example_batch(
         "labels": labels,
         "position_ids": torch.arange(len(segments)).expand(batch_size, -1).contiguous(),
         "attention_mask": mask,
-        "pixel_values": torch.randn(batch_size, *((2,) if config.pair_layout == "pair" else ()), 3, *image_size),
+        "pixel_values": torch.randn(
+            batch_size, *((frames or 2,) if config.pair_layout == "pair" else ()), 3, *image_size
+        ),
     }
     if alone and torch.device(device).type == "meta":
         del batch["attention_mask"]
+    if config.reads_retrieved:
+        batch["retrieved_ids"] = torch.randint(1, min(words, placeholder), (batch_size, text.retrieved))
+        batch["retrieved_mask"] = torch.ones_like(batch["retrieved_ids"])
     kept = len(segments) - before
     return {name: value.to(device) for name, value in batch.items()} | {"logits_to_keep": kept}
 
 
-__all__ = ["TextSizes", "config_of", "example_batch", "start_model"]
+__all__ = ["TextSizes", "add_matrices", "config_of", "example_batch", "start_model"]

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from ..arguments import ChangeCaptioningArguments, RunArguments
-from ..model_setup import NONE
+from ..arguments import NONE, ChangeCaptioningArguments, RunArguments
 from .count import count_flops, count_memory, create_optimizer, describe_count
-from .inputs import TextSizes, example_batch, start_model
+from .inputs import TextSizes, add_matrices, example_batch, start_model
 from .measure import Timing, measure_memory
 
 
@@ -33,8 +32,9 @@ class MemoryOptions:
     flops: bool = False
 
 
-def _batch(run: RunArguments, config: Any, batch_size: int, text: TextSizes, device: str) -> dict[str, Any]:
-    return example_batch(config, run.model.image_size, batch_size, text, device, run.data.captions_per_pair)
+def _batch(run: RunArguments, model: Any, batch_size: int, text: TextSizes, device: str) -> dict[str, Any]:
+    captions, frames = run.data.captions_per_pair, getattr(model, "frames_per_pair", None)
+    return example_batch(model.config, run.model.image_size, batch_size, text, device, captions, frames)
 
 
 def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any]) -> dict[str, Any]:
@@ -50,9 +50,9 @@ def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any])
 def run_flops(run: RunArguments, batch_size: int, text: TextSizes) -> int:
     """Floating point operations of a step, in 16 bit where the run's weights are in 4."""
     whole = replace(run.model, quantization_config=None)
-    model = start_model(whole, "meta")
+    model = add_matrices(start_model(whole, "meta"), whole)
     _apply_checkpointing(model, run.training)
-    return count_flops(model, _batch(run, model.config, batch_size, text, "meta"))
+    return count_flops(model, _batch(run, model, batch_size, text, "meta"))
 
 
 def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options: MemoryOptions) -> Iterator[dict]:
@@ -69,9 +69,9 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
     """
     for batch_size in batch_sizes:
         start = time.process_time()
-        model = start_model(run.model, "meta")
+        model = add_matrices(start_model(run.model, "meta"), run.model)
         _apply_checkpointing(model, run.training)
-        batch = _batch(run, model.config, batch_size, options.text, "meta")
+        batch = _batch(run, model, batch_size, options.text, "meta")
         count = count_memory(model, batch, create_optimizer(model, run.training), run.training.max_grad_norm)
         row = describe_count(count, batch_size, time.process_time() - start)
         flops = run_flops(run, batch_size, options.text) if options.flops else None
@@ -83,10 +83,10 @@ def measure_run(name: str, run: RunArguments, batch_sizes: Iterable[int], option
     # A run before leaves its weights to the collector, and two models may not fit.
     gc.collect()
     torch.cuda.empty_cache()
-    model = start_model(run.model, "cuda")
+    model = add_matrices(start_model(run.model, "cuda"), run.model).to("cuda")
     _apply_checkpointing(model, run.training)
     for batch_size in batch_sizes:
-        batch = _batch(run, model.config, batch_size, options.text, "cuda")
+        batch = _batch(run, model, batch_size, options.text, "cuda")
         flops = run_flops(run, batch_size, options.text) if options.flops else None
         make_optimizer = partial(create_optimizer, model, run.training)
         row = measure_memory(model, batch, make_optimizer, options.timing, flops)

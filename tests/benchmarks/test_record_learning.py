@@ -1,0 +1,78 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Records of runs: what they cost, whether they have left the constant captions, and the table of them."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from ssgpa.benchmarks.readme_table import BLOCKS, read_block
+from ssgpa.benchmarks.record_learning import main
+
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "ssgpa-clevr-tiny.json"
+VALUES = {"max_steps": 30, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The files of a run that has ended."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "run.yaml").write_text(json.dumps(VALUES), encoding="utf-8")
+    state = {"global_step": 30, "log_history": [{"step": 30, "loss": 1.5}]}
+    (folder / "trainer_state.json").write_text(json.dumps(state), encoding="utf-8")
+    (folder / "train_results.json").write_text(json.dumps({"train_runtime": 120.0}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def results():
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return found | {"render_settings": {"scenes": 500}}
+
+
+def record(tmp_path, run, results, system="small", stages=1):
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    words = ["--configs", *[str(tmp_path / "run.yaml")] * stages, "--runs", *[str(run)] * stages]
+    words += ["--results", str(tmp_path / "results.json"), "--output", str(tmp_path / "learning.json")]
+    return main([system, *words])
+
+
+def test_stages_add_up_and_systems_stand_beside_each_other(tmp_path, run, results, capsys):
+    poor = copy.deepcopy(results)
+    best = poor["baselines"][poor["best_constant_baseline"]["changed"]]["changed"]["cider"]
+    # A score above the constant caption's, not safely.
+    poor["scores"]["changed"] |= {"cider": best + 0.1}
+    poor["scores"]["changed"]["intervals"]["cider"] = [best - 0.01, best + 0.2]
+    assert record(tmp_path, run, results, "small", stages=2) == 0
+    assert "small has left" in capsys.readouterr().out
+    assert record(tmp_path, run, poor, "poor") == 0
+    assert "poor has NOT left" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "learning.json").read_text(encoding="utf-8"))
+    assert list(stored) == ["poor", "small"]
+    assert [one["pairs"] for one in stored["small"]["runs"]] == [240, 240]
+    file, lay_out = BLOCKS["learning"]
+    table = read_block(tmp_path / file, lay_out)
+    (row,) = (line for line in table.splitlines() if line.startswith("| small |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1].startswith(f"**{100 * results['scores']['changed']['cider']:.1f}** (")
+    assert cells[2] == f"{100 * best:.1f}"
+    assert cells[-2:] == ["480", "4"]
+    assert "| poor |" not in table
+    assert table.endswith("Not beyond the constant captions yet: poor.")
+
+
+def test_a_run_that_its_file_does_not_tell_is_refused(tmp_path, run, results, capsys):
+    (tmp_path / "run.yaml").write_text(json.dumps(VALUES | {"max_steps": 40}), encoding="utf-8")
+    assert record(tmp_path, run, results) == 2
+    assert "took 30 steps" in capsys.readouterr().err
+    assert not (tmp_path / "learning.json").exists()
+
+
+def test_a_run_that_has_not_ended_is_refused(tmp_path, run, results, capsys):
+    (run / "train_results.json").unlink()
+    assert record(tmp_path, run, results) == 2
+    assert "train_results.json" in capsys.readouterr().err
