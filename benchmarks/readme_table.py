@@ -33,6 +33,7 @@ DOCUMENTS = [
             "results",
             "systems/blip2idc",
             "systems/ssgpa",
+            "systems/vir_vlfm",
             "development",
             "evidence",
             "data",
@@ -45,6 +46,7 @@ RESULTS, SUMMARY, PARAMETERS = "results", "summary", "parameters"
 # Blocks that one file fills: their name between the marks, the file, and what lays it out.
 BLOCKS = {
     "blip2idc-memory": ("blip2idc-memory.json", format_system),
+    "vir_vlfm-memory": ("vir_vlfm-memory.json", format_system),
     "localization": ("localization.json", format_localization),
     "cost": ("alignment_cost.json", format_cost),
     "house": ("house.json", format_house),

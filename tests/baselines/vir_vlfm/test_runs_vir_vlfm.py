@@ -3,6 +3,8 @@
 """VIR-VLFM's runs, each with its whole command, over tiny backbones; LoRA beside them, and ZeRO-2 on the CPU."""
 
 import json
+import re
+import runpy
 
 import pytest
 import torch
@@ -129,6 +131,22 @@ def test_published_values_are_those_of_the_runs():
     decoding = (run.generation_num_beams, run.generation_repetition_penalty, run.generation_max_new_tokens)
     assert decoding == (5, 1.5, 30)
     assert data.distractor_swap
+
+
+def test_the_released_split_can_be_made_and_trained_on(workshop):
+    """By the lines of the README."""
+    text = (ROOT / "baselines" / "vir_vlfm" / "README.md").read_text("utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "join_splits" in block]
+    (workshop / "join.py").write_text(code, encoding="utf-8")
+    join_splits = runpy.run_path(str(workshop / "join.py"))["join_splits"]
+    join_splits(str(workshop / "clevr_change"), str(workshop / "joined"))
+    before, after = (load_prepared(workshop / name) for name in ("clevr_change", "joined"))
+    assert len(after["train"]) == len(before["train"]) + len(before["validation"]) - 2
+    assert after["test"]["pair_id"][:] == before["test"]["pair_id"][:]
+    places = places_of(workshop, "clevr", workshop / "runs" / "joined") | {"data_dir": workshop / "joined"}
+    options = SMALL | {"eval_strategy": "no", "load_best_model_at_end": False}
+    assert train("clevr", **places, **options) == 0
+    assert list(logged(workshop / "runs" / "joined")) == [1, 2]
 
 
 def llama_folder(folder, model, pad_token=None):
