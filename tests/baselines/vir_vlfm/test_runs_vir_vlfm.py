@@ -96,16 +96,13 @@ def test_runs_over_frozen_backbones(name, workshop):
     base, _ = load_system(str(workshop / "base"))
     names = {name for name, _ in base.named_parameters() if any(part in name for part in TRAINED)}
     assert {name.replace("base_model.model.", "") for name in weights} == names
-    model, processor = load_system(str(folder / "best"))
-    assert processor.prompt == PROMPT.format("<image>")
     told = json.loads((folder / "best" / "adapter_config.json").read_text("utf-8"))
     assert told["base_model_name_or_path"] == str(workshop / "base")
-    inner = {name.replace("base_model.model.", ""): value for name, value in model.named_parameters()}
-    start = dict(base.named_parameters())
-    assert torch.equal(
-        inner["model.query_tokens"].float(), start["model.query_tokens"].bfloat16().float()
-    ) or torch.equal(inner["model.query_tokens"], start["model.query_tokens"])
     assert any("up_proj" in name and value.any() for name, value in weights.items())
+    model, processor = load_system(str(folder / "best"))
+    assert processor.prompt == PROMPT.format("<image>")
+    kept = dict(model.named_parameters())
+    assert all(torch.equal(value, kept[name]) for name, value in base.named_parameters() if name not in names)
 
 
 def test_a_run_from_random_weights(workshop):
@@ -126,7 +123,7 @@ def test_published_values_are_those_of_the_runs():
     _, data, run = parse_arguments([str(CONFIGS / "clevr.yaml"), *words])
     assert (run.learning_rate, run.weight_decay, run.max_grad_norm, run.seed) == (5e-5, 0.05, 0.0, 42)
     assert (run.max_steps, run.get_warmup_steps(run.max_steps)) == (40 * 4500, 4500)
-    assert run.lr_scheduler_kwargs == {"min_lr": 1e-5, "warmup_lr_rate": 1e-6 / 5e-5}
+    assert run.lr_scheduler_kwargs == {"min_lr": 1e-5, "warmup_lr_rate": pytest.approx(1e-6 / 5e-5)}
     # A scene is two pairs; eight processes of one scene each.
     assert run.per_device_train_batch_size == 8 * 2
     decoding = (run.generation_num_beams, run.generation_repetition_penalty, run.generation_max_new_tokens)
@@ -186,29 +183,24 @@ def test_lora_beside_what_trains_is_saved_loaded_and_merged(workshop):
     changes = SMALL | {"lora": json.dumps(LORA), "learning_rate": 0.05, "frozen_dtype": "float32"}
     assert train("clevr", **places_of(workshop, "clevr", folder), **changes) == 0
     weights = load_file(folder / "best" / "adapter_model.safetensors")
-    places = [name for name in weights if "lora_B" in name]
-    assert {
-        part for part in ("language_model", "qformer", "vision_model") if any(part in name for name in places)
-    } == {
-        "language_model",
-        "qformer",
-        "vision_model",
-    }
-    assert any(weights[name].any() for name in places)
-    tuned, _ = load_system(str(folder / "best"))
-    again, _ = load_system(str(folder / "best"))
-    batch = random_batch(tuned.config)
-    wanted = tuned(**batch).logits
-    assert torch.equal(again(**batch).logits, wanted)
-    assert isinstance(again, PeftModel)
-    merged = again.merge_and_unload()
-    assert type(merged) is VIRVLFMForConditionalGeneration
-    torch.testing.assert_close(merged(**batch).logits, wanted, **CLOSE)
-    merged.save_pretrained(workshop / "merged")
-    loaded = VIRVLFMForConditionalGeneration.from_pretrained(workshop / "merged")
-    assert torch.equal(loaded(**batch).logits, merged(**batch).logits)
+    found = [name for name in weights if "lora_B" in name]
+    assert all(any(part in name for name in found) for part in ("language_model", "qformer", "vision_model"))
+    assert any(weights[name].any() for name in found)
     base, _ = load_system(str(workshop / "base"))
-    assert not torch.allclose(base(**batch).logits, wanted, atol=1e-3)
+    batch = random_batch(base.config)
+    plain = base(**batch).logits
+    tuned = PeftModel.from_pretrained(base, folder / "best").eval()
+    wanted = tuned(**batch).logits
+    assert not torch.allclose(plain, wanted, atol=1e-3)
+    # Loaded as a system, LoRA's matrices are merged already.
+    loaded, _ = load_system(str(folder / "best"))
+    merged = tuned.merge_and_unload()
+    for model in (loaded, merged):
+        assert type(model) is VIRVLFMForConditionalGeneration
+        torch.testing.assert_close(model(**batch).logits, wanted, **CLOSE)
+    merged.save_pretrained(workshop / "merged")
+    again = VIRVLFMForConditionalGeneration.from_pretrained(workshop / "merged")
+    assert torch.equal(again(**batch).logits, merged(**batch).logits)
 
 
 @pytest.mark.slow
