@@ -3,7 +3,6 @@
 """transformers' own model and configuration tests on a tiny VIR-VLFM, run by `run.py`."""
 
 import json
-import tempfile
 import unittest
 from pathlib import Path
 from types import MappingProxyType
