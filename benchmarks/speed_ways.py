@@ -12,7 +12,7 @@ from unittest.mock import patch
 import torch
 from transformers import PreTrainedModel
 
-from ssgpa import modeling_ssgpa
+from ssgpa import visual_prompt_ssgpa
 from ssgpa.benchmarks.measure_throughput import collated, random_pairs, scene_captions
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.generation import evaluation_mode
@@ -155,7 +155,7 @@ def shared_prompt(bench: Bench) -> tuple[Run, Run]:
     run = bench.captions(bench.model)
 
     def five_times() -> None:
-        with patch.object(modeling_ssgpa, "count_copies", return_value=1):
+        with patch.object(visual_prompt_ssgpa, "count_copies", return_value=1):
             run()
 
     return run, five_times

@@ -25,7 +25,7 @@ from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, M
 from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.lora import add_lora
-from ssgpa.training.mixing import mix_pairs
+from ssgpa.training.mixing import mix_pairs, report_pairs
 from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.resuming import find_checkpoint, set_seed
 from ssgpa.training.run import (
@@ -57,9 +57,6 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     ########
     splits = load_splits(data_args)
     train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
-    if mixture is not None:
-        # Words of both are known.
-        splits["train"] = train_rows
 
     ########
     # Model
@@ -71,16 +68,9 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     features = cached_features(data_args, args, train_rows, model, processor, aux_heads)
     frames = pair_frames(data_args, train_rows, model, processor)
     if is_over_base(model_args):
-        if aux_heads is not None:
-            raise ValueError(
-                "Auxiliary heads go with neither `lora` nor `save_trained_only`: they train from scratch."
-            )
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
-    record = parameter_report(model, trainable)
-    if mixture is not None:
-        print(mixture.describe())
-        record["pairs"] = mixture.to_dict()
+    record = parameter_report(model, trainable) | report_pairs(mixture)
 
     ##########
     # Training

@@ -29,6 +29,7 @@ MODEL_FILES = {
     "prompt_sharing",
     "system",
     "transport",
+    "visual_prompt",
     "warp",
 }
 FILES = MODEL_FILES | {"image_utils", "processing", "prompts"}

@@ -107,9 +107,9 @@ def test_values_become_colors_once(pipe, monkeypatch):
     pair = [np.repeat(side, 3, -1) for side in counts]
     seen, prepare = [], type(pipe)._prepare
 
-    def look(self, images, keep):
+    def look(self, images, *rest):
         seen.append(self.processor.load_image(images[0]))
-        return prepare(self, images, keep)
+        return prepare(self, images, *rest)
 
     monkeypatch.setattr(type(pipe), "_prepare", look)
     told = {"value_range": (0, 3060)}

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Real pairs and synthetic ones in one run, at a share that the run's YAML tells."""
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def mix_pairs(arguments: DataArguments, rows: Dataset, splits: DatasetDict) -> t
     Args:
         arguments (`DataArguments`): `data_dir`, `synthetic_data_dir` and `synthetic_share`.
         rows (`datasets.Dataset`): The real training rows.
-        splits (`datasets.DatasetDict`): The real set, whose other splits no synthetic pair may show.
+        splits (`datasets.DatasetDict`): The real set, whose other splits no synthetic pair may show. Its training
+            split becomes the mixture, so that the words of both are known.
 
     Returns:
         `tuple[datasets.Dataset, Mixture]`: Real rows, then synthetic ones, and the counts; the rows as they were and
@@ -83,11 +85,28 @@ def mix_pairs(arguments: DataArguments, rows: Dataset, splits: DatasetDict) -> t
         raise ValueError(f"`synthetic_data_dir` {folder} has no training pairs.")
     _check_apart(folder, synthetic, rows, splits)
     if share == 1.0:
+        splits["train"] = synthetic
         return synthetic, Mixture(0, len(synthetic), len(synthetic))
     count = len(synthetic) if share is None else max(1, round(share / (1.0 - share) * len(rows)))
     cells = [[name for name in CELL_COLUMNS if name in part.column_names] for part in (rows, synthetic)]
     both = [part.remove_columns(names) for part, names in zip((rows, synthetic), cells, strict=True)]
-    return concatenate_datasets(both), Mixture(len(rows), count, len(synthetic))
+    splits["train"] = concatenate_datasets(both)
+    return splits["train"], Mixture(len(rows), count, len(synthetic))
+
+
+def report_pairs(mixture: Mixture | None) -> dict[str, Any]:
+    """Tell how many pairs of which kind an epoch has, where there are two kinds.
+
+    Args:
+        mixture (`Mixture`, *optional*): What `mix_pairs` gave.
+
+    Returns:
+        `dict[str, Any]`: `pairs` for the run's record; empty without a mixture.
+    """
+    if mixture is None:
+        return {}
+    sys.stdout.write(f"{mixture.describe()}\n")
+    return {"pairs": mixture.to_dict()}
 
 
 def _check_apart(folder: str, synthetic: Dataset, rows: Dataset, splits: DatasetDict) -> None:
@@ -143,4 +162,4 @@ class MixedPairDataset(PairDataset):
         return mixture.real + int(order[place])
 
 
-__all__ = ["MixedPairDataset", "Mixture", "mix_pairs"]
+__all__ = ["MixedPairDataset", "Mixture", "mix_pairs", "report_pairs"]

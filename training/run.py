@@ -60,9 +60,10 @@ def check_settings(
         raise ValueError(
             "`adapter_name_or_path` needs the `lora` or `save_trained_only` of the run that it comes from."
         )
-    if data_arguments.synthetic_data_dir and any(
-        (arguments.aux_attributes, arguments.aux_changed, arguments.aux_type)
-    ):
+    has_auxiliary_heads = any((arguments.aux_attributes, arguments.aux_changed, arguments.aux_type))
+    if is_over_base(model_arguments) and has_auxiliary_heads:
+        raise ValueError("Auxiliary heads go with neither `lora` nor `save_trained_only`: they train from scratch.")
+    if data_arguments.synthetic_data_dir and has_auxiliary_heads:
         raise ValueError("Auxiliary heads need the targets of every pair: they do not go with `synthetic_data_dir`.")
     if data_arguments.synthetic_data_dir and data_arguments.retrieval_store:
         raise ValueError("`retrieval_store` knows the real pairs alone: it does not go with `synthetic_data_dir`.")

@@ -43,6 +43,7 @@ CODE = {
     "system",
     "system_config",
     "transport",
+    "visual_prompt",
     "warp",
 }
 FACTS = {"base_models": [], "data_name": "Drawn pairs", "training": "Not at all.", "limits": ["It knows nothing."]}

@@ -17,7 +17,7 @@ from ssgpa.baselines.finer_mllm.conversion_finer_mllm import QFORMER, TOWER
 from ssgpa.data.prepared import load_prepared
 from ssgpa.training.arguments import ModelArguments, parse_arguments
 from ssgpa.training.lora import add_lora, complete_checkpoint
-from ssgpa.training.memory.inputs import start_model
+from ssgpa.training.memory.inputs import add_matrices, start_model
 from ssgpa.training.systems import set_trainable
 from ssgpa.utils.loading import load_system
 
@@ -256,7 +256,7 @@ def count(model, *patterns):
 def test_trained_parameters_at_real_size(name, tower):
     arguments = lora_of(name)
     arguments.model_config, arguments.model_name_or_path, arguments.checkpointing = str(MODEL), None, []
-    model = start_model(arguments, "meta")
+    model = add_matrices(start_model(arguments, "meta"), arguments)
     assert count(model, r"vision_tower.*lora_") == tower
     assert count(model, r"qformer.*lora_") == 236_544
     assert count(model, r"language_projection") == 3_149_824
