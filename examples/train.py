@@ -57,6 +57,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     ########
     splits = load_splits(data_args)
     train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
+    if mixture is not None:
+        splits["train"] = train_rows  # the words of both
 
     ########
     # Model

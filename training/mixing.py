@@ -57,8 +57,7 @@ def mix_pairs(arguments: DataArguments, rows: Dataset, splits: DatasetDict) -> t
     Args:
         arguments (`DataArguments`): `data_dir`, `synthetic_data_dir` and `synthetic_share`.
         rows (`datasets.Dataset`): The real training rows.
-        splits (`datasets.DatasetDict`): The real set, whose other splits no synthetic pair may show. Its training
-            split becomes the mixture, so that the words of both are known.
+        splits (`datasets.DatasetDict`): The real set, whose other splits no synthetic pair may show.
 
     Returns:
         `tuple[datasets.Dataset, Mixture]`: Real rows, then synthetic ones, and the counts; the rows as they were and
@@ -85,13 +84,11 @@ def mix_pairs(arguments: DataArguments, rows: Dataset, splits: DatasetDict) -> t
         raise ValueError(f"`synthetic_data_dir` {folder} has no training pairs.")
     _check_apart(folder, synthetic, rows, splits)
     if share == 1.0:
-        splits["train"] = synthetic
         return synthetic, Mixture(0, len(synthetic), len(synthetic))
     count = len(synthetic) if share is None else max(1, round(share / (1.0 - share) * len(rows)))
     cells = [[name for name in CELL_COLUMNS if name in part.column_names] for part in (rows, synthetic)]
     both = [part.remove_columns(names) for part, names in zip((rows, synthetic), cells, strict=True)]
-    splits["train"] = concatenate_datasets(both)
-    return splits["train"], Mixture(len(rows), count, len(synthetic))
+    return concatenate_datasets(both), Mixture(len(rows), count, len(synthetic))
 
 
 def report_pairs(mixture: Mixture | None) -> dict[str, Any]:
