@@ -13,6 +13,7 @@
 # limitations under the License.
 """What the shared code asks of a system's model class (ours)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -40,18 +41,33 @@ class Paper:
     relation: str
 
 
-class AuxiliaryFeatures(NamedTuple):
-    """Modules whose outputs auxiliary heads read in training; the first output of each is what is read.
+def first_output(output: Any) -> Tensor:
+    """What a module returned, or the first of several things.
 
     Args:
-        tower (`nn.Module`): Gives (batch, 2, 1 + patches, hidden_size) before the images are compared.
-        compared (`nn.Module`): Gives the same shape after.
+        output (`Any`): A tensor, a tuple or a `ModelOutput`.
+    """
+    return output if isinstance(output, Tensor) else output[0]
+
+
+class AuxiliaryFeatures(NamedTuple):
+    """Modules whose outputs auxiliary heads read in training.
+
+    Args:
+        tower (`nn.Module`): Gives the patches before the images are compared.
+        compared (`nn.Module`, *optional*): Gives the same after. None where the language model alone compares them:
+            there are then no targets for the change.
         hidden_size (`int`): Width of both.
+        read (`Callable`, *optional*): Makes of what a module returned (batch, 2, leading tokens + patches,
+            hidden_size); by default it is there as the first output.
+        leading_tokens (`int`, *optional*, defaults to 1): Tokens of each image in front of its patches.
     """
 
     tower: nn.Module
-    compared: nn.Module
+    compared: nn.Module | None
     hidden_size: int
+    read: Callable[[Any], Tensor] = first_output
+    leading_tokens: int = 1
 
 
 class FreezableTower(nn.Module):

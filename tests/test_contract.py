@@ -174,7 +174,7 @@ def test_what_a_system_does_not_offer_is_refused(start, tmp_path, script_errors)
         arguments = ChangeCaptioningArguments(output_dir=str(tmp_path), use_cpu=True)
         with pytest.raises(ValueError, match="feature_cache"):
             open_cache(str(tmp_path / "features"), model, processor, arguments)
-        assert "lacks one" in script_errors(name, aux_attributes=0.5)
+        assert "lacks them" in script_errors(name, aux_attributes=0.5)
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ def test_a_card_tells_the_paper_and_tags_of_its_system():
 
 def test_ssgpa_says_what_shared_code_knew_of_it():
     model, _ = TINY_SYSTEMS["ssgpa"]()
-    tower, compared, width = model.get_auxiliary_features()
+    tower, compared, width, *_ = model.get_auxiliary_features()
     assert tower is model.get_vision_encoder() is model.model.vision_tower
     assert compared is model.model.alignment
     assert width == model.config.patch_hidden_size

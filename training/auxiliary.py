@@ -37,11 +37,13 @@ class AuxiliaryHeads(nn.Module):
     Args:
         hidden_size (`int`): Width of the patches.
         weights (`dict[str, float]`): Weights of `attributes`, `changed` and `type`; zero switches one off.
+        leading_tokens (`int`, *optional*, defaults to 1): Tokens of each image in front of its patches.
     """
 
-    def __init__(self, hidden_size: int, weights: dict[str, float]) -> None:
+    def __init__(self, hidden_size: int, weights: dict[str, float], leading_tokens: int = 1) -> None:
         super().__init__()
         self.weights = weights
+        self.leading_tokens = leading_tokens
         self.attributes = nn.Linear(hidden_size, ATTRIBUTE_BITS)
         self.changed = nn.Linear(hidden_size, 1)
         self.change_type = nn.Linear(2 * hidden_size, len(CHANGE_TYPES))
@@ -58,9 +60,12 @@ class AuxiliaryHeads(nn.Module):
         """
         model.register_forward_pre_hook(self._keep_batch, with_kwargs=True)
         model.register_forward_hook(self._add_losses)
-        tower, compared, _ = model.get_auxiliary_features()
-        tower.register_forward_hook(lambda module, inputs, output: self._features.update(tower=output[0]))
-        compared.register_forward_hook(lambda module, inputs, output: self._features.update(aligned=output[0]))
+        features = model.get_auxiliary_features()
+        for name, module in (("tower", features.tower), ("compared", features.compared)):
+            if module is not None:
+                module.register_forward_hook(
+                    lambda module, inputs, output, name=name: self._features.update({name: features.read(output)})
+                )
         model.add_module(MODULE_NAME, self)
         own = {f"{MODULE_NAME}.{name}" for name in self.state_dict()}
         model._keys_to_ignore_on_save = set(model._keys_to_ignore_on_save or []) | own
@@ -108,48 +113,57 @@ class AuxiliaryHeads(nn.Module):
             ValueError: The cells are not the model's patches, or a change type is unknown.
         """
         # Behind the batch's own pairs there may be those that a loss made up.
-        tower, aligned = (self._features[name][: len(cells)].float() for name in ("tower", "aligned"))
-        if cells.shape != (*tower.shape[:2], tower.shape[2] - 1):
+        features = {name: states[: len(cells)].float() for name, states in self._features.items()}
+        batch, images, tokens, _ = features["tower"].shape
+        if cells.shape != (batch, images, tokens - self.leading_tokens):
             raise ValueError(
                 f"The auxiliary targets have {cells.shape[-1]} cells an image, the model "
-                f"{tower.shape[2] - 1} patches: prepare the data with a `--aux_grid` of the model's `patch_grid`."
+                f"{tokens - self.leading_tokens} patches: prepare the data with a `--aux_grid` of the model's "
+                "patches."
             )
         unknown = {name for name in change_types if name not in CHANGE_TYPES}
         if unknown:
             raise ValueError(
                 f"The auxiliary head of the change type knows {', '.join(CHANGE_TYPES)}; the data says {unknown}."
             )
-        # Attributes of every cell, all its bits together
+        parts = {"attributes": self._attribute_loss(features["tower"], cells)}
+        if "compared" in features:
+            parts["changed"] = self._changed_loss(features["compared"], cells)
+            parts["type"] = self._type_loss(features["compared"], change_types)
+        factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
+        return {f"{LOSS_PREFIX}{name}": factor * parts[name] for name, factor in factors.items()}
+
+    def _attribute_loss(self, tower: Tensor, cells: Tensor) -> Tensor:
+        """Attributes of every cell, all its bits together."""
         bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1
-        logits = self.attributes(tower[:, :, 1:])
-        attributes = F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
-        # Changed cells, as far as known
+        logits = self.attributes(tower[:, :, self.leading_tokens :])
+        return F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
+
+    def _changed_loss(self, compared: Tensor, cells: Tensor) -> Tensor:
+        """Changed cells, as far as known."""
         known = (cells & CHANGE_UNKNOWN == 0).float()
         changed = F.binary_cross_entropy_with_logits(
-            self.changed(aligned[:, :, 1:]).squeeze(-1),
+            self.changed(compared[:, :, self.leading_tokens :]).squeeze(-1),
             ((cells >> CHANGED_BIT) & 1).float(),
             weight=known,
             pos_weight=torch.tensor(CHANGED_WEIGHT, device=cells.device),
             reduction="sum",
         )
-        # Change type of the pair
-        tokens = aligned.flatten(1, 2)
+        return changed / known.sum().clamp_min(1)
+
+    def _type_loss(self, compared: Tensor, change_types: list[str]) -> Tensor:
+        """Change type of the pair."""
+        tokens = compared.flatten(1, 2)
         logits = self.change_type(torch.cat([tokens.mean(1), tokens.amax(1)], 1))
         target = torch.tensor([CHANGE_TYPES.index(name) for name in change_types], device=logits.device)
-        parts = {
-            "attributes": attributes,
-            "changed": changed / known.sum().clamp_min(1),
-            "type": F.cross_entropy(logits, target),
-        }
-        factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
-        return {f"{LOSS_PREFIX}{name}": factor * parts[name] for name, factor in factors.items()}
+        return F.cross_entropy(logits, target)
 
 
 def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns: list[str]) -> AuxiliaryHeads | None:
     """Auxiliary heads that the run's arguments switch on, or None.
 
     Raises:
-        ValueError: Auxiliary targets are wanted, and the prepared data has none or the model no alignment.
+        ValueError: Auxiliary targets are wanted, and the prepared data has none or the model nothing to read them off.
     """
     weights = {name: getattr(arguments, f"aux_{name}") for name in ("attributes", "changed", "type")}
     if not any(weights.values()):
@@ -160,5 +174,10 @@ def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns
         )
     features = model.get_auxiliary_features()
     if features is None:
-        raise ValueError(f"Auxiliary heads read a vision tower and an alignment; {type(model).__name__} lacks one.")
-    return AuxiliaryHeads(features.hidden_size, weights)
+        raise ValueError(f"Auxiliary heads read an image's patches; {type(model).__name__} lacks them.")
+    if features.compared is None and (weights["changed"] or weights["type"]):
+        raise ValueError(
+            f"`aux_changed` and `aux_type` read compared images; in {type(model).__name__} the language model alone "
+            "compares them: set both to 0."
+        )
+    return AuxiliaryHeads(features.hidden_size, weights, features.leading_tokens)

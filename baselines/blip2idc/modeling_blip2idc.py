@@ -34,7 +34,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, torch_compilable_check
 
 from ...compatibility_ssgpa import CACHE, renamed_cache
-from ...system_ssgpa import ChangeCaptioningModelMixin, Paper
+from ...system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper, first_output
 from .configuration_blip2idc import BLIP2IDCConfig
 from .conversion_blip2idc import GENERATION, check_weights, convert_blip2, read_source
 
@@ -155,6 +155,18 @@ class BLIP2IDCPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    def get_auxiliary_features(self) -> AuxiliaryFeatures:
+        """The patches in the middle of the tower, which sees both images in all its layers, and behind it."""
+        tower = self.base_model.vision_model
+        return AuxiliaryFeatures(
+            tower=tower.encoder.layers[len(tower.encoder.layers) // 2 - 1],
+            compared=tower,
+            hidden_size=self.config.vision_config.hidden_size,
+            # The image before lies above the image after; one class token stands for both.
+            read=lambda output: first_output(output)[:, 1:].unflatten(1, (2, -1)),
+            leading_tokens=0,
+        )
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -59,7 +59,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ...compatibility_ssgpa import CACHE, renamed_cache
-from ...system_ssgpa import ChangeCaptioningModelMixin, Paper
+from ...system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper, first_output
 from .configuration_clip4idc import CLIP4IDCConfig
 from .conversion_clip4idc import convert_clip, convert_official, load_converted
 
@@ -390,6 +390,13 @@ class CLIP4IDCPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     language_modules: ClassVar[tuple[str, ...]] = ("model.encoder.", "model.decoder.")
     paper: ClassVar[Paper] = PAPER
     card_tags: ClassVar[tuple[str, ...]] = ("clip4idc", "clip")
+
+    def get_auxiliary_features(self) -> AuxiliaryFeatures:
+        """The patches before and behind the layers that see both images."""
+        tower = self.base_model.vision_model
+        shape = (-1, 2, self.config.image_positions, self.config.vision_config.hidden_size)
+        alone = [tower.pre_layrnorm, *tower.encoder.layers][tower.num_intra_layers]
+        return AuxiliaryFeatures(alone, tower, shape[-1], lambda output: first_output(output).reshape(shape))
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -44,7 +44,7 @@ from ...modeling_ssgpa import (
     SSGPAPreTrainedModel,
     SSGPAVisionTower,
 )
-from ...system_ssgpa import ChangeCaptioningModelMixin, Paper
+from ...system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper
 from ...visual_prompt_ssgpa import VisualPromptMixin
 from .configuration_finer_mllm import FinerMLLMConfig
 from .conversion_finer_mllm import (
@@ -275,10 +275,13 @@ class FinerMLLMPreTrainedModel(SSGPAPreTrainedModel):
     # The Q-Former has none.
     _supports_flash_attn = False
 
-    # The images are compared by the language model alone, and its tower is trained.
+    # Its tower is trained, and nothing in it gates.
     get_vision_encoder = ChangeCaptioningModelMixin.get_vision_encoder
-    get_auxiliary_features = ChangeCaptioningModelMixin.get_auxiliary_features
     training_notes = ChangeCaptioningModelMixin.training_notes
+
+    def get_auxiliary_features(self) -> AuxiliaryFeatures:
+        """The tower's patches; the images are compared by the language model alone."""
+        return AuxiliaryFeatures(self.base_model.vision_tower, None, self.config.vision_config.hidden_size)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -45,7 +45,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ...compatibility_ssgpa import CACHE, renamed_cache
-from ...system_ssgpa import ChangeCaptioningModelMixin, FreezableTower, Paper
+from ...system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, FreezableTower, Paper, first_output
 from .configuration_procap import ProCapConfig
 from .conversion_procap import UNKNOWN, convert_clip, convert_official, convert_vqgan, load_converted
 from .losses_procap import masked_cross_entropy, smoothed_divergence, true_or_false
@@ -642,6 +642,18 @@ class ProCapPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     def get_vision_encoder(self) -> nn.Module:
         """The image tokenizer."""
         return self.base_model.vision_tower
+
+    def get_auxiliary_features(self) -> AuxiliaryFeatures:
+        """The patches of both images in the middle of the procedure encoder, and behind it."""
+        layers = self.base_model.encoder.transformer.layers
+        frames, patches = self.config.num_frames, self.config.num_patches
+
+        def read(output: Any) -> Tensor:
+            clip = first_output(output)[:, -frames * patches :].unflatten(1, (frames, patches))
+            return torch.stack([clip[:, 0], clip[:, -1]], 1)
+
+        width = self.config.vision_config.hidden_size
+        return AuxiliaryFeatures(layers[max(len(layers) // 2 - 1, 0)], self.base_model.encoder, width, read, 0)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -31,6 +31,7 @@ from transformers.models.chameleon.modeling_chameleon import (
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 from transformers.utils.generic import maybe_autocast
 
+from ...system_ssgpa import ChangeCaptioningModelMixin
 from .configuration_procap import ProCapConfig
 from .conversion_procap import convert_vqgan, load_converted, read_tensors
 from .modeling_procap import ProCapPreTrainedModel, ProCapVisionTower
@@ -172,6 +173,8 @@ class ProCapForImageReconstruction(ProCapPreTrainedModel):
     """
 
     auto_classes: ClassVar[dict[str, str]] = {}
+    # It has no procedure encoder.
+    get_auxiliary_features = ChangeCaptioningModelMixin.get_auxiliary_features
     # Its losses are means over pixels, whatever the number of tokens.
     accepts_loss_kwargs = False
     # Of both stages.

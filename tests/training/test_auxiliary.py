@@ -34,7 +34,7 @@ def heads():
     torch.nn.init.constant_(heads.attributes.bias, 0.5)
     torch.nn.init.constant_(heads.changed.bias, -1.0)
     heads.change_type.bias.data = torch.arange(6.0)
-    heads._features = {"tower": torch.randn(1, 2, 3, 4), "aligned": torch.randn(1, 2, 3, 4)}
+    heads._features = {"tower": torch.randn(1, 2, 3, 4), "compared": torch.randn(1, 2, 3, 4)}
     return heads
 
 
@@ -90,7 +90,7 @@ def test_aux_heads_are_off_by_default_and_need_their_columns(make_system, splits
     with pytest.raises(ValueError, match="aux_grid"):
         auxiliary_heads_of(model, options(aux_type=0.1), [name for name in columns if not name.endswith("_cells")])
     without_alignment, _ = TINY_SYSTEMS["toy_cross_attending"]()
-    with pytest.raises(ValueError, match="lacks one"):
+    with pytest.raises(ValueError, match="lacks them"):
         auxiliary_heads_of(without_alignment, options(aux_type=0.1), columns)
 
 
@@ -145,3 +145,45 @@ def test_heads_come_back_from_a_checkpoint(attached, tmp_path, gathered):
         torch.nn.init.normal_(parameter)
     heads.load(tmp_path)
     assert all(torch.equal(value, wanted[name]) for name, value in heads.state_dict().items())
+
+
+# Where no gradient reaches the pixels, what the tower made of them.
+READS_FEATURES = ("procap",)
+SYSTEMS_WITH_PATCHES = [name for name in TINY_SYSTEMS if TINY_SYSTEMS[name]()[0].get_auxiliary_features()]
+
+
+def influence(source, patches):
+    """By how much each cell of each image decides the last patch of the image after: (2, patches)."""
+    (gradient,) = torch.autograd.grad(patches[0, 1, -1].square().sum(), source, retain_graph=True)
+    gradient = gradient.abs()
+    if gradient.dim() == 4 and gradient.shape[1] == 2:
+        return gradient[0].sum(-1)
+    if gradient.dim() == 4:
+        gradient = gradient.unflatten(2, (2, -1)).transpose(1, 2)
+    height, width = gradient.shape[3:]
+    rows = round((patches.shape[2] * height / width) ** 0.5)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(gradient[0].sum(1), (rows, patches.shape[2] // rows))
+    return pooled.flatten(1)
+
+
+@pytest.mark.parametrize("name", SYSTEMS_WITH_PATCHES)
+def test_heads_read_each_patch_of_each_image_where_it_is(name, splits):
+    model, processor = TINY_SYSTEMS[name]()
+    features = model.eval().get_auxiliary_features()
+    read = {}
+    features.tower.register_forward_hook(lambda module, inputs, output: read.update(tower=features.read(output)))
+    batch = PairCollator(processor)([PairDataset(splits["train"], processor)[0]])
+    del batch["pair_ids"]
+    source = batch["pixel_values"] = torch.randn(batch["pixel_values"].shape)
+    if name in READS_FEATURES:
+        source = model.get_vision_encoder()(batch.pop("pixel_values")).last_hidden_state.detach()
+        batch["vision_features"] = source
+    source.requires_grad_(True)
+    model(**batch)
+    states = read["tower"]
+    assert states.shape[:2] == (1, 2)
+    assert states.shape[3] == features.hidden_size
+    patches = states[:, :, features.leading_tokens :]
+    found = influence(source, patches)
+    assert found.shape == (2, patches.shape[2])
+    assert found.argmax().item() == 2 * patches.shape[2] - 1

@@ -21,7 +21,7 @@ from ssgpa.training.arguments import parse_arguments
 from ssgpa.training.word_tokenizer import build_word_tokenizer
 from ssgpa.utils.loading import load_system
 
-from ...examples.runs import ROOT, accelerate, launch, logged, options_of, prepare_set, write_clevr
+from ...examples.runs import ROOT, accelerate, launch, logged, options_of, prepare_set
 from ...scripts import load_script
 from ...test_conversion_ssgpa import tiny_source
 from ...tiny_systems import tiny_config
@@ -108,13 +108,9 @@ def test_runs_over_frozen_backbones(name, workshop):
 
 
 def test_a_run_from_random_weights(workshop):
-    if not (workshop / "sources" / "clevr_change").exists():
-        write_clevr(workshop / "sources" / "clevr_change")
-    words = ["--dataset", "clevr_change", "--source", str(workshop / "sources" / "clevr_change")]
-    words += ["--output_dir", str(workshop / "clevr_prepared_8x8"), "--aux_grid", "8", "8"]
-    assert load_script("prepare_data").main(words) == 0
+    data = prepare_set("clevr_prepared_8x8", workshop)
     folder = workshop / "runs" / "clevr_tiny"
-    assert train("clevr_tiny", data_dir=workshop / "clevr_prepared_8x8", output_dir=folder, **SMALL) == 0
+    assert train("clevr_tiny", data_dir=data, output_dir=folder, **SMALL) == 0
     assert list(logged(folder)) == [1, 2]
     _, processor = load_system(str(folder / "best"))
     assert processor.prompt == PROMPT.format("<image>")
