@@ -46,7 +46,7 @@ RUNS = (
 # Tokens of the longest caption; the reproduction sees about 550 tokens a pair with it.
 CAPTION = 50
 REPRODUCTION = "reproduction"
-REPRODUCED_BATCHES = (1, 2)
+REPRODUCED_BATCHES = (1, 2, 4, 16)
 
 
 def run_of(name: str, overrides: list[str], device: str) -> tuple:

@@ -1,13 +1,13 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Counts what training a system at real size needs of memory, beside SSGPA's run for a GPU of 24 GB.
+"""Counts what training a system at real size needs of memory, beside SSGPA's run for 24 GB and a reproduction.
 
 python benchmarks/measure_system_memory.py blip2idc --run examples/configs/blip2idc/clevr.yaml \
     --model_config examples/configs/models/blip2idc-opt-2.7b.json --prompt_tokens 1 \
     --output benchmarks/results/blip2idc-memory.json
 
 Counted on the meta device, without weights, data or a GPU: the run as its YAML has it, and once more with nothing
-recomputed in the backward pass. SSGPA's rows are those that `measure_memory.py` has stored.
+recomputed in the backward pass. The rows beside it are those that `measure_memory.py` has stored.
 """
 
 import argparse
@@ -28,7 +28,8 @@ from ssgpa.utils.results import library_versions, write_results
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "benchmarks/results/memory.json"
-BESIDE = "24gb"
+# Runs of that file, and what they are called beside another system's.
+BESIDE = {"24gb": "SSGPA, 24gb", "reproduction": "reproduction"}
 OFF = "--checkpointing=none"
 
 
@@ -51,12 +52,12 @@ def count_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def rows_beside(batch_sizes: list[int]) -> list[dict[str, Any]]:
-    """SSGPA's stored rows of the same batch sizes."""
+    """The stored rows of SSGPA and of the reproduction, of the same batch sizes."""
     stored = read_json_object(STORED)["counted"]
     return [
-        row | {"run": f"SSGPA, {BESIDE}"}
+        row | {"run": BESIDE[row["run"]]}
         for row in stored
-        if row["run"] == BESIDE and row["batch_size"] in batch_sizes
+        if row["run"] in BESIDE and row["batch_size"] in batch_sizes
     ]
 
 

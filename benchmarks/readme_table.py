@@ -17,7 +17,7 @@ from ssgpa.benchmarks.tables.evidence_tables import format_cost, format_localiza
 from ssgpa.benchmarks.tables.house_table import format_house
 from ssgpa.benchmarks.tables.learning_table import format_learning
 from ssgpa.benchmarks.tables.loader_table import format_loader
-from ssgpa.benchmarks.tables.memory_table import format_memory, format_system
+from ssgpa.benchmarks.tables.memory_table import format_memory, format_system, format_systems
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
@@ -32,6 +32,7 @@ DOCUMENTS = [
         for name in (
             "results",
             "systems/blip2idc",
+            "systems/finer_mllm",
             "systems/ssgpa",
             "systems/vir_vlfm",
             "development",
@@ -46,6 +47,7 @@ RESULTS, SUMMARY, PARAMETERS = "results", "summary", "parameters"
 # Blocks that one file fills: their name between the marks, the file, and what lays it out.
 BLOCKS = {
     "blip2idc-memory": ("blip2idc-memory.json", format_system),
+    "finer_mllm-memory": ("finer_mllm-memory.json", format_system),
     "vir_vlfm-memory": ("vir_vlfm-memory.json", format_system),
     "localization": ("localization.json", format_localization),
     "cost": ("alignment_cost.json", format_cost),
@@ -57,6 +59,9 @@ BLOCKS = {
     "speed": ("speed.json", format_ways),
     "speed-change": ("speed-before-after.json", format_change),
 }
+# One that all systems' counts fill.
+SYSTEMS_MEMORY = "systems-memory"
+COUNTS = "-memory.json"
 COLUMNS = {"total": "all", "trainable": "trainable"}
 NO_FIGURES = "No figures are stored yet."
 BEGIN, END = f"<!-- {RESULTS}:begin -->", f"<!-- {RESULTS}:end -->"
@@ -170,6 +175,19 @@ def read_block(path: Path, lay_out: Callable[[Mapping[str, Any], str], str]) -> 
     return lay_out(json.loads(path.read_text(encoding="utf-8")), f"benchmarks/results/{path.name}")
 
 
+def read_counts(paths: Mapping[str, Path]) -> str:
+    """Lay out all systems' counts of memory.
+
+    Args:
+        paths (`Mapping[str, Path]`): The JSON file of each system.
+
+    Returns:
+        `str`: Markdown.
+    """
+    figures = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
+    return format_systems(figures, f"benchmarks/results/*{COUNTS}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -187,6 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
     if speeds.is_file():
         block += f"\n\n{read_block(speeds, format_throughput)}"
     blocks = {name: read_block(folder / file, lay_out) for name, (file, lay_out) in BLOCKS.items()}
+    counts = {path.name.removesuffix(COUNTS): path for path in sorted(folder.glob(f"*{COUNTS}"))}
+    blocks[SYSTEMS_MEMORY] = read_counts(counts) if counts else NO_FIGURES
     blocks |= {RESULTS: block, SUMMARY: summary, PARAMETERS: read_block(options.parameters, format_parameters)}
     stale = [path for path in options.documents if not update(path, blocks, options.check)]
     for path in stale:

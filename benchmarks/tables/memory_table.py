@@ -71,6 +71,32 @@ def format_system(figures: Mapping[str, Any], source: str) -> str:
     )
 
 
+def format_systems(figures: Mapping[str, Mapping[str, Any]], source: str) -> str:
+    """The peaks of all systems at the batch sizes that all were counted at, and those of what they stand beside.
+
+    Args:
+        figures (`Mapping[str, Mapping[str, Any]]`): By system, the JSON of `benchmarks/measure_system_memory.py`.
+        source (`str`): The files that they came from, as the reader finds them.
+
+    Returns:
+        `str`: A table in Markdown and a line about it.
+    """
+    rows = {_key(row): row for one in figures.values() for row in one["counted"]}
+    runs = sorted(
+        {key[:2] for key in rows}, key=lambda run: min(rows[key]["gib"]["total"] for key in rows if key[:2] == run)
+    )
+    sizes = sorted(set.intersection(*({key[2] for key in rows if key[:2] == run} for run in runs)))
+    lines = [
+        f"| run | tokens per pair | {' | '.join(f'{size} pairs' for size in sizes)} |",
+        f"|---|{'---:|' * (1 + len(sizes))}",
+    ]
+    for run in runs:
+        found = [rows[(*run, size)] for size in sizes]
+        peaks = " | ".join(_gib(row["gib"]["total"]) for row in found)
+        lines.append(f"| {label_of(found[0])} | {found[0]['tokens_per_pair']} | {peaks} |")
+    return "\n".join([*lines, "", f"Peak in GiB, by count; tokens of the language model or decoder. From `{source}`."])
+
+
 def format_speeds(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """One row a measurement: GPU, cap, speeds.
 
