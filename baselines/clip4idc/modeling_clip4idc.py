@@ -282,8 +282,20 @@ class CLIP4IDCTextTables(CLIPPreTrainedModel):
             input_ids (`torch.Tensor` of shape `(batch, tokens)`, *optional*): The tokens.
             position_ids (`torch.Tensor` of shape `(batch, tokens)`, *optional*): Their positions.
             inputs_embeds (`torch.Tensor` of shape `(batch, tokens, hidden_size)`, *optional*): In place of the tokens.
+
+        Raises:
+            ValueError: A caption is longer than the table of positions.
         """
-        return self.embeddings(input_ids, position_ids, inputs_embeds)
+        table = self.embeddings.position_embedding
+        if inputs_embeds is None:
+            inputs_embeds = self.embeddings.token_embedding(input_ids)
+        if position_ids.device.type != "meta":  # where sizes alone are known
+            torch_compilable_check(
+                (position_ids < table.num_embeddings).all(),
+                f"A caption is longer than CLIP's table of {table.num_embeddings} positions (`max_position_embeddings`).",
+            )
+        # CLIP's own forward refuses long rows, though several captions in a row each begin with the first position.
+        return inputs_embeds + table(position_ids)
 
 
 class CLIP4IDCEncoder(BertPreTrainedModel):

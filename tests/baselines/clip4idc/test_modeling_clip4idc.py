@@ -255,6 +255,19 @@ def test_stage_2_starts_from_stage_1(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in kept)
 
 
+def test_a_row_of_captions_may_be_longer_than_the_table_of_positions(pixels):
+    model = tiny(CLIP4IDCForConditionalGeneration)
+    ids = torch.arange(12).repeat(1, 3)
+    places = torch.arange(12).repeat(1, 3)
+    alone = torch.block_diag(*[torch.ones(12, 12)] * 3).tril() == 0
+    mask = torch.zeros(1, 1, 36, 36).masked_fill(alone, torch.finfo(torch.float32).min)
+    row = model(ids, pixels[:1], mask, places).logits
+    for caption in row.split(12, 1):
+        torch.testing.assert_close(caption, model(ids[:, :12], pixels[:1]).logits, **CLOSE)
+    with pytest.raises((ValueError, RuntimeError), match="table of 20 positions"):
+        model(ids, pixels[:1])
+
+
 def test_the_contrast_is_symmetric_and_bounded(pixels):
     model = tiny(CLIP4IDCForPairTextRetrieval)
     ids, mask = captions()
