@@ -343,8 +343,7 @@ class ChangeCaptioningPipeline(Pipeline):
         """
         try:
             images = self._decode(input_, return_change_map, **reading)
-            retrieved = input_.get("retrieved") if isinstance(input_, Mapping) else None
-            return {**self._prepare(images, return_change_map, retrieved), **NO_ERROR}
+            return {**self._prepare(images, return_change_map, self._retrieved(input_)), **NO_ERROR}
         # A decoder may raise anything over a broken file.
         except Exception as error:
             if on_error == "raise":
@@ -352,18 +351,32 @@ class ChangeCaptioningPipeline(Pipeline):
             # A blank pair stands in for it, so that batches stay whole; what the model says of it is thrown away.
             facts = ImageFacts("blank", (32, 32), Reading(**self.processor.reading(**reading)))
             blank = mark(Image.new("RGB", (32, 32)), None, facts)
-            return {**self._prepare([blank, blank], return_change_map), "errors": [_message(error)]}
+            blanks = self._prepare([blank, blank], return_change_map, self._retrieved({}))
+            return {**blanks, "errors": [_message(error)]}
 
     def _decode(self, item: Any, whole: bool, **reading: Any) -> list[Image.Image]:
         """Both images of a pair, whole or at the size that the model needs."""
         sources = zip(split_pair(item), ("before", "after"), strict=True)
         return [self.processor.load_image(source, name, whole=whole, **reading) for source, name in sources]
 
-    def _prepare(
-        self, images: list[Image.Image], keep: bool, retrieved: Sequence[str] | None = None
-    ) -> dict[str, Any]:
-        told = {} if retrieved is None else {"retrieved": [retrieved]}
-        inputs = self.processor(images=[images], return_tensors="pt", **told).to(dtype=self.dtype)
+    def _retrieved(self, item: Any) -> dict[str, list[Any]]:
+        """The processor's argument for captions retrieved for a pair: none for a system that reads none."""
+        found = item.get("retrieved") if isinstance(item, Mapping) else None
+        # Alike for all pairs of a batch, those without captions among them.
+        if self.model.config.reads_retrieved:
+            if found is None:
+                logger.warning_once(
+                    f"{type(self.model).__name__} reads captions that were retrieved for a pair, and a pair came "
+                    'without: give {"before": ..., "after": ..., "retrieved": [...]}. '
+                    "examples/make_retrieval_store.py retrieves some."
+                )
+            return {"retrieved": [[] if found is None else found]}
+        if found is not None:
+            raise ValueError(f"{type(self.model).__name__} reads no retrieved captions; leave `retrieved` out.")
+        return {}
+
+    def _prepare(self, images: list[Image.Image], keep: bool, retrieved: dict[str, list[Any]]) -> dict[str, Any]:
+        inputs = self.processor(images=[images], return_tensors="pt", **retrieved).to(dtype=self.dtype)
         return {**inputs, "images": [tuple(images) if keep else None]}
 
     def _forward(self, input_tensors: dict[str, Any], **params: Any) -> dict[str, Any]:
@@ -490,6 +503,7 @@ class ChangeCaptioningPipeline(Pipeline):
         on_error = kwargs.pop("on_error", None)
         try:
             images = self._decode(item, True, **reading)
+            retrieved = {name: texts[0] for name, texts in self._retrieved(item).items()}
             larger = tuple(max(sides) for sides in zip(*(image.size for image in images), strict=True))
             grid = tile_grid(tiles, larger, needed_size(self.processor.image_processor), self.processor, overlap)
             boxes = list(zip(*(tile_boxes(image.size, grid, overlap) for image in images), strict=True))
@@ -498,7 +512,7 @@ class ChangeCaptioningPipeline(Pipeline):
                 raise
             return [{"error": _message(error)}]
         # Tiles are cut when their turn comes; cut all at once they would be a second copy of the images.
-        pairs = ([cut_out(image, box) for image, box in zip(images, place, strict=True)] for place in boxes)
+        pairs = (self._tile(images, place) | retrieved for place in boxes)
         maps = [Image.new("L", image.size) for image in images] if return_change_map else []
         captions = []
         # The tiles of one pair stand and fall together.
@@ -507,7 +521,7 @@ class ChangeCaptioningPipeline(Pipeline):
             captions.append(result[0]["generated_text"])
             for canvas, box, name in zip(maps, place, ("change_map_before", "change_map"), strict=False):
                 lay_in(canvas, result[0][name], box)
-        pairs = ([cut_out(image, box) for image, box in zip(images, place, strict=True)] for place in boxes)
+        pairs = (self._tile(images, place) | retrieved for place in boxes)
         scores = self.change_scores(pairs, captions, kwargs.get("batch_size") or 1)
         found = [
             {
@@ -526,6 +540,12 @@ class ChangeCaptioningPipeline(Pipeline):
             drawings[f"change_map{suffix}"], drawings[f"overlay{suffix}"] = drawn, draw_overlay(image, drawn)
         return [{"generated_text": join_captions(found), "tiles": found, **drawings}]
 
+    @staticmethod
+    def _tile(images: Sequence[Image.Image], place: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+        """The same tile of both images, as a pair."""
+        cut = (cut_out(image, box) for image, box in zip(images, place, strict=True))
+        return dict(zip(("before", "after"), cut, strict=True))
+
     def change_scores(self, pairs: Iterable[Any], captions: Sequence[str], batch_size: int = 1) -> list[float]:
         """Say how strongly a pair, and not the image before alone, speaks for its caption.
 
@@ -534,7 +554,7 @@ class ChangeCaptioningPipeline(Pipeline):
         there. So no list of sentences is needed, and it holds for any system.
 
         Args:
-            pairs (`Iterable`): The pairs.
+            pairs (`Iterable`): The pairs, in the forms that a call takes.
             captions (`Sequence[str]`): Their captions.
             batch_size (`int`, *optional*, defaults to 1): Pairs that go through the model together.
 
@@ -545,21 +565,30 @@ class ChangeCaptioningPipeline(Pipeline):
         """
         scores, rest = [], zip(pairs, captions, strict=True)
         while batch := list(islice(rest, batch_size)):
-            decoded = [self._decode(pair, False) for pair, _ in batch]
+            decoded = [(self._decode(pair, False), self._retrieved(pair)) for pair, _ in batch]
             texts = [caption for _, caption in batch]
             for part in self._in_parts(len(batch), partial(self._gain, decoded, texts)):
                 scores += part.tolist()
         return scores
 
-    def _gain(self, pairs: Sequence[Sequence[Any]], captions: Sequence[str], start: int, stop: int) -> Tensor:
-        there, texts = [tuple(pair) for pair in pairs[start:stop]], list(captions[start:stop])
+    def _gain(
+        self,
+        pairs: Sequence[tuple[Sequence[Any], dict[str, list[Any]]]],
+        captions: Sequence[str],
+        start: int,
+        stop: int,
+    ) -> Tensor:
+        there, texts = [tuple(pair) for pair, _ in pairs[start:stop]], list(captions[start:stop])
         alone = [(before, before) for before, _ in there]
-        return self._log_likelihood(there, texts) - self._log_likelihood(alone, texts)
+        retrieved = [told for _, told in pairs[start:stop]]
+        given = {name: [told[name][0] for told in retrieved] for name in retrieved[0]}
+        return self._log_likelihood(there, texts, **given) - self._log_likelihood(alone, texts, **given)
 
     @torch.no_grad()
-    def _log_likelihood(self, pairs: Sequence[tuple[Any, Any]], captions: list[str]) -> Tensor:
+    def _log_likelihood(self, pairs: Sequence[tuple[Any, Any]], captions: list[str], **retrieved: list[Any]) -> Tensor:
         """Log probabilities of captions with their end tokens, (batch,), float32."""
-        inputs = self.processor(images=[list(pair) for pair in pairs], suffix=captions, return_tensors="pt")
+        images = [list(pair) for pair in pairs]
+        inputs = self.processor(images=images, suffix=captions, return_tensors="pt", **retrieved)
         inputs = inputs.to(self.device, dtype=self.dtype)
         labels = inputs.pop("labels")[:, 1:]
         logits = self.model(**inputs).logits[:, -labels.shape[1] - 1 : -1].float()

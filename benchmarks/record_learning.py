@@ -39,7 +39,7 @@ def read_run(config: Path, folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The run has not ended, or there is none.
-        ValueError: A file holds something else, or the run had more processes or steps than its file tells.
+        ValueError: A file holds something else, or the run took other steps than its file tells.
     """
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     state = read_json_object(folder / "trainer_state.json")

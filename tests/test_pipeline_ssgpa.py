@@ -462,3 +462,37 @@ def test_broken_weights_are_refused():
     broken = pipeline("change-captioning", model=model, processor=processor, device="cpu")
     with pytest.raises(FloatingPointError, match="not finite"):
         broken(PAIRS[0])
+
+
+def test_retrieved_captions_are_for_systems_that_read_them(pipe, tmp_path):
+    plain = [{"before": before, "after": after} for before, after in PAIRS[:2]]
+    told = {**plain[0], "retrieved": ["the red cube moved", "a sphere"]}
+    if not pipe.model.config.reads_retrieved:
+        with pytest.raises(ValueError, match="reads no retrieved captions"):
+            pipe(told, **SHORT)
+        (found,) = pipe([told], on_error="return", **SHORT)
+        assert "reads no retrieved captions" in found[0]["error"]
+        return
+    broken = {"before": str(tmp_path / "none.png"), "after": PAIRS[0][1]}
+    together = pipe([told, broken, plain[1]], batch_size=3, on_error="return", **SHORT)
+    assert together[0] == pipe(told, **SHORT)
+    assert "none.png" in together[1][0]["error"]
+    logger = logging.get_logger("ssgpa.pipeline_ssgpa")
+    logger.warning_once.cache_clear()
+    with CaptureLogger(logger) as log:
+        assert together[2] == pipe(plain[1], **SHORT)
+    assert log.out.count("a pair came without") == 1
+
+
+@pytest.mark.parametrize("name", [name for name in TINY_SYSTEMS if TINY_SYSTEMS[name]()[0].config.reads_retrieved])
+def test_tiles_read_the_captions_retrieved_for_their_pair(name):
+    model, processor = TINY_SYSTEMS[name]()
+    pipe = pipeline("change-captioning", model=model, processor=processor, device="cpu")
+    seen = []
+    processor_call = pipe.processor.retrieved_inputs
+    pipe.processor.retrieved_inputs = lambda texts, *args: seen.append(texts) or processor_call(texts, *args)
+    pair = {"before": PAIRS[0][0], "after": PAIRS[0][1], "retrieved": ["the red cube moved"]}
+    found = pipe(pair, tiles=(1, 2), **SHORT)
+    assert len(found[0]["tiles"]) == 2
+    # Two captions, then their scores beside both images and beside the first one alone.
+    assert seen == [[["the red cube moved"]]] * 6

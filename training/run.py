@@ -96,9 +96,8 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
         raise ValueError("--data_dir is missing: a folder that examples/prepare_data.py wrote.")
     if not data_dir.startswith(HUB_PREFIX) and not is_prepared(Path(data_dir)):
         raise FileNotFoundError(
-            f"{data_dir} is not a prepared folder. Make one with `python examples/render_clevr_change.py --output_dir "
-            "scenes/clevr --scenes 10000 --seed 1 --object_masks` and `python examples/prepare_data.py --dataset "
-            f"clevr_change --source scenes/clevr --output_dir {data_dir} --aux_grid 8 12`."
+            f"{data_dir} is not a prepared folder. The head of the run's YAML file has the commands that make it; "
+            f"`python examples/prepare_data.py --dataset NAME --source FOLDER --output_dir {data_dir}` prepares any."
         )
     if not arguments.streaming:
         splits = load_prepared(data_dir)

@@ -292,7 +292,7 @@ class CLIP4IDCTextTables(CLIPPreTrainedModel):
         if position_ids.device.type != "meta":  # where sizes alone are known
             torch_compilable_check(
                 (position_ids < table.num_embeddings).all(),
-                f"A caption is longer than CLIP's table of {table.num_embeddings} positions (`max_position_embeddings`).",
+                f"A caption is longer than the table of {table.num_embeddings} positions (`max_position_embeddings`).",
             )
         # CLIP's own forward refuses long rows, though several captions in a row each begin with the first position.
         return inputs_embeds + table(position_ids)

@@ -14,8 +14,10 @@ COLUMNS = (
     "type named right",
     "unchanged told as unchanged",
     "changed told as unchanged",
+    "test pairs",
     "parameters",
-    "pairs trained on",
+    "auxiliary targets",
+    "pairs trained on, of scenes",
     "minutes",
 )
 RANDOM = "random training caption of the right change type"
@@ -35,16 +37,21 @@ def format_learning(records: Mapping[str, Any], source: str) -> str:
     rows = [COLUMNS, ["---", "---", *["---:"] * (len(COLUMNS) - 2)]]
     rows += [_cells(name, record) for name, record in learned.items()]
     text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    first = next(iter(records.values()))
-    scenes, threads = first["render_settings"]["scenes"], first["throughput"]["threads"]
+    beams = sorted({record["decoding"]["num_beams"] for record in records.values()})
+    threads = sorted({record["throughput"]["threads"] for record in records.values()})
     text += (
-        f"\nScores times 100 on the {first['scores']['total']['n_items']} pairs of the test split of {scenes:,} "
-        f"rendered scenes; {first['decoding']['num_beams']} beam, {threads} CPU thread, one seed. From `{source}`.\n"
+        "\nScores times 100 on the test split of the scenes that a system was trained on; "
+        f"beams: {_told(beams)}, CPU threads: {_told(threads)}, one seed. Auxiliary targets are what the renderer "
+        f"knows, in place of a pretrained image encoder. From `{source}`.\n"
     )
     behind = [name for name in records if name not in learned]
     if behind:
         text += f"\nNot beyond the constant captions yet: {', '.join(behind)}.\n"
     return text.rstrip()
+
+
+def _told(values: list[int]) -> str:
+    return ", ".join(str(value) for value in values)
 
 
 def _cells(name: str, record: Mapping[str, Any]) -> list[str]:
@@ -55,6 +62,7 @@ def _cells(name: str, record: Mapping[str, Any]) -> list[str]:
         for key in (record["best_constant_baseline"]["changed"], RANDOM)
     )
     rate, runs = record["no_change_rate"], record["runs"]
+    helped = any(value for run in runs for name, value in run["values"].items() if name.startswith("aux_"))
     return [
         name,
         f"**{100 * changed['cider']:.1f}** ({low:.1f} to {high:.1f})",
@@ -63,8 +71,10 @@ def _cells(name: str, record: Mapping[str, Any]) -> list[str]:
         f"{100 * record['change_type_accuracy']['changed']:.1f} %",
         f"{100 * rate['unchanged']:.1f} %",
         f"{100 * rate['changed']:.1f} %",
+        str(record["scores"]["total"]["n_items"]),
         f"{record['throughput']['parameters']:,}",
-        f"{sum(run['pairs'] for run in runs):,}",
+        "yes" if helped else "no",
+        f"{sum(run['pairs'] for run in runs):,}, {record['render_settings']['scenes']:,}",
         f"{sum(run['seconds'] for run in runs) / 60:.0f}",
     ]
 

@@ -74,7 +74,7 @@ def workshop(tmp_path_factory):
         save_blip2(folder / "blip2")
         words = ["--blip2", str(folder / "blip2"), "--output_dir", str(folder / "base")]
         assert load_script("make_base").main(words) == 0
-        for name in ("clevr_change", "clevr_prepared_6x12", "spot_the_diff", "image_editing_request"):
+        for name in ("clevr_change", "small_prepared_6x12", "spot_the_diff", "image_editing_request"):
             prepare_set(name, folder)
         for name in ("clevr_dc", "emu_edit", "syned"):
             prepare_case(name, folder)
@@ -223,7 +223,7 @@ def test_the_released_blur_is_a_setting(workshop):
 
 def test_a_run_from_random_weights(workshop):
     folder = workshop / "runs" / "clevr_tiny"
-    assert train("clevr_tiny", data_dir=workshop / "clevr_prepared_6x12", output_dir=folder, **SMALL) == 0
+    assert train("clevr_tiny", data_dir=workshop / "small_prepared_6x12", output_dir=folder, **SMALL) == 0
     assert list(logged(folder)) == [1, 2]
     model, _ = load_system(str(folder / "best"))
     record = json.loads((folder / "trainable_parameters.json").read_text("utf-8"))

@@ -58,7 +58,7 @@ def workshop(tmp_path_factory):
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
         patch.chdir(ROOT)
         texts = []
-        for name in (*SETS.values(), "clevr_prepared_8x8"):
+        for name in (*SETS.values(), "small_prepared_8x8"):
             data = load_prepared(prepare_set(name, folder))
             texts += [text for row in data["train"]["captions"] for text in row]
         write_clip(folder / "clip", texts)
@@ -92,7 +92,7 @@ def test_every_shipped_run_is_run_here():
 def test_both_stages_run(name, stage_1, workshop, capsys):
     first = stage_1(f"{name}_retrieval")
     assert list(logged(first)) == [1, 2]
-    data = workshop / SETS.get(name, "clevr_prepared_8x8")
+    data = workshop / SETS.get(name, "small_prepared_8x8")
     words = ["--model", str(first / "best"), "--data", str(data), "--split", "validation"]
     assert load_script("evaluate_retrieval").main([*words, "--output", str(first / "recall.json")]) == 0
     recall = json.loads((first / "recall.json").read_text("utf-8"))["recall"]

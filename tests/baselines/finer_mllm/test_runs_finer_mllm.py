@@ -47,11 +47,11 @@ def workshop(tmp_path_factory):
         patch.chdir(ROOT)
         prompt = load_script("make_finer_mllm_base").PROMPT.format("")
         texts = [prompt]
-        for name in (*SETS.values(), "clevr_prepared_8x8"):
+        for name in (*SETS.values(), "small_prepared_8x8"):
             data = load_prepared(prepare_set(name, folder))
             texts += [text for row in data["train"]["captions"] for text in row]
         write_retriever(folder / "retriever", texts)
-        for name in (*SETS.values(), "clevr_prepared_8x8"):
+        for name in (*SETS.values(), "small_prepared_8x8"):
             words = ["--model", str(folder / "retriever"), "--data", str(folder / name)]
             words += ["--output", str(folder / f"{name}.json")]
             assert load_script("make_retrieval_store").main(words) == 0
@@ -62,7 +62,7 @@ def workshop(tmp_path_factory):
 
 
 def changes_for(workshop, name, folder):
-    data = SETS.get(name, "clevr_prepared_8x8")
+    data = SETS.get(name, "small_prepared_8x8")
     changes = {
         "data_dir": workshop / data,
         "retrieval_store": workshop / f"{data}.json",
@@ -155,7 +155,7 @@ def test_a_tiny_model_trains_and_is_evaluated_with_its_store(workshop, capsys):
     # What is retrieved then has the say.
     told = json.loads((best / "config.json").read_text("utf-8"))
     (best / "config.json").write_text(json.dumps(told | {"emphasis_scale": 1e4}), encoding="utf-8")
-    data, store = workshop / "clevr_prepared_8x8", workshop / "clevr_prepared_8x8.json"
+    data, store = workshop / "small_prepared_8x8", workshop / "small_prepared_8x8.json"
     words = ["--model", str(best), "--data", str(data), "--split", "validation", "--no_meteor"]
     words += ["--num_beams", "1", "--max_new_tokens", "4", "--output", str(workshop / "scores.json")]
     assert load_script("evaluate").main([*words, "--retrieval_store", str(store)]) == 0

@@ -61,7 +61,7 @@ def workshop(tmp_path_factory):
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
         patch.chdir(ROOT)
         texts = []
-        for name in (*SETS.values(), "clevr_prepared_8x8"):
+        for name in (*SETS.values(), "small_prepared_8x8"):
             data = load_prepared(prepare_set(name, folder))
             texts += [text for row in data["train"]["captions"] for text in row]
         write_clip(folder / "clip", texts)
@@ -80,7 +80,7 @@ def tokenizers(workshop):
         if folder.exists():
             return folder / "best"
         if name not in SETS:
-            run(f"procap/{name}_tokenizer", folder, data_dir=workshop / "clevr_prepared_8x8")
+            run(f"procap/{name}_tokenizer", folder, data_dir=workshop / "small_prepared_8x8")
             return folder / "best"
         data, base = workshop / SETS[name], workshop / f"{name}_tokenizer_base"
         words = ["--vqgan", str(workshop / "vqgan.ckpt"), "--data", str(data), "--output_dir", str(base)]
@@ -116,7 +116,7 @@ def scored(workshop, bases):
     def make(name):
         folder = workshop / f"{name}_frames"
         if not folder.exists():
-            data, finder = workshop / SETS.get(name, "clevr_prepared_8x8"), workshop / f"{name}_retrieval"
+            data, finder = workshop / SETS.get(name, "small_prepared_8x8"), workshop / f"{name}_retrieval"
             own = {} if name not in SETS else {"model_name_or_path": workshop / "clip4idc"}
             run(f"clip4idc/{name}_retrieval", finder, data_dir=data, **own)
             words = ["--data", str(data), "--processor", str(bases(name)), "--retrieval", str(finder / "best")]
@@ -313,7 +313,7 @@ def test_there_must_be_something_to_make(bases, workshop, tmp_path, capsys):
 )
 def test_stage_1_runs_on_scored_frames(name, bases, scored, workshop):
     folder = workshop / f"{name}_procedures"
-    data = workshop / SETS.get(name, "clevr_prepared_8x8")
+    data = workshop / SETS.get(name, "small_prepared_8x8")
     changes = {"data_dir": data, "model_name_or_path": bases(name), "frames": frames_option(scored(name))}
     run(f"procap/{name}_procedures", folder, **changes)
     for part in ("msm", "align", "csy"):

@@ -21,7 +21,7 @@ from .cases import tiny
 CONFIGS = ROOT / "examples" / "configs" / "procap"
 MODELS = ROOT / "examples" / "configs" / "models"
 SETS = {"clevr": "clevr_change", "spot": "spot_the_diff", "ier": "image_editing_request"}
-SETS |= {"clevr_tiny": "clevr_prepared_8x8"}
+SETS |= {"clevr_tiny": "small_prepared_8x8"}
 STAGE_1 = "ssgpa.baselines.procap.ProCapForPreTraining"
 TINY = f"{ssgpa.baselines.procap.__path__[0]}/tiny.json"
 SMALL = {"max_steps": 2, "per_device_train_batch_size": 4, "logging_steps": 1, "use_cpu": True, "bf16": False}

@@ -35,7 +35,7 @@ def workshop(tmp_path_factory):
         patch.chdir(ROOT)
         torch.manual_seed(0)
         ResNetModel(ResNetConfig(**VISION["resnet"])).save_pretrained(folder / "resnet")
-        for name in (*SETS.values(), "clevr_prepared"):
+        for name in (*SETS.values(), "scorer_prepared"):
             prepare_set(name, folder)
         yield folder
 
@@ -89,7 +89,7 @@ def _logged_names(folder):
 
 def test_a_run_from_random_weights(workshop):
     folder = workshop / "runs" / "clevr_tiny"
-    assert train("clevr_tiny", data_dir=workshop / "clevr_prepared", output_dir=folder, **SMALL) == 0
+    assert train("clevr_tiny", data_dir=workshop / "scorer_prepared", output_dir=folder, **SMALL) == 0
     assert list(logged(folder)) == [1, 2]
     load_system(str(folder / "best"))
 
@@ -97,7 +97,7 @@ def test_a_run_from_random_weights(workshop):
 def test_the_rate_falls_in_steps(workshop):
     folder = workshop / "runs" / "steps"
     values = SMALL | {"max_steps": 6, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
-    places = {"data_dir": workshop / "clevr_prepared", "output_dir": folder}
+    places = {"data_dir": workshop / "scorer_prepared", "output_dir": folder}
     steps = {"lr_step_size": 2, "lr_step_factor": 0.5, "learning_rate": 0.008}
     assert train("clevr_tiny", **places, **values, **steps) == 0
     # Each is the rate of the step that follows.
@@ -116,6 +116,6 @@ def test_published_values_are_those_of_the_runs():
 def test_a_base_of_another_backbone_is_refused(workshop, capsys):
     other = ResNetModel(ResNetConfig(**VISION["resnet"] | {"hidden_sizes": [8, 24]}))
     other.save_pretrained(workshop / "other")
-    assert base_of(workshop, "clevr_prepared", "--vision", str(workshop / "other")) == 2
+    assert base_of(workshop, "scorer_prepared", "--vision", str(workshop / "other")) == 2
     assert "is not the `vision_config`" in capsys.readouterr().err
-    assert not (workshop / "base-clevr_prepared").exists()
+    assert not (workshop / "base-scorer_prepared").exists()

@@ -108,7 +108,7 @@ def test_runs_over_frozen_backbones(name, workshop):
 
 
 def test_a_run_from_random_weights(workshop):
-    data = prepare_set("clevr_prepared_8x8", workshop)
+    data = prepare_set("small_prepared_8x8", workshop)
     folder = workshop / "runs" / "clevr_tiny"
     assert train("clevr_tiny", data_dir=data, output_dir=folder, **SMALL) == 0
     assert list(logged(folder)) == [1, 2]
