@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 from transformers.pipelines import Pipeline
 from transformers.utils import logging
 
@@ -141,6 +141,36 @@ def _message(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def caption_penalty(model: Any, options: dict[str, Any], input_ids: Tensor | None) -> list[LogitsProcessor]:
+    """Let a repetition penalty count the caption's own tokens; `generate` itself would count the prompt's as well.
+
+    Args:
+        model (`Any`): Its `generation_config` is read where the options say nothing.
+        options (`dict`): Arguments of `generate`; in them, the penalty becomes 1.
+        input_ids (`torch.Tensor` of shape `(batch, tokens)`, *optional*): The prompts.
+
+    Returns:
+        `list[LogitsProcessor]`: The penalty; empty where there is none.
+    """
+    config = options.get("generation_config")
+    settings = [options.get("repetition_penalty")]
+    settings += [
+        getattr(one, "repetition_penalty", None) for one in (config, getattr(model, "generation_config", None))
+    ]
+    penalty = next((value for value in settings if value is not None), None)
+    if penalty in (None, 1):
+        return []
+    if config is None:
+        options["repetition_penalty"] = 1.0
+    else:
+        # `generate` takes no arguments beside a configuration.
+        options["generation_config"] = config = copy.deepcopy(config)
+        options.pop("repetition_penalty", None)
+        config.repetition_penalty = 1.0
+    size = 0 if input_ids is None else input_ids.shape[1]
+    return [RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=size)]
+
+
 class FiniteLogitsCheck(LogitsProcessor):
     """Stops a generation whose scores are not numbers, at the step where it happens.
 
@@ -243,7 +273,8 @@ class ChangeCaptioningPipeline(Pipeline):
                 (`int`, defaults to 1) pairs go through the model together; where that is too much for the memory, the
                 batch is halved with a warning, and it goes on with so many. `generate_kwargs` (`dict`) are arguments
                 of `generate`, which may also be given directly, as `max_new_tokens=20`; what neither they nor the
-                model's own generation settings say is 5 beams and at most 40 new tokens. `value_range`, `nodata` and
+                model's own generation settings say is 5 beams and at most 40 new tokens. A `repetition_penalty` counts
+                the caption's own tokens, where `generate` alone counts the prompt's too. `value_range`, `nodata` and
                 `bands` say how values of sensor data become colors, as in a call of the processor. Without change maps
                 and tiles, images are decoded at the size that is needed.
 
@@ -433,7 +464,9 @@ class ChangeCaptioningPipeline(Pipeline):
         images = inputs.pop("images")
         change_map = self._encode(inputs) if return_change_map else None
         options = self.decoding_options(generate_kwargs or {})
-        checks = LogitsProcessorList([*(options.pop("logits_processor", None) or []), FiniteLogitsCheck()])
+        own = options.pop("logits_processor", None) or []
+        penalty = caption_penalty(self.model, options, inputs.get("input_ids"))
+        checks = LogitsProcessorList([*penalty, *own, FiniteLogitsCheck()])
         ids = self.model.generate(**inputs, **options, logits_processor=checks)
         return {
             "generated_ids": ids.unflatten(0, (len(images), -1)),
@@ -625,6 +658,7 @@ class ChangeCaptioningPipeline(Pipeline):
 __all__ = [
     "ChangeCaptioningPipeline",
     "FiniteLogitsCheck",
+    "caption_penalty",
     "draw_change_map",
     "draw_overlay",
     "gives_evidence",

@@ -145,12 +145,15 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         if not model.config.reads_retrieved:
             raise ValueError(f"{options.model} reads no retrieved captions: leave out --retrieval_store.")
         asked["retrieval_store"] = hashlib.sha256(options.retrieval_store.read_bytes()).hexdigest()
+    elif model.config.reads_retrieved:
+        asked["retrieval_store"] = None
     decoding = {
         name: getattr(options, name) or getattr(model.generation_config, name, None) or default
         for name, default in (("num_beams", 5), ("max_new_tokens", 40))
     }
-    if options.repetition_penalty is not None:
-        decoding["repetition_penalty"] = options.repetition_penalty
+    penalty = options.repetition_penalty or model.generation_config.repetition_penalty
+    if penalty is not None and penalty != 1:
+        decoding["repetition_penalty"] = penalty
     states = {"model_files": folder_state(options.model), "data_files": folder_state(options.data)}
     settings = {**asked, **decoding, **states}
     log = PredictionLog(options.output.with_suffix(".predictions.jsonl"), settings, replace=options.overwrite)

@@ -73,6 +73,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
     record = parameter_report(model, trainable) | report_pairs(mixture)
+    if model_args.adapter_name_or_path:
+        record["adapter_name_or_path"] = model_args.adapter_name_or_path
 
     ##########
     # Training

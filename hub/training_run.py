@@ -45,6 +45,8 @@ def facts_of_run(
         facts.base_models = []
     pairs = run.per_device_train_batch_size * run.gradient_accumulation_steps * run.world_size
     start = f"From `{model.model_name_or_path}`" if model.model_name_or_path else "From random weights"
+    if model.adapter_name_or_path:
+        start += f" and what `{model.adapter_name_or_path}` had trained over it"
     aux = [name for name in ("aux_attributes", "aux_changed", "aux_type") if getattr(run, name)]
     told = f" During training the data told it more than captions do ({', '.join(aux)})." if aux else ""
     facts.training = facts.training or (

@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from ssgpa import ChangeCaptioningPipeline, SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
 from ssgpa.pipeline_ssgpa import draw_change_map, draw_overlay
+from ssgpa.training.generation import caption_pairs
 from ssgpa.utils.loading import load_system
 
 from .tiny_systems import TINY_SYSTEMS
@@ -496,3 +497,24 @@ def test_tiles_read_the_captions_retrieved_for_their_pair(name):
     assert len(found[0]["tiles"]) == 2
     # Two captions, then their scores beside both images and beside the first one alone.
     assert seen == [[["the red cube moved"]]] * 6
+
+
+def test_a_repetition_penalty_means_the_same_everywhere(pipe):
+    options = {"max_new_tokens": 10, "num_beams": 2, "do_sample": False}
+    wanted = caption_pairs(pipe.model, pipe.processor, PAIRS[:2], repetition_penalty=1.7, **options)
+
+    def captions(**more):
+        return [found[0]["generated_text"] for found in pipe(PAIRS[:2], **more)]
+
+    assert captions(repetition_penalty=1.7, **options) == wanted
+    assert captions(generation_config=GenerationConfig(repetition_penalty=1.7, **options)) == wanted
+    kept = pipe.model.generation_config
+    pipe.model.generation_config = copy.deepcopy(kept)
+    try:
+        # As a checkpoint of a run with `generation_repetition_penalty` has it.
+        pipe.model.generation_config.repetition_penalty = 1.7
+        assert captions(**options) == wanted
+        assert caption_pairs(pipe.model, pipe.processor, PAIRS[:2], **options) == wanted
+        assert pipe.model.generation_config.repetition_penalty == 1.7
+    finally:
+        pipe.model.generation_config = kept

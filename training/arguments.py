@@ -111,7 +111,7 @@ class DataArguments:
         pad_to_multiple_of (`int`, *optional*): Pad training rows to such lengths, so that fewer shapes occur.
         retrieval_store (`str`, *optional*): JSON file of captions that were retrieved for every pair of the data, by
             `examples/make_retrieval_store.py`; for systems that read such.
-        max_train_pairs (`int`, *optional*): Use that many training pairs only.
+        max_train_pairs (`int`, *optional*): Use that many training pairs only, synthetic ones not counted.
         max_eval_pairs (`int`, *optional*): Evaluate on that many validation pairs only.
     """
 
@@ -150,7 +150,8 @@ class ChangeCaptioningArguments(TrainingArguments):
         lr_step_factor (`float`): That factor.
         generation_num_beams (`int`): Beams of the evaluation during training.
         generation_max_new_tokens (`int`): Longest caption of the evaluation during training.
-        generation_repetition_penalty (`float`): Penalty there of tokens that a caption has already; 1 is none.
+        generation_repetition_penalty (`float`): Penalty there of tokens that a caption has already, saved with the
+            checkpoints; 1 is what the model has.
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
             TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         aux_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches it off.

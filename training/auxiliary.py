@@ -44,9 +44,13 @@ class AuxiliaryHeads(nn.Module):
         super().__init__()
         self.weights = weights
         self.leading_tokens = leading_tokens
-        self.attributes = nn.Linear(hidden_size, ATTRIBUTE_BITS)
-        self.changed = nn.Linear(hidden_size, 1)
-        self.change_type = nn.Linear(2 * hidden_size, len(CHANGE_TYPES))
+        # A head without a loss would be left without gradients, which distributed training takes for a fault.
+        if weights.get("attributes"):
+            self.attributes = nn.Linear(hidden_size, ATTRIBUTE_BITS)
+        if weights.get("changed"):
+            self.changed = nn.Linear(hidden_size, 1)
+        if weights.get("type"):
+            self.change_type = nn.Linear(2 * hidden_size, len(CHANGE_TYPES))
         self.scale = 1.0
         self._features: dict[str, Tensor] = {}
         self._batch: tuple[Tensor | None, list[str] | None] = (None, None)
@@ -97,7 +101,9 @@ class AuxiliaryHeads(nn.Module):
         path = folder / FILE_NAME
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: the checkpoint was written by a run without auxiliary heads.")
-        self.load_state_dict(load_file(path))
+        # Earlier versions wrote heads that have no loss, too.
+        found, own = load_file(path), self.state_dict()
+        self.load_state_dict({name: value for name, value in found.items() if name in own})
 
     def losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
         """Weighted losses of the last forward pass.
@@ -126,12 +132,13 @@ class AuxiliaryHeads(nn.Module):
             raise ValueError(
                 f"The auxiliary head of the change type knows {', '.join(CHANGE_TYPES)}; the data says {unknown}."
             )
-        parts = {"attributes": self._attribute_loss(features["tower"], cells)}
-        if "compared" in features:
-            parts["changed"] = self._changed_loss(features["compared"], cells)
-            parts["type"] = self._type_loss(features["compared"], change_types)
+        parts = {
+            "attributes": lambda: self._attribute_loss(features["tower"], cells),
+            "changed": lambda: self._changed_loss(features["compared"], cells),
+            "type": lambda: self._type_loss(features["compared"], change_types),
+        }
         factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
-        return {f"{LOSS_PREFIX}{name}": factor * parts[name] for name, factor in factors.items()}
+        return {f"{LOSS_PREFIX}{name}": factor * parts[name]() for name, factor in factors.items()}
 
     def _attribute_loss(self, tower: Tensor, cells: Tensor) -> Tensor:
         """Attributes of every cell, all its bits together."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers import LogitsProcessorList
 
 from ..data.decoding import load_pair, undecoded
 from ..data.schema import RETRIEVED
-from ..pipeline_ssgpa import FiniteLogitsCheck, gives_evidence
+from ..pipeline_ssgpa import FiniteLogitsCheck, caption_penalty, gives_evidence
 from ..utils.pair_ids import by_id
 
 
@@ -62,7 +62,8 @@ def caption_pairs(
         retrieved (`Sequence[Sequence[str]]`, *optional*): Captions that were retrieved for each pair, for systems that
             read such.
         **generate_kwargs (`Any`, *optional*): For `generate`, for example `num_beams=5, max_new_tokens=40`. A
-            `repetition_penalty` counts the caption's own tokens, not those of the prompt.
+            `repetition_penalty`, here or in the model's generation settings, counts the caption's own tokens, not
+            those of the prompt.
 
     Returns:
         `list[str]`: One caption a pair, in the order of the pairs.
@@ -74,10 +75,6 @@ def caption_pairs(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     own_checks = generate_kwargs.pop("logits_processor", None) or []
-    penalty = generate_kwargs.pop("repetition_penalty", None)
-    if penalty is not None:
-        # `generate` itself would count the prompt's words, which is how a caption avoids saying them.
-        generate_kwargs["repetition_penalty"] = 1.0
     captions: list[str] = []
     source = iter(pairs)
     with tqdm(total=len(pairs) if hasattr(pairs, "__len__") else None, disable=not progress, unit="pair") as bar:
@@ -86,13 +83,12 @@ def caption_pairs(
             names = [str(pair_ids[index]) if pair_ids else f"pair {index}" for index in indices]
             told = {} if retrieved is None else {RETRIEVED: [retrieved[index] for index in indices]}
             inputs = processor(images=[list(pair) for pair in batch], return_tensors="pt", **told)
-            checks = LogitsProcessorList([*own_checks, FiniteLogitsCheck(names)])
-            if penalty is not None:
-                size = inputs["input_ids"].shape[1]
-                checks.insert(0, RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=size))
+            options = dict(generate_kwargs)
+            penalty = caption_penalty(model, options, inputs.get("input_ids"))
+            checks = LogitsProcessorList([*penalty, *own_checks, FiniteLogitsCheck(names)])
             inputs = inputs.to(device or model.device, dtype=model.dtype)
             with evaluation_mode(model):
-                ids = model.generate(**inputs, **generate_kwargs, logits_processor=checks)
+                ids = model.generate(**inputs, **options, logits_processor=checks)
             texts = processor.post_process_captions(ids, inputs)
             if len(texts) != len(batch):
                 raise ValueError(f"{len(texts)} captions came for {len(batch)} pairs; set num_return_sequences to 1.")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME
 
-from ..utils.loading import BASE_FROM_HERE, LOOSE_NAMES
+from ..utils.loading import BASE_FROM_HERE, LOOSE_NAMES, base_of
 from .arguments import ModelArguments
 
 
@@ -26,7 +26,7 @@ PREFIX = "base_model.model."
 # What the patterns and the base are told by, elsewhere in the run's arguments.
 TOLD_ELSEWHERE = ("modules_to_save", "base_model_name_or_path", "revision", "task_type", "inference_mode")
 # What the matrices are multiplied with follows from these.
-SCALING = ("lora_alpha", "r", "use_rslora", "use_dora")
+SCALING = ("lora_alpha", "r", "use_rslora", "use_dora", "alpha_pattern", "rank_pattern")
 
 
 def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[str, int]) -> PeftModel:
@@ -109,7 +109,7 @@ def load_trained(model: PeftModel, folder: Path) -> None:
 
     Raises:
         FileNotFoundError: It is none.
-        ValueError: It was trained otherwise; the error names the option or the weight.
+        ValueError: It was trained otherwise or over another base; the error names the option, base or weight.
     """
     path, told = folder / ADAPTER_SAFE_WEIGHTS_NAME, folder / ADAPTER_CONFIG_NAME
     if not (path.is_file() and told.is_file()):
@@ -121,6 +121,12 @@ def load_trained(model: PeftModel, folder: Path) -> None:
                 f"`adapter_name_or_path` {folder} was trained with {name} {theirs[name]}, this run's `lora` says "
                 f"{getattr(ours, name)}: take the same."
             )
+    bases = [_one_name(*base) for base in (base_of(folder), (ours.base_model_name_or_path, ours.revision))]
+    if bases[0] != bases[1]:
+        there, here = (f"{base} ({revision})" if revision else base for base, revision in bases)
+        raise ValueError(
+            f"`adapter_name_or_path` {folder} was trained over {there}, this run starts from {here}: take the same."
+        )
     weights = load_file(path)
     places = {name: value for name, value in model.named_parameters() if value.requires_grad}
     # PEFT's files leave the adapter's own name out.
@@ -140,6 +146,11 @@ def load_trained(model: PeftModel, folder: Path) -> None:
     with torch.no_grad():
         for name, value in found.items():
             value.copy_(weights[name])
+
+
+def _one_name(base: str, revision: str | None) -> tuple[str, str | None]:
+    """A base by one name, whatever way leads to its folder."""
+    return (str(Path(base).resolve()), None) if Path(base).is_dir() else (base, revision)
 
 
 def lasting_name(path: str, revision: str | None = None) -> tuple[str, str | None]:
@@ -238,6 +249,10 @@ def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Te
     base = model.active_peft_config.base_model_name_or_path
     if base and Path(base).is_absolute():
         told[BASE_FROM_HERE] = Path(os.path.relpath(base, folder)).as_posix()
+    own = model.get_base_model().generation_config
+    if own is not None:
+        # Of this run; the base has settings of its own.
+        own.save_pretrained(folder)
     if told:
         part = path.with_suffix(".part")
         save_file(weights | loose, part, metadata={"format": "pt", **told})

@@ -140,6 +140,7 @@ class MixedPairDataset(PairDataset):
             raise ValueError("`changed_only` would change the share of synthetic pairs: leave one of them out.")
         super().__init__(rows, *args, **kwargs)
         self.mixture = mixture
+        self._round: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return self.mixture.real + self.mixture.synthetic
@@ -155,8 +156,10 @@ class MixedPairDataset(PairDataset):
             return super().row_of(index)
         turn = self.epoch.item() * mixture.synthetic + index - mixture.real
         round_number, place = divmod(turn, mixture.available)
-        order = np.random.default_rng([self.seed, round_number, ORDER_STREAM]).permutation(mixture.available)
-        return mixture.real + int(order[place])
+        if self._round[0] != round_number:
+            generator = np.random.default_rng([self.seed, round_number, ORDER_STREAM])
+            self._round = (round_number, generator.permutation(mixture.available))
+        return mixture.real + int(self._round[1][place])
 
 
 __all__ = ["MixedPairDataset", "Mixture", "mix_pairs", "report_pairs"]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import PreTrainedModel, ProcessorMixin
+from transformers.utils import logging
 
 from ..data.augment import PairAugmentation
 from ..data.decoding import describe_sources
@@ -29,6 +30,9 @@ from .positions import check_captions_fit, check_generation_fits, positions_of
 from .streams import PairIterableDataset
 from .systems import build_model, create_system, load_base, read_config, set_trainable
 from .word_tokenizer import unknown_words
+
+
+logger = logging.get_logger(__name__)
 
 
 def is_over_base(arguments: ModelArguments) -> bool:
@@ -65,6 +69,10 @@ def check_settings(
         raise ValueError("Auxiliary heads go with neither `lora` nor `save_trained_only`: they train from scratch.")
     if data_arguments.synthetic_data_dir and has_auxiliary_heads:
         raise ValueError("Auxiliary heads need the targets of every pair: they do not go with `synthetic_data_dir`.")
+    if data_arguments.synthetic_data_dir and data_arguments.changed_only:
+        raise ValueError("`changed_only` would change the share of `synthetic_data_dir`: leave one of them out.")
+    if data_arguments.synthetic_share == 1 and data_arguments.max_train_pairs is not None:
+        raise ValueError("`max_train_pairs` limits the real pairs, of which `synthetic_share` 1.0 takes none.")
     if data_arguments.synthetic_data_dir and data_arguments.retrieval_store:
         raise ValueError("`retrieval_store` knows the real pairs alone: it does not go with `synthetic_data_dir`.")
     if data_arguments.streaming:
@@ -173,10 +181,28 @@ def check_data_fits(
     """
     if data_arguments.retrieval_store and not model.config.reads_retrieved:
         raise ValueError(f"A {type(model).__name__} reads no retrieved captions: leave out --retrieval_store.")
+    if model.config.reads_retrieved and not data_arguments.retrieval_store:
+        logger.warning(
+            f"{type(model).__name__} reads retrieved captions, and this run has none (--retrieval_store): what would "
+            "read them stays as it is."
+        )
+    if not model.can_generate():
+        _check_captionless(type(model).__name__, arguments)
     positions = positions_of(model.config)
     check_captions_fit(processor, rows.select_columns(["pair_id", "captions"]), positions)
     check_generation_fits(processor, arguments.generation_max_new_tokens, positions)
     describe_sources(processor, source_rows(data_arguments, rows), reading_of(data_arguments.data_dir))
+
+
+def _check_captionless(name: str, arguments: ChangeCaptioningArguments) -> None:
+    """Refuse what needs captions of a stage that makes none."""
+    for option, needs in (
+        ("eval_strategy", arguments.eval_strategy != "no"),
+        ("load_best_model_at_end", arguments.load_best_model_at_end),
+        ("push_to_hub", arguments.push_to_hub),
+    ):
+        if needs:
+            raise ValueError(f"A {name} makes no captions: it does not go with `{option}`.")
 
 
 def cached_features(

@@ -100,6 +100,10 @@ class ChangeCaptioningTrainer(Trainer):
         for name, message in REFUSED.items():
             if getattr(self, name, None) or getattr(self.args, name, None):
                 raise ValueError(message)
+        penalty = option_of(self.args, "generation_repetition_penalty")
+        if penalty not in (None, 1):
+            # Checkpoints caption as they were evaluated.
+            self.accelerator.unwrap_model(self.model).generation_config.repetition_penalty = penalty
         self.add_callback(EpochCallback)
         if option_of(self.args, "log_samples"):
             self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
@@ -378,7 +382,6 @@ class ChangeCaptioningTrainer(Trainer):
 
     def _captions(self, rows: Any) -> dict[str, str]:
         share = rows_of_process(rows, self.args.process_index, self.args.world_size)
-        penalty = option_of(self.args, "generation_repetition_penalty")
         captions = caption_rows(
             self.accelerator.unwrap_model(self.model),
             self._processor,
@@ -386,7 +389,6 @@ class ChangeCaptioningTrainer(Trainer):
             batch_size=self.args.per_device_eval_batch_size,
             num_beams=option_of(self.args, "generation_num_beams"),
             max_new_tokens=option_of(self.args, "generation_max_new_tokens"),
-            **({} if penalty == 1 else {"repetition_penalty": penalty}),
         )
         return dict(gather_object(list(captions.items()))) if self.args.world_size > 1 else captions
 

@@ -5,6 +5,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,14 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
-from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME, PROCESSOR_NAME, cached_file, find_adapter_config_file
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers.utils import (
+    ADAPTER_CONFIG_NAME,
+    ADAPTER_SAFE_WEIGHTS_NAME,
+    PROCESSOR_NAME,
+    cached_file,
+    find_adapter_config_file,
+)
 
 from .hub_access import can_ask_hub, is_cached
 
@@ -110,6 +117,9 @@ def _load_over_base(
     _check_shapes(info)
     if info["unexpected_keys"]:
         raise ValueError(f"the base has no weight {sorted(info['unexpected_keys'])[0]}.")
+    # How it was evaluated; checkpoints of earlier versions have the base's settings alone.
+    with suppress(OSError):
+        model.generation_config = GenerationConfig.from_pretrained(path, **options)
     lost = set(json.loads(notes.get(LOOSE_NAMES, "[]"))) - set(notes["names"].splitlines())
     return model.eval(), set(info["missing_keys"]) | lost | missing
 
@@ -134,6 +144,24 @@ def _notes(path: str, revision: str | None) -> dict[str, str]:
     """Return the metadata of a checkpoint over a base, with the names of its weights as `names`."""
     with safe_open(cached_file(path, ADAPTER_SAFE_WEIGHTS_NAME, revision=revision), "pt") as file:
         return {**(file.metadata() or {}), "names": "\n".join(file.keys())}
+
+
+def base_of(folder: Path) -> tuple[str, str | None]:
+    """The base of a checkpoint over one, in a folder.
+
+    Args:
+        folder (`Path`): Of the checkpoint.
+
+    Returns:
+        `tuple[str, str | None]`: The base's folder and None, or its id and revision.
+
+    Raises:
+        FileNotFoundError: A base in a folder is not there.
+        ValueError: None is named, or a file is broken.
+    """
+    adapter = folder / ADAPTER_CONFIG_NAME
+    _check_json(adapter)
+    return _find_base(folder, adapter, _notes(str(folder), None).get(BASE_FROM_HERE))
 
 
 def _find_base(checkpoint: Path, adapter: Path, from_here: str | None) -> tuple[str, str | None]:

@@ -56,6 +56,8 @@ def test_a_run_that_was_another_one_is_refused(tmp_path):
         start(tmp_path, LORA | {"r": 3}, TRAINED, folder)
     with pytest.raises(ValueError, match=r"also holds .*alignment"):
         start(tmp_path, LORA, ["change_fusion_adapter", "^contrast", "connector.*language_projection"], folder)
+    with pytest.raises(ValueError, match=r"alpha_pattern \{\}, this run's"):
+        start(tmp_path, LORA | {"alpha_pattern": {".*q_proj": 64}}, TRAINED, folder)
     weights = load_file(folder / ADAPTER_SAFE_WEIGHTS_NAME)
     lost = next(name for name in weights if "lora_A" in name)
     save_file({name: value for name, value in weights.items() if name != lost}, folder / ADAPTER_SAFE_WEIGHTS_NAME)
@@ -64,6 +66,19 @@ def test_a_run_that_was_another_one_is_refused(tmp_path):
     save_file(weights | {lost: torch.zeros(1, 1)}, folder / ADAPTER_SAFE_WEIGHTS_NAME)
     with pytest.raises(ValueError, match=r"of another shape .*lora_A"):
         start(tmp_path, LORA, TRAINED, folder)
+
+
+def test_a_run_over_another_base_is_refused(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        tuned, processor, _ = tune("instructblip-qformer", LORA, tmp_path / name)
+        save(tuned, processor, tmp_path / name / "tuned")
+    with pytest.raises(ValueError, match=r"trained over .*one.base, this run starts from .*two.base"):
+        start(tmp_path / "two", LORA, TRAINED, tmp_path / "one" / "tuned")
+    # Both may move together, and a link is the same folder.
+    (tmp_path / "one").rename(tmp_path / "moved")
+    (tmp_path / "link").symlink_to(tmp_path / "moved", target_is_directory=True)
+    start(tmp_path / "link", LORA, TRAINED, tmp_path / "moved" / "tuned")
 
 
 def test_an_adapter_needs_the_settings_of_its_run(tmp_path):

@@ -187,3 +187,22 @@ def test_heads_read_each_patch_of_each_image_where_it_is(name, splits):
     found = influence(source, patches)
     assert found.shape == (2, patches.shape[2])
     assert found.argmax().item() == 2 * patches.shape[2] - 1
+
+
+def test_a_head_without_a_loss_is_not_there(attached, tmp_path):
+    _, whole, _ = attached
+    heads = AuxiliaryHeads(whole.attributes.in_features, {"attributes": 1.0, "changed": 0.0, "type": 0.0})
+    assert {name.partition(".")[0] for name, _ in heads.named_parameters()} == {"attributes"}
+    # A checkpoint of an earlier version has all of them.
+    whole.save(tmp_path)
+    heads.load(tmp_path)
+    assert torch.equal(heads.attributes.weight, whole.attributes.weight)
+
+
+def test_a_system_whose_language_model_compares_takes_attributes_alone():
+    model, _ = TINY_SYSTEMS["finer_mllm"]()
+    with pytest.raises(ValueError, match="set both to 0"):
+        auxiliary_heads_of(model, options(aux_attributes=0.3, aux_type=0.1), ["before_cells"])
+    heads = auxiliary_heads_of(model, options(aux_attributes=0.3), ["before_cells"])
+    heads.attach(model)
+    assert list(heads.state_dict()) == ["attributes.weight", "attributes.bias"]

@@ -273,3 +273,14 @@ def test_sizes_over_vicuna_7b():
     # 32 layers, two matrices of 4096 by 4096, each with 16 columns and 16 rows more.
     assert vicuna == 4 * 32 * 2 * 16 * (4096 + 4096)
     assert round(sum(size for name, size in sizes[1].items() if "lora_" in name) / 1e6) == 37
+
+
+def test_a_checkpoint_over_a_base_captions_as_its_run_did(tmp_path):
+    tuned, processor, _ = tune("instructblip-qformer", LORA, tmp_path)
+    tuned.get_base_model().generation_config.update(num_beams=3, repetition_penalty=1.5)
+    folder = save(tuned, processor, tmp_path / "tuned")
+    settings = load_system(str(folder))[0].generation_config
+    assert (settings.num_beams, settings.repetition_penalty) == (3, 1.5)
+    # Earlier versions saved none.
+    (folder / "generation_config.json").unlink()
+    assert load_system(str(folder))[0].generation_config.repetition_penalty in (None, 1.0)

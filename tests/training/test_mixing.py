@@ -122,6 +122,8 @@ def test_what_cannot_be_mixed_is_refused(mixed, splits, variants, tmp_path, make
 @pytest.mark.parametrize(
     ("data", "run", "named"),
     [
+        ({"changed_only": True}, {}, "changed_only"),
+        ({"synthetic_share": 1.0, "max_train_pairs": 4}, {}, "max_train_pairs"),
         ({"streaming": True}, {"max_steps": 1}, "--synthetic_data_dir"),
         ({}, {"aux_changed": 0.5}, "Auxiliary heads"),
     ],

@@ -9,7 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ssgpa import SSGPAForConditionalGeneration
-from ssgpa.training.arguments import ModelArguments
+from ssgpa.baselines.clip4idc import CLIP4IDCForPairTextRetrieval
+from ssgpa.baselines.procap import ProCapForImageReconstruction, ProCapForPreTraining
+from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from ssgpa.training.run import check_data_fits
 from ssgpa.training.systems import (
     create_system,
     load_base,
@@ -19,7 +22,7 @@ from ssgpa.training.systems import (
 )
 from ssgpa.training.word_tokenizer import build_word_tokenizer
 
-from ..tiny_systems import tiny_ssgpa
+from ..tiny_systems import TINY_SYSTEMS, tiny_ssgpa
 
 
 CAPTIONS = ["The red cube moved.", "nothing has changed"]
@@ -181,3 +184,12 @@ def test_bad_patterns_are_named(pattern):
     with pytest.raises(ValueError, match="trainable") as error:
         set_trainable(model, ["lm_head", pattern], set())
     assert repr(pattern) in str(error.value)
+
+
+@pytest.mark.parametrize("values", [{"eval_strategy": "epoch"}, {"push_to_hub": True}])
+@pytest.mark.parametrize("stage", [CLIP4IDCForPairTextRetrieval, ProCapForPreTraining, ProCapForImageReconstruction])
+def test_a_stage_without_captions_refuses_what_needs_them(stage, values, splits, prepared_dir):
+    model, processor = TINY_SYSTEMS[stage.config_class.model_type]()
+    arguments = ChangeCaptioningArguments(output_dir="unused", use_cpu=True, **values)
+    with pytest.raises(ValueError, match=f"A {stage.__name__} makes no captions.*`{next(iter(values))}`"):
+        check_data_fits(stage(model.config), processor, splits["train"], DataArguments(str(prepared_dir)), arguments)

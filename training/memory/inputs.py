@@ -77,11 +77,11 @@ def start_model(arguments: ModelArguments, device: torch.device | str) -> PreTra
 
 
 def add_matrices(model: PreTrainedModel, arguments: ModelArguments) -> PreTrainedModel:
-    """Put LoRA's matrices into a model's layers, as the run would.
+    """Put LoRA's matrices into a model's layers and a copy beside what trains in full, as the run would.
 
     Args:
         model (`PreTrainedModel`): What `start_model` returns.
-        arguments (`ModelArguments`): Of the run; without `lora` nothing is done.
+        arguments (`ModelArguments`): Of the run; without `lora` or `save_trained_only` nothing is done.
 
     Returns:
         `PreTrainedModel`: The same model, called as before.
@@ -89,7 +89,7 @@ def add_matrices(model: PreTrainedModel, arguments: ModelArguments) -> PreTraine
     Raises:
         ValueError: `lora` is wrong; the error says how.
     """
-    if not arguments.lora:
+    if not (arguments.lora or arguments.save_trained_only):
         return model
     return wrap_model(model, arguments.lora, trained_parameters(model)).get_base_model().train()
 
