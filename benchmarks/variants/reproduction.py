@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """The public reproduction of SSGPA, in both its variants, over our SSGPA; written from a description of it.
 
-Behind the frozen tower stands the same tower once more, frozen too, whose every block got a cross-attention between the
-two images: random, without a gate, and the only large part that trains. There is no alignment and no loss but the
+Behind the frozen tower stands the same tower once more, frozen too, whose every block got a cross-attention between
+the two images: random, without a gate, and the only large part that trains. There is no alignment and no loss but the
 caption's. docs/reproduction.md tells what came of it. A run takes a variant by its class path, such as
 `model_class: ssgpa.benchmarks.variants.reproduction.ViTReproduction`.
 """
@@ -269,7 +269,7 @@ class ResNetEmbeddings(nn.Module):
         return self
 
     def forward(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Tensor:
-        """Embed images (batch, channels, height, width) as (batch, 1 + cells, width); positions are as many as learned."""
+        """Embed images (batch, channels, height, width) as (batch, 1 + cells, width); the table has one size."""
         maps = self.resnet(pixel_values).last_hidden_state
         cells = self.projection(maps.flatten(2).transpose(1, 2))
         tokens = torch.cat([self.class_embedding.expand(len(cells), -1, -1).to(cells.dtype), cells], 1)
