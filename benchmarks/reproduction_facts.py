@@ -4,6 +4,7 @@
 
 import copy
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,7 +119,7 @@ def unchecked_captions(model: PreTrainedModel, inputs: Mapping[str, Tensor], num
         num_beams (`int`): Beams.
 
     Returns:
-        `dict[str, Any]`: Pairs, different captions among them, and the ids of the first.
+        `dict[str, Any]`: Pairs, different captions among them, and how often each id stands in the first.
     """
     rows = model.eval().generate(**inputs, num_beams=num_beams, max_new_tokens=38, repetition_penalty=1.5)
     ids = rows[:, inputs["input_ids"].shape[1] :].tolist()
@@ -126,8 +127,7 @@ def unchecked_captions(model: PreTrainedModel, inputs: Mapping[str, Tensor], num
         "num_beams": num_beams,
         "pairs": len(ids),
         "distinct": len({tuple(row) for row in ids}),
-        "ids_of_the_first": ids[0],
-        "most_frequent_id_share": max(ids[0].count(token) for token in set(ids[0])) / len(ids[0]),
+        "ids_of_the_first": {str(token): count for token, count in Counter(ids[0]).items()},
     }
 
 
@@ -245,9 +245,9 @@ def repetition_shares(rows: Sequence[Row], scorer: CaptionScorer) -> dict[str, A
 
     Returns:
         `dict[str, Any]`: For both kinds of pairs, the share of tokens, their number in a caption, and the share of
-        captions without any.
+        captions without any; the number in each of the saved templates.
     """
-    found: dict[str, Any] = {"constant": repeated_words(words_of(CONSTANT, scorer))}
+    found: dict[str, Any] = {"templates": {text: repeated_words(words_of(text, scorer)) for text in TEMPLATES}}
     for name, captions in split_by_change(rows).items():
         words = [words_of(text, scorer) for text in captions]
         struck = [repeated_words(one) for one in words]

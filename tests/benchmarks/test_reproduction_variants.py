@@ -1,6 +1,6 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The public reproduction's variants: what is random, what trains, in which order the images meet, and that they run."""
+"""The public reproduction's variants: what is random, what trains, how the images meet, and that they run."""
 
 import json
 from pathlib import Path
