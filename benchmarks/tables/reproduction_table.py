@@ -86,8 +86,10 @@ def format_nan(figures: Mapping[str, Any], source: str) -> str:
     trap, told = nan["scaler"], nan["control_characters"]
     rows = [
         ["loss of the first step, which is finite", f"{trap['loss_of_the_first_finite_step']:.3f}"],
-        [f"steps that are not finite until the scale falls from {trap['scale_at_start']:.0f} to 0"]
-        + [str(trap["steps_until_the_scale_is_0"])],
+        [
+            f"steps that are not finite until the scale falls from {trap['scale_at_start']:.0f} to 0",
+            str(trap["steps_until_the_scale_is_0"]),
+        ],
         ["trained weights untouched until then", _yes(trap["trained_weights_untouched_until_then"])],
         ["loss of the next finite step", f"{trap['loss_of_the_next_finite_step']:.3f}"],
         [

@@ -21,7 +21,7 @@ from .runs import DATA_SETS, ROOT, accelerate, launch, logged, options_of, prepa
 CONFIGS = ROOT / "examples" / "configs"
 # What runs share, and no runs by themselves; `custom_pairs` is run by tests/test_tutorial.py.
 SHARED = {"ssgpa_vicuna7b", "ablations/base", "custom_pairs"}
-# Runs of other systems, in folders of their names, are tested beside these systems; those of the public reproduction by
+# Runs of other systems, in folders of their names, are tested beside these systems; the reproduction's by
 # tests/benchmarks/test_reproduction_runs.py.
 SYSTEMS = {path.name for path in (ROOT / "baselines").iterdir()}
 SHIPPED = {
