@@ -36,7 +36,8 @@ def scorer():
 def test_a_constant_scores_on_unchanged_pairs_alone(scorer):
     found = facts.constant_scores(ROWS, scorer, seed=0)
     scores = found["scores"]["constant"]
-    assert scores["changed"]["cider"] < 0.05 < scores["total"]["cider"]
+    # Of a changed pair it has one word, "the".
+    assert scores["changed"]["cider"] < 0.2 * scores["total"]["cider"]
     assert scores["unchanged"]["rouge_l"] == 1.0
     assert sum(found["drawn"].values()) == len(ROWS)
     assert sum(facts.TEMPLATES.values()) == 3976
@@ -92,14 +93,12 @@ def test_the_trap_closes_after_as_many_halvings_as_a_float_has():
     assert found["frozen_weights_unchanged"]
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
+@pytest.fixture
+def small(tmp_path, own_cache, restored_logging):
     """The program on a few scenes, with an evaluation that lies there."""
-    path = tmp_path_factory.mktemp("explained") / "small.json"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", path.parent / "cache")
-        words = ["--scenes", "6", "--learned", f"ssgpa={EVALUATION}", "--output", str(path)]
-        assert load_script(SCRIPT).main(words) == 0
+    path = tmp_path / "small.json"
+    words = ["--scenes", "6", "--learned", f"ssgpa={EVALUATION}", "--output", str(path)]
+    assert load_script(SCRIPT).main(words) == 0
     return json.loads(path.read_text("utf-8"))
 
 
@@ -142,7 +141,7 @@ def test_the_stored_tables_say_what_was_measured():
     assert all(kind in quoted for kind in figures["quoted_from"])
 
 
-def test_a_wrong_word_is_one_line(tmp_path, capsys):
+def test_a_wrong_word_is_one_line(tmp_path, capsys, restored_logging):
     program = load_script(SCRIPT)
     with pytest.raises(SystemExit):
         program.main(["--learned", "nothing", "--output", str(tmp_path / "x.json")])
