@@ -18,6 +18,13 @@ from ssgpa.benchmarks.tables.house_table import format_house
 from ssgpa.benchmarks.tables.learning_table import format_learning
 from ssgpa.benchmarks.tables.loader_table import format_loader
 from ssgpa.benchmarks.tables.memory_table import format_memory, format_system, format_systems
+from ssgpa.benchmarks.tables.reproduction_table import (
+    format_blind,
+    format_learned,
+    format_nan,
+    format_published,
+    format_targets,
+)
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
@@ -39,6 +46,7 @@ DOCUMENTS = [
             "evidence",
             "data",
             "memory",
+            "reproduction",
             "speed",
         )
     ),
@@ -56,6 +64,11 @@ BLOCKS = {
     "learning": ("learning.json", format_learning),
     "loader": ("loader.json", format_loader),
     "memory": ("memory.json", format_memory),
+    "reproduction-blind": ("reproduction.json", format_blind),
+    "reproduction-learned": ("reproduction.json", format_learned),
+    "reproduction-nan": ("reproduction.json", format_nan),
+    "reproduction-published": ("reproduction.json", format_published),
+    "reproduction-targets": ("reproduction.json", format_targets),
     "speed": ("speed.json", format_ways),
     "speed-change": ("speed-before-after.json", format_change),
 }

@@ -14,6 +14,8 @@ from transformers import AutoModel, LlamaConfig
 from transformers.models.instructblip.configuration_instructblip import InstructBlipVisionConfig
 from transformers.utils import ModelOutput
 
+from .variants.reproduction import PlainAttention, update_both
+
 
 HALF = torch.float16
 PROMPT, ECHO = 12, 11
@@ -42,25 +44,10 @@ class FullNorm(nn.LayerNorm):
         return super().forward(states.float())
 
 
-class PlainAttention(nn.Module):
-    """Attention that keeps its weights, in fp32 from the softmax and in fp16 for the product."""
+class AutocastAttention(PlainAttention):
+    """The same with linear layers as under autocast."""
 
-    def __init__(self, width: int, heads: int, bias: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = AutocastLinear(width, width, bias=bias)
-        self.key_value = AutocastLinear(width, 2 * width, bias=False)
-        self.output = AutocastLinear(width, width)
-
-    def forward(self, states: Tensor, context: Tensor) -> Tensor:
-        """Let `states` attend to `context`, both (batch, tokens, width)."""
-        key, value = self.key_value(context).chunk(2, -1)
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query(states), key, value)
-        )
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        weights = scores.softmax(-1, dtype=torch.float32).to(HALF)
-        return self.output((weights @ value).transpose(1, 2).flatten(2))
+    linear = AutocastLinear
 
 
 class FusionBlock(nn.Module):
@@ -69,21 +56,21 @@ class FusionBlock(nn.Module):
     def __init__(self, width: int, inner: int, heads: int) -> None:
         super().__init__()
         self.first_norm, self.second_norm = FullNorm(width), FullNorm(width)
-        self.self_attn = PlainAttention(width, heads, bias=True)
-        self.cross_attn = PlainAttention(width, heads, bias=False)
+        self.self_attn = AutocastAttention(width, heads, bias=True)
+        self.cross_attn = AutocastAttention(width, heads)
         self.fc1, self.fc2 = AutocastLinear(width, inner), AutocastLinear(inner, width)
 
     def forward(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
         """Update both images' tokens (batch, tokens, width)."""
-        before, after = (
-            states + self.self_attn(normed, normed)
-            for states in (before, after)
-            for normed in [self.first_norm(states)]
+        return update_both(
+            before,
+            after,
+            self.first_norm,
+            lambda normed: self.self_attn(normed, normed),
+            self.cross_attn,
+            self.second_norm,
+            lambda normed: self.fc2(F.gelu(self.fc1(normed))),
         )
-        before = before + self.cross_attn(self.first_norm(before), self.first_norm(after))
-        after = after + self.cross_attn(self.first_norm(after), self.first_norm(before))
-        before, after = (states + self.fc2(F.gelu(self.fc1(self.second_norm(states)))) for states in (before, after))
-        return before, after
 
 
 class Reproduction(nn.Module):
