@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from .examples.runs import DATA_SETS
+
 
 ROOT = Path(__file__).parent.parent
 RUNS = sorted((ROOT / "examples" / "configs").rglob("*.yaml"))
@@ -71,3 +73,7 @@ def test_a_run_of_several_stages_names_what_the_stage_before_has_written():
     ]
     assert len(stages) > 8
     assert {stage.removesuffix("/best") for stage in stages} <= TRAINED.keys()
+
+
+def test_every_data_set_of_the_tests_is_read_by_some_run():
+    assert set(DATA_SETS) <= {Path(values["data_dir"]).name for values in VALUES.values() if values.get("data_dir")}

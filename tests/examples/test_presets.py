@@ -60,7 +60,7 @@ def workshop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-        for name in DATA_SETS:
+        for name in sorted({data_of(run) for run in SHIPPED}):
             prepare_set(name, folder)
         data = folder / "clevr_change"
         save_base(folder / "eva", data)
@@ -106,7 +106,7 @@ def check_run(folder, base):
 
 def test_every_shipped_run_is_run_here():
     assert {*RUNS, RESNET, *GPU_SIZES, *OWN_MODELS, *ABLATIONS} == SHIPPED
-    assert {data_of(name) for name in SHIPPED} == set(DATA_SETS)
+    assert {data_of(name) for name in SHIPPED} <= set(DATA_SETS)
 
 
 @pytest.mark.parametrize("name", [*RUNS, RESNET])
