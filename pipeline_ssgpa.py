@@ -168,7 +168,7 @@ def caption_penalty(model: Any, options: dict[str, Any], input_ids: Tensor | Non
         options.pop("repetition_penalty", None)
         config.repetition_penalty = 1.0
     size = 0 if input_ids is None else input_ids.shape[1]
-    return [RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=size)]
+    return [RepetitionPenaltyLogitsProcessor(float(penalty), prompt_ignore_length=size)]
 
 
 class FiniteLogitsCheck(LogitsProcessor):

@@ -29,7 +29,14 @@ from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
 
 from ssgpa.cli.commands import EMBEDDED
 from ssgpa.image_utils_ssgpa import size_of
-from ssgpa.pipeline_ssgpa import DECODING, FiniteLogitsCheck, draw_change_map, draw_overlay, gives_evidence
+from ssgpa.pipeline_ssgpa import (
+    DECODING,
+    FiniteLogitsCheck,
+    caption_penalty,
+    draw_change_map,
+    draw_overlay,
+    gives_evidence,
+)
 from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
 from ssgpa.utils.loading import load_system
 
@@ -197,7 +204,8 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
         maps = tuple(draw_change_map(part, image.size) for part, image in zip(cells, pair, strict=True))
     told = model.generation_config
     limited = told.max_new_tokens is not None or told.max_length is not None
-    limits = {} if limited else {"max_new_tokens": DECODING["max_new_tokens"]}
+    limits: dict[str, Any] = {} if limited else {"max_new_tokens": DECODING["max_new_tokens"]}
+    penalty = caption_penalty(model, limits, inputs.get("input_ids"))
     found = model.generate(
         **inputs,
         **limits,
@@ -205,7 +213,7 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
         num_return_sequences=beams,
         return_dict_in_generate=True,
         output_scores=True,
-        logits_processor=LogitsProcessorList([FiniteLogitsCheck()]),
+        logits_processor=LogitsProcessorList([*penalty, FiniteLogitsCheck()]),
     )
     scores = model.compute_transition_scores(
         found.sequences, found.scores, found.get("beam_indices"), normalize_logits=True

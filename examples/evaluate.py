@@ -56,7 +56,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--num_beams", type=int, help="default: the model's own, else 5")
     parser.add_argument("--max_new_tokens", type=int, help="default: the model's own, else 40")
-    parser.add_argument("--repetition_penalty", type=float, help="of tokens that a caption has already; default: none")
+    parser.add_argument("--repetition_penalty", type=float, help="of a caption's own tokens; default: the model's own")
     parser.add_argument("--limit", type=int, help="score the first N pairs only")
     parser.add_argument("--seed", type=int, default=0, help="of the draws of baselines and upper bounds")
     parser.add_argument("--tokenizer", default="auto", choices=TOKENIZERS, help="auto: ptb with Java, else nltk")
@@ -151,9 +151,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         name: getattr(options, name) or getattr(model.generation_config, name, None) or default
         for name, default in (("num_beams", 5), ("max_new_tokens", 40))
     }
-    penalty = options.repetition_penalty or model.generation_config.repetition_penalty
-    if penalty is not None and penalty != 1:
-        decoding["repetition_penalty"] = penalty
+    penalty, own = options.repetition_penalty, model.generation_config.repetition_penalty
+    # One of 1 on the command line takes the model's own away.
+    if penalty is not None or own not in (None, 1):
+        decoding["repetition_penalty"] = own if penalty is None else penalty
     states = {"model_files": folder_state(options.model), "data_files": folder_state(options.data)}
     settings = {**asked, **decoding, **states}
     log = PredictionLog(options.output.with_suffix(".predictions.jsonl"), settings, replace=options.overwrite)

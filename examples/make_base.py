@@ -37,7 +37,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
 from ssgpa.baselines.blip2idc import BLIP2IDCForConditionalGeneration
 from ssgpa.baselines.clip4idc import CLIP4IDCConfig, CLIP4IDCForPairTextRetrieval
-from ssgpa.training.systems import start_tokenizer
+from ssgpa.training.systems import complete_generation, start_tokenizer
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -51,6 +51,7 @@ def from_instructblip(path: str, revision: str | None) -> tuple[PreTrainedModel,
     theirs = InstructBlipProcessor.from_pretrained(path, revision=revision)
     instruction = theirs.qformer_tokenizer(INSTRUCTION).input_ids
     model = SSGPAForConditionalGeneration.from_instructblip(path, instruction, revision=revision)
+    complete_generation(model, theirs.tokenizer)
     processor = SSGPAProcessor(
         theirs.image_processor,
         theirs.tokenizer,
@@ -117,6 +118,7 @@ def from_parts(
         part.load_state_dict(source.state_dict())
     model.lm_head.load_state_dict(writer.lm_head.state_dict())
     model.generation_config.update(**ids)
+    complete_generation(model, tokenizer)
 
     height, width = image_size
     images = CLIPImageProcessorPil(size={"height": height, "width": width}, do_center_crop=False, **IMAGENET)

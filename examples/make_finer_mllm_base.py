@@ -19,6 +19,7 @@ from transformers import InstructBlipProcessor, PreTrainedModel
 
 from ssgpa import SSGPAProcessor
 from ssgpa.baselines.finer_mllm import FinerMLLMForConditionalGeneration
+from ssgpa.training.systems import complete_generation
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -30,6 +31,7 @@ def build(path: str, revision: str | None) -> tuple[PreTrainedModel, SSGPAProces
     """Take over tower, Q-Former and language model, and their preparation of images and text."""
     theirs = InstructBlipProcessor.from_pretrained(path, revision=revision)
     model = FinerMLLMForConditionalGeneration.from_instructblip(path, revision=revision)
+    complete_generation(model, theirs.tokenizer)
     token = theirs.tokenizer.convert_ids_to_tokens(model.config.image_token_id)
     processor = SSGPAProcessor(
         theirs.image_processor,

@@ -27,6 +27,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ssgpa import SSGPAProcessor
 from ssgpa.baselines.vir_vlfm import VIRVLFMConfig, VIRVLFMForConditionalGeneration
 from ssgpa.baselines.vir_vlfm.conversion_vir_vlfm import PROMPT, convert_tokenizer
+from ssgpa.training.systems import complete_generation
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -40,6 +41,7 @@ def from_instructblip(path: str, revision: str | None) -> tuple[PreTrainedModel,
     theirs = InstructBlipProcessor.from_pretrained(path, revision=revision)
     instruction = theirs.qformer_tokenizer(INSTRUCTION).input_ids
     model = VIRVLFMForConditionalGeneration.from_instructblip(path, instruction, revision=revision)
+    complete_generation(model, theirs.tokenizer)
     token = theirs.tokenizer.convert_ids_to_tokens(model.config.image_token_id)
     return model, processor_of(model, theirs.image_processor, theirs.tokenizer, token)
 

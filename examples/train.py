@@ -24,7 +24,7 @@ from ssgpa.hub.training_run import publish_run
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.lora import add_lora
+from ssgpa.training.lora import add_lora, is_over_base
 from ssgpa.training.mixing import mix_pairs, report_pairs
 from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.resuming import find_checkpoint, set_seed
@@ -33,7 +33,6 @@ from ssgpa.training.run import (
     check_data_fits,
     check_settings,
     first_rows,
-    is_over_base,
     load_splits,
     pair_frames,
     record_start,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from ..training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
 from ..utils.results import read_results, write_results
@@ -91,11 +92,20 @@ def results_of_run(
     record = read_results(evaluation)
     del record["captions"]
     decoding = {"num_beams": run.generation_num_beams, "max_new_tokens": run.generation_max_new_tokens}
-    if run.generation_repetition_penalty != 1:
-        decoding["repetition_penalty"] = run.generation_repetition_penalty
+    penalty = run.generation_repetition_penalty
+    # Without one of its own, the run captioned with that of the model that it started from.
+    penalty = _penalty(output_dir / "best") if penalty == 1 else penalty
+    if penalty not in (None, 1):
+        decoding["repetition_penalty"] = penalty
     facts = {"model": repo_id, "data": Path(data.data_dir).name, "split": "validation", "decoding": decoding}
     write_results(output_dir / RESULTS, {**facts, **record})
     return output_dir / RESULTS
+
+
+def _penalty(folder: Path) -> float | None:
+    """The repetition penalty that a checkpoint captions with; None where it says nothing."""
+    path = folder / GENERATION_CONFIG_NAME
+    return json.loads(path.read_text(encoding="utf-8")).get("repetition_penalty") if path.is_file() else None
 
 
 def publish_run(

@@ -36,7 +36,7 @@ class AuxiliaryHeads(nn.Module):
 
     Args:
         hidden_size (`int`): Width of the patches.
-        weights (`dict[str, float]`): Weights of `attributes`, `changed` and `type`; zero switches one off.
+        weights (`dict[str, float]`): Weights of `attributes`, `changed` and `type`; one of weight zero has no head.
         leading_tokens (`int`, *optional*, defaults to 1): Tokens of each image in front of its patches.
     """
 
@@ -61,10 +61,15 @@ class AuxiliaryHeads(nn.Module):
         From then on the model's forward pass also takes `cells` and `change_types`, and where they are given adds the
         auxiliary targets' losses to the output's `loss_parts`, though not to its `loss`. Worked out outside the
         forward pass, they would escape the wrappers of distributed training.
+
+        Raises:
+            ValueError: The model has no patches to read.
         """
+        features = model.get_auxiliary_features()
+        if features is None:
+            raise ValueError(f"Auxiliary heads read an image's patches; {type(model).__name__} lacks them.")
         model.register_forward_pre_hook(self._keep_batch, with_kwargs=True)
         model.register_forward_hook(self._add_losses)
-        features = model.get_auxiliary_features()
         for name, module in (("tower", features.tower), ("compared", features.compared)):
             if module is not None:
                 module.register_forward_hook(
@@ -97,13 +102,17 @@ class AuxiliaryHeads(nn.Module):
 
         Raises:
             FileNotFoundError: The checkpoint was written by a run without auxiliary heads.
+            ValueError: By one without a head that this run has.
         """
         path = folder / FILE_NAME
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: the checkpoint was written by a run without auxiliary heads.")
         # Earlier versions wrote heads that have no loss, too.
         found, own = load_file(path), self.state_dict()
-        self.load_state_dict({name: value for name, value in found.items() if name in own})
+        lacking = sorted(own.keys() - found.keys())
+        if lacking:
+            raise ValueError(f"{path} has no {lacking[0]}: the checkpoint was written by a run without this head.")
+        self.load_state_dict({name: found[name] for name in own})
 
     def losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
         """Weighted losses of the last forward pass.

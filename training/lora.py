@@ -29,6 +29,11 @@ TOLD_ELSEWHERE = ("modules_to_save", "base_model_name_or_path", "revision", "tas
 SCALING = ("lora_alpha", "r", "use_rslora", "use_dora", "alpha_pattern", "rank_pattern")
 
 
+def is_over_base(arguments: ModelArguments) -> bool:
+    """Whether a checkpoint of the run holds what was trained alone, and names the base that it stands on."""
+    return bool(arguments.lora) or arguments.save_trained_only
+
+
 def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[str, int]) -> PeftModel:
     """Put a model under PEFT, which then saves LoRA's matrices and the parts that train in full, and names the base.
 

@@ -140,7 +140,7 @@ class MixedPairDataset(PairDataset):
             raise ValueError("`changed_only` would change the share of synthetic pairs: leave one of them out.")
         super().__init__(rows, *args, **kwargs)
         self.mixture = mixture
-        self._round: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+        self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return self.mixture.real + self.mixture.synthetic
@@ -156,10 +156,19 @@ class MixedPairDataset(PairDataset):
             return super().row_of(index)
         turn = self.epoch.item() * mixture.synthetic + index - mixture.real
         round_number, place = divmod(turn, mixture.available)
-        if self._round[0] != round_number:
+        return mixture.real + int(self._order(round_number)[place])
+
+    def _order(self, round_number: int) -> np.ndarray:
+        """The order of a round; an epoch may have parts of several, of which a sampler takes places in any order."""
+        if round_number not in self._orders:
+            mixture = self.mixture
+            first = self.epoch.item() * mixture.synthetic
+            rounds = range(first // mixture.available, (first + mixture.synthetic - 1) // mixture.available + 1)
+            # Those of other epochs are forgotten.
+            self._orders = {number: order for number, order in self._orders.items() if number in rounds}
             generator = np.random.default_rng([self.seed, round_number, ORDER_STREAM])
-            self._round = (round_number, generator.permutation(mixture.available))
-        return mixture.real + int(self._round[1][place])
+            self._orders[round_number] = generator.permutation(mixture.available)
+        return self._orders[round_number]
 
 
 __all__ = ["MixedPairDataset", "Mixture", "mix_pairs", "report_pairs"]

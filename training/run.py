@@ -25,6 +25,7 @@ from .auxiliary import AuxiliaryHeads
 from .dataset import ImageCache, PairDataset
 from .features import FeatureCache, fill_cache, open_cache
 from .frames import make_frames
+from .lora import is_over_base
 from .mixing import MixedPairDataset, Mixture
 from .positions import check_captions_fit, check_generation_fits, positions_of
 from .streams import PairIterableDataset
@@ -33,11 +34,6 @@ from .word_tokenizer import unknown_words
 
 
 logger = logging.get_logger(__name__)
-
-
-def is_over_base(arguments: ModelArguments) -> bool:
-    """Whether a checkpoint of the run holds what was trained alone, and names the base that it stands on."""
-    return bool(arguments.lora) or arguments.save_trained_only
 
 
 def check_settings(
@@ -177,7 +173,7 @@ def check_data_fits(
 
     Raises:
         ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair. Or captions were
-            retrieved, and the model reads none.
+            retrieved, and the model reads none; or a stage that makes no captions is to be evaluated or published.
     """
     if data_arguments.retrieval_store and not model.config.reads_retrieved:
         raise ValueError(f"A {type(model).__name__} reads no retrieved captions: leave out --retrieval_store.")
@@ -198,6 +194,7 @@ def _check_captionless(name: str, arguments: ChangeCaptioningArguments) -> None:
     """Refuse what needs captions of a stage that makes none."""
     for option, needs in (
         ("eval_strategy", arguments.eval_strategy != "no"),
+        ("eval_on_start", arguments.eval_on_start),
         ("load_best_model_at_end", arguments.load_best_model_at_end),
         ("push_to_hub", arguments.push_to_hub),
     ):

@@ -84,9 +84,21 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
     settings = model.generation_config if model.can_generate() else None
     if settings is not None and settings.max_new_tokens is None and settings.max_length is None:
         # A stage that captions nothing has saved no settings for it.
-        found = generation_defaults(processor.tokenizer, model.config.placeholder)
-        settings.update(**{name: value for name, value in found.items() if getattr(settings, name) is None})
+        complete_generation(model, processor.tokenizer)
     return model, processor, missing
+
+
+def complete_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Set what the settings of a model's `generate` leave open to what `generation_defaults` says.
+
+    Args:
+        model (`PreTrainedModel`): One that captions.
+        tokenizer (`PreTrainedTokenizerBase`): Its tokenizer.
+    """
+    config, settings = model.config, model.generation_config
+    token = None if config.placeholder is None else tokenizer.convert_ids_to_tokens(config.image_token_id)
+    found = generation_defaults(tokenizer, token)
+    settings.update(**{name: value for name, value in found.items() if getattr(settings, name) is None})
 
 
 def generation_defaults(tokenizer: PreTrainedTokenizerBase, image_token: str | None = PLACEHOLDER) -> dict[str, Any]:

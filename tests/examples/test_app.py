@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 from transformers import pipeline
 
+from ssgpa import ChangeCaptioningPipeline
 from ssgpa.cli.commands import EMBEDDED
 from ssgpa.data.clevr_renderer import RenderSettings, render_dataset
 from ssgpa.image_utils_ssgpa import load_image
@@ -559,3 +560,15 @@ def test_the_default_length_is_the_packages_and_goes_behind_the_models(app, own_
     assert tokens() > short
     model.generation_config.max_new_tokens = 2
     assert tokens() == short
+
+
+def test_the_demo_captions_with_the_models_own_penalty(app):
+    """As the pipeline does: of the caption's own words, not of the prompt's."""
+    model, processor = load_system(str(EMBEDDED))
+    model.generation_config.repetition_penalty = 0.1
+    pair = app.read_pair(*app.sample_pairs()[0], processor)
+    pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
+    found = app.describe(model, processor, pair, 3).beams[0][0]
+    assert found == pipe(pair, num_beams=3)[0]["generated_text"]
+    model.generation_config.repetition_penalty = 1.0
+    assert found != app.describe(model, processor, pair, 3).beams[0][0]

@@ -367,3 +367,26 @@ def test_the_command_line_itself(model, data, tmp_path):
     wrong = subprocess.run([*command, "--split", "all"], env=environment, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr.strip() == "evaluate.py: error: the following arguments are required: --output"
+
+
+def test_a_repetition_penalty_is_the_models_own_or_the_one_asked_for(script, data, tmp_path, capsys):
+    system, processor = tiny_ssgpa()
+    captions = {}
+    for saved in (1.0, 0.2):
+        system.generation_config.repetition_penalty = saved
+        system.save_pretrained(tmp_path / str(saved))
+        processor.save_pretrained(tmp_path / str(saved))
+        for asked in (None, 1.0, 0.2):
+            words = ["--model", str(tmp_path / str(saved)), "--data", str(data), "--no_meteor", "--num_beams", "1"]
+            words += ["--max_new_tokens", "8", "--output", str(tmp_path / f"{saved}-{asked}.json")]
+            assert script.main(words + (["--repetition_penalty", str(asked)] if asked else [])) == 0
+            told = json.loads((tmp_path / f"{saved}-{asked}.json").read_text("utf-8"))["decoding"]
+            assert told.get("repetition_penalty", 1.0) == (asked or saved)
+            captions[saved, asked] = (
+                (tmp_path / f"{saved}-{asked}.predictions.jsonl").read_text("utf-8").splitlines()[1:]
+            )
+    capsys.readouterr()
+    assert captions[1.0, None] == captions[1.0, 1.0] == captions[0.2, 1.0]
+    assert captions[0.2, None] == captions[0.2, 0.2] == captions[1.0, 0.2]
+    # One below 1 makes words come again.
+    assert captions[1.0, None] != captions[0.2, None]

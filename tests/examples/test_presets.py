@@ -53,6 +53,10 @@ def resnet_base(folder):
     words = ["--vision", str(folder / "vision"), "--language", str(folder / "language"), "--image_size", "32", "32"]
     words += ["--model_config", str(folder / "sizes.json"), "--output_dir", str(folder / "resnet")]
     assert load_script("make_base").main(words) == 0
+    told = json.loads((folder / "resnet" / "generation_config.json").read_text("utf-8"))
+    config = json.loads((folder / "resnet" / "config.json").read_text("utf-8"))
+    assert (told["num_beams"], told["max_new_tokens"]) == (5, 40)
+    assert told["suppress_tokens"] == [config["image_token_id"]]
 
 
 @pytest.fixture(scope="module")

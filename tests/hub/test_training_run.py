@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from transformers import GenerationConfig
+
+from ssgpa.hub.training_run import facts_of_run, results_of_run
+from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from ssgpa.utils.results import write_results
 
 from .hub_double import HubDouble
 
@@ -74,3 +79,25 @@ def test_a_run_is_published(prepared_dir, model_config, tmp_path):
         "baseline: ",
     ):
         assert words in card.text
+
+
+def test_the_card_tells_of_the_run_that_came_before(tmp_path):
+    run = ChangeCaptioningArguments(output_dir=str(tmp_path), use_cpu=True)
+    sizes = {"parameters": 7, "trainable": 5}
+    told = [
+        facts_of_run(
+            ModelArguments("bases/x", adapter_name_or_path=path), DataArguments("data"), run, 3, sizes
+        ).training
+        for path in (None, "runs/first/best")
+    ]
+    assert "runs/first/best" not in told[0]
+    assert told[1].startswith("From `bases/x` and what `runs/first/best` had trained over it")
+
+
+@pytest.mark.parametrize(("given", "saved", "wanted"), [(1.0, 1.7, 1.7), (1.5, 1.5, 1.5), (1.0, None, None)])
+def test_the_card_tells_the_penalty_that_captions_were_made_with(given, saved, wanted, tmp_path):
+    run = ChangeCaptioningArguments(output_dir=str(tmp_path), use_cpu=True, generation_repetition_penalty=given)
+    GenerationConfig(repetition_penalty=saved).save_pretrained(tmp_path / "best")
+    write_results(tmp_path / "evaluations" / "eval-000003.json", {"step": 3, "scores": {}, "captions": {}})
+    path = results_of_run({"global_step": 3}, "org/run", DataArguments("data"), run)
+    assert json.loads(path.read_text("utf-8"))["decoding"].get("repetition_penalty") == wanted

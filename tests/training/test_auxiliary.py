@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from ssgpa.baselines.procap import ProCapForImageReconstruction
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.auxiliary import ATTRIBUTE_BITS, CHANGE_TYPES, CHANGED_WEIGHT, AuxiliaryHeads, auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
@@ -197,6 +198,22 @@ def test_a_head_without_a_loss_is_not_there(attached, tmp_path):
     whole.save(tmp_path)
     heads.load(tmp_path)
     assert torch.equal(heads.attributes.weight, whole.attributes.weight)
+    heads.save(tmp_path)
+    with pytest.raises(ValueError, match=r"has no change_type\.bias.*without this head"):
+        whole.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["toy_cross_attending", "procap"])
+def test_a_model_without_patches_is_refused_before_it_is_changed(name):
+    model, _ = TINY_SYSTEMS[name]()
+    if name == "procap":
+        # Over the captioner's configuration, whose encoder it lacks.
+        model = ProCapForImageReconstruction(model.config)
+    heads = AuxiliaryHeads(4, {"attributes": 1.0})
+    with pytest.raises(ValueError, match=f"{type(model).__name__} lacks them"):
+        heads.attach(model)
+    assert not model._forward_pre_hooks
+    assert not model._forward_hooks
 
 
 def test_a_system_whose_language_model_compares_takes_attributes_alone():

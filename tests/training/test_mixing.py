@@ -4,12 +4,14 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from datasets import DatasetDict
+from torch.utils.data import DataLoader
 
 from ssgpa.data.prepared import load_prepared, write_prepared
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
-from ssgpa.training.mixing import MixedPairDataset, Mixture, mix_pairs
+from ssgpa.training.mixing import ORDER_STREAM, MixedPairDataset, Mixture, mix_pairs
 from ssgpa.training.run import check_settings
 
 
@@ -79,6 +81,47 @@ def test_all_synthetic_pairs_are_seen_before_any_is_seen_again(mixed, make_syste
     assert epoch_of(again, 2)[mixture.real :] == epochs[2]
     other = MixedPairDataset(rows, processor, mixture=mixture, seed=4)
     assert epoch_of(other, 0)[mixture.real :] != epochs[0]
+
+
+def test_orders_are_drawn_once_a_round_and_are_what_they_were(mixed, make_system, monkeypatch):
+    rows, mixture = mixed(0.6)
+    _, processor = make_system()
+    dataset = MixedPairDataset(rows, processor, mixture=mixture, seed=5)
+    # An epoch has places of two rounds, and a sampler goes back and forth between them.
+    assert mixture.available < 2 * mixture.synthetic
+    assert mixture.synthetic % mixture.available
+    places = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    wanted, rounds = {}, set()
+    for epoch in range(3):
+        for index in range(mixture.real, len(dataset)):
+            turn, place = divmod(epoch * mixture.synthetic + index - mixture.real, mixture.available)
+            order = np.random.default_rng([5, turn, ORDER_STREAM]).permutation(mixture.available)
+            wanted[epoch, index] = mixture.real + int(order[place])
+            rounds.add((epoch, turn))
+    assert len(rounds) > 3
+    drawn, draw = [], np.random.default_rng
+
+    def counted(seed):
+        drawn.append(seed[1])
+        return draw(seed)
+
+    monkeypatch.setattr("ssgpa.training.mixing.np.random.default_rng", counted)
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        for index in places:
+            assert dataset.row_of(index) == wanted.get((epoch, index), index)
+        assert len(dataset._orders) <= 2
+    assert len(drawn) == len({number for _, number in rounds})
+
+
+def test_workers_draw_the_same_pairs(mixed, make_system):
+    rows, mixture = mixed(0.6)
+    _, processor = make_system()
+    dataset = MixedPairDataset(rows, processor, mixture=mixture, seed=5)
+    for epoch in range(2):
+        names = epoch_of(dataset, epoch)
+        loader = DataLoader(dataset, batch_size=1, num_workers=2, collate_fn=lambda items: items[0]["pair_id"])
+        assert list(loader) == names
 
 
 def test_items_are_those_of_their_rows(mixed, make_system, splits):

@@ -186,10 +186,21 @@ def test_bad_patterns_are_named(pattern):
     assert repr(pattern) in str(error.value)
 
 
-@pytest.mark.parametrize("values", [{"eval_strategy": "epoch"}, {"push_to_hub": True}])
+@pytest.mark.parametrize("values", [{"eval_strategy": "epoch"}, {"eval_on_start": True}, {"push_to_hub": True}])
 @pytest.mark.parametrize("stage", [CLIP4IDCForPairTextRetrieval, ProCapForPreTraining, ProCapForImageReconstruction])
 def test_a_stage_without_captions_refuses_what_needs_them(stage, values, splits, prepared_dir):
     model, processor = TINY_SYSTEMS[stage.config_class.model_type]()
     arguments = ChangeCaptioningArguments(output_dir="unused", use_cpu=True, **values)
     with pytest.raises(ValueError, match=f"A {stage.__name__} makes no captions.*`{next(iter(values))}`"):
         check_data_fits(stage(model.config), processor, splits["train"], DataArguments(str(prepared_dir)), arguments)
+
+
+def test_one_warning_where_captions_would_be_retrieved(splits, prepared_dir, monkeypatch):
+    told = []
+    monkeypatch.setattr("ssgpa.training.run.logger.warning", told.append)
+    arguments = ChangeCaptioningArguments(output_dir="unused", use_cpu=True, generation_max_new_tokens=2)
+    for name, count in (("ssgpa", 0), ("finer_mllm", 1)):
+        model, processor = TINY_SYSTEMS[name]()
+        check_data_fits(model, processor, splits["train"].take(1), DataArguments(str(prepared_dir)), arguments)
+        assert len(told) == count
+    assert "--retrieval_store" in told[0]

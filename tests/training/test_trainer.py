@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import nn
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import GenerationConfig, Trainer, TrainerCallback, set_seed
 
 from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.training.arguments import ChangeCaptioningArguments
@@ -376,3 +376,11 @@ def test_scene_ids_reach_a_wrapped_model(make_trainer):
     trainer.model = torch.compile(inner, backend="eager")
     assert trainer._system is inner
     assert "scene_ids" in trainer._prepare_inputs(batch)
+
+
+def test_a_repetition_penalty_is_saved_with_the_checkpoint_and_kept_without_one(make_trainer, tmp_path):
+    trainer = make_trainer(generation_repetition_penalty=1.5)
+    trainer.save_model(str(tmp_path / "saved"))
+    assert GenerationConfig.from_pretrained(tmp_path / "saved").repetition_penalty == 1.5
+    again = make_trainer("again", system=(trainer.model, trainer.processing_class))
+    assert again.model.generation_config.repetition_penalty == 1.5

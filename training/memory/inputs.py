@@ -13,7 +13,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from ..arguments import ModelArguments
 from ..collator import IGNORED, packed_mask
-from ..lora import wrap_model
+from ..lora import is_over_base, wrap_model
 from ..model_setup import DTYPES, prepare_training
 from ..systems import build_model, read_config, trained_parameters
 from .count import COUNTED_ATTENTION
@@ -89,7 +89,7 @@ def add_matrices(model: PreTrainedModel, arguments: ModelArguments) -> PreTraine
     Raises:
         ValueError: `lora` is wrong; the error says how.
     """
-    if not (arguments.lora or arguments.save_trained_only):
+    if not is_over_base(arguments):
         return model
     return wrap_model(model, arguments.lora, trained_parameters(model)).get_base_model().train()
 

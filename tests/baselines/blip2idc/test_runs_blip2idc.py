@@ -180,6 +180,8 @@ def test_the_second_phase_goes_on_from_the_first(trained, workshop):
     second = load_file(folder / "best" / "adapter_model.safetensors")
     assert second.keys() == first.keys()
     assert all(torch.equal(value, first[key]) for key, value in second.items())
+    record = json.loads((folder / "trainable_parameters.json").read_text("utf-8"))
+    assert record["adapter_name_or_path"] == str(trained("syned_first") / "best")
     moved = load_file(trained("emu_second") / "best" / "adapter_model.safetensors")
     assert any(not torch.equal(value, first[key]) for key, value in moved.items())
 

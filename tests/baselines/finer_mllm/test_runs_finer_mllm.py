@@ -84,6 +84,9 @@ def test_the_base_is_instructblip_and_asks_as_the_authors_do(workshop):
     model, processor = load_system(str(workshop / "base"))
     assert type(model) is FinerMLLMForConditionalGeneration
     assert processor.prompt == "<image><image>the difference between the before image and after image is that"
+    settings = model.generation_config
+    assert (settings.num_beams, settings.max_new_tokens) == (5, 40)
+    assert settings.suppress_tokens == [model.config.image_token_id]
     prompt = processor.prompt_ids()
     assert prompt.count(model.config.image_token_id) == model.config.visual_tokens == 8
     assert processor.tokenizer.convert_tokens_to_ids("<unk>") not in prompt
@@ -161,6 +164,7 @@ def test_a_tiny_model_trains_and_is_evaluated_with_its_store(workshop, capsys):
     assert load_script("evaluate").main([*words, "--retrieval_store", str(store)]) == 0
     first, *log = (workshop / "scores.predictions.jsonl").read_text("utf-8").splitlines()
     assert len(json.loads(first)["settings"]["retrieval_store"]) == 64
+    assert len(json.loads((workshop / "scores.json").read_text("utf-8"))["retrieval_store"]) == 64
     captions = json.loads(store.read_text("utf-8"))["captions"]
     for line in log:
         found = json.loads(line)
@@ -170,6 +174,9 @@ def test_a_tiny_model_trains_and_is_evaluated_with_its_store(workshop, capsys):
     (workshop / "scores.json").unlink()
     assert load_script("evaluate").main(words) == 2
     assert "retrieval_store" in capsys.readouterr().err
+    assert load_script("evaluate").main([*words, "--overwrite"]) == 0
+    results = json.loads((workshop / "scores.json").read_text("utf-8"))
+    assert results["retrieval_store"] is None
 
 
 def test_a_store_for_a_system_that_reads_none_is_refused(workshop, capsys):

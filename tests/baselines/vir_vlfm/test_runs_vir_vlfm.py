@@ -85,6 +85,9 @@ def test_the_base_has_the_published_prompt(workshop):
     assert processor.prompt == PROMPT.format("<image>")
     assert processor.image_seq_length == model.config.image_seq_length == 2
     assert model.config.qformer_input_ids
+    settings = model.generation_config
+    assert (settings.num_beams, settings.max_new_tokens) == (5, 40)
+    assert settings.suppress_tokens == [model.config.image_token_id]
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -102,6 +105,10 @@ def test_runs_over_frozen_backbones(name, workshop):
     assert told["base_model_name_or_path"] == str(workshop / "base")
     assert any("up_proj" in name and value.any() for name, value in weights.items())
     model, processor = load_system(str(folder / "best"))
+    # It captions as it was evaluated, and what the run says nothing of is its base's.
+    assert model.generation_config.repetition_penalty == 1.5
+    assert base.generation_config.repetition_penalty in (None, 1.0)
+    assert model.generation_config.num_beams == base.generation_config.num_beams
     assert processor.prompt == PROMPT.format("<image>")
     kept = dict(model.named_parameters())
     assert all(torch.equal(value, kept[name]) for name, value in base.named_parameters() if name not in names)

@@ -15,6 +15,7 @@ from torch import nn
 from ssgpa import SSGPAForConditionalGeneration
 from ssgpa.benchmarks.count_parameters import FROZEN_TOWER_AND_LANGUAGE_MODEL
 from ssgpa.training.arguments import ChangeCaptioningArguments, ModelArguments
+from ssgpa.training.lora import split_trainable
 from ssgpa.training.memory.count import (
     COUNTED_ATTENTION,
     GIB,
@@ -27,9 +28,10 @@ from ssgpa.training.memory.count import (
     weight_bytes,
     weight_tensors,
 )
-from ssgpa.training.memory.inputs import TextSizes, example_batch, start_model
+from ssgpa.training.memory.inputs import TextSizes, add_matrices, example_batch, start_model
 from ssgpa.training.memory.live_bytes import LiveBytes, SavedBytes
 from ssgpa.training.model_setup import prepare_training
+from ssgpa.training.systems import trained_parameters
 
 from ...ssgpa_cases import FROZEN_QFORMER_TOO
 from ...tiny_systems import tiny_config
@@ -153,6 +155,19 @@ def test_static_bytes_are_sums_of_shapes_and_dtypes(tmp_path):
         "bfloat16": 2 * sum(parameter.numel() for parameter in model.model.vision_tower.parameters()),
         "int64": 8 * sum(buffer.numel() for buffer in model.model.vision_tower.buffers()),
     } or not list(model.model.vision_tower.buffers())
+
+
+def test_what_peft_keeps_beside_modules_that_train_whole_is_counted():
+    arguments = ModelArguments(model_config=EVA, trainable=FROZEN_QFORMER_TOO, frozen_dtype="bfloat16")
+    plain = start_model(arguments, "meta")
+    trained = sum(parameter.numel() for parameter in plain.parameters() if parameter.requires_grad)
+    whole = split_trainable(plain, trained_parameters(plain)).whole
+    copied = sum(value.numel() for name in whole for value in plain.get_submodule(name).parameters())
+    assert 0.9 * trained < copied <= trained
+    frozen = frozen_bytes(plain)
+    assert frozen_bytes(add_matrices(plain, arguments)) == frozen
+    arguments.save_trained_only = True
+    assert frozen_bytes(add_matrices(plain, arguments)) == pytest.approx(frozen + 4 * copied, abs=4096)
 
 
 def test_tied_weights_count_once():
