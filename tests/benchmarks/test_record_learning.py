@@ -60,7 +60,7 @@ def test_stages_add_up_and_systems_stand_beside_each_other(tmp_path, run, result
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1].startswith(f"**{100 * results['scores']['changed']['cider']:.1f}** (")
     assert cells[2] == f"{100 * best:.1f}"
-    assert cells[-2:] == ["480", "4"]
+    assert cells[-3:] == ["no", "480, 500", "4"]
     assert "| poor |" not in table
     assert table.endswith("Not beyond the constant captions yet: poor.")
 
