@@ -76,7 +76,7 @@ def places_of(workshop, name, folder):
 
 
 def test_every_shipped_run_is_run_here():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} - SHARED == {*SETS, "clevr_tiny"}
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} - SHARED == {*SETS, "clevr_tiny", "clevr_tiny_second"}
 
 
 def test_the_base_has_the_published_prompt(workshop):
@@ -121,6 +121,11 @@ def test_a_run_from_random_weights(workshop):
     assert list(logged(folder)) == [1, 2]
     _, processor = load_system(str(folder / "best"))
     assert processor.prompt == PROMPT.format("<image>")
+    second = workshop / "runs" / "clevr_tiny_second"
+    start = folder / "best"
+    assert train("clevr_tiny_second", model_name_or_path=start, data_dir=data, output_dir=second, **SMALL) == 0
+    assert list(logged(second)) == [1, 2]
+    assert load_system(str(second / "best"))[1].prompt == processor.prompt
 
 
 def test_published_values_are_those_of_the_runs():
