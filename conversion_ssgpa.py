@@ -200,6 +200,42 @@ def check_weights(report: Mapping[str, Iterable], name: str, new: tuple[str, ...
         raise ValueError(f"{name} does not fit: {'; '.join(told)}.")
 
 
+def load_converted(
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    weights: dict[str, Tensor],
+    name: str,
+    dtype: torch.dtype | str,
+    new: tuple[str, ...] = (),
+) -> PreTrainedModel:
+    """Build a model of converted weights and account for each.
+
+    Args:
+        model_class (`type`): The class.
+        config (`PreTrainedConfig`): Its configuration.
+        weights (`dict[str, torch.Tensor]`): By their names here.
+        name (`str`): The checkpoint, for errors.
+        dtype (`torch.dtype` or `str`): Of the model.
+        new (`tuple[str, ...]`, *optional*): How the names of weights begin that need not be there.
+
+    Returns:
+        `PreTrainedModel`: In evaluation mode.
+
+    Raises:
+        ValueError: Weights are missing, left over or of another shape; the error names them.
+    """
+    model, report = model_class.from_pretrained(
+        None,
+        config=config,
+        state_dict=weights,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    check_weights(report, name, new)
+    return model
+
+
 def _listed(names: Iterable[str]) -> str:
     names = sorted(names)
     rest = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""

@@ -37,7 +37,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
 from ssgpa.baselines.blip2idc import BLIP2IDCForConditionalGeneration
 from ssgpa.baselines.clip4idc import CLIP4IDCConfig, CLIP4IDCForPairTextRetrieval
-from ssgpa.training.systems import complete_generation, start_tokenizer
+from ssgpa.training.systems import complete_generation, save_base, start_tokenizer
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -157,10 +157,7 @@ def main(words: list[str] | None = None) -> int:
             raise FileExistsError(f"{arguments.output_dir} exists; choose another --output_dir.")
         torch.manual_seed(arguments.seed)
         model, processor = build(arguments)
-        part = arguments.output_dir.with_name(f"{arguments.output_dir.name}.part")
-        model.save_pretrained(part)
-        processor.save_pretrained(part)
-        part.rename(arguments.output_dir)
+        save_base(model, processor, arguments.output_dir)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return report_error("make_base.py", error)
     return 0

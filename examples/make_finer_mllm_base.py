@@ -19,7 +19,7 @@ from transformers import InstructBlipProcessor, PreTrainedModel
 
 from ssgpa import SSGPAProcessor
 from ssgpa.baselines.finer_mllm import FinerMLLMForConditionalGeneration
-from ssgpa.training.systems import complete_generation
+from ssgpa.training.systems import complete_generation, save_base
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -61,10 +61,7 @@ def main(words: list[str] | None = None) -> int:
             raise FileExistsError(f"{arguments.output_dir} exists; choose another --output_dir.")
         torch.manual_seed(arguments.seed)
         model, processor = build(arguments.instructblip, arguments.revision)
-        part = arguments.output_dir.with_name(f"{arguments.output_dir.name}.part")
-        model.save_pretrained(part)
-        processor.save_pretrained(part)
-        part.rename(arguments.output_dir)
+        save_base(model, processor, arguments.output_dir)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return report_error("make_finer_mllm_base.py", error)
     return 0

@@ -32,7 +32,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ssgpa import SSGPAProcessor
 from ssgpa.baselines.procap import ProCapConfig, ProCapForImageReconstruction, ProCapForPreTraining
 from ssgpa.data.prepared import load_prepared
-from ssgpa.training.systems import start_tokenizer
+from ssgpa.training.systems import save_base, start_tokenizer
 from ssgpa.utils.console import OneLineParser, positive, report_error
 from ssgpa.utils.loading import LIBRARY_ERRORS, load_system
 
@@ -91,10 +91,7 @@ def write_base(options: argparse.Namespace) -> None:
     if bool(options.vqgan) == bool(options.image_tokenizer) or not (options.clip or options.vqgan):
         raise ValueError("Give --vqgan alone, or --clip with one of --image_tokenizer and --vqgan.")
     model, processor = for_stage_1(options) if options.clip else for_tokenizer(options)
-    part = options.output_dir.with_name(f"{options.output_dir.name}.part")
-    model.save_pretrained(part)
-    processor.save_pretrained(part)
-    part.rename(options.output_dir)
+    save_base(model, processor, options.output_dir)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ import torch
 from ssgpa.baselines.scorer.conversion_scorer import read_backbone
 from ssgpa.data.prepared import load_prepared
 from ssgpa.training.arguments import ModelArguments
-from ssgpa.training.systems import create_system
+from ssgpa.training.systems import create_system, save_base
 from ssgpa.utils.console import OneLineParser, report_error
 
 
@@ -48,10 +48,7 @@ def write_base(options: argparse.Namespace) -> None:
     except RuntimeError as error:
         told = " ".join(str(error).split())
         raise ValueError(f"{options.vision} is not the `vision_config` of {options.model_config}: {told}") from error
-    part = options.output_dir.with_name(f"{options.output_dir.name}.part")
-    model.save_pretrained(part)
-    processor.save_pretrained(part)
-    part.rename(options.output_dir)
+    save_base(model, processor, options.output_dir)
 
 
 def main(words: list[str] | None = None) -> int:

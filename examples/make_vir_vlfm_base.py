@@ -27,13 +27,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from ssgpa import SSGPAProcessor
 from ssgpa.baselines.vir_vlfm import VIRVLFMConfig, VIRVLFMForConditionalGeneration
 from ssgpa.baselines.vir_vlfm.conversion_vir_vlfm import PROMPT, convert_tokenizer
-from ssgpa.training.systems import complete_generation
+from ssgpa.training.model_setup import DTYPES
+from ssgpa.training.systems import complete_generation, save_base
 from ssgpa.utils.console import OneLineParser, report_error
 
 
 INSTRUCTION = "describe the image in detail."
 PLACEHOLDER = "<image>"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def from_instructblip(path: str, revision: str | None) -> tuple[PreTrainedModel, SSGPAProcessor]:
@@ -108,10 +108,7 @@ def main(words: list[str] | None = None) -> int:
             model, processor = from_official(options.official, options.language, options.dtype)
         else:
             raise ValueError("Give --instructblip, or --official and --language.")
-        part = options.output_dir.with_name(f"{options.output_dir.name}.part")
-        model.save_pretrained(part)
-        processor.save_pretrained(part)
-        part.rename(options.output_dir)
+        save_base(model, processor, options.output_dir)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return report_error("make_vir_vlfm_base.py", error)
     return 0

@@ -113,7 +113,7 @@ def load_trained(model: PeftModel, folder: Path) -> None:
         folder (`Path`): The checkpoint.
 
     Raises:
-        FileNotFoundError: It is none.
+        FileNotFoundError: It is none, or the base that it names is not there.
         ValueError: It was trained otherwise or over another base; the error names the option, base or weight.
     """
     path, told = folder / ADAPTER_SAFE_WEIGHTS_NAME, folder / ADAPTER_CONFIG_NAME
@@ -126,7 +126,11 @@ def load_trained(model: PeftModel, folder: Path) -> None:
                 f"`adapter_name_or_path` {folder} was trained with {name} {theirs[name]}, this run's `lora` says "
                 f"{getattr(ours, name)}: take the same."
             )
-    bases = [_one_name(*base) for base in (base_of(folder), (ours.base_model_name_or_path, ours.revision))]
+    try:
+        over = base_of(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"`adapter_name_or_path` {folder}: {error}") from error
+    bases = [_one_name(*base) for base in (over, (ours.base_model_name_or_path, ours.revision))]
     if bases[0] != bases[1]:
         there, here = (f"{base} ({revision})" if revision else base for base, revision in bases)
         raise ValueError(

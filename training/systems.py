@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -112,6 +113,23 @@ def generation_defaults(tokenizer: PreTrainedTokenizerBase, image_token: str | N
         "num_beams": 5,
         "suppress_tokens": placeholders or None,
     }
+
+
+def save_base(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+    """Write what runs start from: the whole folder or none.
+
+    Args:
+        model (`PreTrainedModel`): The model.
+        processor (`ProcessorMixin`): Its processor.
+        folder (`Path`): A new folder.
+
+    Raises:
+        OSError: It is there and not empty, or cannot be written.
+    """
+    part = folder.with_name(f"{folder.name}.part")
+    model.save_pretrained(part)
+    processor.save_pretrained(part)
+    part.rename(folder)
 
 
 def build_model(config: PreTrainedConfig, model_class: str | None = None, **options: Any) -> PreTrainedModel:

@@ -224,43 +224,4 @@ def convert_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def load_converted(
-    model_class: type[PreTrainedModel],
-    config: CLIP4IDCConfig,
-    weights: dict[str, Tensor],
-    name: str,
-    dtype: torch.dtype | str,
-    new: tuple[str, ...] = (),
-) -> PreTrainedModel:
-    """Build a model of converted weights and account for each.
-
-    Args:
-        model_class (`type`): The class.
-        config (`CLIP4IDCConfig`): Its configuration.
-        weights (`dict[str, torch.Tensor]`): By their names here.
-        name (`str`): The checkpoint, for errors.
-        dtype (`torch.dtype` or `str`): Of the model.
-        new (`tuple[str, ...]`, *optional*): How the names of weights begin that need not be there.
-
-    Returns:
-        `PreTrainedModel`: In evaluation mode.
-
-    Raises:
-        ValueError: Weights are missing, left over or of another shape; the error names them.
-    """
-    model, report = model_class.from_pretrained(
-        None,
-        config=config,
-        state_dict=weights,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    check_weights(report, name, new)
-    if model.can_generate():
-        # The released length; `generate` would stop at 20.
-        model.generation_config.max_new_tokens = 32
-    return model
-
-
-__all__ = ["convert_clip", "convert_names", "convert_official", "load_converted", "official_sizes"]
+__all__ = ["convert_clip", "convert_names", "convert_official", "official_sizes"]

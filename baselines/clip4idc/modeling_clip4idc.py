@@ -59,9 +59,10 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ...compatibility_ssgpa import CACHE, renamed_cache
+from ...conversion_ssgpa import load_converted
 from ...system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, Paper, first_output
 from .configuration_clip4idc import CLIP4IDCConfig
-from .conversion_clip4idc import convert_clip, convert_official, load_converted
+from .conversion_clip4idc import convert_clip, convert_official
 
 
 PAPER = Paper(
@@ -447,7 +448,7 @@ class CLIP4IDCPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
                 error names it.
         """
         config, weights, name = convert_clip(pretrained, revision, **kwargs)
-        return load_converted(cls, config, weights, name, dtype, new=cls._new_in_clip)
+        return cls._load_converted(config, weights, name, dtype, new=cls._new_in_clip)
 
     @classmethod
     def from_official(cls, path: str | os.PathLike, **kwargs: Any) -> "CLIP4IDCPreTrainedModel":
@@ -468,7 +469,22 @@ class CLIP4IDCPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         config, weights, has_captioner = convert_official(path, **kwargs)
         # Of stage 1, all but the caption model is there.
         new = () if has_captioner else cls._new_in_stage_1
-        return load_converted(cls, config, weights, os.fspath(path), torch.float32, new=new)
+        return cls._load_converted(config, weights, os.fspath(path), torch.float32, new=new)
+
+    @classmethod
+    def _load_converted(
+        cls,
+        config: CLIP4IDCConfig,
+        weights: dict[str, Tensor],
+        name: str,
+        dtype: torch.dtype | str,
+        new: tuple[str, ...],
+    ) -> "CLIP4IDCPreTrainedModel":
+        model = load_converted(cls, config, weights, name, dtype, new)
+        if model.can_generate():
+            # The released length; `generate` would stop at 20.
+            model.generation_config.max_new_tokens = 32
+        return model
 
     _new_in_clip: ClassVar[tuple[str, ...]] = (
         "model.vision_model.pair_embedding",
@@ -617,6 +633,22 @@ class CLIP4IDCForConditionalGeneration(CLIP4IDCPreTrainedModel, GenerationMixin)
         r"logit_scale",
     ]
     _new_in_stage_1: ClassVar[tuple[str, ...]] = ("model.encoder.", "model.decoder.", "lm_head.")
+
+    @classmethod
+    def _load_converted(
+        cls,
+        config: CLIP4IDCConfig,
+        weights: dict[str, Tensor],
+        name: str,
+        dtype: torch.dtype | str,
+        new: tuple[str, ...],
+    ) -> "CLIP4IDCPreTrainedModel":
+        model = load_converted(cls, config, weights, name, dtype, new)
+        if model.can_generate():
+            # The released length; `generate` would stop at 20.
+            model.generation_config.max_new_tokens = 32
+        return model
+
     _new_in_clip: ClassVar[tuple[str, ...]] = (*CLIP4IDCPreTrainedModel._new_in_clip, *_new_in_stage_1)
 
     def __init__(self, config: CLIP4IDCConfig) -> None:

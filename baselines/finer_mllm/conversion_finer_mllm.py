@@ -26,7 +26,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
-from ...conversion_ssgpa import check_weights
 from .configuration_finer_mllm import FinerMLLMConfig
 
 
@@ -337,42 +336,6 @@ def split_lora(layer: str, down: Tensor, up: Tensor) -> dict[str, Matrices]:
     return {f"{layer}.{part}": Matrices(one.contiguous(), other.contiguous()) for part, one, other in halves}
 
 
-def load_converted(
-    model_class: type[PreTrainedModel],
-    config: FinerMLLMConfig,
-    weights: dict[str, Tensor],
-    name: str,
-    dtype: torch.dtype | str,
-    new: tuple[str, ...] = (),
-) -> PreTrainedModel:
-    """Build a model of converted weights and account for each.
-
-    Args:
-        model_class (`type`): The class.
-        config (`FinerMLLMConfig`): Its configuration.
-        weights (`dict[str, torch.Tensor]`): By their names here.
-        name (`str`): The checkpoint, for errors.
-        dtype (`torch.dtype` or `str`): Of the model.
-        new (`tuple[str, ...]`, *optional*): How the names of weights begin that need not be there.
-
-    Returns:
-        `PreTrainedModel`: In evaluation mode.
-
-    Raises:
-        ValueError: Weights are missing, left over or of another shape; the error names them.
-    """
-    model, report = model_class.from_pretrained(
-        None,
-        config=config,
-        state_dict=weights,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    check_weights(report, name, new)
-    return model
-
-
 __all__ = [
     "Matrices",
     "Official",
@@ -380,6 +343,5 @@ __all__ = [
     "convert_instructblip_config",
     "convert_names",
     "convert_official",
-    "load_converted",
     "official_sizes",
 ]

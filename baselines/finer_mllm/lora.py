@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from .conversion_finer_mllm import convert_official, load_converted
+from ...conversion_ssgpa import load_converted
+from .conversion_finer_mllm import convert_official
 from .modeling_finer_mllm import FinerMLLMForConditionalGeneration
 
 

@@ -37,7 +37,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from ...alignment_ssgpa import in_dtype_of
 from ...compatibility_ssgpa import CACHE, renamed_cache
-from ...conversion_ssgpa import TOKEN_IDS, read_source
+from ...conversion_ssgpa import TOKEN_IDS, load_converted, read_source
 from ...modeling_ssgpa import (
     SSGPACausalLMOutputWithPast,
     SSGPAModelOutputWithPast,
@@ -52,7 +52,6 @@ from .conversion_finer_mllm import (
     convert_instructblip,
     convert_instructblip_config,
     convert_official,
-    load_converted,
 )
 from .losses_finer_mllm import consistency_loss, orthogonality_loss
 

@@ -421,42 +421,6 @@ def _convert_one(name: str, value: Tensor) -> dict[str, Tensor]:
     return {found: value}
 
 
-def load_converted(
-    model_class: type[PreTrainedModel],
-    config: ProCapConfig,
-    weights: dict[str, Tensor],
-    name: str,
-    dtype: torch.dtype | str,
-    new: tuple[str, ...] = (),
-) -> PreTrainedModel:
-    """Build a model of converted weights and account for each.
-
-    Args:
-        model_class (`type`): The class.
-        config (`ProCapConfig`): Its configuration.
-        weights (`dict[str, torch.Tensor]`): By their names here.
-        name (`str`): The checkpoint, for errors.
-        dtype (`torch.dtype` or `str`): Of the model.
-        new (`tuple[str, ...]`, *optional*): How the names of weights begin that need not be there.
-
-    Returns:
-        `PreTrainedModel`: In evaluation mode.
-
-    Raises:
-        ValueError: Weights are missing, left over or of another shape; the error names them.
-    """
-    model, report = model_class.from_pretrained(
-        None,
-        config=config,
-        state_dict=weights,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    check_weights(report, name, new)
-    return model
-
-
 def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
     """A tokenizer that reads and writes captions by a vocabulary of the released code.
 
@@ -494,7 +458,6 @@ __all__ = [
     "convert_official",
     "convert_vocabulary",
     "convert_vqgan",
-    "load_converted",
     "official_sizes",
     "read_tensors",
     "vqgan_sizes",

@@ -45,9 +45,10 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ...compatibility_ssgpa import CACHE, renamed_cache
+from ...conversion_ssgpa import load_converted
 from ...system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, FreezableTower, Paper, first_output
 from .configuration_procap import ProCapConfig
-from .conversion_procap import UNKNOWN, convert_clip, convert_official, convert_vqgan, load_converted
+from .conversion_procap import UNKNOWN, convert_clip, convert_official, convert_vqgan
 from .losses_procap import masked_cross_entropy, smoothed_divergence, true_or_false
 from .masking_procap import draw_corruptions, draw_masks
 from .vq_procap import ProCapVQTokenizer, VQCodes

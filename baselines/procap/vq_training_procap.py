@@ -31,9 +31,10 @@ from transformers.models.chameleon.modeling_chameleon import (
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple
 from transformers.utils.generic import maybe_autocast
 
+from ...conversion_ssgpa import load_converted
 from ...system_ssgpa import ChangeCaptioningModelMixin
 from .configuration_procap import ProCapConfig
-from .conversion_procap import convert_vqgan, load_converted, read_tensors
+from .conversion_procap import convert_vqgan, read_tensors
 from .modeling_procap import ProCapPreTrainedModel, ProCapVisionTower
 
 

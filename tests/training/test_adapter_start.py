@@ -79,6 +79,17 @@ def test_a_run_over_another_base_is_refused(tmp_path):
     (tmp_path / "one").rename(tmp_path / "moved")
     (tmp_path / "link").symlink_to(tmp_path / "moved", target_is_directory=True)
     start(tmp_path / "link", LORA, TRAINED, tmp_path / "moved" / "tuned")
+    (tmp_path / "moved" / "base").rename(tmp_path / "moved" / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"adapter_name_or_path.*is not there"):
+        start(tmp_path / "two", LORA, TRAINED, tmp_path / "moved" / "tuned")
+    # An id on the Hub counts with its commit.
+    told = json.loads((tmp_path / "two" / "tuned" / "adapter_config.json").read_text("utf-8"))
+    told |= {"base_model_name_or_path": "org/base", "revision": "0" * 40}
+    (tmp_path / "two" / "tuned" / "adapter_config.json").write_text(json.dumps(told), encoding="utf-8")
+    save_file(load_file(tmp_path / "two" / "tuned" / ADAPTER_SAFE_WEIGHTS_NAME), tmp_path / "x.safetensors")
+    (tmp_path / "x.safetensors").replace(tmp_path / "two" / "tuned" / ADAPTER_SAFE_WEIGHTS_NAME)
+    with pytest.raises(ValueError, match=r"trained over org/base \(0{40}\), this run starts from .*two.base"):
+        start(tmp_path / "two", LORA, TRAINED, tmp_path / "two" / "tuned")
 
 
 def test_an_adapter_needs_the_settings_of_its_run(tmp_path):
