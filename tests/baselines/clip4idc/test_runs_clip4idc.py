@@ -58,7 +58,7 @@ def workshop(tmp_path_factory):
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
         patch.chdir(ROOT)
         texts = []
-        for name in (*SETS.values(), "small_prepared_8x8"):
+        for name in (*SETS.values(), "small_prepared_8x8", "still_prepared_8x8"):
             data = load_prepared(prepare_set(name, folder))
             texts += [text for row in data["train"]["captions"] for text in row]
         write_clip(folder / "clip", texts)
