@@ -24,7 +24,7 @@ from ssgpa.hub.training_run import publish_run
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
-from ssgpa.training.lora import add_lora, is_over_base
+from ssgpa.training.lora import add_lora, is_over_base, report_adapter
 from ssgpa.training.mixing import mix_pairs, report_pairs
 from ssgpa.training.model_setup import prepare_training
 from ssgpa.training.resuming import find_checkpoint, set_seed
@@ -71,9 +71,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     if is_over_base(model_args):
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
-    record = parameter_report(model, trainable) | report_pairs(mixture)
-    if model_args.adapter_name_or_path:
-        record["adapter_name_or_path"] = model_args.adapter_name_or_path
+    record = parameter_report(model, trainable) | report_pairs(mixture) | report_adapter(model_args)
 
     ##########
     # Training

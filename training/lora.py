@@ -63,6 +63,19 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     return tuned
 
 
+def report_adapter(arguments: ModelArguments) -> dict[str, str]:
+    """What a run went on from over its base, for its record.
+
+    Args:
+        arguments (`ModelArguments`): `adapter_name_or_path`.
+
+    Returns:
+        `dict[str, str]`: Empty where it began anew.
+    """
+    start = arguments.adapter_name_or_path
+    return {"adapter_name_or_path": start} if start else {}
+
+
 def wrap_model(
     model: PreTrainedModel, lora: str | None, trainable: dict[str, int], revision: str | None = None
 ) -> PeftModel:

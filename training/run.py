@@ -213,7 +213,7 @@ def cached_features(
     """The vision features of the training images on disk, computed where they are not there yet."""
     if not data_arguments.feature_cache:
         return None
-    if aux_heads is not None:
+    if aux_heads is not None and model.get_auxiliary_features().tower is model.get_vision_encoder():
         raise ValueError("Auxiliary heads read the vision tower at every step: they do not go with `feature_cache`.")
     features = open_cache(data_arguments.feature_cache, model, processor, arguments)
     with arguments.main_process_first(local=False, desc="vision features"):

@@ -213,7 +213,7 @@ def refusal(script, capsys, *words):
         ({}, ["--no_such_thing", "1"], ["--no_such_thing"]),
         ({"max_steps": "many"}, [], ["max_steps", "many"]),
         ({"data_dir": None}, [], ["--data_dir", "prepare_data.py"]),
-        ({"data_dir": "nowhere"}, [], ["nowhere", "render_clevr_change.py", "prepare_data.py"]),
+        ({"data_dir": "nowhere"}, [], ["nowhere", "head of the run's YAML", "prepare_data.py"]),
         ({}, ["--resume_from_checkpoint", "true"], ["run", "checkpoint"]),
         ({"model_name_or_path": "both"}, [], ["--model_name_or_path", "--model_config"]),
         ({"model_config": None}, [], ["--model_name_or_path", "--model_config"]),
