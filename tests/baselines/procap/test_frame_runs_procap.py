@@ -328,3 +328,17 @@ def test_stage_1_runs_on_scored_frames(name, bases, scored, workshop):
     assert not report["unexpected_keys"]
     assert not [key for key in report["missing_keys"] if key.startswith("model.encoder")]
     assert torch.equal(model.model.encoder.mask_embedding, after.model.encoder.mask_embedding)
+
+
+def test_the_small_second_stage_runs_with_auxiliary_targets_and_cached_features(bases, scored, workshop):
+    data, first = workshop / "small_prepared_8x8", workshop / "clevr_tiny_procedures"
+    if not first.exists():
+        changes = {"data_dir": data, "model_name_or_path": bases("clevr_tiny")}
+        run("procap/clevr_tiny_procedures", first, frames=frames_option(scored("clevr_tiny")), **changes)
+    folder, cache = workshop / "clevr_tiny", workshop / "features"
+    changes = {"data_dir": data, "model_name_or_path": first / "best", "feature_cache": cache, "eval_strategy": "no"}
+    run("procap/clevr_tiny", folder, **changes, load_best_model_at_end=False)
+    for part in ("caption", "aux_attributes", "aux_changed", "aux_type"):
+        assert list(logged(folder, f"loss_parts/{part}")) == [1, 2]
+    assert list(cache.rglob("*.safetensors"))
+    assert type(load_system(str(folder / "best"))[0]) is ProCapForConditionalGeneration
