@@ -16,9 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssgpa.data.checks import read_json_object
+from ssgpa.training.arguments import read_yaml
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa.utils.results import read_results, write_results
 
@@ -35,13 +34,14 @@ def read_run(config: Path, folder: Path) -> dict[str, Any]:
         folder (`Path`): Its `output_dir`.
 
     Returns:
-        `dict[str, Any]`: `config`, the file's `values`, `steps`, `pairs` of all steps, `seconds` and the `log`.
+        `dict[str, Any]`: `config`, `values` of the file and its bases, `steps`, `pairs` of all steps, `seconds` and
+        the `log`.
 
     Raises:
         FileNotFoundError: The run has not ended, or there is none.
         ValueError: A file holds something else, or the run took other steps than its file tells.
     """
-    values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    values = {name: value for name, value in read_yaml(config).items() if value is not None}
     state = read_json_object(folder / "trainer_state.json")
     seconds = read_json_object(folder / "train_results.json")["train_runtime"]
     if values.get("max_steps") != state["global_step"]:

@@ -231,7 +231,7 @@ def yaml_to_arguments(path: str | Path) -> list[str]:
         ValueError: The file is no mapping of names to values, or its bases go round in a circle.
     """
     words: list[str] = []
-    for name, value in _read_yaml(Path(path), ()).items():
+    for name, value in read_yaml(Path(path)).items():
         if isinstance(value, list):
             words += [f"--{name}", *(str(item) for item in value)]
         elif value is not None:
@@ -240,7 +240,20 @@ def yaml_to_arguments(path: str | Path) -> list[str]:
     return words
 
 
-def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Values of a run's YAML file and of the bases that it names.
+
+    Args:
+        path (`Path`): The file.
+        seen (`tuple[Path, ...]`, *optional*): Files that have named it as their base.
+
+    Returns:
+        `dict[str, Any]`: By name; mappings of file and base are merged.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: As for `yaml_to_arguments`.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file.")
     if path.resolve() in seen:
@@ -254,7 +267,7 @@ def _read_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    merged = _read_yaml(path.parent / str(base), (*seen, path.resolve()))
+    merged = read_yaml(path.parent / str(base), (*seen, path.resolve()))
     for name, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(name), dict)
         merged[name] = merged[name] | value if both else value

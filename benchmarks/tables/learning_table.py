@@ -44,7 +44,12 @@ def format_learning(records: Mapping[str, Any], source: str) -> str:
         f"beams: {_told(beams)}, CPU threads: {_told(threads)}, one seed. Auxiliary targets are what the renderer "
         f"knows, in place of a pretrained image encoder. From `{source}`.\n"
     )
-    behind = [name for name in records if name not in learned]
+    behind = [
+        f"{name} ({100 * record['scores']['changed']['cider']:.1f}; best constant "
+        f"{100 * record['baselines'][record['best_constant_baseline']['changed']]['changed']['cider']:.1f})"
+        for name, record in records.items()
+        if name not in learned
+    ]
     if behind:
         text += f"\nNot beyond the constant captions yet: {', '.join(behind)}.\n"
     return text.rstrip()

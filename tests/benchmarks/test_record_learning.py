@@ -62,7 +62,8 @@ def test_stages_add_up_and_systems_stand_beside_each_other(tmp_path, run, result
     assert cells[2] == f"{100 * best:.1f}"
     assert cells[-3:] == ["no", "480, 500", "4"]
     assert "| poor |" not in table
-    assert table.endswith("Not beyond the constant captions yet: poor.")
+    figures = f"{100 * (best + 0.1):.1f}; best constant {100 * best:.1f}"
+    assert table.endswith(f"Not beyond the constant captions yet: poor ({figures}).")
 
 
 def test_a_run_that_its_file_does_not_tell_is_refused(tmp_path, run, results, capsys):
@@ -76,3 +77,12 @@ def test_a_run_that_has_not_ended_is_refused(tmp_path, run, results, capsys):
     (run / "train_results.json").unlink()
     assert record(tmp_path, run, results) == 2
     assert "train_results.json" in capsys.readouterr().err
+
+
+def test_a_run_has_the_values_of_its_base(tmp_path, run, results):
+    values = json.loads((tmp_path / "run.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "base.yaml").write_text(json.dumps(values), encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(json.dumps({"base": "base.yaml", "model_config": None}), encoding="utf-8")
+    assert record(tmp_path, run, results) == 0
+    (found,) = json.loads((tmp_path / "learning.json").read_text(encoding="utf-8"))["small"]["runs"]
+    assert found["values"] == {name: value for name, value in values.items() if name != "model_config"}
