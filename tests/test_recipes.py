@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import yaml
+
+from ssgpa.training.arguments import read_yaml
 
 from .examples.runs import DATA_SETS
 
@@ -16,13 +17,6 @@ ROOT = Path(__file__).parent.parent
 RUNS = sorted((ROOT / "examples" / "configs").rglob("*.yaml"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "baselines").rglob("README.md"))]
 MAKERS = ("render_clevr_change.py", "prepare_data.py")
-
-
-def values_of(path):
-    """A run's values, with those of its bases."""
-    values = yaml.safe_load(path.read_text("utf-8")) or {}
-    base = values.pop("base", None)
-    return (values_of(path.parent / base) if base else {}) | values
 
 
 def commands(text):
@@ -35,7 +29,7 @@ def option(words, name):
     return words[words.index(name) + 1] if name in words else None
 
 
-VALUES = {path: values_of(path) for path in RUNS}
+VALUES = {path: read_yaml(path) for path in RUNS}
 FOUND = [(path, words) for path in (*RUNS, *PAGES) for words in commands(path.read_text("utf-8"))]
 MADE = {option(words, "--output_dir") for _, words in FOUND}
 TRAINED = {values["output_dir"]: values for values in VALUES.values() if "output_dir" in values}

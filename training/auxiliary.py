@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..data.clevr_renderer.dataset.cells import CHANGED_BIT
+from ..system_ssgpa import AuxiliaryFeatures
 from .arguments import ChangeCaptioningArguments
 from .dataset import CHANGE_UNKNOWN
 
@@ -65,9 +66,7 @@ class AuxiliaryHeads(nn.Module):
         Raises:
             ValueError: The model has no patches to read.
         """
-        features = model.get_auxiliary_features()
-        if features is None:
-            raise ValueError(f"Auxiliary heads read an image's patches; {type(model).__name__} lacks them.")
+        features = _patches_of(model)
         model.register_forward_pre_hook(self._keep_batch, with_kwargs=True)
         model.register_forward_hook(self._add_losses)
         for name, module in (("tower", features.tower), ("compared", features.compared)):
@@ -175,6 +174,14 @@ class AuxiliaryHeads(nn.Module):
         return F.cross_entropy(logits, target)
 
 
+def _patches_of(model: Any) -> AuxiliaryFeatures:
+    """Where a model has the patches that the heads read; an error where it has none."""
+    features = model.get_auxiliary_features()
+    if features is None:
+        raise ValueError(f"Auxiliary heads read an image's patches; {type(model).__name__} lacks them.")
+    return features
+
+
 def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns: list[str]) -> AuxiliaryHeads | None:
     """Auxiliary heads that the run's arguments switch on, or None.
 
@@ -188,9 +195,7 @@ def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns
         raise ValueError(
             "Auxiliary targets need the cells of `prepare_data.py --aux_grid ROWS COLUMNS`; the data has none."
         )
-    features = model.get_auxiliary_features()
-    if features is None:
-        raise ValueError(f"Auxiliary heads read an image's patches; {type(model).__name__} lacks them.")
+    features = _patches_of(model)
     if features.compared is None and (weights["changed"] or weights["type"]):
         raise ValueError(
             f"`aux_changed` and `aux_type` read compared images; in {type(model).__name__} the language model alone "

@@ -633,22 +633,6 @@ class CLIP4IDCForConditionalGeneration(CLIP4IDCPreTrainedModel, GenerationMixin)
         r"logit_scale",
     ]
     _new_in_stage_1: ClassVar[tuple[str, ...]] = ("model.encoder.", "model.decoder.", "lm_head.")
-
-    @classmethod
-    def _load_converted(
-        cls,
-        config: CLIP4IDCConfig,
-        weights: dict[str, Tensor],
-        name: str,
-        dtype: torch.dtype | str,
-        new: tuple[str, ...],
-    ) -> "CLIP4IDCPreTrainedModel":
-        model = load_converted(cls, config, weights, name, dtype, new)
-        if model.can_generate():
-            # The released length; `generate` would stop at 20.
-            model.generation_config.max_new_tokens = 32
-        return model
-
     _new_in_clip: ClassVar[tuple[str, ...]] = (*CLIP4IDCPreTrainedModel._new_in_clip, *_new_in_stage_1)
 
     def __init__(self, config: CLIP4IDCConfig) -> None:

@@ -25,7 +25,7 @@ from transformers.models.instructblip.modeling_instructblip import (
 
 from ...alignment_ssgpa import in_dtype_of
 from ...configuration_ssgpa import SSGPAConfig
-from ...conversion_ssgpa import check_weights
+from ...conversion_ssgpa import load_converted
 from .ablations import SSGPAWithoutMechanism
 
 
@@ -214,11 +214,9 @@ class ViTReproduction(SSGPAWithoutMechanism):
             raise ValueError("The base needs the tower of InstructBLIP, whose blocks the second tower repeats.")
         config = cls._config_of(source, **options)
         weights = cls._weights_of(source.state_dict(), **options)
-        model, report = cls.from_pretrained(
-            None, config=config, state_dict=weights, dtype=source.lm_head.weight.dtype, output_loading_info=True
-        )
-        new = (*cls.new_parts, *(name for name in report["missing_keys"] if "cross_attn." in name))
-        check_weights(report, "The base", new)
+        layers = range(config.vision_config.num_hidden_layers)
+        new = (*cls.new_parts, *(f"{FUSION}layers.{number}.cross_attn." for number in layers))
+        model = load_converted(cls, config, weights, "The base", source.lm_head.weight.dtype, new)
         model.generation_config = copy.deepcopy(source.generation_config)
         return model
 
