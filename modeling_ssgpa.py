@@ -15,7 +15,6 @@
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -50,11 +49,11 @@ from transformers.utils import (
 from .alignment_ssgpa import (
     ChangeEvidence,
     ChangeFusionAdapter,
-    ChangeFusionAdapterLayer,
     GlobalPartTransportAlignment,
     PartMatching,
     in_dtype_of,
 )
+from .change_modules_ssgpa import ChangeModulesMixin, check_pairs
 from .compatibility_ssgpa import CACHE, renamed_cache
 from .configuration_ssgpa import SSGPAConfig
 from .conversion_ssgpa import (
@@ -66,8 +65,7 @@ from .conversion_ssgpa import (
     convert_weights,
     read_source,
 )
-from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
-from .system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, FreezableTower, Paper
+from .system_ssgpa import AuxiliaryFeatures, FreezableTower, Paper
 from .transport_ssgpa import log_sinkhorn
 from .visual_prompt_ssgpa import VisualPromptMixin
 from .warp_ssgpa import WarpedPairs, warped_pairs
@@ -290,7 +288,7 @@ def rows(output: ModelOutput, kept: slice) -> ModelOutput:
 
 
 @auto_docstring
-class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
+class SSGPAPreTrainedModel(ChangeModulesMixin, PreTrainedModel):
     """What SSGPA's models share: names for loading and parallelism, and the initialization of their own parameters."""
 
     config: SSGPAConfig
@@ -341,11 +339,6 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         core = self.base_model
         return AuxiliaryFeatures(core.vision_tower, core.alignment, self.config.patch_hidden_size)
 
-    def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
-        """Mean of the adapter's gates; near 0 or 1 it gates nothing."""
-        gate = outputs.get("fusion_gate")
-        return {} if gate is None else {"fusion_gate": gate}
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -353,20 +346,10 @@ class SSGPAPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
         if isinstance(module, SSGPAVisionTower) and module.returns_maps:
             init.normal_(module.position_embeddings, std=std)
             init.normal_(module.global_token, std=std)
-        elif isinstance(module, ChangeFusionAdapterLayer):
-            init.constant_(module.gate_threshold, self.config.gate_threshold)
-            init.zeros_(module.up_proj.weight)
-            init.zeros_(module.up_proj.bias)
-        elif isinstance(module, GlobalPartTransportAlignment):
-            init.constant_(module.dustbin_score, self.config.dustbin_score)
-            init.zeros_(module.patch_scale)
-            init.zeros_(module.global_scale)
-            init.zeros_(module.evidence_mlp.fc2.weight)
-            init.zeros_(module.evidence_mlp.fc2.bias)
         elif isinstance(module, SSGPAQFormerConnector):
             init.normal_(module.query_tokens, std=std)
-        elif isinstance(module, ContrastLoss):
-            init.constant_(module.logit_scale, -torch.tensor(self.config.contrast_temperature).log().item())
+        else:
+            self.init_change_modules(module)
 
 
 @auto_docstring(custom_intro="Vision tower, adapter, alignment, connector and language model, without a head.")
@@ -410,7 +393,7 @@ class SSGPAModel(VisualPromptMixin, SSGPAPreTrainedModel):
             raise ValueError("Give either `pixel_values` or `vision_features`.")
         encoded = BaseModelOutput(last_hidden_state=vision_features)
         if vision_features is None:
-            self.check_pairs(pixel_values)
+            check_pairs(pixel_values)
             # One batch, so that a trained tower's batch norms see, and average, one set of images a step.
             images = pixel_values if warped_pixel_values is None else torch.cat([pixel_values, warped_pixel_values])
             encoded = self.vision_tower(images, **kwargs)
@@ -431,17 +414,6 @@ class SSGPAModel(VisualPromptMixin, SSGPAPreTrainedModel):
             warped_matching=warped_matching,
             fusion_gate=None if gates is None else gates.mean(),
         )
-
-    @staticmethod
-    def check_pairs(pixel_values: Tensor) -> None:
-        """Raise a `ValueError` for images that are no pairs, or not normalized."""
-        if not pixel_values.is_floating_point():
-            raise ValueError(f"SSGPA reads normalized pixel_values, got {pixel_values.dtype}.")
-        if pixel_values.ndim != 5 or pixel_values.shape[1] != 2:
-            raise ValueError(
-                "SSGPA reads pixel_values of shape (batch, 2, channels, height, width), got "
-                f'{tuple(pixel_values.shape)}: set `pair_layout="pair"` in the processor.'
-            )
 
     @renamed_cache
     @can_return_tuple
@@ -521,9 +493,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.model = SSGPAModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self.contrast = ContrastLoss(config)
-        self.loss_weights = {name: getattr(config, f"{name}_weight") for name in ("warp", "cycle", "global")}
-        self.label_smoothing = config.label_smoothing
+        self.add_losses(config)
         # Language models keep their embeddings under names of their own.
         embeddings = self.get_input_embeddings().weight
         names = [name for name, weight in self.model.named_parameters() if weight is embeddings]
@@ -637,6 +607,10 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module:
         """The language modeling head."""
         return self.lm_head
+
+    def get_alignment(self) -> GlobalPartTransportAlignment:
+        """The alignment, whose plan the losses read."""
+        return self.model.alignment
 
     def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> dict[str, Any]:
         # `generate` encodes under the name `pixel_values` alone, and would drop features computed before.
@@ -773,7 +747,7 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
         if not (self.training and self.loss_weights["warp"]):
             return None
         if pixel_values is not None:
-            self.model.check_pairs(pixel_values)
+            check_pairs(pixel_values)
             return warped_pairs(pixel_values, tuple(self.config.patch_grid), self.config.warp_fraction)
         if vision_features is not None or mm_encoder_outputs:
             raise ValueError(
@@ -781,56 +755,6 @@ class SSGPAForConditionalGeneration(SSGPAPreTrainedModel, GenerationMixin):
                 "is 0."
             )
         return None
-
-    def losses(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        features: SSGPAImageFeatures | None,
-        scene_ids: Tensor | None,
-        warp_targets: Tensor | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Tensor]:
-        """Weighted losses by name. Auxiliary ones count in training only."""
-        vocab_size = self.config.text_config.vocab_size
-        kept = labels[:, -logits.shape[1] :]  # all, or the last ones under `logits_to_keep`
-        loss_function = self.loss_function
-        if self.training and self.label_smoothing:
-            loss_function = partial(smoothed_caption_loss, label_smoothing=self.label_smoothing)
-        caption = loss_function(logits=logits, labels=kept, vocab_size=vocab_size, **kwargs)
-        parts = {"caption": self.config.caption_weight * caption}
-        if features is not None and self.training:
-            share = 1.0
-            total = kwargs.get("num_items_in_batch")
-            if total is not None:
-                # The caption loss divides by the items of the accumulated batch; means must shrink alike, or
-                # accumulation would multiply them. With a device map, labels and patches lie on several devices.
-                share = (labels[:, 1:] != -100).sum().to(caption.device) / torch.as_tensor(
-                    total, device=caption.device
-                )
-            for name, value in self._auxiliary_losses(features, scene_ids, warp_targets).items():
-                parts[name] = share * value.to(caption.device)
-        return parts
-
-    def _auxiliary_losses(
-        self, features: SSGPAImageFeatures, scene_ids: Tensor | None, warp_targets: Tensor | None
-    ) -> dict[str, Tensor]:
-        matching, parts = features.get("matching"), {}
-        weights = self.loss_weights | {"contrast": self.contrast.weight}
-        if matching is None and any(weights.values()):
-            raise ValueError(
-                "`mm_encoder_outputs` hold no evidence, which the losses read: give what `get_image_features` returns."
-            )
-        if self.contrast.weight:
-            parts["contrast"] = self.contrast(matching.features, self.model.alignment.plan, scene_ids)
-        if warp_targets is not None:
-            warped = features.warped_matching
-            parts["warp"] = warp_loss(warped.log_plan, warped.marginals, warp_targets.to(warped.log_plan.device))
-        if self.loss_weights["cycle"]:
-            parts["cycle"] = cycle_loss(matching.round_trip, 1 - features.evidence.unmatched_mass)
-        if self.loss_weights["global"]:
-            parts["global"] = global_loss(matching.projected, 1 - features.evidence.unmatched_mass)
-        return {name: weights[name] * value for name, value in parts.items()}
 
 
 __all__ = [
