@@ -21,7 +21,7 @@ if __name__ == "ssgpa":
     from transformers.pipelines import PIPELINE_REGISTRY
 
     # The systems beside SSGPA register themselves.
-    from . import baselines, publishing_ssgpa
+    from . import baselines, publishing_ssgpa, vlm
     from .configuration_ssgpa import SSGPAConfig
     from .modeling_ssgpa import SSGPAForConditionalGeneration, SSGPAModel, SSGPAPreTrainedModel
     from .pipeline_ssgpa import ChangeCaptioningPipeline

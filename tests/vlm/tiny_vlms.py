@@ -1,0 +1,297 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""A tiny model of random weights of every family of VLMs that has a port."""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+
+VOCABULARY = 120
+IMAGE = 5
+COMMON = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+LLAMA = {"model_type": "llama", **COMMON, "num_key_value_heads": 2, "vocab_size": VOCABULARY, **SPECIAL}
+QWEN2 = {**LLAMA, "model_type": "qwen2"}
+SIGLIP = {"model_type": "siglip_vision_model", **COMMON, "hidden_size": 24, "image_size": 32, "patch_size": 8}
+CLIP = {**SIGLIP, "model_type": "clip_vision_model"}
+GEMMA = {**LLAMA, "model_type": "gemma", "head_dim": 8}
+ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+QWEN_VISION = {"depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
+QWEN_IDS = {"video_token_id": 6, "vision_start_token_id": 7, "vision_end_token_id": 8}
+
+# Values of each family's configuration, and height and width of its images.
+TINY_VLMS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
+    "aya_vision": (
+        {
+            "text_config": {**LLAMA, "model_type": "cohere2", "head_dim": 8},
+            "vision_config": SIGLIP,
+            "downsample_factor": 2,
+            "image_token_index": IMAGE,
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "full",
+            "alignment_intermediate_size": 64,
+        },
+        (32, 32),
+    ),
+    "cohere2_vision": (
+        {
+            "text_config": {**LLAMA, "model_type": "cohere2", "head_dim": 8},
+            "vision_config": SIGLIP,
+            "downsample_factor": 2,
+            "image_token_id": IMAGE,
+            "alignment_intermediate_size": 64,
+        },
+        (32, 32),
+    ),
+    "deepseek_vl": ({"text_config": LLAMA, "vision_config": SIGLIP, "image_token_id": IMAGE}, (32, 32)),
+    "gemma3": (
+        {
+            "text_config": {**GEMMA, "model_type": "gemma3_text", "sliding_window": 64},
+            "vision_config": SIGLIP,
+            "mm_tokens_per_image": 4,
+            "image_token_index": IMAGE,
+            "image_token_id": IMAGE,
+            "boi_token_index": 7,
+            "eoi_token_index": 8,
+        },
+        (32, 32),
+    ),
+    "gemma4": (
+        {
+            "text_config": {
+                **GEMMA,
+                "model_type": "gemma4_text",
+                "global_head_dim": 8,
+                "sliding_window": 64,
+                "vocab_size_per_layer_input": VOCABULARY,
+                "hidden_size_per_layer_input": 8,
+                "num_kv_shared_layers": 0,
+            },
+            "vision_config": {**COMMON, "hidden_size": 24, "num_key_value_heads": 4, "head_dim": 8, "patch_size": 4},
+            "image_token_id": IMAGE,
+            "audio_config": None,
+        },
+        (36, 48),
+    ),
+    "idefics3": (
+        {
+            "text_config": LLAMA,
+            "vision_config": {**COMMON, "hidden_size": 24, "image_size": 32, "patch_size": 8},
+            "scale_factor": 2,
+            "image_token_id": IMAGE,
+            "pad_token_id": 0,
+        },
+        (32, 32),
+    ),
+    "internvl": (
+        {
+            "text_config": QWEN2,
+            "vision_config": {**COMMON, "image_size": [32, 32], "patch_size": [8, 8]},
+            "image_token_id": IMAGE,
+            "downsample_ratio": 0.5,
+        },
+        (32, 32),
+    ),
+    "lfm2_vl": (
+        {
+            "text_config": {
+                **LLAMA,
+                "model_type": "lfm2",
+                "layer_types": ["conv", "full_attention"],
+                "block_multiple_of": 8,
+            },
+            "vision_config": {
+                "model_type": "siglip2_vision_model",
+                **COMMON,
+                "hidden_size": 24,
+                "num_patches": 64,
+                "patch_size": 8,
+            },
+            "image_token_id": IMAGE,
+            "downsample_factor": 2,
+            "projector_hidden_size": 32,
+        },
+        (32, 48),
+    ),
+    "llava": (
+        {
+            "text_config": LLAMA,
+            "vision_config": CLIP,
+            "image_token_index": IMAGE,
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "default",
+        },
+        (32, 32),
+    ),
+    "llava_onevision": (
+        {
+            "text_config": QWEN2,
+            "vision_config": SIGLIP,
+            "image_token_index": IMAGE,
+            "image_token_id": IMAGE,
+            "video_token_index": 6,
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "full",
+            "image_grid_pinpoints": [[32, 32]],
+        },
+        (32, 32),
+    ),
+    "mistral3": (
+        {
+            "text_config": {**LLAMA, "model_type": "mistral", "head_dim": 8},
+            "vision_config": {
+                "model_type": "pixtral",
+                **COMMON,
+                "num_attention_heads": 2,
+                "image_size": 64,
+                "patch_size": 8,
+            },
+            "image_token_index": IMAGE,
+            "spatial_merge_size": 2,
+        },
+        (32, 48),
+    ),
+    "ovis2": (
+        {
+            "text_config": QWEN2,
+            "vision_config": {
+                **COMMON,
+                "hidden_size": 24,
+                "image_size": 32,
+                "patch_size": 8,
+                "hidden_stride": 2,
+                "vocab_size": 40,
+                "num_visual_indicator_tokens": 5,
+            },
+            "image_token_id": IMAGE,
+            "visual_indicator_token_ids": [7, 8, 9, 10, 11],
+            "hidden_size": 32,
+            "vocab_size": VOCABULARY,
+        },
+        (32, 32),
+    ),
+    "paligemma": (
+        {
+            "text_config": GEMMA,
+            "vision_config": SIGLIP,
+            "image_token_index": IMAGE,
+            "image_token_id": IMAGE,
+            "projection_dim": 32,
+        },
+        (32, 32),
+    ),
+    "qwen2_5_vl": (
+        {
+            "text_config": {**QWEN2, "model_type": "qwen2_5_vl_text", "rope_parameters": ROPE},
+            "vision_config": {
+                **QWEN_VISION,
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "out_hidden_size": 32,
+                "window_size": 16,
+                "fullatt_block_indexes": [1],
+            },
+            "image_token_id": IMAGE,
+            **QWEN_IDS,
+        },
+        (32, 48),
+    ),
+    "qwen2_vl": (
+        {
+            "text_config": {**QWEN2, "model_type": "qwen2_vl_text", "rope_parameters": ROPE},
+            "vision_config": {**QWEN_VISION, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2},
+            "image_token_id": IMAGE,
+            **QWEN_IDS,
+        },
+        (24, 32),
+    ),
+    "qwen3_5": (
+        {
+            "text_config": {
+                **QWEN2,
+                "model_type": "qwen3_5_text",
+                "head_dim": 8,
+                "layer_types": ["linear_attention", "full_attention"],
+                "linear_key_head_dim": 8,
+                "linear_value_head_dim": 8,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0},
+            },
+            "vision_config": {
+                **QWEN_VISION,
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "out_hidden_size": 32,
+                "num_position_embeddings": 64,
+            },
+            "image_token_id": IMAGE,
+            **QWEN_IDS,
+        },
+        (24, 32),
+    ),
+    "qwen3_vl": (
+        {
+            "text_config": {
+                **QWEN2,
+                "model_type": "qwen3_vl_text",
+                "head_dim": 8,
+                "rope_parameters": ROPE,
+            },
+            "vision_config": {
+                **QWEN_VISION,
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "out_hidden_size": 32,
+                "num_position_embeddings": 64,
+                "deepstack_visual_indexes": [0],
+            },
+            "image_token_id": IMAGE,
+            **QWEN_IDS,
+        },
+        (24, 32),
+    ),
+    "vipllava": (
+        {
+            "text_config": LLAMA,
+            "vision_config": CLIP,
+            "image_token_index": IMAGE,
+            "vision_feature_layer": [-1, -2],
+        },
+        (32, 32),
+    ),
+}
+TINY_VLMS["llava_next"] = (
+    {**TINY_VLMS["llava"][0], "image_grid_pinpoints": [[32, 64], [64, 32], [64, 64]]},
+    (32, 32),
+)
+TINY_VLMS["smolvlm"] = TINY_VLMS["idefics3"]
+# A Pixtral: a LLaVA with its own tower.
+TINY_VLMS["pixtral"] = (
+    {
+        **TINY_VLMS["llava"][0],
+        "vision_config": TINY_VLMS["mistral3"][0]["vision_config"],
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "full",
+    },
+    (32, 48),
+)
+MODEL_TYPES = {"pixtral": "llava"}
+
+
+def build_vlm(family: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A tiny VLM of random weights, in evaluation mode.
+
+    Args:
+        family (`str`): A key of `TINY_VLMS`.
+        seed (`int`, *optional*, defaults to 0): Of the weights.
+        dtype (`torch.dtype`, *optional*): Of the weights.
+    """
+    torch.manual_seed(seed)
+    config = CONFIG_MAPPING[MODEL_TYPES.get(family, family)](**TINY_VLMS[family][0])
+    model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
+    model.generation_config.update(eos_token_id=2, pad_token_id=0, bos_token_id=1)
+    return model
