@@ -58,4 +58,5 @@ if __name__ == "ssgpa":
         "SSGPAProcessor",
         "__version__",
         "baselines",
+        "vlm",
     ]

@@ -86,6 +86,7 @@ class SSGPAProcessor(ProcessorMixin):
         bands: tuple[int, ...] | None = None,
         trained_size: dict[str, int] | None = None,
         size_of_pair: Literal["before", "after"] = "before",
+        image_text: str | None = None,
     ) -> None:
         r"""Check that layout, prompt and tokenizer agree.
 
@@ -120,6 +121,9 @@ class SSGPAProcessor(ProcessorMixin):
                 resized. An image that is shrunk more than these is told in a warning.
             size_of_pair (`str`, *optional*, defaults to `"before"`):
                 Whose size both images get where they are concatenated: `"before"` or `"after"`.
+            image_text (`str`, *optional*):
+                What a placeholder becomes, `image_seq_length` of them among other tokens, for language models that
+                mark where an image or a row of it begins or ends. By default the placeholders alone.
         """
         if pair_layout not in PLACEHOLDERS:
             raise ValueError(f"`pair_layout` must be one of {', '.join(PLACEHOLDERS)}; got {pair_layout!r}.")
@@ -162,6 +166,11 @@ class SSGPAProcessor(ProcessorMixin):
                 f"`prompt` {self.prompt!r} must hold {self.image_token} {self.placeholders} time(s), as "
                 f"`pair_layout={pair_layout!r}` says."
             )
+        if image_text is not None and image_text.count(self.image_token or "") != image_seq_length:
+            raise ValueError(
+                f"`image_text` must hold {self.image_token} {image_seq_length} time(s), as `image_seq_length` says."
+            )
+        self.image_text = image_text
         asked = (self.prompt, self.image_token, self.placeholders)
         super().__init__(image_processor, tokenizer, chat_template=renew_chat_template(chat_template, *asked))
 
@@ -501,8 +510,8 @@ class SSGPAProcessor(ProcessorMixin):
         return processed, replacements
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
-        """What one placeholder becomes: as many of them as the image has tokens."""
-        return self.image_token * self.image_seq_length
+        """What one placeholder becomes: as many of them as the image has tokens, and what stands around them."""
+        return self.image_token * self.image_seq_length if self.image_text is None else self.image_text
 
     def _get_num_multimodal_tokens(self, image_sizes: list | None = None, **kwargs: Any) -> MultiModalData:
         if image_sizes is None:
@@ -512,7 +521,7 @@ class SSGPAProcessor(ProcessorMixin):
 
     def to_dict(self) -> dict[str, Any]:
         """The processor's settings; of how images are read, those that are told."""
-        optional = (*READING, "trained_size")
+        optional = (*READING, "trained_size", "image_text")
         told = {key: value for key, value in super().to_dict().items() if key not in optional or value is not None}
         if self.size_of_pair == SIDES[0]:
             # Checkpoints from before there was a choice.

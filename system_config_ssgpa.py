@@ -35,6 +35,7 @@ class ChangeCaptioningConfigMixin:
             `vision_features` take their place.
         former_fields (`dict[str, str]`): Former names of fields, which saved checkpoints may hold, and those of now.
         training_fields (`frozenset[str]`): Fields that training alone reads; captions do not depend on them.
+        packs_captions (`bool`): Whether several captions of a pair may come packed in one row.
         reads_retrieved (`bool`): Whether the model takes `retrieved_ids` and `retrieved_mask`, tokens of captions that
             were retrieved for each pair.
     """
@@ -46,6 +47,7 @@ class ChangeCaptioningConfigMixin:
     former_fields: ClassVar[dict[str, str]] = {}
     pixel_fields: ClassVar[tuple[str, ...]] = ()
     training_fields: ClassVar[frozenset[str]] = frozenset()
+    packs_captions: ClassVar[bool] = True
     reads_retrieved: ClassVar[bool] = False
 
     @property
@@ -54,6 +56,14 @@ class ChangeCaptioningConfigMixin:
         if self.placeholder is None:
             return 0
         return self.image_seq_length * (2 if self.pair_layout == "pair" else 1)
+
+    def fields_over_base(self) -> dict[str, Any]:
+        """Fields that a checkpoint over a base must tell beside what was trained, because the base does not.
+
+        Returns:
+            `dict[str, Any]`: None, where the base is a system with a configuration of its own.
+        """
+        return {}
 
     @classmethod
     def with_vocabulary(cls, values: dict[str, Any], tokenizer: Any) -> dict[str, Any]:

@@ -26,7 +26,8 @@ class ModelArguments:
     """Where the model comes from and which part of it trains.
 
     Args:
-        model_name_or_path (`str`, *optional*): A saved system to go on from.
+        model_name_or_path (`str`, *optional*): A saved system to go on from, or a VLM, which gets adapter and
+            alignment.
         revision (`str`, *optional*): Its commit, for an id on the Hub.
         model_config (`str`, *optional*): A configuration JSON to start from random weights; then `image_size` gives
             the image size and a word tokenizer is built from the training captions.
@@ -41,6 +42,8 @@ class ModelArguments:
         image_size (`list[int]`): Height and width of what a model started from a configuration reads.
         prompt (`str`, *optional*): Prompt of a model started from a configuration; by default that of the system's way
             to take images.
+        instruction (`str`, *optional*): What a plain VLM that the run starts from is asked of both images; by default
+            `ssgpa.vlm.starting.INSTRUCTION`.
         attn_implementation (`str`, *optional*): `eager`, `sdpa`, ...; by default the library's choice.
         trainable (`list[str]`): Regular expressions; a parameter whose name one of them matches is trained. `none`
             alone is an empty list: with `lora`, its matrices train alone.
@@ -69,6 +72,7 @@ class ModelArguments:
     image_processor: str | None = None
     image_size: list[int] = field(default_factory=lambda: [224, 224])
     prompt: str | None = None
+    instruction: str | None = None
     attn_implementation: str | None = None
     trainable: list[str] = field(default_factory=lambda: [".*"])
     lora: str | None = None

@@ -52,7 +52,7 @@ def add_lora(model: PreTrainedModel, arguments: ModelArguments, trainable: dict[
     if not arguments.model_name_or_path:
         raise ValueError("A checkpoint of what was trained alone names its base: start from --model_name_or_path.")
     lasting = sorted(set(json.loads(arguments.config_overrides or "{}")) - model.config.training_fields)
-    if lasting:
+    if lasting and not model.config.fields_over_base():
         raise ValueError(f"`config_overrides` {lasting} would be lost: a checkpoint over a base has the base's own.")
     base, revision = lasting_name(arguments.model_name_or_path, arguments.revision)
     tuned = wrap_model(model, arguments.lora, trainable, revision)
@@ -271,10 +271,12 @@ def complete_checkpoint(model: PeftModel, folder: Path, state_dict: dict[str, Te
     base = model.active_peft_config.base_model_name_or_path
     if base and Path(base).is_absolute():
         told[BASE_FROM_HERE] = Path(os.path.relpath(base, folder)).as_posix()
-    own = model.get_base_model().generation_config
-    if own is not None:
+    inner = model.get_base_model()
+    if inner.config.fields_over_base():
+        inner.config.save_pretrained(folder)
+    if inner.generation_config is not None:
         # Of this run; the base has settings of its own.
-        own.save_pretrained(folder)
+        inner.generation_config.save_pretrained(folder)
     if told:
         part = path.with_suffix(".part")
         save_file(weights | loose, part, metadata={"format": "pt", **told})

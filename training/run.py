@@ -182,6 +182,8 @@ def check_data_fits(
             f"{type(model).__name__} reads retrieved captions, and this run has none (--retrieval_store): what would "
             "read them stays as it is."
         )
+    if data_arguments.captions_per_pair > 1 and not model.config.packs_captions:
+        raise ValueError(f"A {type(model).__name__} reads one caption a row: set `captions_per_pair` to 1.")
     if not model.can_generate():
         _check_captionless(type(model).__name__, arguments)
     positions = positions_of(model.config)

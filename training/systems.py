@@ -29,6 +29,7 @@ from ..processing_ssgpa import SSGPAProcessor
 from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
 from ..utils.loading import BROKEN, load_partial_system
+from ..vlm.configuration_ssgpa_vlm import SSGPAVLMConfig
 from .arguments import NONE, ModelArguments
 from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
 
@@ -70,11 +71,14 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
     path, overrides = arguments.model_name_or_path, {}
     if arguments.config_overrides:
         try:
-            overrides = _overrides(
-                arguments.config_overrides, type(AutoConfig.from_pretrained(path, revision=arguments.revision))
-            )
+            kind = type(AutoConfig.from_pretrained(path, revision=arguments.revision))
+            # What is no system is a VLM, which becomes one.
+            kind = kind if issubclass(kind, ChangeCaptioningConfigMixin) else SSGPAVLMConfig
+            overrides = _overrides(arguments.config_overrides, kind)
         except BROKEN as error:
             raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
+    if arguments.instruction is not None:
+        overrides["instruction"] = arguments.instruction
     model, processor, missing = load_partial_system(
         path,
         arguments.revision,

@@ -13,17 +13,31 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 from transformers.utils import (
     ADAPTER_CONFIG_NAME,
     ADAPTER_SAFE_WEIGHTS_NAME,
+    CONFIG_NAME,
     PROCESSOR_NAME,
     cached_file,
     find_adapter_config_file,
+    logging,
 )
 
+from ..system_config_ssgpa import ChangeCaptioningConfigMixin
+from ..vlm.modeling_ssgpa_vlm import NEW_PARTS, SSGPAForVLM
+from ..vlm.starting import is_plain_vlm, load_vlm
 from .hub_access import can_ask_hub, is_cached
 
+
+logger = logging.get_logger(__name__)
 
 # What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
 LIBRARY_ERRORS = (SafetensorError, StrictDataclassError)
@@ -36,10 +50,10 @@ BASE_FROM_HERE = "base_from_here"
 
 
 def load_system(path: str, revision: str | None = None, **options: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Load a system with all of its weights.
+    """Load a system with all of its weights, or a plain VLM as one, with a warning.
 
     Args:
-        path (`str`): Folder of a saved system, or its id on the Hub.
+        path (`str`): Folder of a saved system or of a VLM, or its id on the Hub.
         revision (`str`, *optional*): Commit, for an id.
         **options (`Any`, *optional*): For `load_partial_system`.
 
@@ -50,7 +64,11 @@ def load_system(path: str, revision: str | None = None, **options: Any) -> tuple
         ValueError: Something is missing or broken; the error names the system.
     """
     model, processor, missing = load_partial_system(path, revision, **options)
-    if missing:
+    if missing and is_plain_vlm(path, **_source_of(path, revision)):
+        logger.warning(
+            f"model {path}: a VLM as it is, asked of two images; SSGPA's adapter and change map are untrained."
+        )
+    elif missing:
         raise ValueError(
             f"model {path}: the files do not hold {len(missing)} of the model's weights, the first "
             f"{sorted(missing)[0]}. Load a complete checkpoint."
@@ -64,11 +82,12 @@ def load_partial_system(
     """Load a system that may lack weights, which are random then, for training to fill in.
 
     Args:
-        path (`str`): Folder of a saved system, or its id on the Hub.
+        path (`str`): Folder of a saved system or of a VLM, or its id on the Hub.
         revision (`str`, *optional*): Commit, for an id.
         model_class (`type`, *optional*, defaults to `AutoModelForImageTextToText`): Class to load, or one that picks
             it by the configuration.
-        **options (`Any`, *optional*): For the model's `from_pretrained`.
+        **options (`Any`, *optional*): For the model's `from_pretrained`; of a VLM also `instruction`, and fields of
+            `SSGPAVLMConfig`.
 
     Returns:
         `tuple[PreTrainedModel, ProcessorMixin, set[str]]`: The model in evaluation mode, its processor, and the names
@@ -80,6 +99,10 @@ def load_partial_system(
     source = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
     try:
         source |= _check_source(path, revision)
+        if is_plain_vlm(path, **source):
+            return _load_vlm(path, source, model_class, options)
+        if "instruction" in options:
+            raise TypeError("`instruction` is asked of a plain VLM; a saved system has its prompt in its processor.")
         processor = AutoProcessor.from_pretrained(path, **source)
         if not hasattr(processor, "post_process_captions"):
             raise TypeError(f"a {type(processor).__name__} does not caption changes.")
@@ -103,6 +126,24 @@ def load_partial_system(
     return model, processor, set(info["missing_keys"])
 
 
+def _load_vlm(
+    path: str, source: dict[str, Any], model_class: type, options: dict[str, Any]
+) -> tuple[PreTrainedModel, ProcessorMixin, set[str]]:
+    """Load a plain VLM as a system; what no VLM has counts as missing."""
+    if model_class not in (AutoModelForImageTextToText, SSGPAForVLM):
+        raise TypeError(f"a plain VLM becomes a {SSGPAForVLM.__name__}, not a {model_class.__name__}.")
+    named = {name: options.pop(name) for name in ("instruction", "attn_implementation", "dtype") if name in options}
+    source = {name: value for name, value in source.items() if name != "trust_remote_code"}
+    model, processor = load_vlm(path, fields=options, **named, **source)
+    return model, processor, {name for name, _ in model.named_parameters() if name.startswith(NEW_PARTS)}
+
+
+def _source_of(path: str, revision: str | None) -> dict[str, Any]:
+    """How to read a configuration that was read before, without asking the Hub again where it is cached."""
+    source: dict[str, Any] = {"revision": revision} if revision else {}
+    return source if Path(path).is_dir() else {**source, "local_files_only": True}
+
+
 def _load_over_base(
     path: str, revision: str | None, adapter: Path, model_class: type, options: dict[str, Any]
 ) -> tuple[PreTrainedModel, set[str]]:
@@ -110,7 +151,10 @@ def _load_over_base(
     _check_json(adapter)
     notes = _notes(path, revision)
     base, its_revision = _find_base(Path(path), adapter, notes.get(BASE_FROM_HERE))
-    model, _, missing = load_partial_system(base, its_revision, model_class, **options)
+    fields = _fields_over_base(path, revision)
+    model, _, missing = load_partial_system(base, its_revision, model_class, **fields, **options)
+    names = {name.removeprefix("base_model.model.") for name in notes["names"].splitlines()}
+    missing -= names
     options = {"revision": revision} if revision else {}
     config = _adapter_config(path, model, options)
     info = model.load_adapter(path, peft_config=config, adapter_kwargs=options or None).to_dict()
@@ -122,6 +166,21 @@ def _load_over_base(
         model.generation_config = GenerationConfig.from_pretrained(path, **options)
     lost = set(json.loads(notes.get(LOOSE_NAMES, "[]"))) - set(notes["names"].splitlines())
     return model.eval(), set(info["missing_keys"]) | lost | missing
+
+
+def _fields_over_base(path: str, revision: str | None) -> dict[str, Any]:
+    """What the configuration of a checkpoint over a base tells that the base does not; most have none of their own."""
+    found = cached_file(
+        path,
+        CONFIG_NAME,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if found is None:
+        return {}
+    config = AutoConfig.from_pretrained(Path(found).parent, trust_remote_code=False)
+    return config.fields_over_base() if isinstance(config, ChangeCaptioningConfigMixin) else {}
 
 
 def _adapter_config(path: str, model: PreTrainedModel, options: dict[str, Any]) -> Any:
@@ -202,7 +261,9 @@ def _check_source(path: str, revision: str | None) -> dict[str, bool]:
             raise ValueError("a revision belongs to an id on the Hub, and this is a folder.")
         # A checkpoint over a base has no configuration of its own.
         model_file = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
-        for name in (model_file, "processor_config.json"):
+        # A VLM of somebody else's may keep its image processor's settings in other files.
+        own = () if is_plain_vlm(path) else ("processor_config.json",)
+        for name in (model_file, *own):
             _check_json(folder / name)
     elif folder.exists() or folder.is_absolute() or path.count("/") != 1 or path.startswith("."):
         raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")
@@ -210,7 +271,8 @@ def _check_source(path: str, revision: str | None) -> dict[str, bool]:
         validate_repo_id(path)
         if revision is None and not is_cached(path, PROCESSOR_NAME):
             _check_mistyped(folder)
-        if not can_ask_hub(path, PROCESSOR_NAME, revision):
+        known = CONFIG_NAME if is_cached(path, CONFIG_NAME, revision) else PROCESSOR_NAME
+        if not can_ask_hub(path, known, revision):
             return {"local_files_only": True}
     return {}
 

@@ -7,10 +7,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from ..processing_ssgpa import SSGPAProcessor
 from .configuration_ssgpa_vlm import SSGPAVLMConfig
 from .modeling_ssgpa_vlm import SSGPAForVLM, SSGPAVLMPreTrainedModel
+from .starting import load_vlm, processor_for_vlm
 
 
 AutoConfig.register("ssgpa_vlm", SSGPAVLMConfig, exist_ok=True)
 AutoModelForImageTextToText.register(SSGPAVLMConfig, SSGPAForVLM, exist_ok=True)
 AutoProcessor.register(SSGPAVLMConfig, SSGPAProcessor, exist_ok=True)
 
-__all__ = ["SSGPAForVLM", "SSGPAVLMConfig", "SSGPAVLMPreTrainedModel"]
+__all__ = ["SSGPAForVLM", "SSGPAVLMConfig", "SSGPAVLMPreTrainedModel", "load_vlm", "processor_for_vlm"]

@@ -167,6 +167,11 @@ class SSGPAVLMConfig(ChangeModulesConfig):
         """Tokens of one image in the language model."""
         return self.port.image_tokens(self.vlm_config, tuple(self.image_size))
 
+    def fields_over_base(self) -> dict[str, Any]:
+        """All fields of this class but those that tell which VLM it is, which is the base."""
+        own = self.__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
+        return {name: getattr(self, name) for name in sorted(own) if not name.startswith("vlm_")}
+
     def get_text_config(self, decoder: bool = False, encoder: bool = False) -> PreTrainedConfig:
         """The language model's configuration."""
         return self.vlm_config.get_text_config(decoder=decoder, encoder=encoder)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForImageTextToText, PreTrainedConfig
+from transformers import AutoModelForImageTextToText
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -115,10 +115,10 @@ class SSGPAVLMPreTrainedModel(ChangeModulesMixin, PreTrainedModel):
 
 
 @auto_docstring(
-    custom_intro="A VLM that reads two images of a scene, with SSGPA's adapter and alignment in front of its connector."
+    custom_intro="A VLM that reads two images, with SSGPA's adapter and alignment in front of its connector."
 )
 class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
-    """Any supported VLM with SSGPA's parts; before these are trained, it is the VLM, prompted with two images (ours)."""
+    """Any supported VLM with SSGPA's parts; before these are trained it is the VLM, given two images (ours)."""
 
     def __init__(self, config: SSGPAVLMConfig) -> None:
         super().__init__(config)
@@ -249,7 +249,7 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
             features = encoder.get_image_features(**inputs, return_dict=True, **kwargs)
         if not found:
             raise RuntimeError(
-                f"{type(self.vlm).__name__} did not run {config.port.connector}, in front of which images are compared."
+                f"{type(self.vlm).__name__} did not run {config.port.connector}, before which images are compared."
             )
         return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features, **found)
 
@@ -300,7 +300,7 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
             raise ValueError("Images need prompts as `input_ids`: their tokens are counted there.")
         config, encoded = self.config, features.vlm_features
         # `generate` repeats the features for its beams where they stand.
-        own = type(encoded)(**{name: value for name, value in encoded.items()})
+        own = type(encoded)(**dict(encoded.items()))
         extra = config.port.prompt_inputs(config.vlm_config, input_ids, labels, tuple(config.image_size))
         return {"mm_encoder_outputs": {"image": own}, **extra}
 

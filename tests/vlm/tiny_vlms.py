@@ -2,11 +2,17 @@
 # Licensed under the Apache License, Version 2.0.
 """A tiny model of random weights of every family of VLMs that has a port."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from ssgpa.vlm.ports_ssgpa_vlm import PORTS
 
 
 VOCABULARY = 120
@@ -293,5 +299,59 @@ def build_vlm(family: str, seed: int = 0, dtype: torch.dtype = torch.float32) ->
     torch.manual_seed(seed)
     config = CONFIG_MAPPING[MODEL_TYPES.get(family, family)](**TINY_VLMS[family][0])
     model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
+    for name, value in model.named_parameters():
+        # Gemma 3 begins blind.
+        if name.endswith("mm_input_projection_weight"):
+            torch.nn.init.normal_(value, std=0.1)
     model.generation_config.update(eos_token_id=2, pad_token_id=0, bos_token_id=1)
     return model
+
+
+IMAGE_TOKEN = "<img_tok>"
+WORDS = ["user", "assistant", ":", "what", "changed", "?", "the", "red", "ball", "moved", "nothing", "has", "cube"]
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message.role }} : {% for part in message.content %}"
+    "{% if part.type == 'image' %}IMAGE<sep>{% else %}{{ part.text }}{% endif %} {% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant :{% endif %}"
+)
+
+
+def tiny_vlm_tokenizer(family: str) -> PreTrainedTokenizerFast:
+    """A word tokenizer whose image token has the id that the family's tiny configuration says.
+
+    Args:
+        family (`str`): A key of `TINY_VLMS`; its special tokens around images are known.
+    """
+    special = ["<pad>", "<s>", "</s>", "<unk>", "<sep>", IMAGE_TOKEN]
+    port = PORTS[MODEL_TYPES.get(family, family)]
+    around = re.findall(r"<[^<>{}]+>", port.image_text)
+    extra = [*dict.fromkeys([*around, *filter(None, [port.placeholder]), "[IMG_BREAK]", "[IMG_END]"])]
+    vocabulary = {word: index for index, word in enumerate([*special, *extra, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=["<sep>", IMAGE_TOKEN, *extra],
+        chat_template=TEMPLATE.replace("IMAGE", port.placeholder or IMAGE_TOKEN),
+    )
+
+
+def save_vlm(family: str, folder: Path, seed: int = 0) -> Path:
+    """Save a tiny VLM as its family is published: weights, tokenizer with a chat template, an image processor's file.
+
+    Args:
+        family (`str`): A key of `TINY_VLMS`.
+        folder (`Path`): Where to.
+        seed (`int`, *optional*, defaults to 0): Of the weights.
+    """
+    build_vlm(family, seed).save_pretrained(folder)
+    tiny_vlm_tokenizer(family).save_pretrained(folder)
+    pixels = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25], "resample": 2, "do_rescale": True}
+    pixels |= {"rescale_factor": 1 / 255, "do_normalize": True, "do_convert_rgb": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels), encoding="utf-8")
+    return folder
