@@ -98,8 +98,8 @@ class DataArguments:
         first_captions (`bool`): Learn the first captions of every pair in every epoch; by default they are drawn anew.
         changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
             stand in.
-        no_change_controls (`float`): Probability that a row is in an epoch a control in which nothing has changed: one of
-            its images on both sides, altered as `ssgpa.data.controls.HarmlessChanges` does. 0 makes none.
+        no_change_controls (`float`): Probability that a row becomes, for an epoch, a control in which nothing has
+            changed: one of its images on both sides, altered as `ssgpa.data.controls.HarmlessChanges` does.
         control_captions (`list[str]`): What controls are told by; by default the captions of unchanged training pairs,
             of the row's scene where it has one.
         frames (`str`, *optional*): What makes the frames of a pair for a model that takes other ones than before and
