@@ -147,8 +147,9 @@ def test_the_camera_moves_little(image):
                 window = found[0, max(y - 20, 0) : y + 20, max(x - 20, 0) : x + 20].astype(float)
                 rows, columns = np.indices(window.shape)
                 # Pixels' centers lie half a pixel behind their numbers.
-                own = np.array([(rows * window).sum(), (columns * window).sum()]) / window.sum() + 0.5
-                moved.append(own + (max(y - 20, 0), max(x - 20, 0)) - (y, x))
+                place = np.array([(rows * window).sum(), (columns * window).sum()]) / window.sum() + 0.5
+                start = np.array([max(y - 20, 0), max(x - 20, 0)])
+                moved.append(start + place - (y, x))
     moved = np.abs(moved) / (height, width)
     # Shift and zoom by 2 % each of the half side, and a turn by 1 degree, which moves what is far off more.
     assert (moved.max(axis=0) < (0.02 + 0.01 + 0.03, 0.02 + 0.01 + 0.02)).all()
