@@ -167,6 +167,19 @@ class SSGPAVLMConfig(ChangeModulesConfig):
         """Tokens of one image in the language model."""
         return self.port.image_tokens(self.vlm_config, tuple(self.image_size))
 
+    @classmethod
+    def with_vocabulary(cls, values: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+        """Refuse: a VLM comes with its own words and chat template.
+
+        Args:
+            values (`dict[str, Any]`): As a JSON file holds them.
+            tokenizer (`PreTrainedTokenizerBase`): Of captions' words.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("a VLM has a vocabulary and a chat template of its own: start from `model_name_or_path`.")
+
     def fields_over_base(self) -> dict[str, Any]:
         """All fields of this class but those that tell which VLM it is, which is the base."""
         own = self.__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
