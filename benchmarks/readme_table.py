@@ -26,6 +26,7 @@ from ssgpa.benchmarks.tables.reproduction_table import (
     format_targets,
 )
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
+from ssgpa.benchmarks.tables.vlm_tables import format_vlm_cost, format_vlm_memory
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
 from ssgpa.utils.results import read_results
@@ -48,6 +49,7 @@ DOCUMENTS = [
             "memory",
             "reproduction",
             "speed",
+            "vlm",
         )
     ),
 ]
@@ -71,6 +73,8 @@ BLOCKS = {
     "reproduction-targets": ("reproduction.json", format_targets),
     "speed": ("speed.json", format_ways),
     "speed-change": ("speed-before-after.json", format_change),
+    "vlm-cost": ("vlm_cost.json", format_vlm_cost),
+    "vlm-memory": ("vlm_memory.json", format_vlm_memory),
 }
 # One that all systems' counts fill.
 SYSTEMS_MEMORY = "systems-memory"

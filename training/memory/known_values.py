@@ -40,7 +40,8 @@ class _AskedBeforeDispatch(TorchFunctionMode):
             value = self.known.of(args[0])
             return func(args[0] if value is None else value)
         if func is torch.tensor and str(kwargs.get("device")) == "meta":
-            return func(*args, **kwargs | {"device": "cpu"}).to("meta")
+            data = tree_map(lambda leaf: self.known.of(leaf) if is_meta(leaf) else leaf, args[0])
+            return func(data, *args[1:], **kwargs | {"device": "cpu"}).to("meta")
         return func(*args, **kwargs)
 
 
