@@ -167,6 +167,31 @@ class SSGPAVLMConfig(ChangeModulesConfig):
         """Tokens of one image in the language model."""
         return self.port.image_tokens(self.vlm_config, tuple(self.image_size))
 
+    @classmethod
+    def with_vocabulary(cls, values: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+        """Fill a tokenizer's size and ids into the VLM's configuration and that of its language model.
+
+        Args:
+            values (`dict[str, Any]`): As a JSON file holds them; `vlm_config` has a `text_config`.
+            tokenizer (`PreTrainedTokenizerBase`): With start, end and padding token.
+
+        Returns:
+            `dict[str, Any]`: New values.
+
+        Raises:
+            ValueError: The VLM or its language model is not described.
+        """
+        vlm = values.get("vlm_config")
+        if not isinstance(vlm, dict) or not isinstance(vlm.get("text_config"), dict):
+            raise ValueError("`vlm_config` with its `text_config`, which describe the VLM, is missing.")
+        ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+        text = vlm["text_config"] | ids | {"vocab_size": len(tokenizer)}
+        token = tokenizer.convert_tokens_to_ids(cls.placeholder)
+        # Families call it by one of these names, or by both.
+        return dict(values) | {
+            "vlm_config": vlm | {"text_config": text, "image_token_id": token, "image_token_index": token}
+        }
+
     def fields_over_base(self) -> dict[str, Any]:
         """All fields of this class but those that tell which VLM it is, which is the base."""
         own = self.__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()

@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """A VLM with a small ResNet as its tower, with SSGPA's parts and without, for the comparison at the tiny size."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
@@ -26,7 +26,9 @@ class ResNetTokensConfig(PreTrainedConfig):
     """
 
     model_type = "resnet_tokens"
-    sub_configs_defaults = {"resnet_config": SubConfigSpec(config_class=AutoConfig, model_type="resnet")}  # noqa: RUF012
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "resnet_config": SubConfigSpec(config_class=AutoConfig, model_type="resnet")
+    }
 
     resnet_config: dict | PreTrainedConfig | None = None
     image_size: int = 128
