@@ -149,6 +149,8 @@ class ChangeCaptioningArguments(TrainingArguments):
             is the best.
         learning_rate_factors (`str`, *optional*): JSON mapping of regular expressions to factors of `learning_rate`
             for the parameters whose names they match, the first that does; a plain mapping in a YAML file.
+        muon_learning_rate (`float`, *optional*): Train hidden matrices by Muon with this rate, all else by AdamW with
+            `learning_rate`; the schedule acts on both. Without it AdamW trains everything.
         lr_step_size (`int`, *optional*): Steps after which the learning rate is multiplied by `lr_step_factor`, again
             and again; takes the place of `lr_scheduler_type`.
         lr_step_factor (`float`): That factor.
@@ -173,6 +175,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default=AUTO_METRIC)
     hub_strategy: str = field(default="end")
     learning_rate_factors: str | None = None
+    muon_learning_rate: float | None = None
     lr_step_size: int | None = None
     lr_step_factor: float = 0.1
     generation_num_beams: int = 1
