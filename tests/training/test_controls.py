@@ -443,16 +443,12 @@ def test_a_run_has_controls_and_resumes(run_file, tmp_path, capsys):
 
 @pytest.mark.usefixtures("own_cache")
 def test_a_streamed_run_has_controls(run_file, tmp_path, capsys):
-    at_hand = {"distractor_swap": False, "cache_images": False}
-    assert load_script("train").main([run_file(streaming=True, lr_scheduler_type="constant", **at_hand)]) == 0
+    unlike = {"streaming": True, "shuffle_buffer": 0, "distractor_swap": False, "cache_images": False}
+    assert load_script("train").main([run_file(**unlike)]) == 0
     assert "told by captions of 4 unchanged pairs." in capsys.readouterr().out
     losses = losses_of(tmp_path / "run")
-    assert (
-        load_script("train").main(
-            [run_file(streaming=True, no_change_controls=0.0, **at_hand, output_dir=str(tmp_path / "plain"))]
-        )
-        == 0
-    )
+    plain = {"no_change_controls": 0.0, "output_dir": str(tmp_path / "plain")}
+    assert load_script("train").main([run_file(**unlike, **plain)]) == 0
     assert "controls" not in capsys.readouterr().out
     assert len(losses) == 6
     assert losses != losses_of(tmp_path / "plain")
