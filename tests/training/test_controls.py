@@ -306,6 +306,19 @@ def test_systems_that_join_the_images_get_one_of_both(bare):
     assert batch["pair_ids"][0].endswith(CONTROL_MARK)
 
 
+@pytest.mark.parametrize("name", TINY_SYSTEMS)
+def test_every_system_learns_from_controls(bare, name):
+    model, processor = TINY_SYSTEMS[name]()
+    controls = NoChangeControls(SURE, bare, ["the cube has moved"])
+    dataset = PairDataset(bare, processor, controls=controls)
+    batch = PairCollator(processor)([dataset[0], dataset[1]])
+    assert all(name.endswith(CONTROL_MARK) for name in batch.pop("pair_ids"))
+    batch.pop("scene_ids", None)
+    loss = model.train()(**batch).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
 def test_augmentation_alters_controls_too(bare, processor):
     def make(augmentation):
         controls = NoChangeControls(SURE, bare, changes=UNALTERED)
