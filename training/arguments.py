@@ -102,6 +102,10 @@ class DataArguments:
         first_captions (`bool`): Learn the first captions of every pair in every epoch; by default they are drawn anew.
         changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
             stand in.
+        no_change_controls (`float`): Probability that a row becomes, for an epoch, a control in which nothing has
+            changed: one of its images on both sides, altered as `ssgpa.data.controls.HarmlessChanges` does.
+        control_captions (`list[str]`): What controls are told by; by default the captions of unchanged training pairs,
+            of the row's scene where it has one.
         frames (`str`, *optional*): What makes the frames of a pair for a model that takes other ones than before and
             after: JSON mapping of `class`, the class path of a `ssgpa.data.frames.PairFrames`, and that class's
             options; a plain mapping in a YAML file.
@@ -126,6 +130,8 @@ class DataArguments:
     distractor_swap: bool = False
     first_captions: bool = False
     changed_only: bool = False
+    no_change_controls: float = 0.0
+    control_captions: list[str] = field(default_factory=list)
     frames: str | None = None
     augment: list[str] = field(default_factory=list)
     cache_images: bool = False
