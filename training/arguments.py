@@ -14,6 +14,8 @@ from transformers import HfArgumentParser, TrainingArguments
 
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
 AUTO_METRIC = "auto"
+# Weights of training-only heads.
+AUXILIARY = ("aux_attributes", "aux_objects", "aux_changed", "aux_type")
 # On the command line a list cannot be empty.
 NONE = ["none"]
 # What arguments were called.
@@ -167,6 +169,8 @@ class ChangeCaptioningArguments(TrainingArguments):
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
             TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         aux_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches it off.
+        aux_objects (`float`): Weight of the renderer's attributes of every object, read off the mean of its cells; 0
+            switches it off.
         aux_changed (`float`): Weight of the renderer's changed cells; 0 switches it off.
         aux_type (`float`): Weight of the change type; 0 switches it off.
         aux_steps (`int`, *optional*): Steps after which the auxiliary targets' weight has fallen to zero; by default
@@ -189,6 +193,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     generation_repetition_penalty: float = 1.0
     log_samples: int = 0
     aux_attributes: float = 0.0
+    aux_objects: float = 0.0
     aux_changed: float = 0.0
     aux_type: float = 0.0
     aux_steps: int | None = None
