@@ -19,7 +19,7 @@ import torch
 
 from ssgpa.benchmarks.measure_alignment_cost import DTYPES, seconds_of
 from ssgpa.benchmarks.measure_throughput import cpu_name
-from ssgpa.benchmarks.measure_vlm_memory import MODELS, run_names, run_of
+from ssgpa.benchmarks.measure_vlm_memory import model_of, run_names, run_of
 from ssgpa.benchmarks.variants.plain_vlm import PlainVLM
 from ssgpa.training.memory.inputs import TextSizes, example_batch
 from ssgpa.training.systems import read_config
@@ -36,7 +36,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         options (`argparse.Namespace`): Of the command line.
     """
     arguments = run_of(name, "ssgpa").model
-    config = read_config(str(MODELS / f"vlm-{name.replace('_', '-')}.json"), arguments.config_overrides)
+    config = read_config(str(model_of(name)), arguments.config_overrides)
     text = config.vlm_config.get_text_config()
     published = text.num_hidden_layers
     text.num_hidden_layers = min(published, options.layers or published)

@@ -4,7 +4,7 @@
 
 python benchmarks/measure_vlm_memory.py --output benchmarks/results/vlm_memory.json
 
-Counted on the meta device, without weights, data or a GPU: every run of `examples/configs/vlm/` as its YAML has it, and
+Counted on the meta device, without weights, data or a GPU: every run over a published VLM as its YAML has it, and
 the same without adapter, alignment and their losses. Rows that the file has already are kept.
 """
 
@@ -33,8 +33,13 @@ WAYS: dict[str, list[str]] = {"ssgpa": [], "plain LoRA": PLAIN}
 
 
 def run_names() -> list[str]:
-    """Runs of the folder, but for what they share."""
-    return sorted(path.stem for path in RUNS.glob("*.yaml") if path.stem != "base")
+    """Runs of the folder over published VLMs, whose configurations lie among the models."""
+    return sorted(path.stem for path in RUNS.glob("*.yaml") if model_of(path.stem).is_file())
+
+
+def model_of(name: str) -> Path:
+    """The configuration of a run's model, at its real size."""
+    return MODELS / f"vlm-{name.replace('_', '-')}.json"
 
 
 def run_of(name: str, way: str, *more: str) -> Any:
@@ -45,8 +50,7 @@ def run_of(name: str, way: str, *more: str) -> Any:
         way (`str`): Of `WAYS`.
         *more (`str`, *optional*): Words of the command line.
     """
-    model = MODELS / f"vlm-{name.replace('_', '-')}.json"
-    words = [f"--model_config={model}", "--output_dir=unused", "--use_cpu=true", *WAYS[way], *more]
+    words = [f"--model_config={model_of(name)}", "--output_dir=unused", "--use_cpu=true", *WAYS[way], *more]
     return parse_arguments([str(RUNS / f"{name}.yaml"), *words])
 
 

@@ -37,10 +37,10 @@ SIDES_ALTERED = ((True, False), (False, True), (True, True))
 
 @dataclass(frozen=True)
 class HarmlessChanges:
-    """Makes two images of one, each of them altered at random as a second photograph would be.
+    """Alters two images of a scene at random, each as a second photograph would be.
 
     One of the two stays as it is in two of three cases. Each argument is the probability that an image which is not
-    left as it is gets that alteration; with all at 0 the two are equal.
+    left as it is gets that alteration; with all at 0 nothing is altered.
 
     Args:
         exposure (`float`, *optional*, defaults to `0.5`): Brightness of the whole image by a factor of .92 to 1.08, an
@@ -67,19 +67,23 @@ class HarmlessChanges:
             if not 0 <= getattr(self, item.name) <= 1:
                 raise ValueError(f"The probability of {item.name} must be 0 to 1, not {self!r}.")
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Make a pair in which nothing has changed.
+    def __call__(
+        self, images: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Alter a pair; of one image twice it makes a pair in which nothing has changed.
 
         Args:
-            image (`np.ndarray`): (3, height, width), uint8; it is left as it is.
+            images (`tuple[np.ndarray, np.ndarray]`): Before and after, (3, height, width), uint8; they are left as
+                they are.
             rng (`np.random.Generator`): Decides everything.
 
         Returns:
-            `tuple[np.ndarray, np.ndarray]`: Before and after, of the same shape and dtype; one that is not altered is
-            the image itself.
+            `tuple[np.ndarray, np.ndarray]`: Of the same shapes and dtype; one that is not altered is the image itself.
         """
         altered = SIDES_ALTERED[rng.integers(len(SIDES_ALTERED))]
-        return tuple(self._alter(image, rng) if wanted else image for wanted in altered)
+        return tuple(
+            self._alter(image, rng) if wanted else image for image, wanted in zip(images, altered, strict=True)
+        )
 
     def _alter(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Alter an image in the order in which a camera does."""

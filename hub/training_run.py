@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from ..training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from ..training.arguments import AUXILIARY, ChangeCaptioningArguments, DataArguments, ModelArguments
 from ..utils.results import read_results, write_results
 from .model_card import CardMetadata
 from .publish import publish_folder, read_facts
@@ -50,7 +50,7 @@ def facts_of_run(
         start += f" and what `{model.adapter_name_or_path}` had trained over it"
     controls = sizes.get("no_change_controls")
     mixed = f" {100 * controls['rate']:.1f} % of the pairs became controls without a change." if controls else ""
-    aux = [name for name in ("aux_attributes", "aux_changed", "aux_type") if getattr(run, name)]
+    aux = [name for name in AUXILIARY if getattr(run, name)]
     told = f" During training the data told it more than captions do ({', '.join(aux)})." if aux else ""
     facts.training = facts.training or (
         f"{start}, by `examples/train.py`: {steps:,} steps of {pairs} pairs with {data.captions_per_pair} caption(s) "

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor
+from ssgpa import SSGPAConfig, SSGPAForConditionalGeneration, SSGPAProcessor, vlm
 from ssgpa.baselines import blip2idc, clip4idc, finer_mllm, procap, scorer, vir_vlfm
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.systems import create_system
@@ -182,6 +182,7 @@ TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {
     "procap": partial(start_tiny, procap),
     "scorer": partial(start_tiny, scorer),
     "vir_vlfm": partial(start_tiny, vir_vlfm),
+    "vlm": partial(start_tiny, vlm),
     "toy_cross_attending": partial(start_tiny, toy_cross_attending),
     "toy_concatenating": partial(start_tiny, toy_concatenating),
 }

@@ -14,6 +14,8 @@ from transformers import HfArgumentParser, TrainingArguments
 
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
 AUTO_METRIC = "auto"
+# Weights of training-only heads.
+AUXILIARY = ("aux_attributes", "aux_objects", "aux_changed", "aux_type")
 # On the command line a list cannot be empty.
 NONE = ["none"]
 # What arguments were called.
@@ -155,6 +157,8 @@ class ChangeCaptioningArguments(TrainingArguments):
             is the best.
         learning_rate_factors (`str`, *optional*): JSON mapping of regular expressions to factors of `learning_rate`
             for the parameters whose names they match, the first that does; a plain mapping in a YAML file.
+        muon_learning_rate (`float`, *optional*): Train hidden matrices by Muon with this rate, all else by AdamW with
+            `learning_rate`; the schedule acts on both. Without it AdamW trains everything.
         lr_step_size (`int`, *optional*): Steps after which the learning rate is multiplied by `lr_step_factor`, again
             and again; takes the place of `lr_scheduler_type`.
         lr_step_factor (`float`): That factor.
@@ -165,6 +169,8 @@ class ChangeCaptioningArguments(TrainingArguments):
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
             TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         aux_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches it off.
+        aux_objects (`float`): Weight of the renderer's attributes of every object, read off the mean of its cells; 0
+            switches it off.
         aux_changed (`float`): Weight of the renderer's changed cells; 0 switches it off.
         aux_type (`float`): Weight of the change type; 0 switches it off.
         aux_steps (`int`, *optional*): Steps after which the auxiliary targets' weight has fallen to zero; by default
@@ -179,6 +185,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default=AUTO_METRIC)
     hub_strategy: str = field(default="end")
     learning_rate_factors: str | None = None
+    muon_learning_rate: float | None = None
     lr_step_size: int | None = None
     lr_step_factor: float = 0.1
     generation_num_beams: int = 1
@@ -186,6 +193,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     generation_repetition_penalty: float = 1.0
     log_samples: int = 0
     aux_attributes: float = 0.0
+    aux_objects: float = 0.0
     aux_changed: float = 0.0
     aux_type: float = 0.0
     aux_steps: int | None = None

@@ -37,7 +37,8 @@ class NoChangeControls:
     """Decides which rows of an epoch are controls, and makes these.
 
     A control shows one image of its row, the one before or the one after, on both sides, altered as `HarmlessChanges`
-    does. It is told by the captions of an unchanged pair, of its own scene where there is one, or by given ones.
+    does. It is told by the captions of an unchanged pair, of its own scene where there is one, or by given ones. All
+    other rows are altered alike: else an alteration would be a sign that nothing has changed.
 
     Texts stay in Arrow's memory, see `PairDataset`.
 
@@ -110,6 +111,26 @@ class NoChangeControls:
         """
         rng = np.random.default_rng([*place, CONTROL_STREAM])
         return rng if rng.random() < self.rate else None
+
+    def control(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The two images of a control.
+
+        Args:
+            image (`np.ndarray`): The one that it shows, (3, height, width), uint8.
+            rng (`np.random.Generator`): What `draw` gave.
+        """
+        return self.changes((image, image), rng)
+
+    def alter(
+        self, images: tuple[np.ndarray, np.ndarray], place: tuple[int, int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Alter the images of a row that is no control as those of a control.
+
+        Args:
+            images (`tuple[np.ndarray, np.ndarray]`): Before and after, (3, height, width), uint8.
+            place (`tuple[int, int, int]`): As for `draw`.
+        """
+        return self.changes(images, np.random.default_rng([*place, CONTROL_STREAM, 1]))
 
     def side(self, rng: np.random.Generator) -> str:
         """Which image of the row the control shows, `before` or `after`."""

@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.augment import PairAugmentation
 from ..data.decoding import SIDES, model_images, resize_image
 from ..data.frames import PairFrames, frames_of_row
-from ..data.schema import CELL_COLUMNS, NO_CHANGE, RETRIEVED
+from ..data.schema import CELL_COLUMNS, NO_CHANGE, OBJECT_COLUMNS, RETRIEVED
 from ..processing_ssgpa import SSGPAProcessor
 from .controls import CONTROL_MARK, NoChangeControls, control_cells
 from .features import FeatureCache, digest_of
@@ -123,7 +123,8 @@ class PairDataset(TorchDataset):
         changed_only (`bool`): Leave out pairs without a change.
         frames (`PairFrames`, *optional*): Give the frames that it makes of a pair, in place of the two images.
         first_captions (`bool`): Give every pair's first captions in every epoch, in place of drawn ones.
-        controls (`NoChangeControls`, *optional*): Turns some rows into two views of one image, anew every epoch.
+        controls (`NoChangeControls`, *optional*): Turns some rows into two views of one image, anew every epoch, and
+            alters the images of the others alike.
 
     Raises:
         ValueError: There is no pair, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged,
@@ -148,9 +149,12 @@ class PairDataset(TorchDataset):
     ) -> None:
         if not len(rows):
             raise ValueError("There is nothing to train on: the split has no pairs.")
-        self.table = rows.remove_columns([name for name in (*SIDES, *CELL_COLUMNS) if name in rows.column_names])
+        beside = (*SIDES, *CELL_COLUMNS, *OBJECT_COLUMNS)
+        self.table = rows.remove_columns([name for name in beside if name in rows.column_names])
         has_cells = CELL_COLUMNS[0] in rows.column_names
         self.cells = rows.select_columns(list(CELL_COLUMNS)).with_format("arrow") if has_cells else None
+        has_objects = OBJECT_COLUMNS[0] in rows.column_names
+        self.objects = rows.select_columns(list(OBJECT_COLUMNS)).with_format("arrow") if has_objects else None
         columns = rows.select_columns(["scene_id", "change_type"]).with_format("arrow")[:]
         # Number of every row's scene, in the order of their names.
         self.scene_numbers = pc.rank(columns["scene_id"], tiebreaker="dense").to_numpy().astype(np.int64) - 1
@@ -217,12 +221,17 @@ class PairDataset(TorchDataset):
         if RETRIEVED in row:
             item[RETRIEVED] = row[RETRIEVED]
         if self.features is None:
-            item["images"] = self._images((self.store(*before), self.store(*after)), index, row["pair_id"])
+            images = self.store(*before), self.store(*after)
+            if self.controls is not None:
+                images = self.controls.alter(images, (self.seed, self.epoch.item(), index))
+            item["images"] = self._images(images, index, row["pair_id"])
         else:
             both = [self.store.features(self.features, *place) for place in (before, after)]
             item["vision_features"] = torch.stack(both)
         if self.cells is not None:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
+        if self.objects is not None:
+            item["objects"] = (self._objects(before), self._objects(after))
         return item
 
     def _control(self, index: int, row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -234,10 +243,12 @@ class PairDataset(TorchDataset):
             "scene_id": int(self.scene_numbers[index]),
             "captions": draw_captions(captions, self.captions_per_pair, None if self.first_captions else rng),
             "change_type": NO_CHANGE,
-            "images": self._images(self.controls.changes(self.store(index, side), rng), index, row["pair_id"]),
+            "images": self._images(self.controls.control(self.store(index, side), rng), index, row["pair_id"]),
         }
         if self.cells is not None:
             item["cells"] = control_cells(self._cells((index, side), index))
+        if self.objects is not None:
+            item["objects"] = (self._objects((index, side)),) * 2
         return item
 
     def _images(
@@ -263,6 +274,10 @@ class PairDataset(TorchDataset):
         cells = cells.values.to_numpy().astype(np.int64)
         # The distractor's row does not say which object the semantic change touches.
         return cells if place[0] == index else cells | CHANGE_UNKNOWN
+
+    def _objects(self, place: Place) -> np.ndarray:
+        (objects,) = self.objects[place[0]][f"{place[1]}_objects"]
+        return objects.values.to_numpy()
 
 
 class EpochCallback(TrainerCallback):

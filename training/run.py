@@ -21,7 +21,7 @@ from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
 from ..data.retrieved import add_retrieved
 from ..processing_ssgpa import SSGPAProcessor
 from ..utils.files import write_json
-from .arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from .arguments import AUXILIARY, ChangeCaptioningArguments, DataArguments, ModelArguments
 from .auxiliary import AuxiliaryHeads
 from .controls import GIVEN, NoChangeControls, check_control_settings
 from .dataset import ImageCache, PairDataset
@@ -62,7 +62,7 @@ def check_settings(
         raise ValueError(
             "`adapter_name_or_path` needs the `lora` or `save_trained_only` of the run that it comes from."
         )
-    has_auxiliary_heads = any((arguments.aux_attributes, arguments.aux_changed, arguments.aux_type))
+    has_auxiliary_heads = any(getattr(arguments, name) for name in AUXILIARY)
     if is_over_base(model_arguments) and has_auxiliary_heads:
         raise ValueError("Auxiliary heads go with neither `lora` nor `save_trained_only`: they train from scratch.")
     if data_arguments.synthetic_data_dir and has_auxiliary_heads:

@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 from ..data.augment import PairAugmentation
 from ..data.decoding import model_images, resize_image
 from ..data.frames import PairFrames, frames_of_row
-from ..data.schema import CELL_COLUMNS, NO_CHANGE, SIDES
+from ..data.schema import CELL_COLUMNS, NO_CHANGE, OBJECT_COLUMNS, SIDES
 from ..processing_ssgpa import SSGPAProcessor
 from .controls import CONTROL_MARK, NoChangeControls, control_cells
 from .dataset import AUGMENT_STREAM, check_places, draw_captions
@@ -95,6 +95,8 @@ class PairIterableDataset(TorchStream):
             return self._control(row, scene, (epoch, pair), control)
         rng = np.random.default_rng([self.seed, epoch, pair])
         images = tuple(self._image(row, side) for side in SIDES)
+        if self.controls is not None:
+            images = self.controls.alter(images, (self.seed, epoch, pair))
         item = {
             "pair_id": row["pair_id"],
             "scene_id": scene,
@@ -104,6 +106,8 @@ class PairIterableDataset(TorchStream):
         }
         if CELL_COLUMNS[0] in row:
             item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in CELL_COLUMNS)
+        if OBJECT_COLUMNS[0] in row:
+            item["objects"] = tuple(np.asarray(row[name]) for name in OBJECT_COLUMNS)
         return item
 
     def _control(
@@ -117,10 +121,12 @@ class PairIterableDataset(TorchStream):
             "scene_id": scene,
             "captions": draw_captions(captions, self.captions_per_pair, None if self.first_captions else rng),
             "change_type": NO_CHANGE,
-            "images": self._model_images(self.controls.changes(self._image(row, side), rng), row, place),
+            "images": self._model_images(self.controls.control(self._image(row, side), rng), row, place),
         }
         if CELL_COLUMNS[0] in row:
             item["cells"] = control_cells(np.asarray(row[f"{side}_cells"], dtype=np.int64))
+        if OBJECT_COLUMNS[0] in row:
+            item["objects"] = (np.asarray(row[f"{side}_objects"]),) * 2
         return item
 
     def _image(self, row: dict[str, Any], side: str) -> np.ndarray:

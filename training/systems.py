@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from transformers.utils import logging
 from ..processing_ssgpa import SSGPAProcessor
 from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
-from ..utils.loading import BROKEN, load_partial_system
+from ..utils.loading import BROKEN, check_source, load_partial_system
 from ..vlm.configuration_ssgpa_vlm import SSGPAVLMConfig
 from ..vlm.ports_ssgpa_vlm import PORTS
 from .arguments import NONE, ModelArguments
@@ -70,9 +71,12 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
         ValueError: A file is missing or broken, or a weight has the wrong shape; the error names the system.
     """
     path, overrides = arguments.model_name_or_path, {}
+    # Its module may register parts that the configuration names.
+    model_class = model_class_of(arguments.model_class)
     if arguments.config_overrides:
         try:
-            kind = type(AutoConfig.from_pretrained(path, revision=arguments.revision))
+            source = check_source(path, arguments.revision)
+            kind = type(AutoConfig.from_pretrained(path, revision=arguments.revision, **source))
             # What is no system is a VLM, which becomes one.
             kind = kind if issubclass(kind, ChangeCaptioningConfigMixin) else SSGPAVLMConfig
             overrides = _overrides(arguments.config_overrides, kind)
@@ -83,7 +87,7 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
     model, processor, missing = load_partial_system(
         path,
         arguments.revision,
-        model_class=model_class_of(arguments.model_class),
+        model_class=model_class,
         attn_implementation=arguments.attn_implementation,
         **overrides,
     )
@@ -317,7 +321,7 @@ def _overrides(text: str | None, kind: type[PreTrainedConfig]) -> dict[str, Any]
         raise ValueError(f"`config_overrides` is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")
-    known = kind.__dataclass_fields__
+    known = {field.name for field in fields(kind)}
     found = {kind.former_fields.get(name, name): value for name, value in found.items()}
     refused = [name for name in found if name not in known or name.endswith("_config") or name == "model_type"]
     if refused:

@@ -13,6 +13,8 @@
 # limitations under the License.
 """Configuration of SSGPA inside a VLM."""
 
+import math
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -55,7 +57,7 @@ class SSGPAVLMConfig(ChangeModulesConfig):
         fusion_layers (`int`, *optional*, defaults to 4):
             Layers of the Change Fusion Adapter; 0 leaves the tower's features as they are.
         fusion_hidden_size (`int`, *optional*):
-            Bottleneck of the adapter, by default a quarter of the patches' width.
+            Bottleneck of the adapter, by default a quarter of the patches' width or the next multiple of the heads.
         fusion_num_attention_heads (`int`, *optional*, defaults to 4):
             Attention heads in the bottleneck.
         gate_sharpness (`float`, *optional*, defaults to 10.0):
@@ -132,7 +134,8 @@ class SSGPAVLMConfig(ChangeModulesConfig):
             self.patch_grid = [min(side, LARGEST_SIDE) for side in port.grid(self.vlm_config, tuple(size))]
         self.patch_grid = list(self.patch_grid)
         if self.fusion_hidden_size is None:
-            self.fusion_hidden_size = self.patch_hidden_size // 4
+            heads = max(self.fusion_num_attention_heads, 1)
+            self.fusion_hidden_size = math.ceil(self.patch_hidden_size / 4 / heads) * heads
 
     def validate_image_size(self) -> None:
         """Check that images can be cut into patches and tokens."""
@@ -169,21 +172,34 @@ class SSGPAVLMConfig(ChangeModulesConfig):
 
     @classmethod
     def with_vocabulary(cls, values: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
-        """Refuse: a VLM comes with its own words and chat template.
+        """Fill a tokenizer's size and ids into the VLM's configuration and that of its language model.
 
         Args:
-            values (`dict[str, Any]`): As a JSON file holds them.
-            tokenizer (`PreTrainedTokenizerBase`): Of captions' words.
+            values (`dict[str, Any]`): As a JSON file holds them; `vlm_config` has a `text_config`.
+            tokenizer (`PreTrainedTokenizerBase`): With start, end and padding token.
+
+        Returns:
+            `dict[str, Any]`: New values.
 
         Raises:
-            ValueError: Always.
+            ValueError: The VLM or its language model is not described.
         """
-        raise ValueError("a VLM has a vocabulary and a chat template of its own: start from `model_name_or_path`.")
+        vlm = values.get("vlm_config")
+        if not isinstance(vlm, dict) or not isinstance(vlm.get("text_config"), dict):
+            raise ValueError("`vlm_config` with its `text_config`, which describe the VLM, is missing.")
+        ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+        text = vlm["text_config"] | ids | {"vocab_size": len(tokenizer)}
+        token = tokenizer.convert_tokens_to_ids(cls.placeholder)
+        # Families call it by one of these names, or by both.
+        return dict(values) | {
+            "vlm_config": vlm | {"text_config": text, "image_token_id": token, "image_token_index": token}
+        }
 
     def fields_over_base(self) -> dict[str, Any]:
         """All fields of this class but those that tell which VLM it is, which is the base."""
-        own = self.__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
-        return {name: getattr(self, name) for name in sorted(own) if not name.startswith("vlm_")}
+        inherited = {field.name for field in fields(PreTrainedConfig)}
+        names = [field.name for field in fields(self) if field.name not in inherited]
+        return {name: getattr(self, name) for name in names if not name.startswith("vlm_")}
 
     def get_text_config(self, decoder: bool = False, encoder: bool = False) -> PreTrainedConfig:
         """The language model's configuration."""

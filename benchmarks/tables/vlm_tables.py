@@ -61,8 +61,8 @@ def format_vlm_cost(figures: Mapping[str, Any], source: str) -> str:
         [
             *lines,
             "",
-            f"Processor seconds of one forward pass of a pair, {figures['threads']} thread, {figures['dtype']}, random "
-            f"weights, median of {figures['repeats']} in turns{f'; {kept}' if kept else ''}. From `{source}`.",
+            f"Processor seconds of one forward pass of a pair, {figures['threads']} thread, {figures['dtype']}, "
+            f"random weights, median of {figures['repeats']} in turns{f'; {kept}' if kept else ''}. From `{source}`.",
         ]
     )
 

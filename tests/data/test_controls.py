@@ -33,7 +33,7 @@ def image():
 
 
 def made(image, seed=0, changes=None, **probabilities):
-    return (changes or replace(NONE, **probabilities))(image, np.random.default_rng(seed))
+    return (changes or replace(NONE, **probabilities))((image, image), np.random.default_rng(seed))
 
 
 def psnr(one, other):

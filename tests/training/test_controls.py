@@ -68,7 +68,7 @@ def is_control(item):
 
 def is_same(one, other):
     """Equal images, captions and all else that an item has."""
-    arrays = [name for name in ("images", "cells") if name in one]
+    arrays = [name for name in ("images", "cells", "objects") if name in one]
     pairs = [both for name in arrays for both in zip(one[name], other[name], strict=True)]
     rest = [{name: value for name, value in item.items() if name not in arrays} for item in (one, other)]
     return all(np.array_equal(*both) for both in pairs) and rest[0] == rest[1]
@@ -118,13 +118,32 @@ def test_controls_depend_on_seed_epoch_and_row_alone(rows, processor):
 def test_rows_that_are_no_controls_stay_what_they_were(rows, processor, options):
     options |= {"distractor_swap": True, "captions_per_pair": 3, "seed": 4}
     plain = PairDataset(rows, processor, **options)
-    mixed = PairDataset(rows, processor, **options, controls=NoChangeControls(0.4, rows))
+    controls = NoChangeControls(0.4, rows, changes=UNALTERED)
+    mixed = PairDataset(rows, processor, **options, controls=controls)
     numbers = {True: 0, False: 0}
     for epoch in range(6):
         for one, other in zip(epoch_of(plain, epoch), epoch_of(mixed, epoch), strict=True):
             numbers[is_control(other)] += 1
             assert is_same(one, other) != is_control(other)
     assert min(numbers.values()) > 5
+
+
+def test_rows_that_are_no_controls_are_altered_alike(rows, processor):
+    """An alteration is no sign of a control."""
+    controls = NoChangeControls(0.4, rows, changes=HarmlessChanges(1, 1, 1, 1, 0))
+    plain = PairDataset(rows, processor, seed=4)
+    mixed = PairDataset(rows, processor, seed=4, controls=controls)
+    sides = {True: set(), False: set()}
+    for epoch in range(8):
+        for one, other in zip(epoch_of(plain, epoch), epoch_of(mixed, epoch), strict=True):
+            if is_control(other):
+                continue
+            assert one["captions"] == other["captions"]
+            same = tuple(np.array_equal(*both) for both in zip(one["images"], other["images"], strict=True))
+            sides[one["change_type"] == "none"].add(same)
+    # One image or the other or both, in changed and unchanged pairs.
+    ways = {(True, False), (False, True), (False, False)}
+    assert sides == {True: ways, False: ways}
 
 
 def test_without_a_rate_draws_are_those_of_the_generator_of_seed_epoch_and_row(rows, processor):
@@ -274,6 +293,7 @@ def test_a_stream_has_controls_too(rows, streamed, processor, prepared_dir):
     arguments = DataArguments(str(prepared_dir), streaming=True, no_change_controls=0.5, shuffle_buffer=0)
     texts = load_splits(arguments)["train"]
     controls = make_controls(arguments, texts)
+    controls.changes = UNALTERED
     plain = list(islice(PairIterableDataset(streamed, processor, 2, shuffle_buffer=0, seed=3), 24))
     stream = PairIterableDataset(streamed, processor, 2, shuffle_buffer=0, seed=3, controls=controls)
     found, again = (list(islice(stream, 24)) for _ in range(2))
@@ -304,6 +324,19 @@ def test_systems_that_join_the_images_get_one_of_both(bare):
     assert image.dtype == np.uint8
     batch = PairCollator(processor)([dataset[0], dataset[1]])
     assert batch["pair_ids"][0].endswith(CONTROL_MARK)
+
+
+@pytest.mark.parametrize("name", TINY_SYSTEMS)
+def test_every_system_learns_from_controls(bare, name):
+    model, processor = TINY_SYSTEMS[name]()
+    controls = NoChangeControls(SURE, bare, ["the cube has moved"])
+    dataset = PairDataset(bare, processor, controls=controls)
+    batch = PairCollator(processor)([dataset[0], dataset[1]])
+    assert all(name.endswith(CONTROL_MARK) for name in batch.pop("pair_ids"))
+    batch.pop("scene_ids", None)
+    loss = model.train()(**batch).loss
+    loss.backward()
+    assert torch.isfinite(loss)
 
 
 def test_augmentation_alters_controls_too(bare, processor):
@@ -443,16 +476,12 @@ def test_a_run_has_controls_and_resumes(run_file, tmp_path, capsys):
 
 @pytest.mark.usefixtures("own_cache")
 def test_a_streamed_run_has_controls(run_file, tmp_path, capsys):
-    at_hand = {"distractor_swap": False, "cache_images": False}
-    assert load_script("train").main([run_file(streaming=True, lr_scheduler_type="constant", **at_hand)]) == 0
+    unlike = {"streaming": True, "shuffle_buffer": 0, "distractor_swap": False, "cache_images": False}
+    assert load_script("train").main([run_file(**unlike)]) == 0
     assert "told by captions of 4 unchanged pairs." in capsys.readouterr().out
     losses = losses_of(tmp_path / "run")
-    assert (
-        load_script("train").main(
-            [run_file(streaming=True, no_change_controls=0.0, **at_hand, output_dir=str(tmp_path / "plain"))]
-        )
-        == 0
-    )
+    plain = {"no_change_controls": 0.0, "output_dir": str(tmp_path / "plain")}
+    assert load_script("train").main([run_file(**unlike, **plain)]) == 0
     assert "controls" not in capsys.readouterr().out
     assert len(losses) == 6
     assert losses != losses_of(tmp_path / "plain")

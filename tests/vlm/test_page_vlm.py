@@ -3,6 +3,7 @@
 """What docs/vlm.md shows: the families, its snippet on a tiny model, and its runs."""
 
 import re
+import runpy
 
 from ssgpa.benchmarks.measure_vlm_memory import run_names, run_of
 from ssgpa.benchmarks.tables.vlm_tables import format_vlm_cost, format_vlm_memory
@@ -18,7 +19,7 @@ PAGE = ROOT / "docs" / "vlm.md"
 def table(heading):
     """Cells of the table below a heading."""
     text = read(PAGE).split(f"## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    lines = [line for line in text.splitlines() if line.startswith("| `") and "| `model_type`" not in line]
     return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -41,7 +42,9 @@ def test_the_snippet_runs_on_a_tiny_model(tmp_path, monkeypatch, capsys):
     # As wide as the tiny tower allows.
     code = code.replace("patch_grid=[16, 16]", "patch_grid=[4, 4], fusion_hidden_size=8")
     code = code.replace('"patch_grid": [16, 16]', '"patch_grid": [4, 4], "fusion_hidden_size": 8')
-    exec(compile(code, str(PAGE), "exec"), {})
+    path = tmp_path / "snippet.py"
+    path.write_text(code, encoding="utf-8")
+    runpy.run_path(str(path))
     assert capsys.readouterr().out
 
 

@@ -161,7 +161,7 @@ def without_values(batch: Mapping[str, Any]) -> tuple[dict[str, Any], KnownValue
         batch (`Mapping[str, Any]`): Of `example_batch` on the CPU.
 
     Returns:
-        `tuple[dict[str, Any], KnownValues]`: As `example_batch` makes it on the meta device, and what tells the values.
+        `tuple[dict[str, Any], KnownValues]`: As on the meta device from the start, and its values.
     """
     kept = dict(batch)
     if kept["attention_mask"].ndim == 2:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 
 INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
@@ -49,7 +49,7 @@ class KnownValues(TorchDispatchMode):
     """Keeps beside a tensor on the meta device one on the CPU with its values, as long as they follow from known ones.
 
     Known are the tensors that are given, constants that a model makes, and what is computed of these alone: an
-    operation that reads a weight has no values. Enter it inside modes that count, which then see the meta device alone.
+    operation that reads a weight has no values. Enter it inside modes that count; these see the meta device alone.
 
     Args:
         values (`Mapping[Tensor, Tensor]`, *optional*): Tensors on the meta device, and their values.
@@ -83,19 +83,12 @@ class KnownValues(TorchDispatchMode):
         self, func: Callable, types: Iterable[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        leaves, _ = tree_flatten((args, kwargs))
-        empty = [leaf for leaf in leaves if is_meta(leaf)]
-        made = str(kwargs.get("device")) == "meta"
-        if not empty and not made:
+        empty = [leaf for leaf in tree_leaves((args, kwargs)) if is_meta(leaf)]
+        if not empty and str(kwargs.get("device")) != "meta":
             return func(*args, **kwargs)
         known = None
         if all(self.of(leaf) is not None for leaf in empty):
-            known_args, known_kwargs = tree_map(
-                lambda leaf: self.of(leaf) if is_meta(leaf) else leaf, (args, kwargs)
-            )
-            if "device" in kwargs:
-                known_kwargs["device"] = torch.device("cpu")
-            known = func(*known_args, **known_kwargs)
+            known = self._compute(func, args, kwargs)
             if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(known)):
                 return known  # a number that somebody asked for
         if func in INDEXED:
@@ -113,8 +106,13 @@ class KnownValues(TorchDispatchMode):
                     self._keep(leaf, value)
         return result
 
+    def _compute(self, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The same operation on values."""
+        args, kwargs = tree_map(lambda leaf: self.of(leaf) if is_meta(leaf) else leaf, (args, kwargs))
+        return func(*args, **kwargs | ({"device": torch.device("cpu")} if "device" in kwargs else {}))
+
     def _places(self, indices: Iterable[Tensor | None]) -> list[Tensor | None]:
-        """Indices with the places that a mask of known values stands for, of which one then knows how many there are."""
+        """Indices, each mask of known values as the places that it stands for."""
         places: list[Tensor | None] = []
         for index in indices:
             value = self.of(index) if is_meta(index) and index.dtype == torch.bool else None
