@@ -99,7 +99,7 @@ def test_a_run_with_a_tiny_model_of_its_family(name, pairs, tmp_path, own_cache)
 
     results = tmp_path / "results.json"
     words = ["--model", str(folder / "best"), "--data", str(pairs), "--split", "test", "--output", str(results)]
-    assert load_script("evaluate").main([*words, "--no_meteor", "--device", "cpu"]) == 0
+    assert load_script("evaluate").main([*words, "--no_meteor"]) == 0
     assert json.loads(results.read_text("utf-8"))["scores"]["total"]["n_items"] == 2
 
 
