@@ -5,7 +5,8 @@
 python benchmarks/measure_vlm_cost.py --output benchmarks/results/vlm_cost.json
 
 Random weights of the real shapes on a CPU, prompt and images of one pair, with and without the new parts in turns, by
-the process's processor seconds. `--layers` bounds the language model's layers, for those that do not fit.
+the process's processor seconds. `--layers` bounds the language model's layers, for those that do not fit. Rows of other models that the file has are
+kept; measure these with the same settings.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from ssgpa.benchmarks.measure_alignment_cost import DTYPES, seconds_of
 from ssgpa.benchmarks.measure_throughput import cpu_name
 from ssgpa.benchmarks.measure_vlm_memory import model_of, run_names, run_of
 from ssgpa.benchmarks.variants.plain_vlm import PlainVLM
+from ssgpa.data.checks import read_json_object
 from ssgpa.training.memory.inputs import TextSizes, example_batch
 from ssgpa.training.systems import read_config
 from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
@@ -84,7 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     try:
-        rows = []
+        rows = read_json_object(options.output)["rows"] if options.output.is_file() else []
+        rows = [row for row in rows if row["model"] not in options.run]
         for name in options.run:
             rows.append(measure(name, options))
             gc.collect()

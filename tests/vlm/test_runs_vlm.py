@@ -18,14 +18,14 @@ from ssgpa.vlm import SSGPAForVLM
 from ..data.readers.reader_cases import Images
 from ..examples.runs import ROOT, logged, options_of
 from ..scripts import load_script
-from .tiny_vlms import save_vlm
+from .tiny_vlms import TINY_VLMS, save_vlm
 
 
 CONFIGS = ROOT / "examples" / "configs" / "vlm"
 MODELS = ROOT / "examples" / "configs" / "models"
 FAMILIES = {"smolvlm_256m": "idefics3", "smolvlm_500m": "idefics3", "internvl3_1b": "internvl"}
 FAMILIES |= {"qwen3_vl_2b": "qwen3_vl", "qwen3_vl_4b": "qwen3_vl"}
-# Parameters that the models' pages on the Hub tell, of the VLM and of what is new.
+# Parameters of the VLM, as recalled from the models' pages on the Hub, and of what is new.
 SIZES = {
     "smolvlm_256m": (256_484_928, 5_146_120),
     "smolvlm_500m": (507_482_304, 5_146_120),
@@ -76,7 +76,7 @@ def test_every_run_is_run_here():
 def test_a_run_with_a_tiny_model_of_its_family(name, pairs, tmp_path, own_cache):
     family = FAMILIES[name]
     base, folder = save_vlm(family, tmp_path / "vlm"), tmp_path / "run"
-    overrides = json.dumps({"patch_grid": GRIDS[family], **NARROW})
+    overrides = json.dumps({"patch_grid": GRIDS[family], "image_size": list(TINY_VLMS[family][1]), **NARROW})
     places = {"model_name_or_path": base, "data_dir": pairs, "output_dir": folder, "config_overrides": overrides}
     assert train(name, **places, **SMALL) == 0
     assert list(logged(folder)) == [1, 2]
