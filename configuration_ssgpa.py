@@ -62,6 +62,7 @@ _SHARED_FIELDS = {
 }
 
 
+@auto_docstring(custom_intro="Sizes and rates of adapter, alignment and losses, for models that have them (ours).")
 @strict
 class ChangeModulesConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     """Sizes and rates of adapter, alignment and losses, the base of every configuration whose model has them (ours).
