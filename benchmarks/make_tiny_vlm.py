@@ -55,7 +55,7 @@ def make_vlm(tower: str, seed: int) -> tuple[AyaVisionForConditionalGeneration, 
     file = language_file()
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     language = LlamaForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    tokenizer.add_special_tokens({"additional_special_tokens": [*tokenizer.additional_special_tokens, *TOKENS]})
+    tokenizer.add_tokens(list(TOKENS), special_tokens=True)
     tokenizer.chat_template = TEMPLATE
     language.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     embeddings = language.get_input_embeddings().weight.data

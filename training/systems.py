@@ -28,7 +28,7 @@ from transformers.utils import logging
 from ..processing_ssgpa import SSGPAProcessor
 from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
-from ..utils.loading import BROKEN, load_partial_system
+from ..utils.loading import BROKEN, check_source, load_partial_system
 from ..vlm.configuration_ssgpa_vlm import SSGPAVLMConfig
 from .arguments import NONE, ModelArguments
 from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
@@ -69,9 +69,12 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
         ValueError: A file is missing or broken, or a weight has the wrong shape; the error names the system.
     """
     path, overrides = arguments.model_name_or_path, {}
+    # Its module may register parts that the configuration names.
+    model_class = model_class_of(arguments.model_class)
     if arguments.config_overrides:
         try:
-            kind = type(AutoConfig.from_pretrained(path, revision=arguments.revision))
+            source = check_source(path, arguments.revision)
+            kind = type(AutoConfig.from_pretrained(path, revision=arguments.revision, **source))
             # What is no system is a VLM, which becomes one.
             kind = kind if issubclass(kind, ChangeCaptioningConfigMixin) else SSGPAVLMConfig
             overrides = _overrides(arguments.config_overrides, kind)
@@ -82,7 +85,7 @@ def load_base(arguments: ModelArguments) -> tuple[PreTrainedModel, SSGPAProcesso
     model, processor, missing = load_partial_system(
         path,
         arguments.revision,
-        model_class=model_class_of(arguments.model_class),
+        model_class=model_class,
         attn_implementation=arguments.attn_implementation,
         **overrides,
     )

@@ -98,7 +98,7 @@ def load_partial_system(
     """
     source = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
     try:
-        source |= _check_source(path, revision)
+        source |= check_source(path, revision)
         if is_plain_vlm(path, **source):
             return _load_vlm(path, source, model_class, options)
         if "instruction" in options:
@@ -130,11 +130,12 @@ def _load_vlm(
     path: str, source: dict[str, Any], model_class: type, options: dict[str, Any]
 ) -> tuple[PreTrainedModel, ProcessorMixin, set[str]]:
     """Load a plain VLM as a system; what no VLM has counts as missing."""
-    if model_class not in (AutoModelForImageTextToText, SSGPAForVLM):
+    model_class = SSGPAForVLM if model_class is AutoModelForImageTextToText else model_class
+    if not issubclass(model_class, SSGPAForVLM):
         raise TypeError(f"a plain VLM becomes a {SSGPAForVLM.__name__}, not a {model_class.__name__}.")
     named = {name: options.pop(name) for name in ("instruction", "attn_implementation", "dtype") if name in options}
     source = {name: value for name, value in source.items() if name != "trust_remote_code"}
-    model, processor = load_vlm(path, fields=options, **named, **source)
+    model, processor = load_vlm(path, fields=options, model_class=model_class, **named, **source)
     return model, processor, {name for name, _ in model.named_parameters() if name.startswith(NEW_PARTS)}
 
 
@@ -253,8 +254,20 @@ def _holds_system(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
-def _check_source(path: str, revision: str | None) -> dict[str, bool]:
-    """Refuse what is neither the folder of a saved system nor an id on the Hub; return how to load it."""
+def check_source(path: str, revision: str | None) -> dict[str, bool]:
+    """Refuse what is neither the folder of a saved system or VLM nor an id on the Hub.
+
+    Args:
+        path (`str`): Folder or id.
+        revision (`str`, *optional*): Commit, for an id.
+
+    Returns:
+        `dict[str, bool]`: How to load it: `local_files_only` where the Hub does not answer.
+
+    Raises:
+        OSError: It is neither, or lacks a file, or is not in the cache while the Hub does not answer.
+        ValueError: A revision of a folder is named, or a file is no JSON.
+    """
     folder = Path(path)
     if folder.is_dir():
         if revision is not None:

@@ -41,7 +41,11 @@ def is_plain_vlm(path: str, **source: Any) -> bool:
 
 
 def load_vlm(
-    path: str, instruction: str | None = None, fields: Mapping[str, Any] | None = None, **source: Any
+    path: str,
+    instruction: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+    model_class: type[SSGPAForVLM] = SSGPAForVLM,
+    **source: Any,
 ) -> tuple[SSGPAForVLM, SSGPAProcessor]:
     """Load a plain VLM as a system.
 
@@ -49,6 +53,7 @@ def load_vlm(
         path (`str`): Folder, or id on the Hub.
         instruction (`str`, *optional*): What it is asked; by default `INSTRUCTION`.
         fields (`dict[str, Any]`, *optional*): Fields of [`SSGPAVLMConfig`].
+        model_class (`type`, *optional*, defaults to `SSGPAForVLM`): That class or a variant of it.
         **source (`Any`, *optional*): `revision`, `dtype`, `attn_implementation`, `local_files_only`.
 
     Returns:
@@ -57,7 +62,7 @@ def load_vlm(
     Raises:
         ValueError: The VLM's files tell too little, or do not fit; the error says what.
     """
-    model = SSGPAForVLM.from_vlm(path, **source, **(fields or {}))
+    model = model_class.from_vlm(path, **source, **(fields or {}))
     processor = processor_for_vlm(model.config, path, instruction, **_origin(source))
     ends = model.generation_config.eos_token_id
     ends = [ends] if isinstance(ends, int) else list(ends or [])

@@ -8,9 +8,9 @@ from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ssgpa.vlm import SSGPAForVLM
+from ssgpa.vlm import SSGPAForVLM, SSGPAVLMConfig
 from ssgpa.vlm.modeling_ssgpa_vlm import SSGPAVLMImageFeatures
 
 
@@ -53,11 +53,11 @@ class ResNetTokensModel(PreTrainedModel):
         """Keep the batch norms of a frozen tower as they are."""
         return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
 
-    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutput:
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Encode images (images, 3, height, width) as tokens (images, patches, hidden_size)."""
         maps = self.resnet(pixel_values, return_dict=True).last_hidden_state
         tokens = self.patch_projection(maps).flatten(2).transpose(1, 2)
-        return BaseModelOutput(last_hidden_state=tokens, hidden_states=(tokens,))
+        return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
 
 AutoConfig.register("resnet_tokens", ResNetTokensConfig, exist_ok=True)
@@ -70,6 +70,14 @@ class SSGPAForResNetVLM(SSGPAForVLM):
 
 class PlainResNetVLM(SSGPAForVLM):
     """The same VLM without SSGPA's parts: the language model alone compares the images."""
+
+    def __init__(self, config: SSGPAVLMConfig) -> None:
+        super().__init__(config)
+        del self.change_fusion_adapter, self.alignment, self.contrast
+
+    def _auxiliary_losses(self, *args: Any) -> dict[str, Tensor]:
+        """None: there is nothing that they could train."""
+        return {}
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> SSGPAVLMImageFeatures:
         """Encode the images of each pair (batch, 2, 3, height, width) by the VLM, each on its own."""
