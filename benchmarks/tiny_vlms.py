@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -310,7 +310,7 @@ def build_vlm(family: str, seed: int = 0, dtype: torch.dtype = torch.float32) ->
 
 
 IMAGE_TOKEN = "<img_tok>"
-WORDS = ["user", "assistant", ":", "what", "changed", "?", "the", "red", "ball", "moved", "nothing", "has", "cube"]
+WORDS = ["user", "assistant", ":", "what", "changed", "?", "the", "red", "ball", "moved", "nothing", "has", "cube", "TILE_GLOBAL"]
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role }} : {% for part in message.content %}"
     "{% if part.type == 'image' %}IMAGE<sep>{% else %}{{ part.text }}{% endif %} {% endfor %}{% endfor %}"
@@ -343,6 +343,23 @@ def tiny_vlm_tokenizer(family: str) -> PreTrainedTokenizerFast:
     )
 
 
+def save_processing(family: str, folder: Path) -> Path:
+    """Save what surrounds a tiny VLM as its family is published: tokenizer, chat template, an image processor's file.
+
+    Args:
+        family (`str`): A key of `TINY_VLMS`.
+        folder (`Path`): Where to.
+    """
+    tokenizer = tiny_vlm_tokenizer(family)
+    if PORTS[MODEL_TYPES.get(family, family)].prompt is not None:
+        tokenizer.chat_template = None
+    tokenizer.save_pretrained(folder)
+    pixels = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25], "resample": 2, "do_rescale": True}
+    pixels |= {"rescale_factor": 1 / 255, "do_normalize": True, "do_convert_rgb": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels), encoding="utf-8")
+    return folder
+
+
 def save_vlm(family: str, folder: Path, seed: int = 0) -> Path:
     """Save a tiny VLM as its family is published: weights, tokenizer with a chat template, an image processor's file.
 
@@ -352,11 +369,7 @@ def save_vlm(family: str, folder: Path, seed: int = 0) -> Path:
         seed (`int`, *optional*, defaults to 0): Of the weights.
     """
     build_vlm(family, seed).save_pretrained(folder)
-    tiny_vlm_tokenizer(family).save_pretrained(folder)
-    pixels = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25], "resample": 2, "do_rescale": True}
-    pixels |= {"rescale_factor": 1 / 255, "do_normalize": True, "do_convert_rgb": True}
-    (folder / "preprocessor_config.json").write_text(json.dumps(pixels), encoding="utf-8")
-    return folder
+    return save_processing(family, folder)
 
 
 # Rows and columns that no family's own grid has, coarser than some and finer than others.
@@ -421,7 +434,8 @@ def tiny_prompts(model: SSGPAForVLM, family: str, side: str = "left", captions: 
     """
     tokenizer, config = tiny_vlm_tokenizer(family), model.config
     image = config.port.text_of_image(config.vlm_config, tuple(config.image_size), IMAGE_TOKEN)
-    asked = [f"{image} {image} {text}" for text in ("user : what changed ? assistant :", "what changed ?")]
+    # Without a token between them, two images would be one to Qwen.
+    asked = [f"{image} <sep> {image} <sep> {text}" for text in ("user : what changed ? assistant :", "what changed ?")]
     prompts = [tokenizer(text)["input_ids"] for text in asked]
     answers = [tokenizer(text, add_special_tokens=False)["input_ids"] + [2] for text in ("red ball moved", "nothing")]
     answers = answers if captions else [[], []]

@@ -58,7 +58,8 @@ class Port:
             its tokens.
         placeholder (`str`, *optional*): What stands for an image in the family's chat template, where that is not the
             token that is repeated.
-        prompt (`str`, *optional*): The prompt of a family without a chat template, of `{image}` and `{instruction}`.
+        prompt (`str`, *optional*): The prompt of a family without a chat template, of `{image}`, `{start}`, which is
+            the tokenizer's start token and stands nowhere else, and `{instruction}`.
         typed (`str`, *optional*): Name under which the model takes the types of tokens, 1 for those of images.
     """
 
@@ -502,7 +503,7 @@ PIXTRAL = PixtralPort()
 PORTS = {
     "aya_vision": Port(
         shrink="downsample_factor",
-        image_text="<|START_OF_IMG|><|IMG_GLOBAL|>{tokens}<|END_OF_IMG|>",
+        image_text="<|START_OF_IMG|>TILE_GLOBAL{tokens}<|END_OF_IMG|>",
         placeholder="<image>",
     ),
     "cohere2_vision": Port(
@@ -531,7 +532,7 @@ PORTS = {
     "ovis2": Ovis2Port(
         "model.vision_tower.head_linear", image_text="<IMG_START>{tokens}<IMG_GRID><IMG_END>", placeholder="<image>"
     ),
-    "paligemma": PrefixPort(prompt="{image}{image}{instruction}\n"),
+    "paligemma": PrefixPort(prompt="{image}{image}{start}{instruction}\n"),
     "qwen2_5_vl": QWEN,
     "qwen2_vl": QWEN,
     "qwen3_5": QWEN,
