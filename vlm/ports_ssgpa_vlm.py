@@ -37,6 +37,8 @@ from transformers.vision_utils import get_vision_window_index
 Size = tuple[int, int]
 # What images are resized to where a tower takes any size.
 NATIVE_SIDE = 448
+# PyTorch numbers hooks without one: two threads could get the same number.
+_HOOKS = threading.Lock()
 
 
 def as_pair(value: Any) -> Size:
@@ -176,7 +178,10 @@ class Port:
         """
         owner, module = threading.get_ident(), vlm.get_submodule(self.connector)
 
-        def before(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        # PyTorch leaves the keywords out for another thread that is about to call what is being taken off.
+        def before(
+            _: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None
+        ) -> tuple[tuple, dict[str, Any]] | None:
             if threading.get_ident() != owner:
                 return None
             if args:
@@ -189,14 +194,16 @@ class Port:
                 output.last_hidden_state = change(output.last_hidden_state)
             return output
 
-        if self.behind:
-            handle = module.register_forward_hook(after)
-        else:
-            handle = module.register_forward_pre_hook(before, with_kwargs=True)
+        with _HOOKS:
+            if self.behind:
+                handle = module.register_forward_hook(after)
+            else:
+                handle = module.register_forward_pre_hook(before, with_kwargs=True)
         try:
             yield
         finally:
-            handle.remove()
+            with _HOOKS:
+                handle.remove()
 
 
 class FullPort(Port):

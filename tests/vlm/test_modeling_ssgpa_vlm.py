@@ -20,6 +20,7 @@ from ssgpa.benchmarks.tiny_vlms import (
     wrap_vlm,
 )
 from ssgpa.vlm import SSGPAForVLM
+from ssgpa.vlm.ports_ssgpa_vlm import PORTS
 
 from .cases import DTYPES, FAMILIES, SHORT, fresh, opened, untrained
 
@@ -239,6 +240,23 @@ def test_threads_do_not_meet(family):
             for wanted, found in zip(alone, pool.map(together, pairs), strict=True):
                 assert all(torch.equal(one, other) for one, other in zip(wanted, found, strict=True))
     assert not torch.equal(alone[0][0], alone[1][0])
+
+
+def test_thread_may_call_what_another_takes_off():
+    """PyTorch takes a hook off in two steps, and a thread that calls in between gives it no keywords."""
+    connector = torch.nn.Identity()
+    holder = torch.nn.Module()
+    holder.model = torch.nn.Module()
+    holder.model.multi_modal_projector = connector
+
+    def refuse(states):
+        raise AssertionError("another thread's features were changed")
+
+    with PORTS["llava"].tapped(holder, refuse), ThreadPoolExecutor(1) as pool:
+        assert len(connector._forward_pre_hooks) == 1
+        connector._forward_pre_hooks_with_kwargs.clear()
+        assert pool.submit(connector, torch.ones(1)).result().item() == 1
+    assert not connector._forward_pre_hooks
 
 
 @every_family

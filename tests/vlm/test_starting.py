@@ -55,7 +55,7 @@ def test_prompt_is_the_own_processors(family, tmp_path):
         pytest.skip("its image processor has no version without torchvision")
     vlm, _ = untrained(family)
     size = SIZES.get(family, TINY_VLMS[family][1])
-    config = SSGPAVLMConfig(vlm_config=vlm.config.to_dict(), image_size=size)
+    config = SSGPAVLMConfig(vlm_config=vlm.config.to_dict(), image_size=size, fusion_hidden_size=8)
     save_processing(family, tmp_path)
     tokenizer, name = renamed_tokenizer(family)
     assert tokenizer.convert_tokens_to_ids(name) == IMAGE
@@ -72,14 +72,27 @@ def test_prompt_is_the_own_processors(family, tmp_path):
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
+            return_tensors="pt",
         )["input_ids"]
-        wanted = wanted[0] if isinstance(wanted[0], list) else wanted
+    wanted = torch.as_tensor(wanted).flatten().tolist()
     mine, _ = renamed_tokenizer(family)
-    if family == "paligemma":
-        mine.chat_template = None
-    processor = processor_for_vlm(config, str(tmp_path), instruction=ASKED, tokenizer=mine)
-    assert processor.prompt_ids() == list(wanted)
-    assert list(wanted).count(IMAGE) == 2 * config.image_seq_length
+    mine.chat_template = None
+    template = None if family == "paligemma" else template
+    processor = processor_for_vlm(
+        config, str(tmp_path), instruction=ASKED, tokenizer=mine, chat_template=template
+    )
+    assert processor.prompt_ids() == wanted
+    assert wanted.count(IMAGE) == 2 * config.image_seq_length
+
+
+@pytest.mark.parametrize(("family", "rows", "columns"), [("mistral3", 2, 3), ("pixtral", 4, 6)])
+def test_pixtrals_rows_end_in_a_break_and_the_last_in_an_end(family, rows, columns, tmp_path):
+    """As the reference of Mistral's own tokenizer has it: 32 x 48 pixels, cells of 16 or 8."""
+    _, model = untrained(family)
+    processor = processor_for_vlm(model.config, str(save_processing(family, tmp_path)), instruction=ASKED)
+    tokens = processor.tokenizer.convert_ids_to_tokens(processor.prompt_ids())
+    image = [*([IMAGE_TOKEN] * columns + ["[IMG_BREAK]"]) * rows][:-1] + ["[IMG_END]", "<sep>"]
+    assert tokens == ["<s>", "user", ":", *image, *image, "what", "changed", "?", "assistant", ":"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -139,7 +152,8 @@ def test_chat_template_without_images_is_refused(tmp_path):
 def test_tokenizer_without_image_token_is_refused(tmp_path):
     vlm, _ = untrained("llava")
     save_processing("llava", tmp_path)
-    config = SSGPAVLMConfig(vlm_config=vlm.config.to_dict() | {"image_token_index": 9999, "image_token_id": 9999})
+    values = vlm.config.to_dict() | {"image_token_index": 9999, "image_token_id": 9999}
+    config = SSGPAVLMConfig(vlm_config=values, fusion_hidden_size=8)
     with pytest.raises(ValueError, match="the tokenizer has no token 9999"):
         processor_for_vlm(config, str(tmp_path))
 
@@ -163,7 +177,7 @@ def test_pixels_that_files_leave_out_are_the_classs(tmp_path):
         image_processor_type="SiglipImageProcessor",
     )
     processor = processor_for_vlm(model.config, str(tmp_path))
-    assert processor.image_processor.image_mean == [0.5, 0.5, 0.5]
+    assert list(processor.image_processor.image_mean) == [0.5, 0.5, 0.5]
 
 
 def test_processor_needs_a_folder():
@@ -181,7 +195,7 @@ def test_folder_of_a_plain_vlm_is_told_from_a_system(tmp_path):
     assert not is_plain_vlm(str(tmp_path / "nothing"))
 
 
-FEW = {"fusion_layers": 1, "alignment_hidden_size": 16, "patch_grid": (3, 4)}
+FEW = {"fusion_layers": 1, "fusion_hidden_size": 8, "alignment_hidden_size": 16, "patch_grid": (3, 4)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
