@@ -156,12 +156,12 @@ def thin_checkpoint(family: str) -> bool:
 
 @torch.no_grad()
 def change_map(family: str) -> bool:
-    """Whether both change maps have the grid of the configuration, coarser or finer than the VLM's, and lie in [0, 1]."""
+    """Whether change maps have the configuration's grid, coarser or finer than the VLM's, and lie in [0, 1]."""
     found = []
     for grid in ((1, 2), (3, 4), (8, 8)):
         model = open_parts(wrap_vlm(build_vlm(family), family, patch_grid=grid))
         maps = model.get_image_features(tiny_pairs(family)).evidence.change_map
-        found.append(maps.shape == (2, 2, *grid) and 0 <= maps.min() and maps.max() <= 1)
+        found.append(maps.shape == (2, 2, *grid) and maps.min() >= 0 and maps.max() <= 1)
     return all(found)
 
 

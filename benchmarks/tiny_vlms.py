@@ -309,8 +309,26 @@ def build_vlm(family: str, seed: int = 0, dtype: torch.dtype = torch.float32) ->
     return model
 
 
-IMAGE_TOKEN = "<img_tok>"
-WORDS = ["user", "assistant", ":", "what", "changed", "?", "the", "red", "ball", "moved", "nothing", "has", "cube", "TILE_GLOBAL"]
+NAMED = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>"}
+# By their ids.
+SPECIAL_TOKENS = [*NAMED.values(), "<sep>", "<img_tok>"]
+IMAGE_TOKEN = SPECIAL_TOKENS[IMAGE]
+WORDS = [
+    "user",
+    "assistant",
+    ":",
+    "what",
+    "changed",
+    "?",
+    "the",
+    "red",
+    "ball",
+    "moved",
+    "nothing",
+    "has",
+    "cube",
+    "TILE_GLOBAL",
+]
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role }} : {% for part in message.content %}"
     "{% if part.type == 'image' %}IMAGE<sep>{% else %}{{ part.text }}{% endif %} {% endfor %}{% endfor %}"
@@ -324,20 +342,16 @@ def tiny_vlm_tokenizer(family: str) -> PreTrainedTokenizerFast:
     Args:
         family (`str`): A key of `TINY_VLMS`; its special tokens around images are known.
     """
-    special = ["<pad>", "<s>", "</s>", "<unk>", "<sep>", IMAGE_TOKEN]
     port = PORTS[MODEL_TYPES.get(family, family)]
     around = re.findall(r"<[^<>{}]+>", port.image_text)
     extra = [*dict.fromkeys([*around, *filter(None, [port.placeholder]), "[IMG_BREAK]", "[IMG_END]"])]
-    vocabulary = {word: index for index, word in enumerate([*special, *extra, *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *extra, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, NAMED["unk"]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
+        **{f"{name}_token": token for name, token in NAMED.items()},
         additional_special_tokens=["<sep>", IMAGE_TOKEN, *extra],
         chat_template=TEMPLATE.replace("IMAGE", port.placeholder or IMAGE_TOKEN),
     )

@@ -25,7 +25,11 @@ IMAGE_PROCESSORS: dict[str, tuple[str, str, dict[str, Any]] | str] = {
     "cohere2_vision": "its image processor has no version without torchvision",
     "deepseek_vl": ("deepseek_vl", "DeepseekVLImageProcessorPil", {"size": SQUARE, "min_size": 14}),
     "gemma3": ("gemma3", "Gemma3ImageProcessorPil", {"size": SQUARE}),
-    "gemma4": ("gemma4", "Gemma4ImageProcessorPil", {"patch_size": 4, "pooling_kernel_size": 3, "max_soft_tokens": 70}),
+    "gemma4": (
+        "gemma4",
+        "Gemma4ImageProcessorPil",
+        {"patch_size": 4, "pooling_kernel_size": 3, "max_soft_tokens": 70},
+    ),
     "idefics3": ("idefics3", "Idefics3ImageProcessorPil", NO_SPLIT),
     "internvl": ONE_TILE,
     # Its own has no version without torchvision; its tower is SigLIP 2.

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers.utils import ADAPTER_SAFE_WEIGHTS_NAME
 
-from ssgpa.benchmarks.tiny_vlms import open_parts, save_vlm, tiny_pairs, tiny_prompts
-from ssgpa.benchmarks.tiny_vlms import TINY_VLMS
+from ssgpa.benchmarks.tiny_vlms import TINY_VLMS, open_parts, save_vlm, tiny_pairs, tiny_prompts
 from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.lora import add_lora, complete_checkpoint
 from ssgpa.training.systems import set_trainable
@@ -29,9 +28,7 @@ def tune(family, lora, folder):
     """A plain VLM on disk, a model over it after a few steps, saved as the trainer saves it, and inputs."""
     save_vlm(family, folder / "base")
     size = TINY_VLMS[family][1]
-    model, processor = load_system(
-        str(folder / "base"), image_size=size, instruction="what changed ?", **FIELDS
-    )
+    model, processor = load_system(str(folder / "base"), image_size=size, instruction="what changed ?", **FIELDS)
     arguments = ModelArguments(
         model_name_or_path=str(folder / "base"),
         config_overrides=json.dumps({**FIELDS, "image_size": list(size)}),

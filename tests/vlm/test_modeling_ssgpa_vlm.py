@@ -305,9 +305,7 @@ def test_pixels_and_encoded_images_exclude_each_other():
     with pytest.raises(ValueError, match="input_ids"):
         model(pixel_values=pixels)
     with pytest.raises(ValueError, match="captions_per_pair"):
-        model(
-            pixel_values=pixels, **tiny_prompts(model, "llava") | {"attention_mask": torch.ones(2, 1, 4, 4)}
-        )
+        model(pixel_values=pixels, **tiny_prompts(model, "llava") | {"attention_mask": torch.ones(2, 1, 4, 4)})
 
 
 def test_warp_loss_asks_for_pixels():
@@ -323,5 +321,5 @@ def test_vlm_of_another_shape_is_refused(tmp_path):
     lost = vlm.state_dict()
     lost.pop(next(name for name in lost if name.endswith("linear_1.weight")))
     vlm.state_dict = lambda: lost
-    with pytest.raises(ValueError, match="does not fit: 1 weights, the first vlm.model.multi_modal_projector"):
+    with pytest.raises(ValueError, match=r"does not fit: 1 weights, the first vlm\.model\.multi_modal_projector"):
         wrap_vlm(vlm, "llava")

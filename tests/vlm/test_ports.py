@@ -111,7 +111,10 @@ def test_vision_inputs_are_the_own_image_processors(family):
     nested = family in ("idefics3", "llava_onevision", "smolvlm")
     theirs = own(images=[images[:2], images[2:]] if nested else images, return_tensors="pt")
     clip = CLIPImageProcessorPil(
-        size={"height": height, "width": width}, do_center_crop=False, image_mean=own.image_mean, image_std=own.image_std
+        size={"height": height, "width": width},
+        do_center_crop=False,
+        image_mean=own.image_mean,
+        image_std=own.image_std,
     )
     pixels = clip(images=images, return_tensors="pt")["pixel_values"].unflatten(0, (2, 2))
     ours = model.config.port.vision_inputs(model.config.vlm_config, pixels)

@@ -78,9 +78,7 @@ def test_prompt_is_the_own_processors(family, tmp_path):
     mine, _ = renamed_tokenizer(family)
     mine.chat_template = None
     template = None if family == "paligemma" else template
-    processor = processor_for_vlm(
-        config, str(tmp_path), instruction=ASKED, tokenizer=mine, chat_template=template
-    )
+    processor = processor_for_vlm(config, str(tmp_path), instruction=ASKED, tokenizer=mine, chat_template=template)
     assert processor.prompt_ids() == wanted
     assert wanted.count(IMAGE) == 2 * config.image_seq_length
 
@@ -91,7 +89,8 @@ def test_pixtrals_rows_end_in_a_break_and_the_last_in_an_end(family, rows, colum
     _, model = untrained(family)
     processor = processor_for_vlm(model.config, str(save_processing(family, tmp_path)), instruction=ASKED)
     tokens = processor.tokenizer.convert_ids_to_tokens(processor.prompt_ids())
-    image = [*([IMAGE_TOKEN] * columns + ["[IMG_BREAK]"]) * rows][:-1] + ["[IMG_END]", "<sep>"]
+    row = [IMAGE_TOKEN] * columns
+    image = [*[*row, "[IMG_BREAK]"] * (rows - 1), *row, "[IMG_END]", "<sep>"]
     assert tokens == ["<s>", "user", ":", *image, *image, "what", "changed", "?", "assistant", ":"]
 
 
@@ -204,9 +203,7 @@ def test_plain_vlm_captions_pairs_and_says_so(family, tmp_path):
     save_vlm(family, tmp_path)
     logger = logging.get_logger("ssgpa.utils.loading")
     with CaptureLogger(logger) as captured:
-        model, processor = load_system(
-            str(tmp_path), image_size=TINY_VLMS[family][1], instruction=ASKED, **FEW
-        )
+        model, processor = load_system(str(tmp_path), image_size=TINY_VLMS[family][1], instruction=ASKED, **FEW)
     assert "adapter and change map are untrained" in captured.out
     assert model.config.vlm_name_or_path == str(tmp_path)
     pipe = pipeline("change-captioning", model=model, processor=processor, device="cpu")
