@@ -13,6 +13,7 @@
 # limitations under the License.
 """Configuration of SSGPA inside a VLM."""
 
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -194,7 +195,8 @@ class SSGPAVLMConfig(ChangeModulesConfig):
 
     def fields_over_base(self) -> dict[str, Any]:
         """All fields of this class but those that tell which VLM it is, which is the base."""
-        own = self.__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
+        # Without what is the class's, which `__dataclass_fields__` also holds.
+        own = {field.name for field in fields(self)} - {field.name for field in fields(PreTrainedConfig)}
         return {name: getattr(self, name) for name in sorted(own) if not name.startswith("vlm_")}
 
     def get_text_config(self, decoder: bool = False, encoder: bool = False) -> PreTrainedConfig:

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Thin checkpoints over a plain VLM: LoRA on its language model, the new parts whole, nothing of the VLM."""
 
+import dataclasses
 import json
 
 import pytest
@@ -14,6 +15,8 @@ from ssgpa.training.arguments import ModelArguments
 from ssgpa.training.lora import add_lora, complete_checkpoint
 from ssgpa.training.systems import set_trainable
 from ssgpa.utils.loading import load_system
+
+from .cases import untrained
 
 
 LORA = {"r": 2, "lora_alpha": 4, "target_modules": r"vlm\.model\.(language_model|text_model)\..*\.(q_proj|v_proj)"}
@@ -91,6 +94,14 @@ def test_revision_of_a_base_on_the_hub_is_kept(tmp_path, monkeypatch):
     config = tmp_path / "hub" / "models--org--name" / "snapshots" / commit / "config.json"
     monkeypatch.setattr("ssgpa.training.lora.try_to_load_from_cache", lambda *args, **kwargs: str(config))
     arguments = ModelArguments(model_name_or_path="org/name", lora=json.dumps(LORA))
-    add_lora(model, arguments, set_trainable(model, NEW, set())).save_pretrained(tmp_path / "tuned")
-    told = json.loads((tmp_path / "tuned" / "adapter_config.json").read_text("utf-8"))
-    assert (told["base_model_name_or_path"], told["revision"]) == ("org/name", commit)
+    told = add_lora(model, arguments, set_trainable(model, NEW, set())).active_peft_config
+    assert (told.base_model_name_or_path, told.revision) == ("org/name", commit)
+
+
+def test_checkpoint_tells_the_fields_of_its_configuration_alone():
+    """What the class has for all of its configurations would be told as unknown when it is loaded."""
+    _, model = untrained("llava")
+    told = model.config.fields_over_base()
+    assert told.keys() <= {field.name for field in dataclasses.fields(model.config)}
+    assert {"patch_grid", "image_size", "warp_weight"} <= told.keys()
+    assert not any(name.startswith("vlm_") for name in told)
