@@ -146,7 +146,8 @@ def own_processor(family: str, tokenizer: PreTrainedTokenizerBase, image: str) -
                 return
             for name in ("boi_token", "eoi_token", "image_token", "image_token_id"):
                 setattr(self, name, getattr(tokenizer, name))
-            self.video_token = self.audio_token = self.boa_token = self.eoa_token = None
+            # It asks for marks of sound even where there is none.
+            self.video_token, self.audio_token, self.boa_token, self.eoa_token = None, "<|audio|>", "<a>", "</a>"
             ProcessorMixin.__init__(self, **parts)
 
     WithoutFilms.__name__ = name
