@@ -72,6 +72,11 @@ def save_repository(
                 f"A {type(model).__name__} is no system of this package: merge an adapter, unwrap the model, or "
                 "derive its class from `ChangeCaptioningModelMixin`."
             )
+        if getattr(model, "_hf_peft_config_loaded", False) and model.config.fields_over_base():
+            raise ValueError(
+                "This is an adapter over a model whose repository has no code of this package: merge it first "
+                "(examples/merge_checkpoint.py), and publish the whole model."
+            )
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         classes = {"AutoConfig": type(model.config), "AutoModelForImageTextToText": type(model)}
         auto_map = {name: _copy_code(cls, folder) for name, cls in classes.items()}

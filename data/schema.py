@@ -18,17 +18,19 @@ SPLITS = ("train", "validation", "test")
 COLUMNS = ("pair_id", "scene_id", "before", "after", "captions", "change_type")
 SIDES = ("before", "after")
 CELL_COLUMNS = ("before_cells", "after_cells")
+OBJECT_COLUMNS = ("before_objects", "after_objects")
 NO_CHANGE = "none"
 # Of captions that were retrieved for a pair; no prepared set has it, see `retrieved.py`.
 RETRIEVED = "retrieved"
 
 
-def pair_features(with_cells: bool = False) -> Features:
+def pair_features(with_cells: bool = False, with_objects: bool = False) -> Features:
     """Features of a data set of pairs.
 
     Args:
         with_cells (`bool`, *optional*, defaults to `False`): Adds `before_cells` and `after_cells`, lists of int32,
             see `clevr_renderer.dataset.cells`.
+        with_objects (`bool`, *optional*, defaults to `False`): Adds `before_objects` and `after_objects`, likewise.
 
     Returns:
         `pair_id` and `scene_id` string, `before` and `after` image, `captions` list of strings, `change_type` string
@@ -45,6 +47,8 @@ def pair_features(with_cells: bool = False) -> Features:
     }
     if with_cells:
         features |= {name: hf.List(hf.Value("int32")) for name in CELL_COLUMNS}
+    if with_objects:
+        features |= {name: hf.List(hf.Value("int32")) for name in OBJECT_COLUMNS}
     return hf.Features(features)
 
 
@@ -54,7 +58,10 @@ def check_features(dataset: Dataset, where: str) -> None:
     Raises:
         ValueError: Naming `where` and the columns that are missing or differ.
     """
-    expected = pair_features(with_cells=any(name in dataset.features for name in CELL_COLUMNS))
+    has_cells, has_objects = (
+        any(name in dataset.features for name in names) for names in (CELL_COLUMNS, OBJECT_COLUMNS)
+    )
+    expected = pair_features(has_cells, has_objects)
     wrong = [name for name, feature in expected.items() if dataset.features.get(name) != feature]
     extra = [name for name in dataset.features if name not in expected]
     if wrong or extra:

@@ -24,6 +24,7 @@ from ssgpa.hub.training_run import publish_run
 from ssgpa.training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments, parse_arguments
 from ssgpa.training.auxiliary import auxiliary_heads_of
 from ssgpa.training.collator import PairCollator
+from ssgpa.training.controls import make_controls, report_controls
 from ssgpa.training.lora import add_lora, is_over_base, report_adapter
 from ssgpa.training.mixing import mix_pairs, report_pairs
 from ssgpa.training.model_setup import prepare_training
@@ -58,11 +59,12 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
     if mixture is not None:
         splits["train"] = train_rows  # the words of both
+    controls = make_controls(data_args, train_rows)
 
     ########
     # Model
     ########
-    model, processor, missing = start_system(model_args, splits)
+    model, processor, missing = start_system(model_args, splits, data_args.control_captions)
     check_data_fits(model, processor, train_rows, data_args, args)
     trainable = prepare_training(model, model_args, missing, args.device)
     aux_heads = auxiliary_heads_of(model, args, splits["validation"].column_names)
@@ -72,6 +74,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
     record = parameter_report(model, trainable) | report_pairs(mixture) | report_adapter(model_args)
+    record |= report_controls(controls)
+    train_dataset = training_pairs(data_args, train_rows, processor, args.seed, features, frames, mixture, controls)
 
     ##########
     # Training
@@ -79,7 +83,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=args,
-        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features, frames, mixture),
+        train_dataset=train_dataset,
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
         data_collator=PairCollator(
             processor, aux_heads is not None, normalize=False, pad_to_multiple_of=data_args.pad_to_multiple_of
@@ -90,7 +94,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
         aux_heads=aux_heads,
     )
     if trainer.is_world_process_zero():
-        record_start(Path(args.output_dir), record, processor, train_rows)
+        record_start(Path(args.output_dir), record, processor, train_rows, data_args.control_captions)
     result = trainer.train(resume_from_checkpoint=checkpoint)
 
     ##################

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from ..training.arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from ..training.arguments import AUXILIARY, ChangeCaptioningArguments, DataArguments, ModelArguments
 from ..utils.results import read_results, write_results
 from .model_card import CardMetadata
 from .publish import publish_folder, read_facts
@@ -33,7 +33,7 @@ def facts_of_run(
         data (`DataArguments`): What it learned from.
         run (`ChangeCaptioningArguments`): The settings of the training.
         steps (`int`): Steps that were taken.
-        sizes (`Mapping[str, Any]`): Counts of `parameters` and `trainable` ones.
+        sizes (`Mapping[str, Any]`): The run's record: counts of `parameters` and `trainable` ones, and what was mixed.
 
     Returns:
         `CardMetadata`: The facts.
@@ -48,14 +48,16 @@ def facts_of_run(
     start = f"From `{model.model_name_or_path}`" if model.model_name_or_path else "From random weights"
     if model.adapter_name_or_path:
         start += f" and what `{model.adapter_name_or_path}` had trained over it"
-    aux = [name for name in ("aux_attributes", "aux_changed", "aux_type") if getattr(run, name)]
+    controls = sizes.get("no_change_controls")
+    mixed = f" {100 * controls['rate']:.1f} % of the pairs became controls without a change." if controls else ""
+    aux = [name for name in AUXILIARY if getattr(run, name)]
     told = f" During training the data told it more than captions do ({', '.join(aux)})." if aux else ""
     facts.training = facts.training or (
         f"{start}, by `examples/train.py`: {steps:,} steps of {pairs} pairs with {data.captions_per_pair} caption(s) "
         f"each from `{Path(data.data_dir).name}`{_synthetic(data, sizes)}, "
         f"{sizes['trainable']:,} of {sizes['parameters']:,} parameters "
         f"trained, learning rate {run.learning_rate:g} ({run.lr_scheduler_type}), weight decay {run.weight_decay:g}, "
-        f"seed {run.seed}.{told}"
+        f"seed {run.seed}.{mixed}{told}"
     )
     facts.data_name = facts.data_name or Path(data.data_dir).name
     facts.scores_note = facts.scores_note or SCORES_NOTE

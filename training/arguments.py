@@ -14,6 +14,8 @@ from transformers import HfArgumentParser, TrainingArguments
 
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
 AUTO_METRIC = "auto"
+# Weights of training-only heads.
+AUXILIARY = ("aux_attributes", "aux_objects", "aux_changed", "aux_type")
 # On the command line a list cannot be empty.
 NONE = ["none"]
 # What arguments were called.
@@ -102,6 +104,10 @@ class DataArguments:
         first_captions (`bool`): Learn the first captions of every pair in every epoch; by default they are drawn anew.
         changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
             stand in.
+        no_change_controls (`float`): Probability that a row becomes, for an epoch, a control in which nothing has
+            changed: one of its images on both sides, altered as `ssgpa.data.controls.HarmlessChanges` does.
+        control_captions (`list[str]`): What controls are told by; by default the captions of unchanged training pairs,
+            of the row's scene where it has one.
         frames (`str`, *optional*): What makes the frames of a pair for a model that takes other ones than before and
             after: JSON mapping of `class`, the class path of a `ssgpa.data.frames.PairFrames`, and that class's
             options; a plain mapping in a YAML file.
@@ -126,6 +132,8 @@ class DataArguments:
     distractor_swap: bool = False
     first_captions: bool = False
     changed_only: bool = False
+    no_change_controls: float = 0.0
+    control_captions: list[str] = field(default_factory=list)
     frames: str | None = None
     augment: list[str] = field(default_factory=list)
     cache_images: bool = False
@@ -149,6 +157,8 @@ class ChangeCaptioningArguments(TrainingArguments):
             is the best.
         learning_rate_factors (`str`, *optional*): JSON mapping of regular expressions to factors of `learning_rate`
             for the parameters whose names they match, the first that does; a plain mapping in a YAML file.
+        muon_learning_rate (`float`, *optional*): Train hidden matrices by Muon with this rate, all else by AdamW with
+            `learning_rate`; the schedule acts on both. Without it AdamW trains everything.
         lr_step_size (`int`, *optional*): Steps after which the learning rate is multiplied by `lr_step_factor`, again
             and again; takes the place of `lr_scheduler_type`.
         lr_step_factor (`float`): That factor.
@@ -159,6 +169,8 @@ class ChangeCaptioningArguments(TrainingArguments):
         log_samples (`int`): Pairs whose captions and change maps are logged at every evaluation, to those of
             TensorBoard, Trackio and W&B that `report_to` names; 0 logs none.
         aux_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches it off.
+        aux_objects (`float`): Weight of the renderer's attributes of every object, read off the mean of its cells; 0
+            switches it off.
         aux_changed (`float`): Weight of the renderer's changed cells; 0 switches it off.
         aux_type (`float`): Weight of the change type; 0 switches it off.
         aux_steps (`int`, *optional*): Steps after which the auxiliary targets' weight has fallen to zero; by default
@@ -173,6 +185,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default=AUTO_METRIC)
     hub_strategy: str = field(default="end")
     learning_rate_factors: str | None = None
+    muon_learning_rate: float | None = None
     lr_step_size: int | None = None
     lr_step_factor: float = 0.1
     generation_num_beams: int = 1
@@ -180,6 +193,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     generation_repetition_penalty: float = 1.0
     log_samples: int = 0
     aux_attributes: float = 0.0
+    aux_objects: float = 0.0
     aux_changed: float = 0.0
     aux_type: float = 0.0
     aux_steps: int | None = None

@@ -17,6 +17,8 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..data.clevr_renderer.dataset.cells import CHANGED_BIT
+from ..data.clevr_renderer.scene.geometry import COLORS, MATERIALS, SHAPES, SIZES
+from ..data.schema import OBJECT_COLUMNS
 from ..system_ssgpa import AuxiliaryFeatures
 from .arguments import ChangeCaptioningArguments
 from .dataset import CHANGE_UNKNOWN
@@ -24,6 +26,8 @@ from .dataset import CHANGE_UNKNOWN
 
 # The attributes are the bits below that of the change.
 ATTRIBUTE_BITS = CHANGED_BIT
+# Bits of shape, color, material and size; each attribute has one of its values.
+ATTRIBUTE_SIZES = [len(values) for values in (SHAPES, COLORS, MATERIALS, SIZES)]
 CHANGE_TYPES = ("color", "material", "add", "drop", "move", "none")
 # Few cells show the change; without this the head would answer "nowhere".
 CHANGED_WEIGHT = 5.0
@@ -33,11 +37,12 @@ FILE_NAME = f"{MODULE_NAME}.safetensors"
 
 
 class AuxiliaryHeads(nn.Module):
-    """Heads for the attributes of every cell, for the changed cells and for the change type.
+    """Heads for the attributes of every cell and of every object, for the changed cells and for the change type.
 
     Args:
         hidden_size (`int`): Width of the patches.
-        weights (`dict[str, float]`): Weights of `attributes`, `changed` and `type`; one of weight zero has no head.
+        weights (`dict[str, float]`): Weights of `attributes`, `objects`, `changed` and `type`; one of weight zero has
+            no head. Cells and objects share theirs.
         leading_tokens (`int`, *optional*, defaults to 1): Tokens of each image in front of its patches.
     """
 
@@ -46,7 +51,7 @@ class AuxiliaryHeads(nn.Module):
         self.weights = weights
         self.leading_tokens = leading_tokens
         # A head without a loss would be left without gradients, which distributed training takes for a fault.
-        if weights.get("attributes"):
+        if weights.get("attributes") or weights.get("objects"):
             self.attributes = nn.Linear(hidden_size, ATTRIBUTE_BITS)
         if weights.get("changed"):
             self.changed = nn.Linear(hidden_size, 1)
@@ -54,14 +59,14 @@ class AuxiliaryHeads(nn.Module):
             self.change_type = nn.Linear(2 * hidden_size, len(CHANGE_TYPES))
         self.scale = 1.0
         self._features: dict[str, Tensor] = {}
-        self._batch: tuple[Tensor | None, list[str] | None] = (None, None)
+        self._batch: tuple[Tensor | None, list[str] | None, dict[str, Tensor] | None] = (None, None, None)
 
     def attach(self, model: PreTrainedModel) -> None:
         """Train with `model`, unsaved with it, on what its vision tower and alignment return.
 
-        From then on the model's forward pass also takes `cells` and `change_types`, and where they are given adds the
-        auxiliary targets' losses to the output's `loss_parts`, though not to its `loss`. Worked out outside the
-        forward pass, they would escape the wrappers of distributed training.
+        From then on the model's forward pass also takes `cells`, `change_types` and `objects`, and where they are
+        given adds the auxiliary targets' losses to the output's `loss_parts`, though not to its `loss`. Worked out
+        outside the forward pass, they would escape the wrappers of distributed training.
 
         Raises:
             ValueError: The model has no patches to read.
@@ -79,13 +84,13 @@ class AuxiliaryHeads(nn.Module):
         model._keys_to_ignore_on_save = set(model._keys_to_ignore_on_save or []) | own
 
     def _keep_batch(self, model: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        self._batch = options.pop("cells", None), options.pop("change_types", None)
+        self._batch = tuple(options.pop(name, None) for name in ("cells", "change_types", "objects"))
         return inputs, options
 
     def _add_losses(self, model: nn.Module, inputs: tuple, output: ModelOutput) -> None:
-        cells, change_types = self._batch
+        cells, change_types, objects = self._batch
         if cells is not None:
-            output["loss_parts"] = (output.loss_parts or {}) | self.losses(cells, change_types)
+            output["loss_parts"] = (output.loss_parts or {}) | self.losses(cells, change_types, objects)
 
     def save(self, folder: Path, state_dict: dict[str, Tensor] | None = None) -> None:
         """Write the heads into a checkpoint's folder, from the model's state where that is gathered already."""
@@ -113,12 +118,15 @@ class AuxiliaryHeads(nn.Module):
             raise ValueError(f"{path} has no {lacking[0]}: the checkpoint was written by a run without this head.")
         self.load_state_dict({name: found[name] for name in own})
 
-    def losses(self, cells: Tensor, change_types: list[str]) -> dict[str, Tensor]:
+    def losses(
+        self, cells: Tensor, change_types: list[str], objects: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Weighted losses of the last forward pass.
 
         Args:
             cells (`torch.Tensor` of shape `(batch, 2, patches)`): Attribute bits of every cell.
             change_types (`list[str]`): Change type of every pair.
+            objects (`dict[str, torch.Tensor]`, *optional*): What `stack_objects` gives, where objects have a weight.
 
         Returns:
             `dict[str, torch.Tensor]`: Scalars by name.
@@ -142,6 +150,7 @@ class AuxiliaryHeads(nn.Module):
             )
         parts = {
             "attributes": lambda: self._attribute_loss(features["tower"], cells),
+            "objects": lambda: self._object_loss(features["tower"], objects),
             "changed": lambda: self._changed_loss(features["compared"], cells),
             "type": lambda: self._type_loss(features["compared"], change_types),
         }
@@ -153,6 +162,15 @@ class AuxiliaryHeads(nn.Module):
         bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1
         logits = self.attributes(tower[:, :, self.leading_tokens :])
         return F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
+
+    def _object_loss(self, tower: Tensor, objects: dict[str, Tensor]) -> Tensor:
+        """Attributes of every object, of its cells' mean by how much of it each holds; one choice an attribute."""
+        logits = self.attributes(tower[:, :, self.leading_tokens :]).flatten(0, 1)
+        shares = objects["shares"]
+        pooled = torch.einsum("oc,ocb->ob", shares, logits[objects["image"]])
+        bits = (objects["bits"].unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=shares.device)) & 1
+        parts = zip(pooled.split(ATTRIBUTE_SIZES, -1), bits.split(ATTRIBUTE_SIZES, -1), strict=True)
+        return sum(F.cross_entropy(scores, chosen.argmax(-1)) for scores, chosen in parts)
 
     def _changed_loss(self, compared: Tensor, cells: Tensor) -> Tensor:
         """Changed cells, as far as known."""
@@ -188,13 +206,15 @@ def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns
     Raises:
         ValueError: Auxiliary targets are wanted, and the prepared data has none or the model nothing to read them off.
     """
-    weights = {name: getattr(arguments, f"aux_{name}") for name in ("attributes", "changed", "type")}
+    weights = {name: getattr(arguments, f"aux_{name}") for name in ("attributes", "objects", "changed", "type")}
     if not any(weights.values()):
         return None
     if "before_cells" not in columns:
         raise ValueError(
             "Auxiliary targets need the cells of `prepare_data.py --aux_grid ROWS COLUMNS`; the data has none."
         )
+    if weights["objects"] and OBJECT_COLUMNS[0] not in columns:
+        raise ValueError("`aux_objects` needs data that was prepared anew with `--aux_grid`: it has no objects yet.")
     features = _patches_of(model)
     if features.compared is None and (weights["changed"] or weights["type"]):
         raise ValueError(

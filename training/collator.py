@@ -88,6 +88,8 @@ class PairCollator:
         if self.aux_targets:
             batch["cells"] = torch.from_numpy(np.stack([np.stack(item["cells"]) for item in items]))
             batch["change_types"] = [item["change_type"] for item in items]
+        if self.aux_targets and "objects" in items[0]:
+            batch["objects"] = stack_objects([image for item in items for image in item["objects"]], batch["cells"])
         return batch
 
     def _pack(self, captions: list[list[str]], names: list[str]) -> dict[str, torch.Tensor | int]:
@@ -124,6 +126,27 @@ class PairCollator:
             # No token of the prompt but its last one predicts anything; with Vicuna's head each would cost 0.14 MiB.
             "logits_to_keep": width - shared,
         }
+
+
+def stack_objects(images: list[np.ndarray], cells: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The objects of all images of a batch.
+
+    Args:
+        images (`list[np.ndarray]`): Of each image its objects, as `object_targets` lists them.
+        cells (`torch.Tensor` of shape `(batch, 2, cells)`): Tells how many cells there are.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `image` (objects,), the number of each object's image; `bits` (objects,), its
+        attributes; `shares` (objects, cells), how much of it each cell holds.
+    """
+    rows = [image.reshape(-1, 1 + cells.shape[-1]) for image in images]
+    objects = torch.from_numpy(np.concatenate(rows)).long()
+    pixels = objects[:, 1:].float()
+    return {
+        "image": torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(row) for row in rows])),
+        "bits": objects[:, 0],
+        "shares": pixels / pixels.sum(-1, keepdim=True),
+    }
 
 
 def packed_mask(segments: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..data.augment import PairAugmentation
 from ..data.decoding import SIDES, model_images, resize_image
 from ..data.frames import PairFrames, frames_of_row
-from ..data.schema import CELL_COLUMNS, NO_CHANGE, RETRIEVED
+from ..data.schema import CELL_COLUMNS, NO_CHANGE, OBJECT_COLUMNS, RETRIEVED
 from ..processing_ssgpa import SSGPAProcessor
+from .controls import CONTROL_MARK, NoChangeControls, control_cells
 from .features import FeatureCache, digest_of
 
 
@@ -122,10 +123,13 @@ class PairDataset(TorchDataset):
         changed_only (`bool`): Leave out pairs without a change.
         frames (`PairFrames`, *optional*): Give the frames that it makes of a pair, in place of the two images.
         first_captions (`bool`): Give every pair's first captions in every epoch, in place of drawn ones.
+        controls (`NoChangeControls`, *optional*): Turns some rows into two views of one image, anew every epoch, and
+            alters the images of the others alike.
 
     Raises:
         ValueError: There is no pair, `captions_per_pair` is below 1, distractors are wanted and no pair is unchanged,
-            or the augmentation would change an answer or make auxiliary targets about places wrong.
+            the augmentation would change an answer or make auxiliary targets about places wrong, or controls cannot
+            have what the other rows have.
     """
 
     def __init__(
@@ -141,12 +145,16 @@ class PairDataset(TorchDataset):
         changed_only: bool = False,
         frames: PairFrames | None = None,
         first_captions: bool = False,
+        controls: NoChangeControls | None = None,
     ) -> None:
         if not len(rows):
             raise ValueError("There is nothing to train on: the split has no pairs.")
-        self.table = rows.remove_columns([name for name in (*SIDES, *CELL_COLUMNS) if name in rows.column_names])
+        beside = (*SIDES, *CELL_COLUMNS, *OBJECT_COLUMNS)
+        self.table = rows.remove_columns([name for name in beside if name in rows.column_names])
         has_cells = CELL_COLUMNS[0] in rows.column_names
         self.cells = rows.select_columns(list(CELL_COLUMNS)).with_format("arrow") if has_cells else None
+        has_objects = OBJECT_COLUMNS[0] in rows.column_names
+        self.objects = rows.select_columns(list(OBJECT_COLUMNS)).with_format("arrow") if has_objects else None
         columns = rows.select_columns(["scene_id", "change_type"]).with_format("arrow")[:]
         # Number of every row's scene, in the order of their names.
         self.scene_numbers = pc.rank(columns["scene_id"], tiebreaker="dense").to_numpy().astype(np.int64) - 1
@@ -166,6 +174,9 @@ class PairDataset(TorchDataset):
         if augmentation is not None and features is not None:
             raise ValueError("augment: features are of images as they are; leave out `augment` or `feature_cache`")
         self.augmentation = check_places(augmentation, rows.column_names)
+        if controls is not None:
+            controls = controls.for_data(rows.column_names, augmentation, feature_cache=features, frames=frames)
+        self.controls = controls
         self.captions_per_pair = captions_per_pair
         self.distractor_swap = distractor_swap
         self.seed = seed
@@ -177,7 +188,7 @@ class PairDataset(TorchDataset):
         self.first_captions = first_captions
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other captions, swaps and alterations from now on."""
+        """Draw other captions, swaps, alterations and controls from now on."""
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -194,6 +205,9 @@ class PairDataset(TorchDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = self.row_of(index)
         row = self.table[index]
+        control = None if self.controls is None else self.controls.draw((self.seed, self.epoch.item(), index))
+        if control is not None:
+            return self._control(index, row, control)
         rng = np.random.default_rng([self.seed, self.epoch.item(), index])
         before, after = (index, "before"), (index, "after")
         if self.distractor_swap and rng.random() < SWAP_PROBABILITY:
@@ -207,18 +221,39 @@ class PairDataset(TorchDataset):
         if RETRIEVED in row:
             item[RETRIEVED] = row[RETRIEVED]
         if self.features is None:
-            item["images"] = self._images(before, after, index, row["pair_id"])
+            images = self.store(*before), self.store(*after)
+            if self.controls is not None:
+                images = self.controls.alter(images, (self.seed, self.epoch.item(), index))
+            item["images"] = self._images(images, index, row["pair_id"])
         else:
             both = [self.store.features(self.features, *place) for place in (before, after)]
             item["vision_features"] = torch.stack(both)
         if self.cells is not None:
             item["cells"] = (self._cells(before, index), self._cells(after, index))
+        if self.objects is not None:
+            item["objects"] = (self._objects(before), self._objects(after))
+        return item
+
+    def _control(self, index: int, row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """What a row is as a control."""
+        side = self.controls.side(rng)
+        captions = self.controls.captions(row["scene_id"], rng)
+        item = {
+            "pair_id": f"{row['pair_id']}{CONTROL_MARK}",
+            "scene_id": int(self.scene_numbers[index]),
+            "captions": draw_captions(captions, self.captions_per_pair, None if self.first_captions else rng),
+            "change_type": NO_CHANGE,
+            "images": self._images(self.controls.control(self.store(index, side), rng), index, row["pair_id"]),
+        }
+        if self.cells is not None:
+            item["cells"] = control_cells(self._cells((index, side), index))
+        if self.objects is not None:
+            item["objects"] = (self._objects((index, side)),) * 2
         return item
 
     def _images(
-        self, before: Place, after: Place, index: int, pair_id: str
+        self, images: tuple[np.ndarray, np.ndarray], index: int, pair_id: str
     ) -> tuple[np.ndarray, np.ndarray] | np.ndarray:
-        images = self.store(*before), self.store(*after)
         if self.frames is not None:
             return frames_of_row(self.frames, images, pair_id, (self.seed, self.epoch.item(), index))
         if self.augmentation is not None:
@@ -239,6 +274,10 @@ class PairDataset(TorchDataset):
         cells = cells.values.to_numpy().astype(np.int64)
         # The distractor's row does not say which object the semantic change touches.
         return cells if place[0] == index else cells | CHANGE_UNKNOWN
+
+    def _objects(self, place: Place) -> np.ndarray:
+        (objects,) = self.objects[place[0]][f"{place[1]}_objects"]
+        return objects.values.to_numpy()
 
 
 class EpochCallback(TrainerCallback):

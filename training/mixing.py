@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
-from ..data.schema import CELL_COLUMNS
+from ..data.schema import CELL_COLUMNS, OBJECT_COLUMNS
 from .arguments import DataArguments
 from .dataset import PairDataset
 
@@ -86,7 +86,8 @@ def mix_pairs(arguments: DataArguments, rows: Dataset, splits: DatasetDict) -> t
     if share == 1.0:
         return synthetic, Mixture(0, len(synthetic), len(synthetic))
     count = len(synthetic) if share is None else max(1, round(share / (1.0 - share) * len(rows)))
-    cells = [[name for name in CELL_COLUMNS if name in part.column_names] for part in (rows, synthetic)]
+    targets = (*CELL_COLUMNS, *OBJECT_COLUMNS)
+    cells = [[name for name in targets if name in part.column_names] for part in (rows, synthetic)]
     both = [part.remove_columns(names) for part, names in zip((rows, synthetic), cells, strict=True)]
     return concatenate_datasets(both), Mixture(len(rows), count, len(synthetic))
 

@@ -3,8 +3,9 @@
 """What a training run is put together from: its data, its system and its features, each refused where it cannot be."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
 from ..data.retrieved import add_retrieved
 from ..processing_ssgpa import SSGPAProcessor
 from ..utils.files import write_json
-from .arguments import ChangeCaptioningArguments, DataArguments, ModelArguments
+from .arguments import AUXILIARY, ChangeCaptioningArguments, DataArguments, ModelArguments
 from .auxiliary import AuxiliaryHeads
+from .controls import GIVEN, NoChangeControls, check_control_settings
 from .dataset import ImageCache, PairDataset
 from .features import FeatureCache, fill_cache, open_cache
 from .frames import make_frames
@@ -60,7 +62,7 @@ def check_settings(
         raise ValueError(
             "`adapter_name_or_path` needs the `lora` or `save_trained_only` of the run that it comes from."
         )
-    has_auxiliary_heads = any((arguments.aux_attributes, arguments.aux_changed, arguments.aux_type))
+    has_auxiliary_heads = any(getattr(arguments, name) for name in AUXILIARY)
     if is_over_base(model_arguments) and has_auxiliary_heads:
         raise ValueError("Auxiliary heads go with neither `lora` nor `save_trained_only`: they train from scratch.")
     if data_arguments.synthetic_data_dir and has_auxiliary_heads:
@@ -71,6 +73,7 @@ def check_settings(
         raise ValueError("`max_train_pairs` limits the real pairs, of which `synthetic_share` 1.0 takes none.")
     if data_arguments.synthetic_data_dir and data_arguments.retrieval_store:
         raise ValueError("`retrieval_store` knows the real pairs alone: it does not go with `synthetic_data_dir`.")
+    check_control_settings(data_arguments)
     if data_arguments.streaming:
         _check_stream(data_arguments, arguments)
         arguments.accelerator_config.dispatch_batches = False
@@ -107,6 +110,8 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
         splits = load_prepared(data_dir)
         return add_retrieved(splits, arguments.retrieval_store) if arguments.retrieval_store else splits
     columns = ["pair_id", "captions", "change_type"]
+    # Controls are told by unchanged pairs of their scene.
+    columns += ["scene_id"] if arguments.no_change_controls else []
     texts = load_prepared(data_dir, streaming=True, columns=columns, splits=["train"])["train"]
     train = Dataset.from_list(list(texts), features=texts.features)
     return DatasetDict({"train": train, **load_prepared(data_dir, splits=["validation"])})
@@ -128,12 +133,15 @@ def source_rows(arguments: DataArguments, rows: Dataset) -> Dataset | IterableDa
     return load_prepared(arguments.data_dir, streaming=True, splits=["train"])["train"]
 
 
-def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
+def start_system(
+    arguments: ModelArguments, splits: DatasetDict, more_captions: Sequence[str] = ()
+) -> tuple[PreTrainedModel, SSGPAProcessor, set[str]]:
     """Load the system, or build it with a tokenizer of the training captions.
 
     Args:
         arguments (`ModelArguments`): Where it comes from.
         splits (`DatasetDict`): Prepared data.
+        more_captions (`Sequence[str]`, *optional*): What is learned beside the captions of pairs.
 
     Returns:
         `tuple[PreTrainedModel, SSGPAProcessor, set[str]]`: The model, its processor, and the names of the weights that
@@ -152,7 +160,7 @@ def start_system(arguments: ModelArguments, splits: DatasetDict) -> tuple[PreTra
             model = build_model(read_config(arguments.model_config, arguments.config_overrides), arguments.model_class)
         set_trainable(model, arguments.trainable, {name for name, _ in model.named_parameters()})
     captions = (caption for row in splits["train"]["captions"] for caption in row)
-    return create_system(arguments, captions)
+    return create_system(arguments, chain(captions, more_captions))
 
 
 def check_data_fits(
@@ -168,11 +176,12 @@ def check_data_fits(
         model (`PreTrainedModel`): Its language model's positions bound the captions.
         processor (`SSGPAProcessor`): Its prompt goes before every caption; gets what `describe_sources` tells.
         rows (`Dataset`): The training rows.
-        data_arguments (`DataArguments`): Where they come from.
+        data_arguments (`DataArguments`): Where they come from; its `control_captions` are checked too.
         arguments (`ChangeCaptioningArguments`): How long the captions of an evaluation may be.
 
     Raises:
-        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair. Or captions were
+        ValueError: A caption does not fit, or an image cannot be decoded; the error names the pair, or
+            `control_captions`. Or captions were
             retrieved, and the model reads none; or a stage that makes no captions is to be evaluated or published.
     """
     if data_arguments.retrieval_store and not model.config.reads_retrieved:
@@ -187,7 +196,8 @@ def check_data_fits(
     if not model.can_generate():
         _check_captionless(type(model).__name__, arguments)
     positions = positions_of(model.config)
-    check_captions_fit(processor, rows.select_columns(["pair_id", "captions"]), positions)
+    given = {"pair_id": GIVEN, "captions": data_arguments.control_captions}
+    check_captions_fit(processor, chain(rows.select_columns(["pair_id", "captions"]), [given]), positions)
     check_generation_fits(processor, arguments.generation_max_new_tokens, positions)
     describe_sources(processor, source_rows(data_arguments, rows), reading_of(data_arguments.data_dir))
 
@@ -259,8 +269,9 @@ def training_pairs(
     features: FeatureCache | None = None,
     frames: PairFrames | None = None,
     mixture: Mixture | None = None,
+    controls: NoChangeControls | None = None,
 ) -> PairDataset | PairIterableDataset:
-    """The training rows, at hand or streamed; with a mixture, real and synthetic ones."""
+    """The training rows, at hand or streamed; with a mixture, real and synthetic ones; with controls among them."""
     augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
     if not arguments.streaming:
         kind = PairDataset if mixture is None else partial(MixedPairDataset, mixture=mixture)
@@ -276,6 +287,7 @@ def training_pairs(
             changed_only=arguments.changed_only,
             frames=frames,
             first_captions=arguments.first_captions,
+            controls=controls,
         )
     return PairIterableDataset(
         source_rows(arguments, rows),
@@ -286,10 +298,17 @@ def training_pairs(
         augmentation=augmentation,
         frames=frames,
         first_captions=arguments.first_captions,
+        controls=controls,
     )
 
 
-def record_start(output_dir: Path, record: Mapping[str, Any], processor: ProcessorMixin, rows: Dataset) -> None:
+def record_start(
+    output_dir: Path,
+    record: Mapping[str, Any],
+    processor: ProcessorMixin,
+    rows: Dataset,
+    more_captions: Sequence[str] = (),
+) -> None:
     """Write which parameters train, and tell how many, and which words of the captions the system cannot write.
 
     Args:
@@ -297,10 +316,12 @@ def record_start(output_dir: Path, record: Mapping[str, Any], processor: Process
         record (`Mapping[str, Any]`): What `parameter_report` gives.
         processor (`ProcessorMixin`): Its tokenizer writes the captions.
         rows (`Dataset`): The training rows.
+        more_captions (`Sequence[str]`, *optional*): What is learned beside their captions.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(output_dir / "trainable_parameters.json", record, indent=1)
-    found = unknown_words(processor.tokenizer, (text for captions in rows["captions"] for text in captions))
+    captions = chain((text for captions in rows["captions"] for text in captions), more_captions)
+    found = unknown_words(processor.tokenizer, captions)
     if found:
         most = ", ".join(f"{word} ({count})" for word, count in list(found.items())[:10])
         more = f" and {len(found) - 10} more" if len(found) > 10 else ""

@@ -15,8 +15,9 @@ from torch.utils.data import get_worker_info
 from ..data.augment import PairAugmentation
 from ..data.decoding import model_images, resize_image
 from ..data.frames import PairFrames, frames_of_row
-from ..data.schema import CELL_COLUMNS
+from ..data.schema import CELL_COLUMNS, NO_CHANGE, OBJECT_COLUMNS, SIDES
 from ..processing_ssgpa import SSGPAProcessor
+from .controls import CONTROL_MARK, NoChangeControls, control_cells
 from .dataset import AUGMENT_STREAM, check_places, draw_captions
 
 
@@ -36,10 +37,12 @@ class PairIterableDataset(TorchStream):
         augmentation (`PairAugmentation`, *optional*): Alters the images of every pair anew at every pass.
         frames (`PairFrames`, *optional*): Give the frames that it makes of a pair, in place of the two images.
         first_captions (`bool`): Give every pair's first captions at every pass, in place of drawn ones.
+        controls (`NoChangeControls`, *optional*): Turns some rows into two views of one image, anew at every pass.
 
     Raises:
-        ValueError: `captions_per_pair` is below 1, or the augmentation would make auxiliary targets about places
-            wrong; while reading, that there is no pair, or that the augmentation would make a pair's captions wrong.
+        ValueError: `captions_per_pair` is below 1, the augmentation would make auxiliary targets about places wrong,
+            or controls cannot have what the other rows have; while reading, that there is no pair, or that the
+            augmentation would make a pair's captions wrong.
     """
 
     def __init__(
@@ -52,10 +55,14 @@ class PairIterableDataset(TorchStream):
         augmentation: PairAugmentation | None = None,
         frames: PairFrames | None = None,
         first_captions: bool = False,
+        controls: NoChangeControls | None = None,
     ) -> None:
         if captions_per_pair < 1:
             raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         self.augmentation = check_places(augmentation, rows.column_names or ())
+        if controls is not None:
+            controls = controls.for_data(rows.column_names or (), augmentation, frames=frames)
+        self.controls = controls
         self.rows = rows.decode(False)
         self.processor = processor
         self.captions_per_pair = captions_per_pair
@@ -83,22 +90,52 @@ class PairIterableDataset(TorchStream):
         # Numbers of 63 bits, the same in every process.
         digests = (hashlib.sha256(row[name].encode()).digest() for name in ("pair_id", "scene_id"))
         pair, scene = (int.from_bytes(digest[:8], "big") >> 1 for digest in digests)
+        control = None if self.controls is None else self.controls.draw((self.seed, epoch, pair))
+        if control is not None:
+            return self._control(row, scene, (epoch, pair), control)
         rng = np.random.default_rng([self.seed, epoch, pair])
-        images = tuple(
-            resize_image(row[side], f"pair {row['pair_id']!r}, {side}", self.processor) for side in ("before", "after")
-        )
-        if self.augmentation is not None:
-            self.augmentation.check_captions([(row["pair_id"], row["captions"])])
-            images = self.augmentation(images, np.random.default_rng([self.seed, epoch, pair, AUGMENT_STREAM]))
-        if self.frames is not None:
-            images = frames_of_row(self.frames, images, row["pair_id"], (self.seed, epoch, pair))
+        images = tuple(self._image(row, side) for side in SIDES)
+        if self.controls is not None:
+            images = self.controls.alter(images, (self.seed, epoch, pair))
         item = {
             "pair_id": row["pair_id"],
             "scene_id": scene,
-            "images": images if self.frames is not None else model_images(images, self.processor),
+            "images": self._model_images(images, row, (epoch, pair)),
             "captions": draw_captions(row["captions"], self.captions_per_pair, None if self.first_captions else rng),
             "change_type": row["change_type"],
         }
         if CELL_COLUMNS[0] in row:
             item["cells"] = tuple(np.asarray(row[name], dtype=np.int64) for name in CELL_COLUMNS)
+        if OBJECT_COLUMNS[0] in row:
+            item["objects"] = tuple(np.asarray(row[name]) for name in OBJECT_COLUMNS)
         return item
+
+    def _control(
+        self, row: dict[str, Any], scene: int, place: tuple[int, int], rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """What a row is as a control."""
+        side = self.controls.side(rng)
+        captions = self.controls.captions(row["scene_id"], rng)
+        item = {
+            "pair_id": f"{row['pair_id']}{CONTROL_MARK}",
+            "scene_id": scene,
+            "captions": draw_captions(captions, self.captions_per_pair, None if self.first_captions else rng),
+            "change_type": NO_CHANGE,
+            "images": self._model_images(self.controls.control(self._image(row, side), rng), row, place),
+        }
+        if CELL_COLUMNS[0] in row:
+            item["cells"] = control_cells(np.asarray(row[f"{side}_cells"], dtype=np.int64))
+        if OBJECT_COLUMNS[0] in row:
+            item["objects"] = (np.asarray(row[f"{side}_objects"]),) * 2
+        return item
+
+    def _image(self, row: dict[str, Any], side: str) -> np.ndarray:
+        return resize_image(row[side], f"pair {row['pair_id']!r}, {side}", self.processor)
+
+    def _model_images(self, images: tuple[np.ndarray, np.ndarray], row: dict[str, Any], place: tuple[int, int]) -> Any:
+        if self.augmentation is not None:
+            self.augmentation.check_captions([(row["pair_id"], row["captions"])])
+            images = self.augmentation(images, np.random.default_rng([self.seed, *place, AUGMENT_STREAM]))
+        if self.frames is not None:
+            return frames_of_row(self.frames, images, row["pair_id"], (self.seed, *place))
+        return model_images(images, self.processor)

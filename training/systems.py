@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,7 @@ def _overrides(text: str | None, kind: type[PreTrainedConfig]) -> dict[str, Any]
         raise ValueError(f"`config_overrides` is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")
-    known = kind.__dataclass_fields__
+    known = {field.name for field in fields(kind)}
     found = {kind.former_fields.get(name, name): value for name, value in found.items()}
     refused = [name for name in found if name not in known or name.endswith("_config") or name == "model_type"]
     if refused:

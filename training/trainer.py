@@ -31,6 +31,7 @@ from .evaluation import check_rows, evaluation_sets, rows_of_process, write_eval
 from .generation import caption_rows
 from .learning_rates import parse_factors, scale_learning_rates
 from .lora import complete_checkpoint
+from .muon import with_muon
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
 from .resuming import refuse_former_checkpoint
@@ -199,18 +200,24 @@ class ChangeCaptioningTrainer(Trainer):
         return [name for name in super().get_decay_parameter_names(model) if dimensions.get(name, 0) > 1]
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """As `Trainer`'s, with the rates that `learning_rate_factors` asks for (ours).
+        """As `Trainer`'s, with the rates and the Muon that the arguments ask for (ours).
 
         Args:
             model (`nn.Module`, *optional*): By default the trainer's own.
+
+        Raises:
+            ValueError: `learning_rate_factors` or `muon_learning_rate` does not go with model or optimizer.
         """
-        factors = option_of(self.args, "learning_rate_factors")
-        if not factors or self.optimizer is not None:
+        factors, rate = (option_of(self.args, name) for name in ("learning_rate_factors", "muon_learning_rate"))
+        if self.optimizer is not None:
             return super().create_optimizer(model)
-        optimizer = super().create_optimizer(model)
-        named = (self.model if model is None else model).named_parameters()
-        scale_learning_rates(optimizer, named, parse_factors(factors))
-        return optimizer
+        super().create_optimizer(model)
+        model = self.model if model is None else model
+        if factors:
+            scale_learning_rates(self.optimizer, model.named_parameters(), parse_factors(factors))
+        if rate is not None:
+            self.optimizer = with_muon(self.optimizer, model, rate, self.args.learning_rate)
+        return self.optimizer
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         check_batch_fits(inputs, self._positions)

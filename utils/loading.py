@@ -158,7 +158,10 @@ def _load_over_base(
     missing -= names
     options = {"revision": revision} if revision else {}
     config = _adapter_config(path, model, options)
+    conversions = getattr(model, "_weight_conversions", None)
     info = model.load_adapter(path, peft_config=config, adapter_kwargs=options or None).to_dict()
+    # Those of the adapter's files would rename the base's weights once they are merged and saved.
+    model._weight_conversions = conversions
     _check_shapes(info)
     if info["unexpected_keys"]:
         raise ValueError(f"the base has no weight {sorted(info['unexpected_keys'])[0]}.")

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Configuration of SSGPA inside a VLM."""
 
+import math
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -56,7 +57,7 @@ class SSGPAVLMConfig(ChangeModulesConfig):
         fusion_layers (`int`, *optional*, defaults to 4):
             Layers of the Change Fusion Adapter; 0 leaves the tower's features as they are.
         fusion_hidden_size (`int`, *optional*):
-            Bottleneck of the adapter, by default a quarter of the patches' width.
+            Bottleneck of the adapter, by default a quarter of the patches' width or the next multiple of the heads.
         fusion_num_attention_heads (`int`, *optional*, defaults to 4):
             Attention heads in the bottleneck.
         gate_sharpness (`float`, *optional*, defaults to 10.0):
@@ -133,7 +134,8 @@ class SSGPAVLMConfig(ChangeModulesConfig):
             self.patch_grid = [min(side, LARGEST_SIDE) for side in port.grid(self.vlm_config, tuple(size))]
         self.patch_grid = list(self.patch_grid)
         if self.fusion_hidden_size is None:
-            self.fusion_hidden_size = self.patch_hidden_size // 4
+            heads = max(self.fusion_num_attention_heads, 1)
+            self.fusion_hidden_size = math.ceil(self.patch_hidden_size / 4 / heads) * heads
 
     def validate_image_size(self) -> None:
         """Check that images can be cut into patches and tokens."""
@@ -195,9 +197,9 @@ class SSGPAVLMConfig(ChangeModulesConfig):
 
     def fields_over_base(self) -> dict[str, Any]:
         """All fields of this class but those that tell which VLM it is, which is the base."""
-        # Without what is the class's, which `__dataclass_fields__` also holds.
-        own = {field.name for field in fields(self)} - {field.name for field in fields(PreTrainedConfig)}
-        return {name: getattr(self, name) for name in sorted(own) if not name.startswith("vlm_")}
+        inherited = {field.name for field in fields(PreTrainedConfig)}
+        names = [field.name for field in fields(self) if field.name not in inherited]
+        return {name: getattr(self, name) for name in names if not name.startswith("vlm_")}
 
     def get_text_config(self, decoder: bool = False, encoder: bool = False) -> PreTrainedConfig:
         """The language model's configuration."""

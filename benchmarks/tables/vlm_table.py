@@ -48,7 +48,7 @@ def format_vlm_equality(report: Mapping[str, Any], source: str) -> str:
         "float32 and in bfloat16, captions greedily and by 3 beams, and logits under LoRA are compared with those of "
         "the plain VLM, before training, for two pairs with prompts of different length. Checkpointing is compared by "
         "all gradients with a step without it; a saved model, and a thin checkpoint after "
-        f"{report['steps']} steps of training, by logits and change map with the model that was saved. Change maps lie "
-        f"in [0, 1] on grids coarser and finer than the VLM's. Tiny models of random weights. From `{source}`."
+        f"{report['steps']} steps of training, by logits and change map with the model that was saved. Change maps "
+        f"lie in [0, 1] on grids coarser and finer than the VLM's. Tiny models of random weights. From `{source}`."
     )
     return "\n".join([*lines, "", facts])

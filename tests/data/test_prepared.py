@@ -65,7 +65,7 @@ def test_shards_and_aux_heads(rendered, tmp_path, main, monkeypatch):
     assert names == [f"train-0000{i}-of-00003.parquet" for i in range(3)]
     expected = add_cell_targets(load_clevr_change(rendered), rendered, (4, 6))
     back = load_prepared(tmp_path / "out")
-    assert back["test"].features == pair_features(with_cells=True)
+    assert back["test"].features == pair_features(with_cells=True, with_objects=True)
     assert len(back["train"][0]["before_cells"]) == 24
     for name in expected:
         same_rows(back[name], expected[name])
@@ -138,7 +138,7 @@ def test_existing_folders(rendered, tmp_path, main, capsys):
     assert run(main, rendered, output) == 2
     assert "--overwrite" in one_error(capsys)
     assert run(main, rendered, output, "--overwrite", "--aux_grid", "2", "2") == 0
-    assert load_prepared(output)["train"].features == pair_features(with_cells=True)
+    assert load_prepared(output)["train"].features == pair_features(with_cells=True, with_objects=True)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine", encoding="utf-8")

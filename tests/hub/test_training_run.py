@@ -94,6 +94,18 @@ def test_the_card_tells_of_the_run_that_came_before(tmp_path):
     assert told[1].startswith("From `bases/x` and what `runs/first/best` had trained over it")
 
 
+def test_the_card_tells_of_controls(tmp_path):
+    run = ChangeCaptioningArguments(output_dir=str(tmp_path), use_cpu=True)
+    sizes = {"parameters": 7, "trainable": 5}
+    data = DataArguments("data", no_change_controls=0.125)
+    plain, told = (
+        facts_of_run(ModelArguments("bases/x"), data, run, 3, sizes | record).training
+        for record in ({}, {"no_change_controls": {"rate": 0.125}})
+    )
+    assert "controls" not in plain
+    assert told == f"{plain} 12.5 % of the pairs became controls without a change."
+
+
 @pytest.mark.parametrize(("given", "saved", "wanted"), [(1.0, 1.7, 1.7), (1.5, 1.5, 1.5), (1.0, None, None)])
 def test_the_card_tells_the_penalty_that_captions_were_made_with(given, saved, wanted, tmp_path):
     run = ChangeCaptioningArguments(output_dir=str(tmp_path), use_cpu=True, generation_repetition_penalty=given)

@@ -4,13 +4,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from ssgpa.baselines.procap import ProCapForImageReconstruction
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.auxiliary import ATTRIBUTE_BITS, CHANGE_TYPES, CHANGED_WEIGHT, AuxiliaryHeads, auxiliary_heads_of
-from ssgpa.training.collator import PairCollator
+from ssgpa.training.collator import PairCollator, stack_objects
 from ssgpa.training.dataset import CHANGE_UNKNOWN, PairDataset
 
 from ..tiny_systems import TINY_SYSTEMS
@@ -52,6 +53,44 @@ def test_changed_loss_skips_cells_of_which_nothing_is_known(heads):
     assert heads.losses(cells, ["move"])["aux_changed"].item() == pytest.approx(wanted, rel=1e-5)
     unknown = cells | CHANGE_UNKNOWN
     assert heads.losses(unknown, ["move"])["aux_changed"].item() == 0
+
+
+def test_object_loss_is_the_cross_entropy_of_the_mean_of_an_objects_cells(heads):
+    heads = AuxiliaryHeads(4, {"objects": 2.0})
+    tower = torch.randn(1, 2, 1 + 2, 4)
+    heads._features = {"tower": tower}
+    # Of the first image a large red metal cube in both cells; of the second one a small cyan rubber sphere in one.
+    bits = [1 << 0 | 1 << 4 | 1 << 12 | 1 << 13, 1 << 1 | 1 << 9 | 1 << 11 | 1 << 14]
+    images = [np.array([bits[0], 30, 10]), np.array([bits[1], 0, 7])]
+    cells = torch.zeros(1, 2, 2, dtype=torch.long)
+    found = heads.losses(cells, ["move"], stack_objects(images, cells))["aux_objects"]
+    scores = [heads.attributes(0.75 * tower[0, 0, 1] + 0.25 * tower[0, 0, 2]), heads.attributes(tower[0, 1, 2])]
+    wanted = 0.0
+    for row, chosen in zip(scores, ((0, 4, 12, 13), (1, 9, 11, 14)), strict=True):
+        for (start, stop), place in zip(((0, 3), (3, 11), (11, 13), (13, 15)), chosen, strict=True):
+            wanted += (row[start:stop].logsumexp(0) - row[place]).item()
+    assert found.item() == pytest.approx(2.0 * wanted / 2, rel=1e-5)
+
+
+def test_objects_need_data_that_has_them(make_system, splits):
+    model, _ = make_system()
+    columns = splits["train"].column_names
+    assert auxiliary_heads_of(model, options(aux_objects=1.0), columns).weights["objects"] == 1.0
+    with pytest.raises(ValueError, match="prepared anew"):
+        auxiliary_heads_of(model, options(aux_objects=1.0), ["before_cells", "after_cells"])
+
+
+def test_objects_come_with_every_batch_and_train_the_tower(make_system, splits):
+    model, processor = make_system()
+    heads = auxiliary_heads_of(model, options(aux_objects=1.0), splits["train"].column_names)
+    heads.attach(model)
+    dataset = PairDataset(splits["train"], processor, distractor_swap=True)
+    batch = PairCollator(processor, aux_targets=True)([dataset[0], dataset[1]])
+    del batch["pair_ids"]
+    assert set(batch["objects"]["image"].tolist()) == {0, 1, 2, 3}
+    torch.testing.assert_close(batch["objects"]["shares"].sum(-1), torch.ones(len(batch["objects"]["bits"])))
+    model.train()(**batch).loss_parts["aux_objects"].backward()
+    assert model.model.vision_tower.patch_projection.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("change_type", CHANGE_TYPES)

@@ -5,6 +5,8 @@
 A cell's target is an integer. Bits 0-2 stand for the shapes cube, sphere, cylinder; 3-10 for the colors gray, red,
 blue, green, brown, purple, cyan, yellow; 11-12 for rubber, metal; 13-14 for large, small; bit 15 for the changed
 object. An object shows in every cell it covers a tenth of, and in the cell that holds most of it.
+
+An object's target is its bits 0-14 and how many of its pixels each cell holds.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from ...checks import inner_file
-from ...schema import CELL_COLUMNS, NO_CHANGE, pair_features
+from ...schema import CELL_COLUMNS, NO_CHANGE, OBJECT_COLUMNS, pair_features
 from ..scene.geometry import COLORS, MATERIALS, SHAPES, SIZES
 from .layout import MASK_FOLDER, SCENES, mask_name, read_scenes
 
@@ -80,26 +82,47 @@ def cell_targets(
     return targets.tolist()
 
 
+def object_targets(ids: np.ndarray, objects: list[dict[str, Any]], grid: tuple[int, int]) -> list[int]:
+    """Auxiliary targets of the objects that an image shows.
+
+    Args:
+        ids (`np.ndarray`): Object ids of the pixels, uint8 (height, width).
+        objects (`list[dict[str, Any]]`): The image's objects, as in `scenes.jsonl`.
+        grid (`tuple[int, int]`): Rows and columns.
+
+    Returns:
+        `list[int]`: One object after the other: its attribute bits, then its pixels in every cell, row by row.
+    """
+    cells, count = cell_of_pixels(ids.shape, grid), grid[0] * grid[1]
+    targets: list[int] = []
+    for thing in objects:
+        pixels = np.bincount(cells[ids == thing["id"]], minlength=count)
+        if pixels.any():
+            targets += [object_bits(thing), *pixels.tolist()]
+    return targets
+
+
 def _pair_targets(
     row: dict[str, Any], folder: Path, scenes: dict[int, dict[str, Any]], grid: tuple[int, int]
 ) -> list[list[int]]:
-    """Targets of the images before and after of a row of the data set."""
+    """Targets of the cells before and after of a row of the data set, then those of the objects."""
     record = scenes.get(int(row["scene_id"]))
     if record is None:
         raise ValueError(f"{folder / SCENES} has no scene {row['scene_id']}")
     same = row["change_type"] == NO_CHANGE
     changes = record["changes"] if "changes" in record else [{"object_id": record["changed_object"]}]
     changed_ids = [] if same else [change["object_id"] for change in changes]
-    targets = []
+    cells, objects = [], []
     for view in ("default", "nonsemantic" if same else "semantic"):
         with Image.open(inner_file(folder, mask_name(view, record["index"]))) as mask:
             ids = np.asarray(mask)
-        targets.append(cell_targets(ids, record[view]["objects"], changed_ids, grid))
-    return targets
+        cells.append(cell_targets(ids, record[view]["objects"], changed_ids, grid))
+        objects.append(object_targets(ids, record[view]["objects"], grid))
+    return [*cells, *objects]
 
 
 def add_cell_targets(dataset: DatasetDict, folder: str | Path, grid: tuple[int, int]) -> DatasetDict:
-    """Add the columns `before_cells` and `after_cells` to a set read from `folder`.
+    """Add the columns of cells and of objects to a set read from `folder`.
 
     Args:
         dataset (`DatasetDict`): What `readers.clevr_change.load_clevr_change` read.
@@ -107,7 +130,8 @@ def add_cell_targets(dataset: DatasetDict, folder: str | Path, grid: tuple[int, 
         grid (`tuple[int, int]`): Rows and columns.
 
     Returns:
-        `DatasetDict`: The same splits with two more columns, lists of rows * columns int32.
+        `DatasetDict`: The same splits with `before_cells` and `after_cells`, lists of rows * columns int32, and
+        `before_objects` and `after_objects`, see `object_targets`.
 
     Raises:
         FileNotFoundError: If the folder has no object masks.
@@ -119,12 +143,12 @@ def add_cell_targets(dataset: DatasetDict, folder: str | Path, grid: tuple[int, 
             f"{folder} has no object masks; render it with --object_masks to get cell auxiliary targets"
         )
     scenes = read_scenes(inner_file(folder, SCENES))
-    features = pair_features(with_cells=True)
+    features = pair_features(with_cells=True, with_objects=True)
     result = dataset.copy()
     for name, split in dataset.items():
         rows = split.select_columns(["scene_id", "change_type"])
         targets = [_pair_targets(row, folder, scenes, grid) for row in rows]
-        for side, column in enumerate(CELL_COLUMNS):
-            split = split.add_column(column, [pair[side] for pair in targets], feature=features[column])
+        for place, column in enumerate((*CELL_COLUMNS, *OBJECT_COLUMNS)):
+            split = split.add_column(column, [pair[place] for pair in targets], feature=features[column])
         result[name] = split
     return result

@@ -55,6 +55,27 @@ def test_aux_heads_follow_the_masks(rendered, grid):
     assert changed_cells
 
 
+def test_objects_tell_their_attributes_and_their_pixels_in_every_cell(rendered):
+    rows, columns = 5, 7
+    records = [json.loads(line) for line in (rendered / "scenes.jsonl").read_text(encoding="utf-8").splitlines()]
+    dataset = add_cell_targets(load_clevr_change(rendered), rendered, (rows, columns))
+    seen = 0
+    for row in dataset["train"]:
+        record = records[int(row["scene_id"])]
+        mask = np.asarray(Image.open(rendered / "object_masks" / f"default_{record['index']:06d}.png"))
+        found = np.reshape(row["before_objects"], (-1, 1 + rows * columns))
+        visible = [thing for thing in record["default"]["objects"] if (mask == thing["id"]).any()]
+        assert len(found) == len(visible)
+        for (bits, *pixels), thing in zip(found.tolist(), visible, strict=True):
+            assert bits == sum(1 << ORDER.index(thing[key]) for key in ("shape", "color", "material", "size"))
+            counts = [0] * (rows * columns)
+            for y, x in zip(*np.nonzero(mask == thing["id"]), strict=True):
+                counts[(y * rows // mask.shape[0]) * columns + x * columns // mask.shape[1]] += 1
+            assert pixels == counts
+            seen += 1
+    assert seen > 10
+
+
 def test_small_and_hidden_objects():
     ids = np.full((20, 20), 255, dtype=np.uint8)
     ids[3, 3:5] = 1
