@@ -19,13 +19,21 @@ CHECKS = {
 }
 
 
+def tell(found: bool | float | None) -> str:
+    """What a check found: `=`, a difference as a number, or words."""
+    if found is None:
+        return "not run"
+    if isinstance(found, bool):
+        return "=" if found else "differs"
+    return "=" if found == 0 else f"{found:.0e}"
+
+
 def cell(runs: Mapping[str, Any], family: str, check: str) -> str:
-    """What a check found on all versions: `=`, or the versions on which it is not so or was not run."""
-    found = {version: run["families"].get(family, {}).get(check) for version, run in runs.items()}
-    wrong = [version for version, equal in found.items() if equal is False]
-    missing = [version for version, equal in found.items() if equal is None]
-    told = [f"differs on {', '.join(wrong)}"] * bool(wrong) + [f"not run on {', '.join(missing)}"] * bool(missing)
-    return "; ".join(told) or "="
+    """What a check found on all versions, once where all found the same."""
+    found = {version: tell(run["families"].get(family, {}).get(check)) for version, run in runs.items()}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return ", ".join(f"{text} on {version}" for version, text in found.items())
 
 
 def format_vlm_equality(report: Mapping[str, Any], source: str) -> str:
@@ -47,7 +55,8 @@ def format_vlm_equality(report: Mapping[str, Any], source: str) -> str:
         f"`=` is equal in every bit, on Transformers {' and '.join(runs)} with PyTorch {torch}, on a CPU. Logits in "
         "float32 and in bfloat16, captions greedily and by 3 beams, and logits under LoRA are compared with those of "
         "the plain VLM, before training, for two pairs with prompts of different length. Checkpointing is compared by "
-        "all gradients with a step without it; a saved model, and a thin checkpoint after "
+        "all gradients with a step without it, and a number is the largest difference as a share of the largest "
+        "gradient; a saved model, and a thin checkpoint after "
         f"{report['steps']} steps of training, by logits and change map with the model that was saved. Change maps "
         f"lie in [0, 1] on grids coarser and finer than the VLM's. Tiny models of random weights. From `{source}`."
     )

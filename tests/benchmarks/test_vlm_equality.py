@@ -21,21 +21,26 @@ def test_table_names_versions_that_differ():
     runs = {"5.1": run(), "5.2": run(beams=False)}
     runs["5.2"]["families"]["smolvlm"] = dict.fromkeys(CHECKS, True)
     text = format_vlm_equality({"runs": runs, "steps": 2, "tokens": 8}, "it.json")
-    assert "| llava | = | = | = | differs on 5.2 | = |" in text
-    assert "| smolvlm | not run on 5.1 |" in text
+    assert "| llava | = | = | = | = on 5.1, differs on 5.2 | = |" in text
+    assert "| smolvlm | not run on 5.1, = on 5.2 |" in text
     assert "Transformers 5.1 and 5.2" in text
+
+
+def test_table_tells_how_far_gradients_are_apart():
+    text = format_vlm_equality({"runs": {"5.1": run(checkpointing=3.4e-8)}, "steps": 2, "tokens": 8}, "it.json")
+    assert "| llava | = | = | = | = | = | 3e-08 | = |" in text
+    assert "| = | 0" not in format_vlm_equality({"runs": {"5.1": run(checkpointing=0.0)}, "steps": 2}, "it.json")
 
 
 def test_table_shows_every_check():
     assert CHECKS.keys() == program.CHECKS.keys()
 
 
-def test_one_family_is_checked_and_other_versions_are_kept(tmp_path, monkeypatch):
+def test_one_family_is_checked_and_what_was_found_before_is_kept(tmp_path):
     output = tmp_path / "it.json"
     output.write_text(json.dumps({"runs": {"5.1": run()}}), encoding="utf-8")
-    few = {name: program.CHECKS[name] for name in ("float32", "change_map")}
-    monkeypatch.setattr(program, "CHECKS", few)
-    assert program.main(["--families", "llava", "--output", str(output)]) == 0
+    for check in ("float32", "change_map"):
+        assert program.main(["--families", "llava", "--checks", check, "--output", str(output)]) == 0
     runs = json.loads(output.read_text("utf-8"))["runs"]
     assert runs.keys() == {"5.1", version("transformers")}
     assert runs[version("transformers")]["families"] == {"llava": {"float32": True, "change_map": True}}
@@ -83,6 +88,7 @@ def test_models_that_come_back_otherwise_are_found(check, monkeypatch):
 
 
 def test_program_tells_what_is_not_equal(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(program, "CHECKS", {"float32": lambda family: True, "beams": lambda family: False})
+    found = {"float32": True, "beams": False, "checkpointing": 2e-6, "lora": True}
+    monkeypatch.setattr(program, "CHECKS", {name: lambda family, it=value: it for name, value in found.items()})
     assert program.main(["--families", "llava", "--output", str(tmp_path / "it.json")]) == 1
-    assert "llava: not equal: beams" in capsys.readouterr().out
+    assert "llava: not equal: beams, checkpointing\n" in capsys.readouterr().out
