@@ -26,6 +26,7 @@ from ssgpa.benchmarks.tables.reproduction_table import (
     format_targets,
 )
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
+from ssgpa.benchmarks.tables.vlm_table import format_vlm_equality
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
 from ssgpa.utils.results import read_results
@@ -48,6 +49,7 @@ DOCUMENTS = [
             "memory",
             "reproduction",
             "speed",
+            "vlm",
         )
     ),
 ]
@@ -71,6 +73,7 @@ BLOCKS = {
     "reproduction-targets": ("reproduction.json", format_targets),
     "speed": ("speed.json", format_ways),
     "speed-change": ("speed-before-after.json", format_change),
+    "vlm-equality": ("vlm-equality.json", format_vlm_equality),
 }
 # One that all systems' counts fill.
 SYSTEMS_MEMORY = "systems-memory"
