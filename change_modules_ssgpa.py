@@ -22,7 +22,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .alignment_ssgpa import ChangeFusionAdapterLayer, GlobalPartTransportAlignment
-from .configuration_ssgpa import ChangeModulesConfig
+from .change_config_ssgpa import ChangeModulesConfig
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .system_ssgpa import ChangeCaptioningModelMixin
 
