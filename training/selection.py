@@ -15,14 +15,16 @@ from .arguments import AUTO_METRIC
 
 
 PREFIX = "eval"
-# Best first. CIDEr compares pairs with each other, so a lone pair has none; ROUGE-L scores it by itself.
-PREFERRED = ("changed_cider", "total_cider", "total_rouge_l")
+# Best first. Correctness is known where the scenes are. CIDEr compares pairs with each other, so a lone pair has none; ROUGE-L scores it by itself.
+PREFERRED = ("changed_correct", "changed_cider", "total_cider", "total_rouge_l")
 # Pairs of every type that tell which scores there are; a report on thousands of pairs takes minutes.
 SAMPLE = 4
 SPEEDS = ("runtime", "samples_per_second")
 REASONS = {
     "loss": "evaluation generates captions and computes no loss",
     "meteor": "METEOR needs Java and is not computed in training",
+    "correct": "the scenes of the pairs are not known",
+    "_right": "the scenes of the pairs are not known",
     "unchanged": "none of the pairs is known to be unchanged",
     "changed": "of none of the pairs a type of change is known",
 }
@@ -97,6 +99,8 @@ class Selection:
             )
         elif all(entry.get(f"{self.prefix}_distinct_captions") == 1 for entry in found):
             cause = "every pair got the same caption. Train longer, or with another learning rate."
+        elif is_tie(max(values), 0.0) and self.name.endswith("correct"):
+            cause = "no caption was correct. Train longer, or choose another score, such as eval_changed_cider."
         elif is_tie(max(values), 0.0):
             cause = "no caption had enough in common with its references. Train longer, or choose another score."
         else:
