@@ -64,9 +64,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--language", help="of the captions, a code such as zh; by default that of the data")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
-    parser.add_argument(
-        "--scenes", type=Path, help="the renderer's scenes.jsonl, to judge captions; by default the data's"
-    )
+    parser.add_argument("--scenes", type=Path, help="scenes.jsonl that captions are judged by; by default the data's")
     parser.add_argument("--compare", type=Path, help="another system's captions: JSON, JSONL or CSV")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, a page to look at")
     parser.add_argument("--report_pairs", type=int, default=400, help="pairs in the page's gallery")

@@ -15,7 +15,8 @@ from .arguments import AUTO_METRIC
 
 
 PREFIX = "eval"
-# Best first. Correctness is known where the scenes are. CIDEr compares pairs with each other, so a lone pair has none; ROUGE-L scores it by itself.
+# Best first. Correctness needs the scenes of the pairs. CIDEr compares pairs with each other, so a lone pair has none;
+# ROUGE-L scores it by itself.
 PREFERRED = ("changed_correct", "changed_cider", "total_cider", "total_rouge_l")
 # Pairs of every type that tell which scores there are; a report on thousands of pairs takes minutes.
 SAMPLE = 4
@@ -100,7 +101,9 @@ class Selection:
         elif all(entry.get(f"{self.prefix}_distinct_captions") == 1 for entry in found):
             cause = "every pair got the same caption. Train longer, or with another learning rate."
         elif is_tie(max(values), 0.0) and self.name.endswith("correct"):
-            cause = "no caption was correct. Train longer, or choose another score, such as eval_changed_cider."
+            cause = (
+                f"no caption was correct. Train longer, or choose another score, such as {self.prefix}_changed_cider."
+            )
         elif is_tie(max(values), 0.0):
             cause = "no caption had enough in common with its references. Train longer, or choose another score."
         else:
