@@ -10,10 +10,13 @@ from transformers import EvalPrediction
 
 from .bounds import Row
 from .change_captioning.scorer import default_scorer
+from .clevr.correctness import CHANGE, ONLY, PARTS
 from .report.build import build_report
 
 
 IGNORED = -100
+# Scores that an evaluation lacks where no caption has the part.
+OPTIONAL = tuple(f"{name}_right" for name in PARTS if name not in {CHANGE, ONLY})
 BATCHES = (
     "batch_eval_metrics would score batch by batch, and the mean of batches is no score of the set (CIDEr-D takes its "
     "document frequencies from all references); leave it False."

@@ -10,7 +10,7 @@ from typing import Any
 from ..data.schema import NO_CHANGE
 from ..metrics.bounds import Row
 from ..metrics.report.build import TIE, build_report, light_rows
-from ..metrics.trainer_metrics import report_metrics
+from ..metrics.trainer_metrics import OPTIONAL, report_metrics
 from .arguments import AUTO_METRIC
 
 
@@ -25,7 +25,7 @@ REASONS = {
     "loss": "evaluation generates captions and computes no loss",
     "meteor": "METEOR needs Java and is not computed in training",
     "correct": "the scenes of the pairs are not known",
-    "_right": "the scenes of the pairs are not known",
+    "_right": "the scenes of the pairs are not known, or an evaluation may have no caption that tells of it",
     "unchanged": "none of the pairs is known to be unchanged",
     "changed": "of none of the pairs a type of change is known",
 }
@@ -144,7 +144,7 @@ def reachable_scores(
     scores = _scores_of_references(sample, known, change_type_of)
     if any(name.endswith("cider") and value <= 0 for name, value in scores.items()):
         scores = _scores_of_references(table, known, change_type_of)
-    return scores | dict.fromkeys(SPEEDS, 0.0)
+    return {name: value for name, value in scores.items() if name not in OPTIONAL} | dict.fromkeys(SPEEDS, 0.0)
 
 
 def _scores_of_references(
