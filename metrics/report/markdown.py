@@ -15,7 +15,9 @@ METRICS = ("bleu_4", "rouge_l", "cider")
 BLOCKS = ("changed", "unchanged", "total")
 # Names as tables show them, where they say more than the names in the stored reports.
 PARTS = {"change": "change with new value", "only": "fits the changed object and no other"}
-ORACLE_NOTE = "An oracle writes with perfect knowledge of the scene; what its CIDEr lacks is wording alone."
+ORACLE_NOTE = (
+    "Oracles write with perfect knowledge of the scene: those that are 100 % correct differ in CIDEr by wording alone."
+)
 LABELS = {RIGHT_TYPE: "a random training caption of the same change type (the type is given)"}
 
 
@@ -123,7 +125,8 @@ def format_summary(report: Mapping[str, Any], source: str) -> str:
         source (`str`): The file it came from, as the reader finds it.
 
     Returns:
-        `str`: The system, the best constant caption, captions of the right type and the references themselves.
+        `str`: The system, the best constant caption, captions of the right type and the references themselves; where
+        scenes are known, the share of correct captions, and of the oracles those with the lowest and the highest CIDEr.
     """
     baselines = {
         "best constant caption": report["best_constant_baseline"].get("changed"),
@@ -136,7 +139,9 @@ def format_summary(report: Mapping[str, Any], source: str) -> str:
     lines = ["| changed pairs, x 100 | BLEU-4 | ROUGE-L | CIDEr-D |", "|---|---:|---:|---:|"]
     judged = bool(report.get("correctness"))
     if judged:
-        rows += [(f"oracle: {name}", scores) for name, scores in report["oracles"].items()]
+        # The ends of the range say it all here.
+        oracles = sorted(report["oracles"].items(), key=lambda item: item[1]["changed"]["cider"])
+        rows += [(f"oracle: {name}", scores) for name, scores in (oracles[0], oracles[-1])]
         lines = ["| changed pairs, x 100 | correct | BLEU-4 | ROUGE-L | CIDEr-D |", "|---|---:|---:|---:|---:|"]
     for name, blocks in rows:
         if blocks.get("changed"):
