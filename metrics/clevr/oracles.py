@@ -26,7 +26,7 @@ FRESH = "a fresh draw of the reference grammar"
 SHORTEST = "the shortest description that fits no other object"
 FOUR = "four attributes, no relation"
 NEEDED = "four attributes, a relation only where needed"
-CANONICAL = "four attributes, a relation only where needed, in canonical words"
+CANONICAL = "canonical words, a relation only where needed"
 
 _ALL: Mask = (True, True, True, True)
 _CAMERA_DISTANCE, _CAMERA_HEIGHT = 10.0, 5.0

@@ -126,7 +126,7 @@ def format_summary(report: Mapping[str, Any], source: str) -> str:
 
     Returns:
         `str`: The system, the best constant caption, captions of the right type and the references themselves; where
-        scenes are known, the share of correct captions, and of the oracles those with the lowest and the highest CIDEr.
+        scenes are known, the share of correct captions, and the oracles with the lowest and the highest CIDEr.
     """
     baselines = {
         "best constant caption": report["best_constant_baseline"].get("changed"),
