@@ -155,4 +155,4 @@ def format_summary(report: Mapping[str, Any], source: str) -> str:
     return "\n".join([*lines, "", f"{facts} {ORACLE_NOTE}" if judged else facts])
 
 
-__all__ = ["EMPTY", "LABELS", "format_report", "format_summary"]
+__all__ = ["EMPTY", "LABELS", "format_correct", "format_report", "format_summary"]
