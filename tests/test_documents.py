@@ -32,6 +32,7 @@ ELSEWHERE = {
     "docs/hub.md": "test_the_hub_snippets_run",
     "docs/data.md": "test_the_streaming_snippet_runs",
     "docs/space.md": "tests/examples/test_app.py",
+    "docs/vlm.md": "tests/vlm/test_page_vlm.py",
 }
 needs_checkpoint = pytest.mark.skipif(not EMBEDDED.is_dir(), reason="this copy holds no embedded checkpoint")
 

@@ -31,6 +31,7 @@ from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
 from ..utils.loading import BROKEN, check_source, load_partial_system
 from ..vlm.configuration_ssgpa_vlm import SSGPAVLMConfig
+from ..vlm.ports_ssgpa_vlm import PORTS
 from .arguments import NONE, ModelArguments
 from .word_tokenizer import PLACEHOLDER, build_word_tokenizer
 
@@ -160,7 +161,7 @@ def read_config(path: str, overrides: str | None = None) -> PreTrainedConfig:
     """Read a model's configuration, its vocabulary as it stands there.
 
     Args:
-        path (`str`): A configuration JSON.
+        path (`str`): A configuration JSON, of a system or of a VLM that becomes one.
         overrides (`str`, *optional*): JSON mapping, as `config_overrides`.
 
     Returns:
@@ -171,6 +172,9 @@ def read_config(path: str, overrides: str | None = None) -> PreTrainedConfig:
         ValueError: It does not describe a model; the error names it.
     """
     values = _read_values(Path(path))
+    if values["model_type"] in PORTS:
+        # What is no system is a VLM, which becomes one.
+        values = {"model_type": SSGPAVLMConfig.model_type, "vlm_config": values}
     try:
         kind = config_class_of(values.pop("model_type"), Path(path))
         return kind(**values | _overrides(overrides, kind))

@@ -121,6 +121,8 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
 
     def __init__(self, config: SSGPAVLMConfig) -> None:
         super().__init__(config)
+        # Transformers reads it of the names of its own classes.
+        self.loss_type = "ForCausalLM"
         self.vlm = AutoModelForImageTextToText.from_config(config.vlm_config)
         self.change_fusion_adapter = ChangeFusionAdapter(config)
         self.alignment = GlobalPartTransportAlignment(config)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssgpa.benchmarks import measure_vlm_equality as program
-from ssgpa.benchmarks.tables.vlm_table import CHECKS, format_vlm_equality
+from ssgpa.benchmarks.tables.vlm_equality_table import CHECKS, format_vlm_equality
 
 
 def run(**differing):

@@ -8,6 +8,7 @@ of its kernels and the allocator's fragmentation are not.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from .live_bytes import LiveBytes, SavedBytes, storage_key
 
 GIB = 2**30
 COUNTED_ATTENTION = "ssgpa_counted"
+# Names of modules that are no part of a model but hold its parts.
+WHOLES = ("model", "vlm")
 ASSUMPTIONS = (
     "all captions of a batch are equally long, so that no attention mask is needed",
     "fused attention, as PyTorch's kernels on CUDA keep it",
@@ -77,9 +80,17 @@ AttentionInterface.register(COUNTED_ATTENTION, counted_attention)
 
 
 def part_of(name: str) -> str:
-    """The part of a model that a parameter or module belongs to: the first name below `model`, or the first one."""
+    """The part of a model that a parameter or module belongs to: the first name that is none of `WHOLES`."""
     first, _, rest = name.partition(".")
-    return rest.partition(".")[0] if first == "model" and rest else first
+    return part_of(rest) if first in WHOLES and rest else first
+
+
+def parts_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that `part_of` tells apart, by their names."""
+    parts: dict[str, nn.Module] = {}
+    for name, module in model.named_children():
+        parts |= parts_of(module) if name in WHOLES else {name: module}
+    return parts
 
 
 def weight_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
@@ -137,7 +148,11 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
 
 
 def count_memory(
-    model: nn.Module, batch: Mapping[str, Any], optimizer: torch.optim.Optimizer, max_grad_norm: float = 1.0
+    model: nn.Module,
+    batch: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float = 1.0,
+    values: AbstractContextManager | None = None,
 ) -> dict[str, Any]:
     """Take one training step and count what lives meanwhile.
 
@@ -146,6 +161,8 @@ def count_memory(
         batch (`Mapping`): Keyword arguments of the model.
         optimizer (`torch.optim.Optimizer`): Over what trains, not used before.
         max_grad_norm (`float`): As in the run.
+        values (`AbstractContextManager`, *optional*): What answers a model that asks for values on the meta device,
+            see `KnownValues`.
 
     Returns:
         `dict`: Bytes of `weights` {part: {dtype: bytes}}, `frozen`, `gradients`, `optimizer`, `activations` (what the
@@ -156,9 +173,8 @@ def count_memory(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     inputs = [value for value in batch.values() if isinstance(value, Tensor)]
     weights = [tensor for _, tensor in weight_tensors(model)]
-    inner = dict(model.model.named_children()) if hasattr(model, "model") else {}
-    parts = inner | {name: module for name, module in model.named_children() if name != "model"}
     peaks = {}
+    values = nullcontext() if values is None else values
     with LiveBytes(trained[0].device, [*weights, *inputs]) as live:
         # Let the optimizer make its states.
         for parameter in trained:
@@ -167,13 +183,14 @@ def count_memory(
         optimizer.zero_grad(set_to_none=True)
         states = state_bytes(optimizer)
         live.reset_peak()
-        with SavedBytes(parts, [*weights, *inputs]) as saved:
+        with SavedBytes(parts_of(model), [*weights, *inputs]) as saved, values:
             loss = model(**batch).loss
         kept = saved.by_part()
         peaks["forward"] = live.peak
         after_forward = live.live
         live.reset_peak()
-        finish_step(loss, optimizer, max_grad_norm)
+        with values:
+            finish_step(loss, optimizer, max_grad_norm)
         peaks["backward and update"] = live.peak
     return {
         "weights": weight_bytes(model),
@@ -188,13 +205,13 @@ def count_memory(
     }
 
 
-def count_flops(model: nn.Module, batch: Mapping[str, Any]) -> int:
+def count_flops(model: nn.Module, batch: Mapping[str, Any], values: AbstractContextManager | None = None) -> int:
     """Floating point operations of one forward and backward pass, recomputations among them.
 
-    Those of layers in 4 bit are not counted.
+    Those of layers in 4 bit are not counted. Arguments are those of `count_memory`.
     """
     model.train()
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, nullcontext() if values is None else values:
         model(**batch).loss.backward()
     model.zero_grad(set_to_none=True)
     return counter.get_total_flops()

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """A run's model without its weights, and batches without data, to count or measure what training needs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..lora import is_over_base, wrap_model
 from ..model_setup import DTYPES, prepare_training
 from ..systems import build_model, read_config, trained_parameters
 from .count import COUNTED_ATTENTION
+from .known_values import KnownValues
 
 
 # Attention implementations whose kernels keep what `counted_attention` keeps.
@@ -125,7 +127,11 @@ def example_batch(
     words = config.get_text_config().vocab_size
     placeholder = config.image_token_id if visual else words
     ids = torch.randint(1, min(words, placeholder), (batch_size, len(segments)))
-    ids[:, :visual] = placeholder
+    # A word between the images, by which some VLMs tell them apart.
+    images = 2 if config.pair_layout == "pair" and before > visual else 1
+    for number in range(images):
+        start = number * (visual // images + 1)
+        ids[:, start : start + visual // images] = placeholder
     labels = ids.masked_fill(torch.cat([segments[:1] + 1, segments.diff()]) != 0, IGNORED)
     labels[:, :before] = IGNORED
     alone = captions == 1
@@ -148,4 +154,21 @@ def example_batch(
     return {name: value.to(device) for name, value in batch.items()} | {"logits_to_keep": kept}
 
 
-__all__ = ["TextSizes", "add_matrices", "config_of", "example_batch", "start_model"]
+def without_values(batch: Mapping[str, Any]) -> tuple[dict[str, Any], KnownValues]:
+    """A batch on the meta device, and its values for models that ask for them.
+
+    Args:
+        batch (`Mapping[str, Any]`): Of `example_batch` on the CPU.
+
+    Returns:
+        `tuple[dict[str, Any], KnownValues]`: As on the meta device from the start, and its values.
+    """
+    kept = dict(batch)
+    if kept["attention_mask"].ndim == 2:
+        del kept["attention_mask"]
+    tensors = {name: value for name, value in kept.items() if isinstance(value, Tensor)}
+    empty = {name: value.to("meta") for name, value in tensors.items()}
+    return kept | empty, KnownValues({empty[name]: value for name, value in tensors.items()})
+
+
+__all__ = ["TextSizes", "add_matrices", "config_of", "example_batch", "start_model", "without_values"]

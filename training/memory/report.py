@@ -13,7 +13,7 @@ import torch
 
 from ..arguments import NONE, ChangeCaptioningArguments, RunArguments
 from .count import count_flops, count_memory, create_optimizer, describe_count
-from .inputs import TextSizes, add_matrices, example_batch, start_model
+from .inputs import TextSizes, add_matrices, example_batch, start_model, without_values
 from .measure import Timing, measure_memory
 
 
@@ -34,7 +34,9 @@ class MemoryOptions:
 
 def _batch(run: RunArguments, model: Any, batch_size: int, text: TextSizes, device: str) -> dict[str, Any]:
     captions, frames = run.data.captions_per_pair, getattr(model, "frames_per_pair", None)
-    return example_batch(model.config, run.model.image_size, batch_size, text, device, captions, frames)
+    # A VLM's configuration tells how large its images are.
+    size = getattr(model.config, "image_size", None) or run.model.image_size
+    return example_batch(model.config, size, batch_size, text, device, captions, frames)
 
 
 def _facts(name: str, run: RunArguments, text: TextSizes, batch: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def run_flops(run: RunArguments, batch_size: int, text: TextSizes) -> int:
     whole = replace(run.model, quantization_config=None)
     model = add_matrices(start_model(whole, "meta"), whole)
     _apply_checkpointing(model, run.training)
-    return count_flops(model, _batch(run, model, batch_size, text, "meta"))
+    return count_flops(model, *without_values(_batch(run, model, batch_size, text, "cpu")))
 
 
 def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options: MemoryOptions) -> Iterator[dict]:
@@ -71,8 +73,9 @@ def count_run(name: str, run: RunArguments, batch_sizes: Iterable[int], options:
         start = time.process_time()
         model = add_matrices(start_model(run.model, "meta"), run.model)
         _apply_checkpointing(model, run.training)
-        batch = _batch(run, model, batch_size, options.text, "meta")
-        count = count_memory(model, batch, create_optimizer(model, run.training), run.training.max_grad_norm)
+        batch, values = without_values(_batch(run, model, batch_size, options.text, "cpu"))
+        optimizer = create_optimizer(model, run.training)
+        count = count_memory(model, batch, optimizer, run.training.max_grad_norm, values)
         row = describe_count(count, batch_size, time.process_time() - start)
         flops = run_flops(run, batch_size, options.text) if options.flops else None
         yield _facts(name, run, options.text, batch) | row | {"flops_per_step": flops}
