@@ -7,7 +7,7 @@ PYTHON ?= python
 quality:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mlinter --no-progress configuration_*.py modeling_*.py processing_*.py baselines/*/configuration_*.py baselines/*/modeling_*.py
+	$(PYTHON) -m mlinter --no-progress configuration_*.py modeling_*.py processing_*.py baselines/*/configuration_*.py baselines/*/modeling_*.py vlm/configuration_*.py vlm/modeling_*.py
 	$(PYTHON) benchmarks/readme_table.py --check
 	$(PYTHON) benchmarks/renderer_tables.py --check
 

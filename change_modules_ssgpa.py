@@ -14,7 +14,7 @@
 """What models with a Change Fusion Adapter and a Global-Part Transport Alignment share (ours)."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .alignment_ssgpa import ChangeFusionAdapterLayer, GlobalPartTransportAlignment
-from .configuration_ssgpa import ChangeModulesConfig
+from .change_config_ssgpa import ChangeModulesConfig
 from .losses_ssgpa import ContrastLoss, cycle_loss, global_loss, smoothed_caption_loss, warp_loss
 from .system_ssgpa import ChangeCaptioningModelMixin
 
@@ -44,6 +44,8 @@ class ChangeModulesMixin(ChangeCaptioningModelMixin):
     The model that has the losses calls `add_losses` when it is built, and says by `get_alignment` where the alignment
     is.
     """
+
+    _no_split_modules: ClassVar[list[str]] = ["ChangeFusionAdapterLayer", "GlobalPartTransportAlignment"]
 
     def get_alignment(self) -> GlobalPartTransportAlignment:
         """The alignment, whose plan the losses read."""

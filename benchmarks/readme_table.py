@@ -26,6 +26,7 @@ from ssgpa.benchmarks.tables.reproduction_table import (
     format_targets,
 )
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
+from ssgpa.benchmarks.tables.vlm_equality_table import format_vlm_equality
 from ssgpa.benchmarks.tables.vlm_tables import format_vlm_cost, format_vlm_memory
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
 from ssgpa.utils.files import replacing
@@ -75,6 +76,7 @@ BLOCKS = {
     "speed-change": ("speed-before-after.json", format_change),
     "vlm-cost": ("vlm_cost.json", format_vlm_cost),
     "vlm-memory": ("vlm_memory.json", format_vlm_memory),
+    "vlm-equality": ("vlm-equality.json", format_vlm_equality),
 }
 # One that all systems' counts fill.
 SYSTEMS_MEMORY = "systems-memory"

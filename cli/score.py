@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.clevr_renderer.captions.sentences import change_type_of
-from ..data.prepared import HUB_PREFIX, is_prepared, language_of, load_prepared, reading_of
+from ..data.prepared import HUB_PREFIX, is_prepared, language_of, load_prepared, reading_of, scenes_of
 from ..metrics.bootstrap import compare_systems
 from ..metrics.bounds import Row
 from ..metrics.change_captioning.scorer import CaptionScorer
+from ..metrics.clevr.scenes import add_scenes
 from ..metrics.predictions import LoadedCaptions, language_for, load_captions, read_references
 from ..metrics.protocols import PROTOCOLS, apply_protocol
 from ..metrics.report.build import build_report, collapse_alarm, format_intervals, format_table, light_rows
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     for path in filter(None, (options.output, options.report and options.report / INDEX)):
         if path.exists() and not options.overwrite:
             raise FileExistsError(f"{path} exists; pass --overwrite to replace it.")
-    references = load_references(options.references, options.split, options.train)
+    references = load_references(options.references, options.split, options.train, options.scenes)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         system = load_captions(options.predictions, references.rows, options.missing)
@@ -86,7 +87,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def load_references(source: str, split: str = "test", train: Path | None = None) -> References:
+def load_references(
+    source: str, split: str = "test", train: Path | None = None, scenes: Path | None = None
+) -> References:
     """Load the references of a prepared folder, or of a file.
 
     Args:
@@ -95,17 +98,19 @@ def load_references(source: str, split: str = "test", train: Path | None = None)
         split (`str`, *optional*, defaults to `'test'`): Split of the folder; "all" for all of its pairs.
         train (`Path`, *optional*): A file with references of the training pairs; by default the training split of the
             folder.
+        scenes (`Path`, *optional*): The renderer's `scenes.jsonl`; by default that of the folder, where it has one.
 
     Returns:
         `References`: The references.
 
     Raises:
         OSError: If nothing can be read there.
-        ValueError: If it holds no references.
+        ValueError: If it holds no references, or the scenes are of other pairs.
     """
     given = read_references(train) if train else None
     if not source.startswith(HUB_PREFIX) and not Path(source).is_dir():
-        return References(read_references(Path(source)), given)
+        rows = read_references(Path(source))
+        return References(add_scenes(rows, scenes) if scenes else rows, given)
     if not source.startswith(HUB_PREFIX) and not is_prepared(Path(source)):
         raise FileNotFoundError(
             f"{source} is neither a prepared folder (examples/prepare_data.py makes one) nor a file of references."
@@ -118,7 +123,10 @@ def load_references(source: str, split: str = "test", train: Path | None = None)
     if not len(images):
         raise ValueError(f"The split {split!r} of {source} is empty.")
     train_rows = given or light_rows(data["train"]) or None
-    return References(light_rows(images), train_rows, language_of(source), images, reading_of(source))
+    rows, scenes = light_rows(images), scenes or scenes_of(source)
+    return References(
+        add_scenes(rows, scenes) if scenes else rows, train_rows, language_of(source), images, reading_of(source)
+    )
 
 
 @contextmanager

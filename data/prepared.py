@@ -15,6 +15,7 @@ from ..utils.extras import require_datasets
 from ..utils.files import write_json
 from ..utils.hub_access import can_ask_hub
 from .checks import read_json_object
+from .clevr_renderer.dataset.layout import SCENES
 from .schema import SPLITS, check_features, check_pairs
 
 
@@ -72,6 +73,7 @@ def write_prepared(
     overwrite: bool = False,
     card: str | None = None,
     rows_per_shard: int | None = None,
+    scenes: str | Path | None = None,
 ) -> Path:
     """Write a checked data set of pairs as a prepared folder, completely or not at all.
 
@@ -82,6 +84,8 @@ def write_prepared(
         overwrite (`bool`, *optional*, defaults to `False`): Whether a prepared folder of the same name is replaced.
         card (`str`, *optional*): Text of a `README.md`.
         rows_per_shard (`int`, *optional*): Rows of a file, 1,024 by default; a worker that streams reads whole files.
+        scenes (`str` or `Path`, *optional*): The renderer's `scenes.jsonl`, which is kept beside the pairs: evaluation
+            judges captions by it.
 
     Returns:
         `Path`: The folder.
@@ -102,7 +106,11 @@ def write_prepared(
         rows = {split: len(dataset[split]) for split in SPLITS}
         if card is not None:
             (temporary / CARD).write_text(card, encoding="utf-8")
-        write_json(temporary / MARKER, {"format": FORMAT, **(facts or {}), "rows": rows, "shards": shards}, indent=2)
+        kept = dict(facts or {})
+        if scenes is not None:
+            shutil.copyfile(scenes, temporary / SCENES)
+            kept["scenes"] = SCENES
+        write_json(temporary / MARKER, {"format": FORMAT, **kept, "rows": rows, "shards": shards}, indent=2)
         # An earlier folder is removed only once the new one is in its place.
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
@@ -152,12 +160,17 @@ def _files(source: str) -> dict[str, list[str]]:
 
 def _marker(source: str) -> Path:
     """The file `prepared.json` of a folder, or of a data set on the Hub."""
+    return _file(source, MARKER)
+
+
+def _file(source: str, name: str) -> Path:
+    """A file of a folder, or of a data set on the Hub."""
     if not source.startswith(HUB_PREFIX):
-        return Path(source) / MARKER
+        return Path(source) / name
     repo_id, _, revision = source.removeprefix(HUB_PREFIX).strip("/").partition("@")
-    online = can_ask_hub(repo_id, MARKER, revision or None, "dataset")
+    online = can_ask_hub(repo_id, name, revision or None, "dataset")
     options = {"repo_type": "dataset", "revision": revision or None, "local_files_only": not online}
-    return Path(hf_hub_download(repo_id, MARKER, **options))
+    return Path(hf_hub_download(repo_id, name, **options))
 
 
 def load_prepared(
@@ -210,6 +223,28 @@ def render_settings(folder: str | Path) -> dict[str, Any] | None:
         ValueError: If `prepared.json` is damaged.
     """
     return read_json_object(_marker(str(folder))).get("render_settings")
+
+
+def scenes_of(folder: str | Path) -> Path | None:
+    """The renderer's scenes of a prepared folder's pairs, by which captions are judged.
+
+    Args:
+        folder (`str` or `Path`): As for `load_prepared`.
+
+    Returns:
+        `Path`: The file `scenes.jsonl`; None where the folder was prepared without.
+
+    Raises:
+        FileNotFoundError: If the folder was not prepared, or has lost the file.
+        ValueError: If `prepared.json` is damaged.
+    """
+    source = str(folder)
+    if read_json_object(_marker(source)).get("scenes") is None:
+        return None
+    path = _file(source, SCENES)
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} lacks {SCENES}; prepare the data again")
+    return path
 
 
 def language_of(folder: str | Path) -> str | None:

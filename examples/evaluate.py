@@ -25,7 +25,7 @@ from transformers.utils import logging
 from ssgpa.data import load_prepared
 from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
-from ssgpa.data.prepared import language_of, reading_of, render_settings
+from ssgpa.data.prepared import language_of, reading_of, render_settings, scenes_of
 from ssgpa.data.retrieved import add_retrieved
 from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.bounds import Row
@@ -64,7 +64,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--language", help="of the captions, a code such as zh; by default that of the data")
     parser.add_argument("--protocol", choices=PROTOCOLS, help="references and blocks; by default all of them")
     parser.add_argument("--no_meteor", action="store_true", help="go without METEOR, which needs Java and time")
-    parser.add_argument("--scenes", type=Path, help="the renderer's scenes.jsonl, to judge relations by the scenes")
+    parser.add_argument("--scenes", type=Path, help="scenes.jsonl that captions are judged by; by default the data's")
     parser.add_argument("--compare", type=Path, help="another system's captions: JSON, JSONL or CSV")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, a page to look at")
     parser.add_argument("--report_pairs", type=int, default=400, help="pairs in the page's gallery")
@@ -83,9 +83,9 @@ def choose_rows(data: DatasetDict, options: argparse.Namespace) -> Dataset:
 
 
 def read_rows(options: argparse.Namespace, rows: Dataset) -> list[Row]:
-    """Reads the text columns, with the rendered scenes beside them if they are given."""
-    table = light_rows(rows)
-    return add_scenes(table, options.scenes) if options.scenes else table
+    """Reads the text columns, with the rendered scenes beside them where they are known."""
+    table, scenes = light_rows(rows), options.scenes or scenes_of(options.data)
+    return add_scenes(table, scenes) if scenes else table
 
 
 def score(

@@ -36,7 +36,7 @@ from huggingface_hub.utils import validate_repo_id
 from ssgpa.data.card import write_card
 from ssgpa.data.checks import inner_file, read_json_object
 from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
-from ssgpa.data.clevr_renderer.dataset.layout import SETTINGS
+from ssgpa.data.clevr_renderer.dataset.layout import LAYOUTS, SCENES, SETTINGS
 from ssgpa.data.findings import Findings, count_table
 from ssgpa.data.prepared import check_target, write_prepared
 from ssgpa.data.readers import (
@@ -59,6 +59,7 @@ from ssgpa.hub.data_repository import push_prepared
 from ssgpa.image_utils_ssgpa import Reading
 from ssgpa.metrics.change_captioning.scripts import base_language, guess_language, script_fault
 from ssgpa.metrics.change_captioning.tokenizers import choose_tokenizer
+from ssgpa.metrics.clevr.scenes import find_scenes
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa_command.arguments import add_reading_options, reading_options
 
@@ -133,6 +134,16 @@ def note_language(source: Source, dataset: DatasetDict, findings: Findings) -> N
         findings.note(f"captions are written {written}, and {told}: scores depend on it, set it with --language")
 
 
+def rendered_scenes(arguments: argparse.Namespace, dataset: DatasetDict) -> Path | None:
+    """The renderer's scenes, checked against the pairs; None for other sets."""
+    if arguments.dataset not in LAYOUTS or not (Path(arguments.source) / SCENES).is_file():
+        return None
+    path = inner_file(Path(arguments.source), SCENES)
+    for split in dataset.values():
+        find_scenes(split.select_columns(["pair_id", "scene_id", "change_type"]).to_list(), path)
+    return path
+
+
 def prepare(arguments: argparse.Namespace) -> list[str]:
     """Read, check and write the data set, and return lines about what was found."""
     output, reading = Path(arguments.output_dir), reading_options(arguments)
@@ -156,7 +167,8 @@ def prepare(arguments: argparse.Namespace) -> list[str]:
         "findings": findings.as_dict(),
     }
     card = write_card(source, dataset, findings, arguments.license)
-    write_prepared(dataset, output, facts, arguments.overwrite, card)
+    scenes = rendered_scenes(arguments, dataset)
+    write_prepared(dataset, output, facts, arguments.overwrite, card, scenes=scenes)
     rows = {name: len(split) for name, split in dataset.items()}
     return [*count_table(rows, findings, source.counts, source.total), *findings.lines()]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.utils import httpx
 
-from ..data.prepared import CARD, MARKER, check_prepared
+from ..data.clevr_renderer.dataset.layout import SCENES
+from ..data.prepared import CARD, MARKER, check_prepared, scenes_of
 
 
 FILES = "data/*.parquet"
@@ -31,6 +32,7 @@ def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> st
         OSError: If the Hub cannot be reached or refuses.
     """
     check_prepared(folder)
+    scenes = [] if scenes_of(folder) is None else [SCENES]
     api = HfApi()
     try:
         url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
@@ -38,7 +40,7 @@ def push_prepared(folder: str | Path, repo_id: str, private: bool = False) -> st
             repo_id=repo_id,
             repo_type="dataset",
             folder_path=folder,
-            allow_patterns=[CARD, MARKER, FILES],
+            allow_patterns=[CARD, MARKER, FILES, *scenes],
             delete_patterns=[FILES],
             commit_message="Upload pairs of images with captions of what changed",
         )

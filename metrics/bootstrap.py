@@ -2,14 +2,15 @@
 # Licensed under the Apache License, Version 2.0.
 """Bootstrap intervals and paired comparisons: how far scores would move on other pairs of the same kind."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..utils.pair_ids import by_id, check_ids
-from .bounds import Row
+from .bounds import Row, count_captions
 from .change_captioning.scorer import CaptionScorer, default_scorer
+from .clevr.correctness import build_judges
 from .corpus import ItemStatistics, ReferenceCorpus
 
 
@@ -78,6 +79,23 @@ def intervals(statistics: ItemStatistics, draws: int = DRAWS, seed: int = 0) -> 
     return {name: _interval(values) for name, values in resample(statistics, draws, seed).items()}
 
 
+def rate_interval(hits: np.ndarray, items: np.ndarray, draws: int = DRAWS, seed: int = 0) -> list[float]:
+    """Compute the percentile interval of a share of some of the items.
+
+    Args:
+        hits (`np.ndarray`): (items,), 1 where the share counts the item, else 0.
+        items (`np.ndarray`): (items,), 1 where the item is one of those that the share is of, else 0.
+        draws (`int`, *optional*, defaults to `DRAWS`): Number of sets.
+        seed (`int`, *optional*, defaults to `0`): Seed of the draws.
+
+    Returns:
+        `list[float]`: [low, high] at 95 %, over the draws that have such an item.
+    """
+    weights = np.concatenate(list(draw_weights(len(items), draws, seed)))
+    of = weights @ items
+    return _interval((weights @ hits)[of > 0] / of[of > 0])
+
+
 def _interval(values: np.ndarray) -> list[float]:
     return np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
 
@@ -125,7 +143,8 @@ def compare_systems(
     """Compare the captions of two systems on the same pairs, over all of them and over the changed ones.
 
     Args:
-        rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type`.
+        rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type`; with their scenes
+            (`clevr.scenes.add_scenes`), the share of correct captions is compared too.
         ours (`dict[str, str]`): Captions of one system, by pair id.
         theirs (`dict[str, str]`): Captions of another.
         scorer (`CaptionScorer`, *optional*): Tokenizer and metrics; by default those that need no Java, see
@@ -148,7 +167,7 @@ def compare_systems(
     blocks = {"total": list(rows), "changed": [row for row in rows if row["change_type"] not in {None, "none"}]}
     found: dict[str, Any] = {"bootstrap": describe_bootstrap(draws)}
     for name, kept in blocks.items():
-        corpus = ReferenceCorpus([[tokens[text] for text in row["captions"]] for row in kept]) if kept else None
+        corpus = _corpus_of(kept, tokens) if kept else None
         found[name] = corpus and compare_statistics(
             *(
                 corpus.statistics([tokens[captions[row["pair_id"]]] for row in kept], scorer.meteor)
@@ -158,3 +177,9 @@ def compare_systems(
             seed,
         )
     return found
+
+
+def _corpus_of(rows: Sequence[Row], tokens: Mapping[str, str]) -> ReferenceCorpus:
+    table = [{**row, "captions": [tokens[text] for text in row["captions"]]} for row in rows]
+    known = count_captions(table, unchanged_only=True)
+    return ReferenceCorpus([row["captions"] for row in table], build_judges(table, known))

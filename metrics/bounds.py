@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .change_captioning.meteor import Meteor
-from .corpus import ReferenceCorpus
+from .corpus import Judge, ReferenceCorpus
 
 
 MAX_CONSTANTS = 20
@@ -29,6 +29,7 @@ class PairBlocks:
         references (`Sequence[Sequence[str]]`): The tokenized captions of each pair.
         change_types (`Sequence[str | None]`): The type of each pair: "none" where nothing changed, None where unknown.
         meteor (`Meteor`, *optional*): METEOR, if it is wanted.
+        judges (`Sequence[Judge]`, *optional*): What decides whether a caption of each pair is correct.
 
     Attributes:
         indices (`dict[str, list[int]]`): Places of the "total", "changed" and "unchanged" pairs.
@@ -41,9 +42,11 @@ class PairBlocks:
         references: Sequence[Sequence[str]],
         change_types: Sequence[str | None],
         meteor: Meteor | None = None,
+        judges: Sequence[Judge] | None = None,
     ) -> None:
         self.references = list(references)
         self.meteor = meteor
+        self.judges = judges
         self.change_types = list(change_types)
         self.indices = {
             "total": list(range(len(self.references))),
@@ -51,7 +54,10 @@ class PairBlocks:
             "unchanged": [index for index, name in enumerate(change_types) if name == "none"],
         }
         self.corpora = {
-            name: ReferenceCorpus([self.references[index] for index in self.indices[name]])
+            name: ReferenceCorpus(
+                [self.references[index] for index in self.indices[name]],
+                judges and [judges[index] for index in self.indices[name]],
+            )
             for name in ("total", "changed")
             if self.indices[name]
         }
@@ -206,7 +212,8 @@ def score_upper_bounds(blocks: PairBlocks, seed: int) -> dict[str, dict[str, Any
         return {ONE_REFERENCE: {"total": None, "changed": None, "skipped": skipped}}
     rest = [list(blocks.references[index]) for index in kept]
     chosen = [item.pop(generator.integers(len(item))) for item in rest]
-    kept_blocks = PairBlocks(rest, [blocks.change_types[index] for index in kept], blocks.meteor)
+    judges = blocks.judges and [blocks.judges[index] for index in kept]
+    kept_blocks = PairBlocks(rest, [blocks.change_types[index] for index in kept], blocks.meteor, judges)
     scores = kept_blocks.score(chosen, with_meteor=True)
     return {ONE_REFERENCE: {**scores, "skipped": skipped}}
 

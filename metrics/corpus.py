@@ -8,7 +8,7 @@ weighting of the items gives the scores of a set: BLEU and METEOR from sums, ROU
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +33,9 @@ ROUGE_BETA = 1.2
 METEOR_ALPHA, METEOR_BETA, METEOR_GAMMA, METEOR_DELTA = 0.85, 0.2, 0.6, 0.75
 METEOR_STAGES = np.array([1.0, 0.6, 0.8, 0.6])
 
+# Decides whether a tokenized caption is correct, for one item.
+Judge = Callable[[str], bool]
+
 
 @dataclass(frozen=True)
 class ItemStatistics:
@@ -44,12 +47,15 @@ class ItemStatistics:
         rouge_l (`np.ndarray`): (items,), in 0..1.
         cider (`np.ndarray`): (items,), in 0..10, with the document frequencies of the whole set.
         meteor (`np.ndarray`, *optional*): (items, 23), see `meteor_statistics`; None if METEOR is not wanted.
+        correct (`np.ndarray`, *optional*): (items,), 1 where the caption is correct, else 0; None where nobody can
+            tell.
     """
 
     bleu: np.ndarray
     rouge_l: np.ndarray
     cider: np.ndarray
     meteor: np.ndarray | None = None
+    correct: np.ndarray | None = None
 
     def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Score sets made of the items.
@@ -59,7 +65,8 @@ class ItemStatistics:
                 with each item once.
 
         Returns:
-            `dict[str, np.ndarray]`: {metric: (sets,)} with the names of `score_lists`.
+            `dict[str, np.ndarray]`: {metric: (sets,)} with the names of `score_lists`, and "correct", the share of
+            correct captions, where that is known.
         """
         weights = np.ones((1, len(self.rouge_l))) if weights is None else weights
         sizes = weights.sum(axis=1)
@@ -73,7 +80,8 @@ class ItemStatistics:
         found = {f"bleu_{order}": mean * penalty for order, mean in enumerate(means.T, start=1)}
         if self.meteor is not None:
             found["meteor"] = meteor_from_sums(weights @ self.meteor)
-        return {**found, "rouge_l": weights @ self.rouge_l / sizes, "cider": weights @ self.cider / sizes}
+        found |= {"rouge_l": weights @ self.rouge_l / sizes, "cider": weights @ self.cider / sizes}
+        return found if self.correct is None else {**found, "correct": weights @ self.correct / sizes}
 
 
 class CaptionVector(NamedTuple):
@@ -93,9 +101,11 @@ class ReferenceCorpus:
 
     Args:
         targets (`Sequence[Sequence[str]]`): The tokenized references of each item.
+        judges (`Sequence[Judge]`, *optional*): What decides whether a caption of each item is correct.
     """
 
-    def __init__(self, targets: Sequence[Sequence[str]]) -> None:
+    def __init__(self, targets: Sequence[Sequence[str]], judges: Sequence[Judge] | None = None) -> None:
+        self.judges = judges
         self.targets = [list(item) for item in targets]
         self._cooked = [cook_refs(item) for item in self.targets]
         self._frequencies = Counter(
@@ -111,7 +121,8 @@ class ReferenceCorpus:
             hypotheses (`Sequence[str]`): One tokenized caption an item.
 
         Returns:
-            `dict[str, Any]`: BLEU, ROUGE-L, CIDEr-D and the counts of `change_captioning.scorer.score_lists`.
+            `dict[str, Any]`: BLEU, ROUGE-L, CIDEr-D, with judges `correct`, and the counts of
+            `change_captioning.scorer.score_lists`.
         """
         found = {name: float(value[0]) for name, value in self.statistics(hypotheses).scores().items()}
         return {**found, **count_items(hypotheses, self.targets)}
@@ -149,7 +160,12 @@ class ReferenceCorpus:
                     rouge_l[index] = (1 + weight) * precision * recall / (recall + weight * precision)
                 cider[index] = 10 * sum(similarities[hypothesis, text] for text in item) / len(item)
         stages = meteor_statistics(meteor.statistics_of(hypotheses, self.targets)) if meteor else None
-        return ItemStatistics(bleu, rouge_l, cider, stages)
+        return ItemStatistics(bleu, rouge_l, cider, stages, self._judge(hypotheses))
+
+    def _judge(self, hypotheses: Sequence[str]) -> np.ndarray | None:
+        if self.judges is None:
+            return None
+        return np.array([float(judge(text)) for judge, text in zip(self.judges, hypotheses, strict=True)])
 
     def best_constant(self, captions: Iterable[str]) -> tuple[str, float] | None:
         """Find the caption that scores the highest CIDEr-D when said of every item.

@@ -10,10 +10,13 @@ from transformers import EvalPrediction
 
 from .bounds import Row
 from .change_captioning.scorer import default_scorer
+from .clevr.correctness import CHANGE, ONLY, PARTS
 from .report.build import build_report
 
 
 IGNORED = -100
+# Scores that an evaluation lacks where no caption has the part.
+OPTIONAL = tuple(f"{name}_right" for name in PARTS if name not in {CHANGE, ONLY})
 BATCHES = (
     "batch_eval_metrics would score batch by batch, and the mean of batches is no score of the set (CIDEr-D takes its "
     "document frequencies from all references); leave it False."
@@ -28,8 +31,10 @@ def report_metrics(report: Mapping[str, Any]) -> dict[str, float]:
 
     Returns:
         `total_cider`, `changed_bleu_4` and so on, `no_change_on_changed`, `no_change_on_unchanged`,
-        `distinct_captions`, `empty_predictions` and, where it was asked for, `change_type_accuracy`; what is None is
-        left out.
+        `distinct_captions`, `empty_predictions` and, where it was asked for, `change_type_accuracy`; where scenes are
+        known `total_correct`, `changed_correct`, `unchanged_right` (unchanged pairs told as unchanged) and of the
+        changed pairs `change_right`, `shape_right` and so on, of the captions that have the part. What is None is left
+        out.
     """
     scores = {block: report["scores"][block] or {} for block in ("total", "changed", "unchanged")}
     found = {
@@ -40,6 +45,10 @@ def report_metrics(report: Mapping[str, Any]) -> dict[str, float]:
         found |= {f"{block}_{name}": values.get(name) for name in ("bleu_4", "meteor", "rouge_l", "cider")}
     found |= {f"no_change_on_{name}": rate for name, rate in report["no_change_rate"].items()}
     found["change_type_accuracy"] = (report["change_type_accuracy"] or {}).get("changed")
+    found |= {f"{block}_correct": scores[block].get("correct") for block in ("total", "changed")}
+    found["unchanged_right"] = scores["unchanged"].get("correct")
+    parts = (report.get("correctness") or {"parts": {"changed": {}}})["parts"]["changed"]
+    found |= {f"{name}_right": rates["right"] for name, rates in parts.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

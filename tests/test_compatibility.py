@@ -72,6 +72,7 @@ NAMES = [
     "transformers:PreTrainedModel._auto_class",
     "transformers:PreTrainedModel._can_compile_fullgraph",
     "transformers:PreTrainedModel._can_record_outputs",
+    "transformers:PreTrainedModel._hf_peft_config_loaded",
     "transformers:PreTrainedModel._keys_to_ignore_on_load_unexpected",
     "transformers:PreTrainedModel._keys_to_ignore_on_save",
     "transformers:PreTrainedModel._no_split_modules",
@@ -95,8 +96,10 @@ NAMES = [
     "datasets.table:embed_table_storage",
     "datasets.info:DatasetInfosDict",
 ]
-# Found on objects only: modules, storages, and modules on which `gradient_checkpointing_enable` was called.
+# Found on objects only: modules, storages, modules on which `gradient_checkpointing_enable` was called, and models that
+# were loaded.
 ON_OBJECTS = {"_forward_pre_hooks", "_non_persistent_buffers_set", "_cdata", "_gradient_checkpointing_func"}
+ON_OBJECTS |= {"_weight_conversions"}
 # Private to this repository, or Python's own.
 NOT_OF_A_LIBRARY = {"_shared", "_abc_impl"}
 
@@ -169,6 +172,9 @@ def test_private_names_on_objects_are_there():
     assert module._forward_pre_hooks
     assert isinstance(torch.zeros(1).untyped_storage()._cdata, int)
     model, _ = TINY_SYSTEMS["ssgpa"]()
+    assert not hasattr(model, "_weight_conversions")
+    again = type(model).from_pretrained(None, config=model.config, state_dict=model.state_dict())
+    assert isinstance(again._weight_conversions, list)
     model.gradient_checkpointing_enable()
     assert callable(model.model.alignment._gradient_checkpointing_func)
 

@@ -136,7 +136,7 @@ def test_senseless_values_are_refused(wrong, words):
 def told(monkeypatch):
     """Warnings of the configuration, each as often as it comes."""
     lines = []
-    monkeypatch.setattr("ssgpa.configuration_ssgpa.logger.warning_once", lines.append)
+    monkeypatch.setattr("ssgpa.change_config_ssgpa.logger.warning_once", lines.append)
     return lines
 
 

@@ -152,9 +152,9 @@ class ChangeCaptioningArguments(TrainingArguments):
 
     Args:
         metric_for_best_model (`str`): The score of the evaluation that chooses the best checkpoint. `auto` is
-            `eval_changed_cider` where changed pairs and their types are known, else `eval_total_cider`, or
-            `eval_total_rouge_l` where CIDEr could only be 0, as for one pair alone. Of equal scores the later step's
-            is the best.
+            `eval_changed_correct` where the scenes of the pairs are known (rendered sets), `eval_changed_cider` where
+            changed pairs and their types are, else `eval_total_cider`, or `eval_total_rouge_l` where CIDEr could only
+            be 0, as for one pair alone. Of equal scores the later step's is the best.
         learning_rate_factors (`str`, *optional*): JSON mapping of regular expressions to factors of `learning_rate`
             for the parameters whose names they match, the first that does; a plain mapping in a YAML file.
         muon_learning_rate (`float`, *optional*): Train hidden matrices by Muon with this rate, all else by AdamW with

@@ -17,8 +17,9 @@ from transformers.utils import logging
 from ..data.augment import PairAugmentation
 from ..data.decoding import describe_sources
 from ..data.frames import PairFrames
-from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of
+from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of, scenes_of
 from ..data.retrieved import add_retrieved
+from ..metrics.clevr.scenes import add_scene_column
 from ..processing_ssgpa import SSGPAProcessor
 from ..utils.files import write_json
 from .arguments import AUXILIARY, ChangeCaptioningArguments, DataArguments, ModelArguments
@@ -97,7 +98,10 @@ def _check_stream(data_arguments: DataArguments, arguments: ChangeCaptioningArgu
 
 
 def load_splits(arguments: DataArguments) -> DatasetDict:
-    """Load prepared data, or say how to make it; of a streamed training split, the texts alone."""
+    """Load prepared data, or say how to make it; of a streamed training split, the texts alone.
+
+    The validation pairs of a rendered set have their scenes with them, by which captions are judged.
+    """
     data_dir = arguments.data_dir
     if not data_dir:
         raise ValueError("--data_dir is missing: a folder that examples/prepare_data.py wrote.")
@@ -106,6 +110,15 @@ def load_splits(arguments: DataArguments) -> DatasetDict:
             f"{data_dir} is not a prepared folder. The head of the run's YAML file has the commands that make it; "
             f"`python examples/prepare_data.py --dataset NAME --source FOLDER --output_dir {data_dir}` prepares any."
         )
+    splits = _read_splits(arguments)
+    scenes = scenes_of(data_dir)
+    if scenes is not None:
+        splits["validation"] = add_scene_column(splits["validation"], scenes)
+    return splits
+
+
+def _read_splits(arguments: DataArguments) -> DatasetDict:
+    data_dir = arguments.data_dir
     if not arguments.streaming:
         splits = load_prepared(data_dir)
         return add_retrieved(splits, arguments.retrieval_store) if arguments.retrieval_store else splits

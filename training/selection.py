@@ -10,19 +10,22 @@ from typing import Any
 from ..data.schema import NO_CHANGE
 from ..metrics.bounds import Row
 from ..metrics.report.build import TIE, build_report, light_rows
-from ..metrics.trainer_metrics import report_metrics
+from ..metrics.trainer_metrics import OPTIONAL, report_metrics
 from .arguments import AUTO_METRIC
 
 
 PREFIX = "eval"
-# Best first. CIDEr compares pairs with each other, so a lone pair has none; ROUGE-L scores it by itself.
-PREFERRED = ("changed_cider", "total_cider", "total_rouge_l")
+# Best first. Correctness needs the scenes of the pairs. CIDEr compares pairs with each other, so a lone pair has none;
+# ROUGE-L scores it by itself.
+PREFERRED = ("changed_correct", "changed_cider", "total_cider", "total_rouge_l")
 # Pairs of every type that tell which scores there are; a report on thousands of pairs takes minutes.
 SAMPLE = 4
 SPEEDS = ("runtime", "samples_per_second")
 REASONS = {
     "loss": "evaluation generates captions and computes no loss",
     "meteor": "METEOR needs Java and is not computed in training",
+    "correct": "the scenes of the pairs are not known",
+    "_right": "the scenes of the pairs are not known, or an evaluation may have no caption that tells of it",
     "unchanged": "none of the pairs is known to be unchanged",
     "changed": "of none of the pairs a type of change is known",
 }
@@ -97,6 +100,10 @@ class Selection:
             )
         elif all(entry.get(f"{self.prefix}_distinct_captions") == 1 for entry in found):
             cause = "every pair got the same caption. Train longer, or with another learning rate."
+        elif is_tie(max(values), 0.0) and self.name.endswith("correct"):
+            cause = (
+                f"no caption was correct. Train longer, or choose another score, such as {self.prefix}_changed_cider."
+            )
         elif is_tie(max(values), 0.0):
             cause = "no caption had enough in common with its references. Train longer, or choose another score."
         else:
@@ -137,7 +144,7 @@ def reachable_scores(
     scores = _scores_of_references(sample, known, change_type_of)
     if any(name.endswith("cider") and value <= 0 for name, value in scores.items()):
         scores = _scores_of_references(table, known, change_type_of)
-    return scores | dict.fromkeys(SPEEDS, 0.0)
+    return {name: value for name, value in scores.items() if name not in OPTIONAL} | dict.fromkeys(SPEEDS, 0.0)
 
 
 def _scores_of_references(

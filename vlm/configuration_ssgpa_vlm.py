@@ -22,8 +22,8 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
+from ..change_config_ssgpa import ChangeModulesConfig
 from ..compatibility_ssgpa import warn_if_untested
-from ..configuration_ssgpa import ChangeModulesConfig
 from .ports_ssgpa_vlm import Port, port_of
 
 

@@ -101,7 +101,6 @@ class SSGPAVLMPreTrainedModel(ChangeModulesMixin, PreTrainedModel):
     card_tags: ClassVar[tuple[str, ...]] = ("optimal-transport", "ssgpa", "vlm")
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar[list[str]] = ["ChangeFusionAdapterLayer", "GlobalPartTransportAlignment"]
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
     _supports_flash_attn = True
     _supports_sdpa = True
@@ -174,7 +173,6 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
                 revision=revision,
                 dtype=dtype,
                 use_safetensors=True,
-                trust_remote_code=False,
                 local_files_only=local_files_only,
             )
         port_of(vlm.config)  # before anything is built

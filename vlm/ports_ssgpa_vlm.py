@@ -37,6 +37,8 @@ from transformers.vision_utils import get_vision_window_index
 Size = tuple[int, int]
 # What images are resized to where a tower takes any size.
 NATIVE_SIDE = 448
+# PyTorch numbers hooks without one: two threads could get the same number.
+_HOOKS = threading.Lock()
 
 
 def as_pair(value: Any) -> Size:
@@ -58,7 +60,8 @@ class Port:
             its tokens.
         placeholder (`str`, *optional*): What stands for an image in the family's chat template, where that is not the
             token that is repeated.
-        prompt (`str`, *optional*): The prompt of a family without a chat template, of `{image}` and `{instruction}`.
+        prompt (`str`, *optional*): The prompt of a family without a chat template, of `{image}`, `{start}`, which is
+            the tokenizer's start token and stands nowhere else, and `{instruction}`.
         typed (`str`, *optional*): Name under which the model takes the types of tokens, 1 for those of images.
     """
 
@@ -175,7 +178,10 @@ class Port:
         """
         owner, module = threading.get_ident(), vlm.get_submodule(self.connector)
 
-        def before(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+        # PyTorch leaves the keywords out for another thread that is about to call what is being taken off.
+        def before(
+            _: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None
+        ) -> tuple[tuple, dict[str, Any]] | None:
             if threading.get_ident() != owner:
                 return None
             if args:
@@ -188,14 +194,16 @@ class Port:
                 output.last_hidden_state = change(output.last_hidden_state)
             return output
 
-        if self.behind:
-            handle = module.register_forward_hook(after)
-        else:
-            handle = module.register_forward_pre_hook(before, with_kwargs=True)
+        with _HOOKS:
+            if self.behind:
+                handle = module.register_forward_hook(after)
+            else:
+                handle = module.register_forward_pre_hook(before, with_kwargs=True)
         try:
             yield
         finally:
-            handle.remove()
+            with _HOOKS:
+                handle.remove()
 
 
 class FullPort(Port):
@@ -502,7 +510,7 @@ PIXTRAL = PixtralPort()
 PORTS = {
     "aya_vision": Port(
         shrink="downsample_factor",
-        image_text="<|START_OF_IMG|><|IMG_GLOBAL|>{tokens}<|END_OF_IMG|>",
+        image_text="<|START_OF_IMG|>TILE_GLOBAL{tokens}<|END_OF_IMG|>",
         placeholder="<image>",
     ),
     "cohere2_vision": Port(
@@ -531,7 +539,7 @@ PORTS = {
     "ovis2": Ovis2Port(
         "model.vision_tower.head_linear", image_text="<IMG_START>{tokens}<IMG_GRID><IMG_END>", placeholder="<image>"
     ),
-    "paligemma": PrefixPort(prompt="{image}{image}{instruction}\n"),
+    "paligemma": PrefixPort(prompt="{image}{image}{start}{instruction}\n"),
     "qwen2_5_vl": QWEN,
     "qwen2_vl": QWEN,
     "qwen3_5": QWEN,

@@ -146,7 +146,9 @@ def _prompt(
     if template is None:
         if config.port.prompt is None:
             raise ValueError(f"{path} has no chat template: it is no model that follows instructions; give one.")
-        return config.port.prompt.format(image=token, instruction=instruction)
+        # The prompt says itself where the start token stands.
+        tokenizer.add_bos_token = False
+        return config.port.prompt.format(image=token, start=tokenizer.bos_token or "", instruction=instruction)
     content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": instruction}]
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}],

@@ -5,12 +5,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ssgpa.metrics.report.markdown import format_correct
 
+
+RANDOM_COLUMN = "a random caption of the right type"
 COLUMNS = (
     "system",
     "CIDEr-D, changed pairs (95 %)",
     "best constant caption",
-    "a random caption of the right type",
+    RANDOM_COLUMN,
     "type named right",
     "unchanged told as unchanged",
     "changed told as unchanged",
@@ -20,6 +23,8 @@ COLUMNS = (
     "pairs trained on, of scenes",
     "minutes",
 )
+# Where some system's captions were judged by their scenes.
+CORRECT = "correct, changed pairs (95 %)"
 RANDOM = "random training caption of the right change type"
 
 
@@ -36,6 +41,10 @@ def format_learning(records: Mapping[str, Any], source: str) -> str:
     learned = {name: record for name, record in records.items() if record["has_left_baselines"]}
     rows = [COLUMNS, ["---", "---", *["---:"] * (len(COLUMNS) - 2)]]
     rows += [_cells(name, record) for name, record in learned.items()]
+    if any("correct" in record["scores"]["changed"] for record in learned.values()):
+        added = [CORRECT, "---:", *(format_correct(record["scores"]["changed"]) for record in learned.values())]
+        place = COLUMNS.index(RANDOM_COLUMN) + 1
+        rows = [[*row[:place], cell, *row[place:]] for row, cell in zip(rows, added, strict=True)]
     text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     beams = sorted({record["decoding"]["num_beams"] for record in records.values()})
     threads = sorted({record["throughput"]["threads"] for record in records.values()})

@@ -32,6 +32,12 @@ def add_score_command(commands: Any) -> None:
     score.add_argument(
         "--train", metavar="FILE", type=Path, help="references of the training pairs, for the baselines"
     )
+    score.add_argument(
+        "--scenes",
+        metavar="FILE",
+        type=Path,
+        help="the renderer's scenes.jsonl, to judge captions; by default the folder's",
+    )
     score.add_argument("--compare", metavar="OTHER", type=Path, help="another system's captions, of any such kind")
     score.add_argument(
         "--missing",

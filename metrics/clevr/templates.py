@@ -1,11 +1,13 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""Parser of captions in CLEVR-Change's grammar: the object, its relation to another, the change, the new value."""
+"""Parser of captions in the grammars of CLEVR-Change and CLEVR-DC: object, relations, change, new value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...data.clevr_renderer.captions.grammar import ENDINGS, NO_CHANGE, RELATIONS, SYNONYMS
+from ...data.clevr_renderer.captions.viewpoint_captions import AFTER_IMAGE
 from ...data.clevr_renderer.scene.geometry import COLORS, MATERIALS, SHAPES, SIZES
 
 
@@ -22,6 +24,8 @@ _MEANINGS = {
     for word in SYNONYMS[value]
 }
 _ANY_SHAPE = frozenset(SYNONYMS["thing"])
+_AFTER_IMAGE = AFTER_IMAGE.split()
+_BOTH = ["that", "is", "both"]
 
 
 def _longest_first(phrases: Mapping[str, Sequence[str]]) -> list[tuple[tuple[str, ...], str]]:
@@ -43,7 +47,11 @@ class ParsedCaption:
         subject (`Mapping[str, str]`): Value by attribute, for the attributes that are named.
         value (`str`, *optional*): The new color or material.
         relation (`str`, *optional*): "left", "right", "behind" or "front" of the anchor.
-        anchor (`Mapping[str, str]`, *optional*): As `subject`, for the object that the relation starts from.
+        anchor (`Mapping[str, str]`, *optional*): As `subject`, for the object that the relation starts from, or that
+            the attribute is shared with.
+        second (`tuple[str, Mapping[str, str]]`, *optional*): Another relation and its anchor ("both ... and ...").
+        shared (`str`, *optional*): The attribute that the object shares with the anchor ("the other ... the same color
+            as ..."); there is no relation then.
     """
 
     change_type: str
@@ -51,6 +59,8 @@ class ParsedCaption:
     value: str | None = None
     relation: str | None = None
     anchor: Mapping[str, str] | None = None
+    second: tuple[str, Mapping[str, str]] | None = None
+    shared: str | None = None
 
 
 def parse_caption(text: str) -> ParsedCaption | None:
@@ -69,11 +79,54 @@ def parse_caption(text: str) -> ParsedCaption | None:
     if found is None:
         return None
     change_type, value, rest = found
-    subject, relation, anchor = _split_relation(rest)
+    if change_type == "add" and list(rest[-len(_AFTER_IMAGE) :]) == _AFTER_IMAGE:
+        rest = rest[: -len(_AFTER_IMAGE)]
+    for read in (_read_shared, _read_both, _read_placed):
+        told = read(rest)
+        if told is not None:
+            return ParsedCaption(change_type, value=value, **told)
+    return None
+
+
+def _read_placed(words: Sequence[str]) -> dict[str, Any] | None:
+    """Parse "the red cube" or "the red cube [that is] behind the ball"."""
+    subject, relation, anchor = _split_relation(words)
     thing, other = _read_phrase(subject), anchor and _read_phrase(anchor)
     if thing is None or (relation and other is None):
         return None
-    return ParsedCaption(change_type, thing, value, relation, other)
+    return {"subject": thing, "relation": relation, "anchor": other}
+
+
+def _read_both(words: Sequence[str]) -> dict[str, Any] | None:
+    """Parse "the red cube that is both behind the ball and left of the cylinder"."""
+    start = _find(words, _BOTH)
+    place = start and _find(words, ["and"])
+    if not place:
+        return None
+    noun = list(words[:start])
+    one, other = _read_placed([*noun, *words[start + len(_BOTH) : place]]), _read_placed([*noun, *words[place + 1 :]])
+    if not one or not other or not one["relation"] or not other["relation"]:
+        return None
+    return {**one, "second": (other["relation"], other["anchor"])}
+
+
+def _read_shared(words: Sequence[str]) -> dict[str, Any] | None:
+    """Parse "the other cube [that is] the same color as the ball"."""
+    start = _find(words, ["the", "same"])
+    if not start or list(words[:2]) != ["the", "other"] or words[start + 3 : start + 4] != ["as"]:
+        return None
+    noun = ["the", *words[2:start]]
+    thing, anchor = _read_phrase(noun[:-2] if noun[-2:] == ["that", "is"] else noun), _read_phrase(words[start + 4 :])
+    shared = words[start + 2]
+    if thing is None or anchor is None or shared not in ATTRIBUTES:
+        return None
+    return {"subject": thing, "anchor": anchor, "shared": shared}
+
+
+def _find(words: Sequence[str], phrase: Sequence[str]) -> int | None:
+    """The first place of a phrase behind the first word."""
+    places = range(1, len(words) - len(phrase) + 1)
+    return next((start for start in places if list(words[start : start + len(phrase)]) == list(phrase)), None)
 
 
 def _split_ending(words: Sequence[str]) -> tuple[str, str | None, Sequence[str]] | None:

@@ -19,13 +19,18 @@ from ..bounds import (
 from ..change_captioning.scorer import CaptionScorer, default_scorer
 from ..change_captioning.scoring import check_lists
 from ..change_captioning.text import clean_caption
+from ..clevr.correctness import build_judges
 from ..clevr.diagnosis import diagnose
-from ..corpus import ReferenceCorpus
+from ..clevr.oracles import oracle_captions, score_oracles
+from ..clevr.part_rates import describe_correctness
+from ..clevr.scenes import SCENE, ChangedScene
+from ..corpus import Judge, ReferenceCorpus
 from ..protocols import Protocol, apply_protocol
 
 
 OWN_FREQUENCIES = "from the references of this block alone; blocks are not comparable"
-COLUMNS = {"B4": "bleu_4", "METEOR": "meteor", "ROUGE-L": "rouge_l", "CIDEr-D": "cider"}
+COLUMNS = {"B4": "bleu_4", "METEOR": "meteor", "ROUGE-L": "rouge_l", "CIDEr-D": "cider", "correct": "correct"}
+CORRECT = "correct"
 BLOCKS = ("changed", "unchanged", "by_type")
 TEXT_COLUMNS = ("pair_id", "scene_id", "captions", "change_type")
 NAME_WIDTH = 60
@@ -42,9 +47,16 @@ def light_rows(dataset: Any) -> list[Row]:
         dataset (`Any`): A `datasets.Dataset` with the columns of `ssgpa.data`.
 
     Returns:
-        `list[Row]`: Records with `pair_id`, `captions`, `change_type` and, where there is one, `scene_id`.
+        `list[Row]`: Records with `pair_id`, `captions`, `change_type` and, where there is one, `scene_id`. Changed
+        pairs of a split with the column of `clevr.scenes.add_scene_column` have their `ChangedScene` under "scene".
     """
-    return dataset.select_columns([name for name in TEXT_COLUMNS if name in dataset.column_names]).to_list()
+    names = [name for name in (*TEXT_COLUMNS, SCENE) if name in dataset.column_names]
+    rows = dataset.select_columns(names).to_list()
+    for row in rows:
+        text = row.pop(SCENE, None)
+        if text:
+            row[SCENE] = ChangedScene.from_json(text)
+    return rows
 
 
 def build_report(
@@ -64,7 +76,8 @@ def build_report(
 
     Args:
         rows (`Sequence[Row]`): Records of the split with `pair_id`, `captions` and `change_type` ("none": unchanged,
-            None: unknown).
+            None: unknown). With the scenes of the changed pairs (`clevr.scenes.add_scenes`), captions are judged by
+            correctness too.
         predictions (`Mapping[str, str]`): One caption a pair, by pair id.
         train_rows (`Sequence[Row]`, *optional*): Records of the training split, for the baselines.
         change_type_of (`Callable[[str], str | None]`, *optional*): Reads the change type off a caption, for
@@ -79,10 +92,14 @@ def build_report(
 
     Returns:
         `dict[str, Any]`: `scores` (total, changed, unchanged, by_type), `no_change_rate`, `distinct_captions`,
-        `change_type_accuracy`, `diagnosis` (see `clevr.diagnosis.diagnose`), `baselines`, `best_constant_baseline`
+        `change_type_accuracy`, `diagnosis` (see `clevr.diagnosis.diagnose`), `correctness` (see
+        `clevr.part_rates.describe_correctness`) and `oracles` (captions that know the scene, see
+        `clevr.oracles.score_oracles`), both None where scenes are not known or do not explain the references,
+        `baselines`, `best_constant_baseline`
         (names), `constants_tried` (different training captions), `upper_bounds`, `no_change_synonym`, `seed`,
         `protocol` (name and description, or None), `bootstrap`, and what the scores depend on: `tokenizer`,
-        `language`, `java` and `versions`.
+        `language`, `java` and `versions`. With scenes, all scores have `correct`, the share of correct captions; of
+        unchanged pairs, of those that say that nothing changed.
 
     Raises:
         ValueError: If there is no row, pair ids are missing, unknown or given twice, or a pair has no reference.
@@ -101,13 +118,16 @@ def build_report(
     hypotheses = [tokens[text] for text in said]
     blocks = PairBlocks([row["captions"] for row in table], [row["change_type"] for row in table], scorer.meteor)
     known = set(count_captions([*table, *(train_table or [])], unchanged_only=True))
+    judges = build_judges(table, known)
+    types = [row["change_type"] for row in table]
+    blocks = PairBlocks([row["captions"] for row in table], types, scorer.meteor, judges)
     synonyms = count_captions(train_table or table, unchanged_only=True).most_common(MAX_CONSTANTS)
     baselines = score_baselines(blocks, hypotheses, train_table, seed, all_constants)
     return {
         "seed": seed,
         **scorer.describe(),
         "protocol": protocol and {"name": protocol.name, "description": protocol.description},
-        "scores": score_blocks(table, hypotheses, said, scorer, seed, protocol.blocks if protocol else BLOCKS),
+        "scores": score_blocks(table, hypotheses, said, scorer, seed, protocol.blocks if protocol else BLOCKS, judges),
         "bootstrap": describe_bootstrap(),
         "no_change_rate": {
             name: _mean(hypotheses[index] in known for index in blocks.indices[name]) if known else None
@@ -116,12 +136,22 @@ def build_report(
         "distinct_captions": len(set(hypotheses)),
         "change_type_accuracy": change_type_of and change_type_accuracy(rows, predictions, change_type_of),
         "diagnosis": diagnose(table, hypotheses),
+        "correctness": judges and describe_correctness(table, hypotheses, seed),
+        "oracles": judges and _score_oracles(table, blocks, scorer, seed),
         "baselines": baselines.scores,
         "best_constant_baseline": baselines.best_constant,
         "constants_tried": len(count_captions(train_table)) if train_table and all_constants else None,
         "upper_bounds": score_upper_bounds(blocks, seed),
         "no_change_synonym": score_synonyms(blocks, hypotheses, known, [sentence for sentence, _ in synonyms]),
     }
+
+
+def _score_oracles(
+    rows: Sequence[Row], blocks: PairBlocks, scorer: CaptionScorer, seed: int
+) -> dict[str, dict[str, Any]] | None:
+    captions = oracle_captions([row for row in rows if row.get(SCENE)], seed)
+    tokens = scorer.tokenize([text for texts in captions.values() for text in texts])
+    return score_oracles(blocks, {name: [tokens[text] for text in texts] for name, texts in captions.items()})
 
 
 def tokenize_rows(rows: Sequence[Row], tokens: Mapping[str, str]) -> list[Row]:
@@ -144,6 +174,7 @@ def score_blocks(
     scorer: CaptionScorer,
     seed: int = 0,
     wanted: Sequence[str] = BLOCKS,
+    judges: Sequence[Judge] | None = None,
 ) -> dict[str, Any]:
     """Score all pairs, the changed, the unchanged, and each change type, every block as a set of its own.
 
@@ -155,6 +186,7 @@ def score_blocks(
         seed (`int`, *optional*, defaults to `0`): Seed of the bootstrap.
         wanted (`Sequence[str]`, *optional*, defaults to `BLOCKS`): The blocks to score beside the total; the others
             stay empty, so that they are not quoted.
+        judges (`Sequence[Judge]`, *optional*): What decides whether a caption of each record is correct.
 
     Returns:
         `dict[str, Any]`: {"total", "changed", "unchanged", "by_type": {type: ...}}, each the scores with their
@@ -168,7 +200,11 @@ def score_blocks(
         texts = [hypotheses[index] for index in indices]
         targets = [rows[index]["captions"] for index in indices]
         scores = scorer.score(texts, targets)
-        scores["intervals"] = intervals(ReferenceCorpus(targets).statistics(texts, scorer.meteor), seed=seed)
+        corpus = ReferenceCorpus(targets, judges and [judges[index] for index in indices])
+        items = corpus.statistics(texts, scorer.meteor)
+        if items.correct is not None:
+            scores["correct"] = float(items.correct.mean())
+        scores["intervals"] = intervals(items, seed=seed)
         removed = sum(clean_caption(said[index])[1] for index in indices)
         return {**scores, "special_tokens": removed, "document_frequencies": OWN_FREQUENCIES}
 
@@ -223,24 +259,51 @@ def format_table(report: Mapping[str, Any]) -> str:
         report (`Mapping[str, Any]`): What `build_report` gave.
 
     Returns:
-        `str`: Lines with BLEU-4, METEOR, ROUGE-L and CIDEr-D over all pairs and over the changed ones; "-" for a
-        missing score.
+        `str`: Lines with BLEU-4, METEOR, ROUGE-L, CIDEr-D and, where scenes are known, the share of correct captions,
+        over all pairs and over the changed ones; "-" for a missing score. Below, what is right about the captions.
     """
     lines = [("system", report["scores"])]
     lines += [(f"baseline: {name}", scores) for name, scores in report["baselines"].items()]
     lines += [(f"upper bound: {name}", scores) for name, scores in report["upper_bounds"].items()]
+    lines += [(f"oracle: {name}", scores) for name, scores in (report.get("oracles") or {}).items()]
     for name, scores in (report["no_change_synonym"] or {}).items():
         lines.append((f"system, {name} no-change synonym", {"total": scores, "changed": None}))
     width = min(NAME_WIDTH, max(len(name) for name, _ in lines))
-    header = [f"{title:>8}" for title in COLUMNS]
+    columns = [name for name in COLUMNS if name != CORRECT or CORRECT in report["scores"]["total"]]
+    header = [f"{title:>8}" for title in columns]
     table = [
-        " " * width + f"{'total':>{8 * len(COLUMNS)}} |{'changed':>{8 * len(COLUMNS)}}",
+        " " * width + f"{'total':>{8 * len(columns)}} |{'changed':>{8 * len(columns)}}",
         " " * width + "".join(header) + " |" + "".join(header),
     ]
     for name, blocks in lines:
         shown = name if len(name) <= width else name[: width - 3] + "..."
-        table.append(f"{shown:<{width}}{_cells(blocks['total'])} |{_cells(blocks['changed'])}")
-    return "\n".join(table)
+        cells = [_cells(blocks[block], columns) for block in ("total", "changed")]
+        table.append(f"{shown:<{width}}{cells[0]} |{cells[1]}")
+    return "\n".join([*table, *format_correctness(report)])
+
+
+def format_correctness(report: Mapping[str, Any]) -> list[str]:
+    """Tell what is right about the captions, judged by the scenes.
+
+    Args:
+        report (`Mapping[str, Any]`): What `build_report` gave.
+
+    Returns:
+        `list[str]`: Lines; none where scenes are not known.
+    """
+    if not report.get("correctness"):
+        return []
+    scores, parts = report["scores"], report["correctness"]["parts"]["changed"]
+    known = [(name, rates["right"], rates["captions"]) for name, rates in parts.items() if rates["captions"]]
+    lines = ["of the changed pairs, right: " + ", ".join(f"{name} {_percent(r)} of {n}" for name, r, n in known)]
+    if scores["unchanged"]:
+        lines.append(f"unchanged right: {_percent(scores['unchanged'][CORRECT])}")
+    lines.append("oracles are captions made with perfect knowledge of the scene: what CIDEr owes to wording alone")
+    return lines
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
 
 
 def format_intervals(report: Mapping[str, Any]) -> str:
@@ -257,7 +320,7 @@ def format_intervals(report: Mapping[str, Any]) -> str:
     lines = []
     for name, block in blocks.items():
         if block:
-            ends = {title: block["intervals"].get(key) for title, key in COLUMNS.items() if block[key] is not None}
+            ends = {title: block["intervals"].get(key) for title, key in COLUMNS.items() if block.get(key) is not None}
             parts = [
                 f"{title} {100 * block[COLUMNS[title]]:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
                 for title, interval in ends.items()
@@ -267,8 +330,8 @@ def format_intervals(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _cells(scores: Mapping[str, Any] | None) -> str:
-    values = [(scores or {}).get(key) for key in COLUMNS.values()]
+def _cells(scores: Mapping[str, Any] | None, columns: Sequence[str]) -> str:
+    values = [(scores or {}).get(COLUMNS[name]) for name in columns]
     return "".join(f"{'-':>8}" if value is None else f"{100 * value:>8.1f}" for value in values)
 
 

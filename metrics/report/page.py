@@ -11,7 +11,15 @@ from typing import Any
 from ...utils.files import replacing
 from .build import collapse_alarm
 from .plots import Bar, draw_bars, draw_histogram
-from .tables import baselines_table, comparison_table, counts_table, facts_table, rates_table, scores_table
+from .tables import (
+    baselines_table,
+    comparison_table,
+    correctness_table,
+    counts_table,
+    facts_table,
+    rates_table,
+    scores_table,
+)
 
 
 FILES = Path(__file__).parent / "page_files"
@@ -60,6 +68,7 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
         "baselines": baselines_table(results),
         "rates": rates_table(results),
         "counts": counts_table(results),
+        "correctness": correctness_table(results),
         "comparison": comparison_table(results),
         "plots": "".join(_plots(results, cards)),
         "count": str(len(cards)),
@@ -90,7 +99,14 @@ def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> li
             for name, upper_bound in results["upper_bounds"].items()
             if upper_bound[block]
         ]
+        oracles = results.get("oracles") or {}
+        bars += [
+            Bar(f"oracle: {name}", 100 * oracle[block]["cider"], kind="upper_bound")
+            for name, oracle in oracles.items()
+            if oracle[block]
+        ]
         plots.append(draw_bars(f"CIDEr-D x 100, {block} pairs: system, baselines, upper bound", bars))
+    plots.append(_correct_plot(results))
     accuracy = (results["change_type_accuracy"] or {}).get("by_type", {})
     plots.append(
         draw_bars("Change type named right, %", [Bar(name, 100 * rate) for name, rate in accuracy.items()], 100)
@@ -106,3 +122,14 @@ def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> li
         draw_histogram("ROUGE-L of single pairs, unchanged ones left out", [card["rouge_l"] for card in changed])
     )
     return plots
+
+
+def _correct_plot(results: Mapping[str, Any]) -> str:
+    scores = results["scores"]
+    blocks = {name: scores[name] for name in ("changed", "unchanged")} | scores["by_type"]
+    bars = [
+        Bar(name, 100 * block["correct"], [100 * end for end in block["intervals"]["correct"]])
+        for name, block in blocks.items()
+        if block and "correct" in block
+    ]
+    return draw_bars("Correct captions by the scenes, %", bars, 100)

@@ -14,6 +14,8 @@ METRICS = {
     "rouge_l": "ROUGE-L",
     "cider": "CIDEr-D",
 }
+CORRECT = {"correct": "correct"}
+PARTS = {"change": "change and new value", "relation": "relation holds", "only": "fits the object and no other"}
 DASH = "\u2013"
 BY_REFERENCES = {
     "used": "relation used",
@@ -63,6 +65,18 @@ def percent(value: float | None) -> str:
     return DASH if value is None else f"{100 * value:.1f}"
 
 
+def known_metrics(results: Mapping[str, Any]) -> dict[str, str]:
+    """Return the titles of the scores that an evaluation has; correctness only where scenes are known.
+
+    Args:
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
+
+    Returns:
+        `dict[str, str]`: Titles by name.
+    """
+    return METRICS | (CORRECT if "correct" in results["scores"]["total"] else {})
+
+
 def scores_table(results: Mapping[str, Any]) -> str:
     """Lay out the scores of every block with their intervals.
 
@@ -75,17 +89,18 @@ def scores_table(results: Mapping[str, Any]) -> str:
     scores = results["scores"]
     blocks = {name: scores[name] for name in ("total", "changed", "unchanged")} | scores["by_type"]
     rows = []
+    metrics = known_metrics(results)
     for name, block in blocks.items():
         if block:
             cells = [escape(name), str(block["n_items"]), str(block["n_references"])]
-            for metric in METRICS:
+            for metric in metrics:
                 ends = block["intervals"].get(metric)
                 reason = escape(block["meteor_reason"] or "") if metric == "meteor" else ""
                 shown = f'<span title="{reason}">{percent(block[metric])}</span>'
                 interval = f" <small>{percent(ends[0])}{DASH}{percent(ends[1])}</small>" if ends else ""
                 cells.append(shown + interval)
             rows.append(cells)
-    return table(["block", "pairs", "references", *METRICS.values()], rows, "scores")
+    return table(["block", "pairs", "references", *metrics.values()], rows, "scores")
 
 
 def baselines_table(results: Mapping[str, Any]) -> str:
@@ -100,10 +115,12 @@ def baselines_table(results: Mapping[str, Any]) -> str:
     lines = [("system", results["scores"])]
     lines += [(f"baseline: {name}", blocks) for name, blocks in results["baselines"].items()]
     lines += [(f"upper bound: {name}", blocks) for name, blocks in results["upper_bounds"].items()]
+    lines += [(f"oracle, knows the scene: {name}", blocks) for name, blocks in (results.get("oracles") or {}).items()]
     for name, scores in (results["no_change_synonym"] or {}).items():
         lines.append((f'system, always "{scores["caption"]}" ({name} no-change synonym)', {"total": scores}))
-    chosen = list(METRICS)[1:]
-    header = ["", *(f"{block}: {METRICS[metric]}" for block in ("changed", "total") for metric in chosen)]
+    titles = known_metrics(results)
+    chosen = list(titles)[1:]
+    header = ["", *(f"{block}: {titles[metric]}" for block in ("changed", "total") for metric in chosen)]
     rows = [
         [
             escape(name),
@@ -140,6 +157,33 @@ def rates_table(results: Mapping[str, Any]) -> str:
     rows = [[escape(name), percent(rate)] for name, rate in found.items()]
     rows.append(["distinct captions", str(results["distinct_captions"])])
     return table(["what", "%"], rows, "rates")
+
+
+def correctness_table(results: Mapping[str, Any]) -> str:
+    """Lay out what is right about the captions of changed pairs by the scenes, part by part and type by type.
+
+    Args:
+        results (`Mapping[str, Any]`): What `examples/evaluate.py` writes.
+
+    Returns:
+        `str`: HTML; "" where scenes are not known.
+    """
+    found = results.get("correctness")
+    if not found:
+        return ""
+    blocks = found["parts"]
+    rows = []
+    for part in blocks["changed"]:
+        rates = [block[part] for block in blocks.values()]
+        rows.append([escape(PARTS.get(part, part)), *(_rate_cell(rate) for rate in rates)])
+    return table(["right where told, %", *blocks], rows, "correctness")
+
+
+def _rate_cell(rate: Mapping[str, Any]) -> str:
+    if not rate["captions"]:
+        return DASH
+    ends = DASH.join(percent(end) for end in rate["interval"])
+    return f"{percent(rate['right'])} of {rate['captions']} <small>{ends}</small>"
 
 
 def counts_table(results: Mapping[str, Any]) -> str:

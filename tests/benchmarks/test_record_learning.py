@@ -66,6 +66,19 @@ def test_stages_add_up_and_systems_stand_beside_each_other(tmp_path, run, result
     assert table.endswith(f"Not beyond the constant captions yet: poor ({figures}).")
 
 
+def test_correct_captions_have_a_column_where_scenes_were_known(tmp_path, run, results):
+    file, lay_out = BLOCKS["learning"]
+    assert record(tmp_path, run, results) == 0
+    head, _, row, *_ = read_block(tmp_path / file, lay_out).splitlines()
+    place = head.split(" | ").index("correct, changed pairs (95 %)")
+    share, (low, high) = results["scores"]["changed"]["correct"], results["scores"]["changed"]["intervals"]["correct"]
+    assert row.split(" | ")[place] == f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    plain = copy.deepcopy(results)
+    del plain["scores"]["changed"]["correct"]
+    assert record(tmp_path, run, plain) == 0
+    assert "correct" not in read_block(tmp_path / file, lay_out).splitlines()[0]
+
+
 def test_a_run_that_its_file_does_not_tell_is_refused(tmp_path, run, results, capsys):
     (tmp_path / "run.yaml").write_text(json.dumps(VALUES | {"max_steps": 40}), encoding="utf-8")
     assert record(tmp_path, run, results) == 2

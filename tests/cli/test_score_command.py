@@ -14,6 +14,7 @@ from PIL import Image
 
 from ssgpa.cli import commands as cli
 from ssgpa.data.prepared import write_prepared
+from ssgpa.data.readers.clevr_change import load_clevr_change
 from ssgpa.data.reading import table_of
 from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
@@ -197,6 +198,28 @@ def test_two_systems_of_two_kinds_of_files(data, said, predictions, tmp_path, ca
     comparison = read(output)["comparison"]
     assert comparison["with"] == str(other)
     assert comparison["changed"]["rouge_l"]["difference"] > 0.5
+
+
+def test_captions_are_judged_by_scenes(rendered, tmp_path, capsys):
+    rows = load_clevr_change(rendered)["test"].select_columns(["pair_id", "captions", "change_type"]).to_list()
+    scenes, output = rendered / "scenes.jsonl", tmp_path / "x.json"
+    folder = write_prepared(load_clevr_change(rendered), tmp_path / "prepared", scenes=scenes)
+    said, references = tmp_path / "said.jsonl", tmp_path / "references.jsonl"
+    first = {"pair_id": rows[0]["pair_id"], "caption": "the thing moved"}
+    right = [first, *({"pair_id": row["pair_id"], "caption": row["captions"][0]} for row in rows[1:])]
+    said.write_text("".join(json.dumps(record) + "\n" for record in right), "utf-8")
+    references.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert [row["change_type"] == "none" for row in rows] == [False, True, False, True]
+    for words in (("--references", folder), ("--references", references, "--scenes", scenes)):
+        code, out, _ = run(capsys, said, *words, "--no-meteor", "--output", output, "--overwrite")
+        assert code == 0
+        scores = read(output)["scores"]
+        found = [scores[name]["correct"] for name in ("total", "changed", "unchanged")]
+        assert found == [0.75, 0.5, 1.0]
+        assert "correct 50.0 [" in out
+    run(capsys, said, "--references", references, "--no-meteor", "--output", output, "--overwrite")
+    assert "correct" not in read(output)["scores"]["total"]
+    assert "does not hold scenes" in refused(capsys, said, "--references", references, "--scenes", said)
 
 
 def test_pairs_without_a_caption(data, splits, said, tmp_path, capsys):

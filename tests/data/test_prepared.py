@@ -13,7 +13,7 @@ from datasets import load_dataset
 
 from ssgpa.data import load_prepared, prepared
 from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
-from ssgpa.data.prepared import render_settings, write_prepared
+from ssgpa.data.prepared import render_settings, scenes_of, write_prepared
 from ssgpa.data.readers.clevr_change import load_clevr_change
 from ssgpa.data.schema import check_pairs, pair_features
 
@@ -111,6 +111,24 @@ def test_render_settings_come_along(rendered, copied, tmp_path, main):
     (copied / "render_settings.json").unlink()
     assert run(main, copied, tmp_path / "without") == 0
     assert render_settings(tmp_path / "without") is None
+
+
+def test_scenes_come_along(rendered, copied, tmp_path, main, capsys):
+    assert run(main, rendered, tmp_path / "with") == 0
+    path = scenes_of(tmp_path / "with")
+    assert path == tmp_path / "with" / "scenes.jsonl"
+    assert path.read_bytes() == (rendered / "scenes.jsonl").read_bytes()
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"with lacks scenes\.jsonl; prepare the data again"):
+        scenes_of(tmp_path / "with")
+    (copied / "scenes.jsonl").unlink()
+    assert run(main, copied, tmp_path / "without") == 0
+    assert scenes_of(tmp_path / "without") is None
+    # Scenes of another set.
+    (copied / "scenes.jsonl").write_text("", encoding="utf-8")
+    assert run(main, copied, tmp_path / "wrong") == 2
+    assert "holds other scenes than the data" in one_error(capsys)
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_empty_split_survives(copied, tmp_path, main):

@@ -275,6 +275,28 @@ def test_relations_are_judged_by_the_scenes(script, model, tmp_path, rendered, p
     assert "x.predictions.jsonl does not hold scenes" in capsys.readouterr().err
 
 
+def test_captions_are_judged_by_the_scenes_of_the_folder(script, rendered, tmp_path, own_cache, capsys):
+    """Scenes that were prepared with the pairs need no option."""
+    system, processor = tiny_ssgpa()
+    system.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    words = ["--dataset", "clevr_change", "--source", str(rendered), "--output_dir", str(tmp_path / "data")]
+    assert load_script("prepare_data").main(words) == 0
+    paths = {"model": tmp_path / "model", "data": tmp_path / "data", "output": tmp_path / "x.json"}
+    paths["report"] = tmp_path / "page"
+    assert script.main([word for name, path in paths.items() for word in (f"--{name}", str(path))] + FAST) == 0
+    written = json.loads(paths["output"].read_text(encoding="utf-8"))
+    assert written["correctness"]["pairs"] == written["scores"]["changed"]["n_items"] == 2
+    assert written["correctness"]["references_correct"] == 1.0
+    assert 0 <= written["scores"]["changed"]["correct"] <= 1
+    assert {blocks["changed"]["n_items"] for blocks in written["oracles"].values()} == {2}
+    assert "oracle: " in capsys.readouterr().out
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert '<table id="correctness">' in page
+    assert "oracle, knows the scene" in page
+    assert "Correct captions by the scenes" in page
+
+
 @pytest.mark.parametrize(
     ("options", "count", "first"),
     [

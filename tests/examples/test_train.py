@@ -114,6 +114,20 @@ def test_run_and_its_continuation(script, config, prepared_dir, tmp_path, capsys
     check_run(tmp_path / "run", prepared_dir, 6)
 
 
+def test_rendered_sets_are_judged_by_their_scenes(script, config, rendered, tmp_path):
+    data = prepare(rendered, tmp_path / "judged", "--aux_grid", "4", "6")
+    assert script.main([config(data_dir=str(data), max_steps=2)]) == 0
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text(encoding="utf-8"))
+    entry = next(entry for entry in state["log_history"] if "eval_changed_cider" in entry)
+    assert {"eval_changed_correct", "eval_total_correct", "eval_unchanged_right", "eval_only_right"} <= entry.keys()
+    record = json.loads((tmp_path / "run" / "evaluations" / "eval-000002.json").read_text(encoding="utf-8"))
+    assert record["correctness"]["references_correct"] == 1.0
+    assert state["best_metric"] == entry["eval_changed_correct"]
+    streamed = script.load_splits(DataArguments(data_dir=str(data), streaming=True))
+    assert "scene" in streamed["validation"].column_names
+    assert "scene" not in streamed["train"].column_names
+
+
 def losses_of(folder):
     history = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     return [entry["loss"] for entry in history if "loss" in entry]

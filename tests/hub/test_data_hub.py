@@ -20,7 +20,7 @@ READ = """
 import json, sys
 import datasets
 from ssgpa.data import load_prepared
-from ssgpa.data.prepared import render_settings
+from ssgpa.data.prepared import render_settings, scenes_of
 first, now = sys.argv[1:]
 found = {}
 for name, address in {"first": f"hf://datasets/org/pairs@{first}", "now": "hf://datasets/org/pairs"}.items():
@@ -31,6 +31,7 @@ whole = load_prepared("hf://datasets/org/pairs", splits=["test"])["test"]
 found["whole"] = list(whole["pair_id"])
 found["card"] = {split: len(list(rows)) for split, rows in datasets.load_dataset("org/pairs", streaming=True).items()}
 found["seed"] = render_settings("hf://datasets/org/pairs")["seed"]
+found["scenes"] = len(scenes_of("hf://datasets/org/pairs").read_text("utf-8").splitlines())
 print(json.dumps(found))
 """
 
@@ -78,4 +79,5 @@ def test_prepared_folders_on_the_hub(rendered, tmp_path):
     assert found["cached"] == []
     assert found["whole"] == [name for name, _ in found["now"]["test"]]
     assert found["card"] == {"train": 4, "test": 2}
+    assert found["scenes"] == 8
     assert found["seed"] == 7

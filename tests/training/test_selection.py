@@ -7,6 +7,8 @@ import json
 import pytest
 
 from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
+from ssgpa.metrics.clevr.scenes import add_scene_column
+from ssgpa.metrics.trainer_metrics import OPTIONAL
 from ssgpa.training.arguments import ChangeCaptioningArguments
 from ssgpa.training.collator import PairCollator
 from ssgpa.training.dataset import PairDataset
@@ -206,6 +208,55 @@ def test_equal_references_have_no_cider_however_many(splits):
 def test_a_score_measured_once_has_not_stood_still():
     selection = Selection("eval", "total_cider", 1.0, 4)
     assert selection.explain_still([{"eval_total_cider": 0.0}]) is None
+
+
+@pytest.fixture(scope="module")
+def judged(splits, rendered):
+    """The validation pairs with their scenes."""
+    return add_scene_column(splits["validation"], rendered / "scenes.jsonl")
+
+
+def test_correctness_chooses_where_scenes_are_known(make, judged, told):
+    """The first captions have more words of the references, the second ones are right."""
+    trainer = make(judged, max_steps=2)
+    near = {row["pair_id"]: f"{row['captions'][0]} today" for row in judged}
+    right = {row["pair_id"]: row["captions"][-1] for row in judged}
+    said = iter([right, near])
+    trainer._captions = lambda rows: next(said)
+    trainer.train()
+    assert trainer.args.metric_for_best_model == "eval_changed_correct"
+    found = {
+        name: [entry[name] for entry in trainer.state.log_history if name in entry]
+        for name in ("eval_changed_correct", "eval_unchanged_right", "eval_total_correct", "eval_change_right")
+    }
+    assert list(found.values()) == [[1.0, 0.0]] * 4
+    assert trainer.state.best_global_step == 1
+    assert told == []
+
+
+def test_what_is_listed_is_what_an_evaluation_of_scenes_gives(make, judged, splits):
+    trainer = make(judged, ["the red cube is gone"])
+    found = set(trainer.evaluate()) - {"epoch"}
+    optional = {f"eval_{name}" for name in OPTIONAL}
+    assert {f"eval_{name}" for name in reachable_scores(judged, splits["train"], change_type_of)} == found - optional
+    with pytest.raises(ValueError, match=r"'eval_shape_right' cannot be: .*no caption that tells of it"):
+        make(judged, metric_for_best_model="shape_right").train()
+
+
+def test_no_caption_was_ever_correct(make, judged, told):
+    make(judged, ["it moved", "the thing", "somebody was here"], max_steps=3).train()
+    (line,) = told
+    assert line.startswith("eval_changed_correct was 0.0000 at all 3 evaluations")
+    other = make(judged, max_steps=2)
+    said = iter([{name: f"{name} {step}" for name in judged["pair_id"]} for step in range(2)])
+    other._captions = lambda rows: next(said)
+    other.train()
+    assert "no caption was correct" in told[1]
+
+
+def test_correctness_needs_scenes(make, splits):
+    with pytest.raises(ValueError, match="'eval_changed_correct' cannot be: the scenes of the pairs are not known"):
+        make(splits["validation"], metric_for_best_model="changed_correct").train()
 
 
 def test_the_first_of_several_sets_is_chosen_by():

@@ -13,13 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from ssgpa.benchmarks.tiny_vlms import save_vlm
 from ssgpa.cli.commands import main as command
 from ssgpa.publishing_ssgpa import save_repository
 from ssgpa.utils.loading import load_system
 from ssgpa.vlm.modeling_ssgpa_vlm import NEW_PARTS
 
 from ..scripts import load_script
-from .tiny_vlms import save_vlm
 
 
 train, evaluate, merge_checkpoint = (load_script(name) for name in ("train", "evaluate", "merge_checkpoint"))

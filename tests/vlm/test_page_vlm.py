@@ -7,10 +7,10 @@ import runpy
 
 from ssgpa.benchmarks.measure_vlm_memory import run_names, run_of
 from ssgpa.benchmarks.tables.vlm_tables import format_vlm_cost, format_vlm_memory
+from ssgpa.benchmarks.tiny_vlms import save_vlm
 from ssgpa.vlm.ports_ssgpa_vlm import PORTS
 
 from ..documents import ROOT, read, snippets
-from .tiny_vlms import save_vlm
 
 
 PAGE = ROOT / "docs" / "vlm.md"

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from ssgpa.benchmarks.measure_vlm_memory import run_names
+from ssgpa.benchmarks.tiny_vlms import TINY_VLMS, save_vlm
 from ssgpa.training.arguments import parse_arguments, read_yaml
 from ssgpa.training.systems import build_model, read_config
 from ssgpa.utils.loading import load_system
@@ -18,7 +19,6 @@ from ssgpa.vlm import SSGPAForVLM
 from ..data.readers.reader_cases import Images
 from ..examples.runs import ROOT, logged, options_of
 from ..scripts import load_script
-from .tiny_vlms import TINY_VLMS, save_vlm
 
 
 CONFIGS = ROOT / "examples" / "configs" / "vlm"

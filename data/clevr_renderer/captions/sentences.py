@@ -51,7 +51,7 @@ def related(scene: Scene, anchor: SceneObject, direction: tuple[float, float]) -
     ]
 
 
-def _relations(scene: Scene, target: SceneObject) -> Iterator[tuple[str, SceneObject]]:
+def target_relations(scene: Scene, target: SceneObject) -> Iterator[tuple[str, SceneObject]]:
     """Relations to an anchor in which the target is the only object with its four attributes."""
     directions = ground_directions(scene.camera)
     for anchor in scene.objects:
@@ -109,15 +109,30 @@ def change_captions(
         `list[str]`: An empty list where no phrase of the two families denotes the object alone.
     """
     scene = after if change_type == "add" else before
+    value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
+    return describe_change(scene, changed_id, change_type, value, generator)
+
+
+def describe_change(
+    scene: Scene, changed_id: int, change_type: str, value: str | None, generator: np.random.Generator
+) -> list[str]:
+    """As `change_captions`, from the scene that is described.
+
+    Args:
+        scene (`Scene`): After an addition, else before the change.
+        changed_id (`int`): Id of the changed object.
+        change_type (`str`): One of `CHANGE_TYPES`.
+        value (`str`, *optional*): The new color or material.
+        generator (`np.random.Generator`): Draws objects' descriptions and words.
+    """
     target = next(thing for thing in scene.objects if thing.id == changed_id)
     direct = [Reference(target, mask) for mask in unique_masks(scene.objects, target) if mask != _ALL]
     relative = [
         Reference(target, _ALL, name, anchor, mask)
-        for name, anchor in _relations(scene, target)
+        for name, anchor in target_relations(scene, target)
         for mask in unique_masks(scene.objects, anchor)
     ]
     families = [family for family in (direct, relative) if family]
-    value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
     captions: dict[str, None] = {}
     for draw in range(DRAWS if families else 0):
         subject = draw_one(generator, families[draw % len(families)]).words(generator)

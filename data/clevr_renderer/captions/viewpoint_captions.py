@@ -148,9 +148,24 @@ def viewpoint_captions(
         `list[str]`: An empty list where no phrase denotes the object alone.
     """
     scene = after if change_type == "add" else before
+    value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
+    return describe_viewpoint_change(scene, changed_id, change_type, value, generator)
+
+
+def describe_viewpoint_change(
+    scene: Scene, changed_id: int, change_type: str, value: str | None, generator: np.random.Generator
+) -> list[str]:
+    """As `viewpoint_captions`, from the scene that is described.
+
+    Args:
+        scene (`Scene`): After an addition, else before the change.
+        changed_id (`int`): Id of the changed object.
+        change_type (`str`): One of `CHANGE_TYPES`.
+        value (`str`, *optional*): The new color or material.
+        generator (`np.random.Generator`): Draws objects' descriptions and words.
+    """
     target = next(thing for thing in scene.objects if thing.id == changed_id)
     families = reference_families(scene, target)
-    value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
     captions: dict[str, None] = {}
     for draw in range(DRAWS if families else 0):
         reference = draw_one(generator, families[draw % len(families)])

@@ -18,6 +18,9 @@ from ssgpa.data.clevr_renderer.dataset.triples import draw_triple, triple_record
 from ssgpa.data.clevr_renderer.scene.cameras import PRESETS, Views
 from ssgpa.data.readers.clevr_change import load_clevr_change
 from ssgpa.data.readers.clevr_dc import load_clevr_dc
+from ssgpa.metrics.clevr.correctness import build_judges
+from ssgpa.metrics.clevr.scenes import SCENE, add_scene_column, find_scenes
+from ssgpa.metrics.report.build import light_rows
 
 from ...scripts import load_script
 from .test_clevr_captions import MEANING, VOCABULARY, denoted, ground_direction, read_phrase, resolve
@@ -110,6 +113,10 @@ def test_a_set_of_several_changes_is_read_with_its_aux_heads(tmp_path):
     for row in rows:
         marked = any(cell >> 15 & 1 for cell in row["before_cells"] + row["after_cells"])
         assert marked == (row["change_type"] is None)
+    # Nobody judges captions of several changes.
+    assert find_scenes(rows, folder / "scenes.jsonl") == [None] * len(rows)
+    judged = add_scene_column(dataset["train"], folder / "scenes.jsonl")
+    assert build_judges(light_rows(judged)) is None
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +160,16 @@ def test_a_set_of_any_size_is_read_with_its_types(pairs, pair_records, tmp_path)
     (folder / "render_settings.json").write_text('{"scenes": 61}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"render_settings\.json: `scenes` must be a multiple of 6, found 61"):
         load_clevr_dc(folder)
+
+
+def test_captions_of_pairs_are_judged_by_their_scenes(pairs):
+    judged = add_scene_column(load_clevr_dc(pairs)["train"], pairs / "scenes.jsonl")
+    rows = light_rows(judged)
+    assert [SCENE in row for row in rows] == [row["change_type"] != "none" for row in rows]
+    judges = build_judges(rows)
+    assert all(judge(text) for judge, row in zip(judges, rows, strict=True) for text in row["captions"])
+    others = [rows[index - 6]["captions"] for index in range(len(rows))]
+    assert not all(judge(text) for judge, texts in zip(judges, others, strict=True) for text in texts)
 
 
 def test_splits_of_a_full_set_are_the_released_ones():

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from ssgpa.vlm.ports_ssgpa_vlm import PORTS
+from ssgpa.vlm import SSGPAForVLM
+from ssgpa.vlm.ports_ssgpa_vlm import PORTS, Port
 
 
 VOCABULARY = 120
@@ -307,8 +309,26 @@ def build_vlm(family: str, seed: int = 0, dtype: torch.dtype = torch.float32) ->
     return model
 
 
-IMAGE_TOKEN = "<img_tok>"
-WORDS = ["user", "assistant", ":", "what", "changed", "?", "the", "red", "ball", "moved", "nothing", "has", "cube"]
+NAMED = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>"}
+# By their ids.
+SPECIAL_TOKENS = [*NAMED.values(), "<sep>", "<img_tok>"]
+IMAGE_TOKEN = SPECIAL_TOKENS[IMAGE]
+WORDS = [
+    "user",
+    "assistant",
+    ":",
+    "what",
+    "changed",
+    "?",
+    "the",
+    "red",
+    "ball",
+    "moved",
+    "nothing",
+    "has",
+    "cube",
+    "TILE_GLOBAL",
+]
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role }} : {% for part in message.content %}"
     "{% if part.type == 'image' %}IMAGE<sep>{% else %}{{ part.text }}{% endif %} {% endfor %}{% endfor %}"
@@ -322,23 +342,36 @@ def tiny_vlm_tokenizer(family: str) -> PreTrainedTokenizerFast:
     Args:
         family (`str`): A key of `TINY_VLMS`; its special tokens around images are known.
     """
-    special = ["<pad>", "<s>", "</s>", "<unk>", "<sep>", IMAGE_TOKEN]
     port = PORTS[MODEL_TYPES.get(family, family)]
     around = re.findall(r"<[^<>{}]+>", port.image_text)
     extra = [*dict.fromkeys([*around, *filter(None, [port.placeholder]), "[IMG_BREAK]", "[IMG_END]"])]
-    vocabulary = {word: index for index, word in enumerate([*special, *extra, *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *extra, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, NAMED["unk"]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
+        **{f"{name}_token": token for name, token in NAMED.items()},
         additional_special_tokens=["<sep>", IMAGE_TOKEN, *extra],
         chat_template=TEMPLATE.replace("IMAGE", port.placeholder or IMAGE_TOKEN),
     )
+
+
+def save_processing(family: str, folder: Path) -> Path:
+    """Save what surrounds a tiny VLM as its family is published: tokenizer, chat template, an image processor's file.
+
+    Args:
+        family (`str`): A key of `TINY_VLMS`.
+        folder (`Path`): Where to.
+    """
+    tokenizer = tiny_vlm_tokenizer(family)
+    if PORTS[MODEL_TYPES.get(family, family)].prompt is not None:
+        tokenizer.chat_template = None
+    tokenizer.save_pretrained(folder)
+    pixels = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25], "resample": 2, "do_rescale": True}
+    pixels |= {"rescale_factor": 1 / 255, "do_normalize": True, "do_convert_rgb": True}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels), encoding="utf-8")
+    return folder
 
 
 def save_vlm(family: str, folder: Path, seed: int = 0) -> Path:
@@ -350,8 +383,97 @@ def save_vlm(family: str, folder: Path, seed: int = 0) -> Path:
         seed (`int`, *optional*, defaults to 0): Of the weights.
     """
     build_vlm(family, seed).save_pretrained(folder)
-    tiny_vlm_tokenizer(family).save_pretrained(folder)
-    pixels = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25], "resample": 2, "do_rescale": True}
-    pixels |= {"rescale_factor": 1 / 255, "do_normalize": True, "do_convert_rgb": True}
-    (folder / "preprocessor_config.json").write_text(json.dumps(pixels), encoding="utf-8")
-    return folder
+    return save_processing(family, folder)
+
+
+# Rows and columns that no family's own grid has, coarser than some and finer than others.
+GRID = (3, 4)
+# What begins as zero, so that the parts begin as the identity.
+CLOSED = ("up_proj.", "evidence_mlp.fc2.", "patch_scale", "global_scale")
+
+
+def wrap_vlm(vlm: PreTrainedModel, family: str, **fields: Any) -> SSGPAForVLM:
+    """A tiny VLM with SSGPA's parts.
+
+    Args:
+        vlm (`PreTrainedModel`): Of `build_vlm`; the new model shares its weights.
+        family (`str`): A key of `TINY_VLMS`.
+        **fields (`Any`, *optional*): Of the configuration; by default `GRID` and few of everything.
+    """
+    few = {"patch_grid": GRID, "fusion_layers": 2, "fusion_hidden_size": 8, "alignment_hidden_size": 16}
+    few |= {"fusion_num_attention_heads": 2, "alignment_num_attention_heads": 2, "sinkhorn_iterations": 10}
+    return SSGPAForVLM.from_vlm(vlm, **({"image_size": TINY_VLMS[family][1]} | few | fields))
+
+
+def open_parts(model: SSGPAForVLM, seed: int = 0) -> SSGPAForVLM:
+    """Give what begins as zero small values, as training does.
+
+    Args:
+        model (`SSGPAForVLM`): Any.
+        seed (`int`, *optional*, defaults to 0): Of the values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if not name.startswith("vlm.") and any(part in name for part in CLOSED):
+                value.copy_(0.3 * torch.randn(value.shape, generator=generator) + 0.1)
+    return model
+
+
+def tiny_pairs(family: str, count: int = 2, seed: int = 1) -> Tensor:
+    """Random pairs of the size of a family's images.
+
+    Args:
+        family (`str`): A key of `TINY_VLMS`.
+        count (`int`, *optional*, defaults to 2): Pairs.
+        seed (`int`, *optional*, defaults to 1): Of the values.
+
+    Returns:
+        `torch.Tensor` of shape `(count, 2, 3, height, width)`.
+    """
+    return torch.randn(count, 2, 3, *TINY_VLMS[family][1], generator=torch.Generator().manual_seed(seed))
+
+
+def tiny_prompts(model: SSGPAForVLM, family: str, side: str = "left", captions: bool = False) -> dict[str, Tensor]:
+    """Two prompts of different length, padded.
+
+    Args:
+        model (`SSGPAForVLM`): Of the family.
+        family (`str`): A key of `TINY_VLMS`.
+        side (`str`, *optional*, defaults to `"left"`): Where the padding is.
+        captions (`bool`, *optional*, defaults to `False`): With captions of different length, and labels.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `input_ids`, `attention_mask` and perhaps `labels` (2, tokens).
+    """
+    tokenizer, config = tiny_vlm_tokenizer(family), model.config
+    image = config.port.text_of_image(config.vlm_config, tuple(config.image_size), IMAGE_TOKEN)
+    # Without a token between them, two images would be one to Qwen.
+    asked = [f"{image} <sep> {image} <sep> {text}" for text in ("user : what changed ? assistant :", "what changed ?")]
+    prompts = [tokenizer(text)["input_ids"] for text in asked]
+    answers = [tokenizer(text, add_special_tokens=False)["input_ids"] + [2] for text in ("red ball moved", "nothing")]
+    answers = answers if captions else [[], []]
+    rows = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+    padded = tokenizer.pad({"input_ids": rows}, padding_side=side, return_tensors="pt")
+    inputs = {name: padded[name] for name in ("input_ids", "attention_mask")}
+    if captions:
+        inputs["labels"] = torch.full_like(inputs["input_ids"], -100)
+        for row, answer in enumerate(answers):
+            end = int(inputs["attention_mask"][row].nonzero()[-1]) + 1
+            inputs["labels"][row, end - len(answer) : end] = inputs["input_ids"][row, end - len(answer) : end]
+    return inputs
+
+
+def plain_inputs(port: Port, config: Any, pixel_values: Tensor, prompts: dict[str, Tensor]) -> dict[str, Any]:
+    """What a plain VLM is called with for pairs and prompts, labels left out.
+
+    Args:
+        port (`Port`): Of the VLM.
+        config (`PreTrainedConfig`): The VLM's.
+        pixel_values (`torch.Tensor` of shape `(batch, 2, 3, height, width)`): The pairs.
+        prompts (`dict[str, torch.Tensor]`): Of `tiny_prompts`.
+    """
+    ids, labels = prompts["input_ids"], prompts.get("labels")
+    extra = port.prompt_inputs(config, ids, labels, tuple(pixel_values.shape[-2:]))
+    told = {"input_ids": ids, "attention_mask": prompts["attention_mask"]}
+    return {**told, **port.vision_inputs(config, pixel_values), **extra}
