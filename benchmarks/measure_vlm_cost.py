@@ -5,8 +5,8 @@
 python benchmarks/measure_vlm_cost.py --output benchmarks/results/vlm_cost.json
 
 Random weights of the real shapes on a CPU, prompt and images of one pair, with and without the new parts in turns, by
-the process's processor seconds. `--layers` bounds the language model's layers, for those that do not fit.
-Rows of other models that the file has are kept; measure these with the same settings.
+the process's processor seconds. `--layers` bounds the language model's layers, where all do not fit. Rows of other
+models that the file has are kept; measure these with the same settings.
 """
 
 import argparse

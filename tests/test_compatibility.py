@@ -96,8 +96,8 @@ NAMES = [
     "datasets.table:embed_table_storage",
     "datasets.info:DatasetInfosDict",
 ]
-# Found on objects only: modules, storages, modules on which `gradient_checkpointing_enable` was called, and models that
-# were loaded.
+# Found on objects only: modules, storages, modules on which `gradient_checkpointing_enable` was called, and loaded
+# models.
 ON_OBJECTS = {"_forward_pre_hooks", "_non_persistent_buffers_set", "_cdata", "_gradient_checkpointing_func"}
 ON_OBJECTS |= {"_weight_conversions"}
 # Private to this repository, or Python's own.
