@@ -57,8 +57,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     ########
     splits = load_splits(data_args)
     train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
-    if mixture is not None:
-        splits["train"] = train_rows  # the words of both
+    splits["train"] = splits["train"] if mixture is None else train_rows  # the words of both
     controls = make_controls(data_args, train_rows)
 
     ########
@@ -73,9 +72,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     if is_over_base(model_args):
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
-    record = parameter_report(model, trainable) | report_pairs(mixture) | report_adapter(model_args)
-    record |= report_controls(controls)
-    train_dataset = training_pairs(data_args, train_rows, processor, args.seed, features, frames, mixture, controls)
+    reports = report_pairs(mixture) | report_adapter(model_args) | report_controls(controls)
+    record = parameter_report(model, trainable) | reports
 
     ##########
     # Training
@@ -83,7 +81,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=args,
-        train_dataset=train_dataset,
+        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features, frames, mixture, controls),
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
         data_collator=PairCollator(
             processor, aux_heads is not None, normalize=False, pad_to_multiple_of=data_args.pad_to_multiple_of
@@ -105,8 +103,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
     if args.push_to_hub and trainer.is_world_process_zero():
-        commit = publish_run(trainer.hub_model_id, model_args, data_args, args, record)
-        print(f"Published {commit.commit_url}")
+        print(f"Published {publish_run(trainer.hub_model_id, model_args, data_args, args, record).commit_url}")
     return result.metrics
 
 

@@ -92,6 +92,7 @@ NAMES = [
     "torch:ops.aten._scaled_dot_product_flash_attention",
     "torch.utils._python_dispatch:TorchDispatchMode",
     "torch.utils._pytree:tree_leaves",
+    "torch.utils._pytree:tree_map",
     "peft.utils.constants:DUMMY_TARGET_MODULES",
     "datasets.table:embed_table_storage",
     "datasets.info:DatasetInfosDict",

@@ -25,6 +25,8 @@ from .hub_steps import PRIVATE, PUBLIC, SHARDED, SHORT
 STEPS = Path(__file__).with_name("hub_steps.py")
 CODE = {
     "alignment",
+    "change_config",
+    "change_modules",
     "compatibility",
     "configuration",
     "conversion",

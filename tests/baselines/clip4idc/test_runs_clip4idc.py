@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 from ssgpa.baselines.clip4idc import CLIP4IDCForConditionalGeneration, CLIP4IDCForPairTextRetrieval
 from ssgpa.data.prepared import load_prepared
 from ssgpa.data.schema import NO_CHANGE
-from ssgpa.training.arguments import parse_arguments
+from ssgpa.training.arguments import parse_arguments, read_yaml
 from ssgpa.training.dataset import PairDataset
 from ssgpa.training.learning_rates import parse_factors, scale_learning_rates
 from ssgpa.training.systems import set_trainable
@@ -85,7 +85,21 @@ def stage_1(workshop):
 
 def test_every_shipped_run_is_run_here():
     names = {f"{short}{kind}" for short in (*SETS, "clevr_tiny") for kind in ("", "_retrieval")}
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} - SHARED == names
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} - SHARED == names | {"clevr_tiny_second"}
+
+
+def test_the_second_round_goes_on_from_the_first(stage_1, workshop, tmp_path):
+    first = stage_1("clevr_tiny_retrieval") / "best"
+    data = workshop / "small_prepared_8x8"
+    values = {"model_name_or_path": first, "data_dir": data, "output_dir": tmp_path / "first", **SMALL, **CAPTIONS}
+    assert load_script("train").main([str(CONFIGS / "clevr_tiny.yaml"), *options_of(values)]) == 0
+    values |= {"model_name_or_path": tmp_path / "first" / "best", "output_dir": tmp_path / "second"}
+    assert load_script("train").main([str(CONFIGS / "clevr_tiny_second.yaml"), *options_of(values)]) == 0
+    assert list(logged(tmp_path / "second")) == [1, 2]
+    # Neither name nor rate of the second file is another's.
+    both = [read_yaml(CONFIGS / f"{name}.yaml") for name in ("clevr_tiny", "clevr_tiny_second")]
+    other = {name for name in both[1] if both[1][name] != both[0].get(name)}
+    assert other == {"model_name_or_path", "output_dir", "max_steps"}
 
 
 @pytest.mark.parametrize("name", [*SETS, "clevr_tiny"])
