@@ -94,7 +94,9 @@ def save_repository(
             )
         # An adapter is saved without the configuration, which is its base's.
         if (folder / CONFIG_NAME).is_file():
-            _add_fields(folder / CONFIG_NAME, auto_map=auto_map, custom_pipelines=PIPELINES)
+            _add_fields(
+                folder / CONFIG_NAME, auto_map=auto_map, custom_pipelines=PIPELINES, **_own_paths(folder / CONFIG_NAME)
+            )
     if processor is not None:
         processor.save_pretrained(folder)
         _add_fields(folder / PROCESSOR_NAME, auto_map={"AutoProcessor": _copy_code(type(processor), folder)})
@@ -128,6 +130,13 @@ def _copy_code(cls: type, folder: Path) -> str:
             encoding="utf-8",
         )
     return f"{module.stem}.{cls.__name__}"
+
+
+def _own_paths(path: Path) -> dict[str, None]:
+    """Fields of a JSON file that name something on this machine, which is nobody else's business."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    texts = {name: value for name, value in content.items() if isinstance(value, str)}
+    return {name: None for name, value in texts.items() if Path(value).is_absolute() and Path(value).exists()}
 
 
 def _add_fields(path: Path, **fields: Any) -> None:

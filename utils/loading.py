@@ -13,6 +13,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -153,6 +154,9 @@ def _load_over_base(
     notes = _notes(path, revision)
     base, its_revision = _find_base(Path(path), adapter, notes.get(BASE_FROM_HERE))
     fields = _fields_over_base(path, revision)
+    if not fields and is_plain_vlm(base, **_source_of(base, its_revision)):
+        raise FileNotFoundError("it was trained over a VLM, and holds no config.json.")
+    told = "dtype" in options
     model, _, missing = load_partial_system(base, its_revision, model_class, **fields, **options)
     names = {name.removeprefix("base_model.model.") for name in notes["names"].splitlines()}
     missing -= names
@@ -162,6 +166,8 @@ def _load_over_base(
     info = model.load_adapter(path, peft_config=config, adapter_kwargs=options or None).to_dict()
     # Those of the adapter's files would rename the base's weights once they are merged and saved.
     model._weight_conversions = conversions
+    if not told:
+        _restore_dtypes(model, cached_file(path, ADAPTER_SAFE_WEIGHTS_NAME, revision=revision))
     _check_shapes(info)
     if info["unexpected_keys"]:
         raise ValueError(f"the base has no weight {sorted(info['unexpected_keys'])[0]}.")
@@ -170,6 +176,18 @@ def _load_over_base(
         model.generation_config = GenerationConfig.from_pretrained(path, **options)
     lost = set(json.loads(notes.get(LOOSE_NAMES, "[]"))) - set(notes["names"].splitlines())
     return model.eval(), set(info["missing_keys"]) | lost | missing
+
+
+def _restore_dtypes(model: PreTrainedModel, path: str) -> None:
+    """Give what was trained its own dtype again: loaded over a base in half precision, it would be rounded."""
+    weights = load_file(path)
+    # PEFT's files leave the adapter's own name out.
+    adapter = re.escape(next(iter(model.peft_config)))
+    for name, value in model.named_parameters():
+        bare = re.sub(rf"\.{adapter}(?=\.|$)", "", name).replace(".modules_to_save", "")
+        stored = weights.get(f"base_model.model.{bare}")
+        if stored is not None and stored.dtype != value.dtype:
+            value.data = stored.to(value.device)
 
 
 def _fields_over_base(path: str, revision: str | None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class SSGPAVLMConfig(ChangeModulesConfig):
             Its commit, for an id.
         image_size (`list[int]`, *optional*):
             Height and width that both images are resized to, in pixels; by default the tower's own, or about 448 for
-            towers that take any.
+            towers that take any. Many towers take their own size alone, some squares alone.
         patch_grid (`list[int]`, *optional*):
             Rows and columns on which the images are compared; the VLM's patches are pooled to it. By default the VLM's
             own grid, at most 32 a side.
@@ -127,6 +127,8 @@ class SSGPAVLMConfig(ChangeModulesConfig):
         super().__post_init__(**kwargs)
         port = self.port
         size = self.image_size if self.image_size is not None else port.default_size(self.vlm_config)
+        if len(size) != 2:
+            raise ValueError(f"`image_size` is height and width, got {list(size)}.")
         self.image_size = list(size)
         if self.patch_hidden_size is None:
             self.patch_hidden_size = port.width(self.vlm_config)
@@ -139,12 +141,7 @@ class SSGPAVLMConfig(ChangeModulesConfig):
 
     def validate_image_size(self) -> None:
         """Check that images can be cut into patches and tokens."""
-        size, unit = self.image_size, self.port.unit(self.vlm_config)
-        if len(size) != 2 or any(side < 1 or side % step for side, step in zip(size, unit, strict=True)):
-            raise ValueError(
-                f"`image_size` is {list(size)}: a {self.vlm_config.model_type} model takes height and width that are "
-                f"multiples of {unit[0]} and {unit[1]} pixels."
-            )
+        self.port.check_size(self.vlm_config, tuple(self.image_size))
 
     def validate_patch_grid(self) -> None:
         """Check the grid on which the images are compared, and the width of what stands there."""

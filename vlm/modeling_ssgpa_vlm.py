@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -155,7 +155,7 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
             `SSGPAForVLM`: In evaluation mode.
 
         Raises:
-            ValueError: The family has no port, or a weight is missing, left over or of another shape.
+            ValueError: The family has no port, or a weight is missing or of another shape; the error names it.
 
         Example:
         ```python
@@ -167,15 +167,21 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
         """
         name = None
         if not isinstance(vlm, PreTrainedModel):
-            name = os.fspath(vlm)
-            vlm = AutoModelForImageTextToText.from_pretrained(
-                name,
-                revision=revision,
-                dtype=dtype,
-                use_safetensors=True,
-                local_files_only=local_files_only,
-            )
-        port_of(vlm.config)  # before anything is built
+            name, source = os.fspath(vlm), {"revision": revision, "local_files_only": local_files_only}
+            port_of(AutoConfig.from_pretrained(name, **source))
+            with _without_report():
+                vlm, report = AutoModelForImageTextToText.from_pretrained(
+                    name,
+                    dtype=dtype,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,
+                    **source,
+                )
+            lost = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+            if lost:
+                raise ValueError(f"{name}: {len(lost)} weights are missing or of another shape, the first {lost[0]}.")
+        port_of(vlm.config)
         told = {"vlm_name_or_path": name, "vlm_revision": revision if name else None}
         config = cls.config_class(vlm_config=vlm.config.to_dict(), **{**told, **kwargs})
         with _without_report():
@@ -212,6 +218,10 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> nn.Module | None:
         """The language modeling head."""
         return self.vlm.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the language modeling head."""
+        self.vlm.set_output_embeddings(value)
 
     def get_decoder(self) -> nn.Module:
         """The language model."""

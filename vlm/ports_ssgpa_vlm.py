@@ -63,6 +63,8 @@ class Port:
         prompt (`str`, *optional*): The prompt of a family without a chat template, of `{image}`, `{start}`, which is
             the tokenizer's start token and stands nowhere else, and `{instruction}`.
         typed (`str`, *optional*): Name under which the model takes the types of tokens, 1 for those of images.
+        sizes (`str`, *optional*, defaults to `"own"`): Which sizes of images its tower takes: its `"own"` alone,
+            `"square"` or `"any"`.
     """
 
     connector: str = "model.multi_modal_projector"
@@ -72,6 +74,7 @@ class Port:
     placeholder: str | None = None
     prompt: str | None = None
     typed: str | None = None
+    sizes: str = "own"
 
     def default_size(self, config: PreTrainedConfig) -> Size:
         """Height and width of an image where nothing else is said.
@@ -79,7 +82,34 @@ class Port:
         Args:
             config (`PreTrainedConfig`): The VLM's.
         """
-        return as_pair(config.vision_config.image_size)
+        own = as_pair(config.vision_config.image_size)
+        if self.sizes == "own":
+            return own
+        return tuple(math.ceil(side / unit) * unit for side, unit in zip(own, self.unit(config), strict=True))
+
+    def check_size(self, config: PreTrainedConfig, size: Size) -> None:
+        """Refuse a size that the family does not take.
+
+        Args:
+            config (`PreTrainedConfig`): The VLM's.
+            size (`tuple[int, int]`): Height and width, in pixels.
+
+        Raises:
+            ValueError: It is none of its sizes; the error names them.
+        """
+        kind, unit = config.model_type, self.unit(config)
+        if any(side < 1 or side % step for side, step in zip(size, unit, strict=True)):
+            raise ValueError(
+                f"`image_size` is {list(size)}: a {kind} model takes height and width that are multiples of {unit[0]} "
+                f"and {unit[1]} pixels."
+            )
+        if self.sizes == "own" and tuple(size) != self.default_size(config):
+            raise ValueError(
+                f"`image_size` is {list(size)}: this {kind} model takes images of {list(self.default_size(config))} "
+                "alone."
+            )
+        if self.sizes == "square" and size[0] != size[1]:
+            raise ValueError(f"`image_size` is {list(size)}: a {kind} model takes square images.")
 
     def unit(self, config: PreTrainedConfig) -> Size:
         """What height and width of an image must be multiples of."""
@@ -504,9 +534,10 @@ SMOLVLM = Idefics3Port(
     "model.connector",
     shrink="scale_factor",
     image_text="<fake_token_around_image><global-img>{tokens}<fake_token_around_image>",
+    sizes="square",
 )
-QWEN = QwenPort("model.visual.merger")
-PIXTRAL = PixtralPort()
+QWEN = QwenPort("model.visual.merger", sizes="any")
+PIXTRAL = PixtralPort(sizes="any")
 PORTS = {
     "aya_vision": Port(
         shrink="downsample_factor",
@@ -523,14 +554,17 @@ PORTS = {
         placeholder="<start_of_image>",
         typed="token_type_ids",
     ),
-    "gemma4": Gemma4Port("model.embed_vision", image_text="<|image>{tokens}<image|>", typed="mm_token_type_ids"),
+    "gemma4": Gemma4Port(
+        "model.embed_vision", image_text="<|image>{tokens}<image|>", typed="mm_token_type_ids", sizes="any"
+    ),
     "idefics3": SMOLVLM,
-    "internvl": InternVLPort("model.vision_tower", behind=True, image_text="<img>{tokens}</img>"),
+    "internvl": InternVLPort("model.vision_tower", behind=True, image_text="<img>{tokens}</img>", sizes="square"),
     "lfm2_vl": Lfm2Port(
         "model.vision_tower",
         behind=True,
         shrink="downsample_factor",
         image_text="<|image_start|>{tokens}<|image_end|>",
+        sizes="any",
     ),
     "llava": LLAVA,
     "llava_next": NextPort(),

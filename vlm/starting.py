@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from jinja2 import TemplateError
 from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_base import ImageProcessingMixin
@@ -15,7 +16,7 @@ from ..processing_ssgpa import SSGPAProcessor
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
 from .configuration_ssgpa_vlm import SSGPAVLMConfig
 from .modeling_ssgpa_vlm import SSGPAForVLM
-from .ports_ssgpa_vlm import has_port
+from .ports_ssgpa_vlm import port_of
 
 
 INSTRUCTION = (
@@ -32,12 +33,19 @@ def is_plain_vlm(path: str, **source: Any) -> bool:
     Args:
         path (`str`): Folder, or id on the Hub.
         **source (`Any`, *optional*): For `from_pretrained`, such as `revision`.
+
+    Raises:
+        ValueError: It is neither a system nor a VLM of a known family; the error lists these.
     """
-    # Whatever is wrong with it, the one who loads it as a system tells.
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    try:
         config = AutoConfig.from_pretrained(path, **source)
-        return has_port(config) and not isinstance(config, ChangeCaptioningConfigMixin)
-    return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Whatever is wrong with it, the one who loads it as a system tells.
+        return False
+    if isinstance(config, ChangeCaptioningConfigMixin):
+        return False
+    port_of(config)
+    return True
 
 
 def load_vlm(
@@ -64,6 +72,8 @@ def load_vlm(
     """
     model = model_class.from_vlm(path, **source, **(fields or {}))
     processor = processor_for_vlm(model.config, path, instruction, **_origin(source))
+    # Captions are no matter of chance, whatever chats with the VLM are.
+    model.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None, min_p=None)
     ends = model.generation_config.eos_token_id
     ends = [ends] if isinstance(ends, int) else list(ends or [])
     if processor.tokenizer.eos_token_id not in ends:
@@ -122,7 +132,7 @@ def processor_for_vlm(
         tokenizer,
         chat_template=template,
         image_seq_length=config.image_seq_length,
-        prompt=_prompt(config, tokenizer, template, token, instruction or INSTRUCTION, path),
+        prompt=_prompt(config, tokenizer, template, token, INSTRUCTION if instruction is None else instruction, path),
         image_token=token,
         image_text=port.text_of_image(config.vlm_config, (height, width), token),
     )
@@ -150,12 +160,17 @@ def _prompt(
         tokenizer.add_bos_token = False
         return config.port.prompt.format(image=token, start=tokenizer.bos_token or "", instruction=instruction)
     content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": instruction}]
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}],
-        chat_template=template,
-        tokenize=False,
-        add_generation_prompt=True,
-    )
+    if token in instruction:
+        raise ValueError(f"`instruction` holds {token}, which stands for an image.")
+    try:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+    except TemplateError as error:
+        raise ValueError(f"{path}: its chat template cannot be filled with two images: {error}") from error
     if prompt.count(token) != 2:
         raise ValueError(
             f"{path}: the chat template writes {token} {prompt.count(token)} time(s) for two images: {prompt!r:.300}"
