@@ -29,7 +29,7 @@ def format_vlm_memory(figures: Mapping[str, Any], source: str) -> str:
             both = [peaks.get((run, way, size)) for way in ("ssgpa", "plain LoRA")]
             cells.append(" / ".join("-" if value is None else f"{value:.2f}" for value in both))
         lines.append(f"| {run} | {tokens[run]} | {' | '.join(cells)} |")
-    told = "Peak in GiB, by count: the run as it stands / plain LoRA on the same VLM. A dash was not counted."
+    told = "Peak in GiB, by count: the run as it stands / plain LoRA on the same VLM."
     return "\n".join([*lines, "", f"{told} From `{source}`."])
 
 
