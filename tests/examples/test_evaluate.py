@@ -13,7 +13,7 @@ import safetensors.torch
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
-from ssgpa.data.prepared import write_prepared
+from ssgpa.data.prepared import load_prepared, write_prepared
 from ssgpa.data.reading import table_of
 from ssgpa.data.schema import pair_features
 from ssgpa.metrics import score_captions
@@ -49,7 +49,10 @@ def split(name, count):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     splits = DatasetDict({"train": split("train", 6), "validation": split("validation", 3), "test": split("test", 7)})
-    return write_prepared(splits, tmp_path_factory.mktemp("data") / "prepared", {"render_settings": {"seed": 3}})
+    folder = write_prepared(splits, tmp_path_factory.mktemp("data") / "prepared", {"render_settings": {"seed": 3}})
+    # Read once now: the first reading shows bars, in whichever test that would be.
+    load_prepared(folder)
+    return folder
 
 
 @pytest.fixture(scope="module", params=TINY_SYSTEMS)
