@@ -139,10 +139,25 @@ class PairAugmentation:
         if rng.random() < self.blur:
             image = image.filter(ImageFilter.GaussianBlur(rng.uniform(*BLUR_RADIUS) * min(image.size)))
         if rng.random() < self.jpeg:
-            file = io.BytesIO()
-            image.save(file, format="JPEG", quality=int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)))
-            image = Image.open(file).convert("RGB")
+            image = compress(image, JPEG_QUALITY, rng)
         return image
+
+
+def compress(image: Image.Image, qualities: tuple[int, int], rng: np.random.Generator, **options: int) -> Image.Image:
+    """Compress an image as JPEG, and decode it again.
+
+    Args:
+        image (`PIL.Image.Image`): Mode RGB.
+        qualities (`tuple[int, int]`): The lowest and the highest.
+        rng (`np.random.Generator`): Draws the quality.
+        **options (`int`, *optional*): Of Pillow's encoder.
+
+    Returns:
+        `PIL.Image.Image`: A new image.
+    """
+    file = io.BytesIO()
+    image.save(file, format="JPEG", quality=int(rng.integers(qualities[0], qualities[1] + 1)), **options)
+    return Image.open(file).convert("RGB")
 
 
 def _blur(image: Image.Image, sigma: float) -> Image.Image:
@@ -182,4 +197,4 @@ def _warp(image: Image.Image, corners: np.ndarray) -> Image.Image:
     )
 
 
-__all__ = ["REFUSED", "PairAugmentation"]
+__all__ = ["REFUSED", "PairAugmentation", "compress"]

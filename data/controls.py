@@ -9,12 +9,13 @@ saturation stay, since captions name colors.
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 from PIL import Image, ImageFilter
+
+from .augment import compress
 
 
 # Exponent of brightness, and factor of exposure: a middle gray of 128 stays between 110 and 148.
@@ -99,10 +100,7 @@ class HarmlessChanges:
             noisy = values + rng.normal(0, rng.uniform(*NOISE), values.shape)
             values = noisy.round().clip(0, 255).astype(np.uint8)
         if rng.random() < self.jpeg:
-            file = io.BytesIO()
-            quality = int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))
-            Image.fromarray(values).save(file, format="JPEG", quality=quality, subsampling=0)
-            values = np.asarray(Image.open(file).convert("RGB"))
+            values = np.asarray(compress(Image.fromarray(values), JPEG_QUALITY, rng, subsampling=0))
         return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 

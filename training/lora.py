@@ -4,7 +4,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +17,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME
 
-from ..utils.loading import BASE_FROM_HERE, LOOSE_NAMES, base_of
+from ..utils.loading import BASE_FROM_HERE, LOOSE_NAMES, PREFIX, base_of, name_in_file
 from .arguments import ModelArguments
 
 
-PREFIX = "base_model.model."
 # What the patterns and the base are told by, elsewhere in the run's arguments.
 TOLD_ELSEWHERE = ("modules_to_save", "base_model_name_or_path", "revision", "task_type", "inference_mode")
 # What the matrices are multiplied with follows from these.
@@ -152,10 +150,7 @@ def load_trained(model: PeftModel, folder: Path) -> None:
     weights = load_file(path)
     places = {name: value for name, value in model.named_parameters() if value.requires_grad}
     # PEFT's files leave the adapter's own name out.
-    found = {
-        re.sub(rf"\.{re.escape(model.active_adapter)}(?=\.|$)", "", name.replace(".modules_to_save", "")): value
-        for name, value in places.items()
-    }
+    found = {name_in_file(name, model.active_adapter): value for name, value in places.items()}
     weights = {name.replace(".modules_to_save", ""): value for name, value in weights.items()}
     lacking, left = sorted(found.keys() - weights.keys()), sorted(weights.keys() - found.keys())
     other = sorted(name for name in found.keys() & weights.keys() if found[name].shape != weights[name].shape)

@@ -44,6 +44,8 @@ logger = logging.get_logger(__name__)
 LIBRARY_ERRORS = (SafetensorError, StrictDataclassError)
 BROKEN = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError, TypeError, KeyError, AttributeError)
 BROKEN += LIBRARY_ERRORS
+# What PEFT's files put in front of every name.
+PREFIX = "base_model.model."
 # Metadata of a checkpoint over a base: what it holds beside whole modules and LoRA's matrices.
 LOOSE_NAMES = "loose_parameters"
 # And where its base lies, if that is a folder, as seen from the checkpoint's own.
@@ -158,7 +160,7 @@ def _load_over_base(
         raise FileNotFoundError("it was trained over a VLM, and holds no config.json.")
     told = "dtype" in options
     model, _, missing = load_partial_system(base, its_revision, model_class, **fields, **options)
-    names = {name.removeprefix("base_model.model.") for name in notes["names"].splitlines()}
+    names = {name.removeprefix(PREFIX) for name in notes["names"].splitlines()}
     missing -= names
     options = {"revision": revision} if revision else {}
     config = _adapter_config(path, model, options)
@@ -178,14 +180,21 @@ def _load_over_base(
     return model.eval(), set(info["missing_keys"]) | lost | missing
 
 
+def name_in_file(name: str, adapter: str) -> str:
+    """How PEFT's files call a parameter: without the adapter's own name.
+
+    Args:
+        name (`str`): Of the parameter in the model.
+        adapter (`str`): The adapter's name there.
+    """
+    return re.sub(rf"\.{re.escape(adapter)}(?=\.|$)", "", name.replace(".modules_to_save", ""))
+
+
 def _restore_dtypes(model: PreTrainedModel, path: str) -> None:
     """Give what was trained its own dtype again: loaded over a base in half precision, it would be rounded."""
-    weights = load_file(path)
-    # PEFT's files leave the adapter's own name out.
-    adapter = re.escape(next(iter(model.peft_config)))
+    weights, adapter = load_file(path), next(iter(model.peft_config))
     for name, value in model.named_parameters():
-        bare = re.sub(rf"\.{adapter}(?=\.|$)", "", name).replace(".modules_to_save", "")
-        stored = weights.get(f"base_model.model.{bare}")
+        stored = weights.get(PREFIX + name_in_file(name, adapter))
         if stored is not None and stored.dtype != value.dtype:
             value.data = stored.to(value.device)
 
@@ -295,10 +304,10 @@ def check_source(path: str, revision: str | None) -> dict[str, bool]:
             raise ValueError("a revision belongs to an id on the Hub, and this is a folder.")
         # A checkpoint over a base has no configuration of its own.
         model_file = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
+        _check_json(folder / model_file)
         # A VLM of somebody else's may keep its image processor's settings in other files.
-        own = () if is_plain_vlm(path) else ("processor_config.json",)
-        for name in (model_file, *own):
-            _check_json(folder / name)
+        if (folder / PROCESSOR_NAME).is_file() or not is_plain_vlm(path):
+            _check_json(folder / PROCESSOR_NAME)
     elif folder.exists() or folder.is_absolute() or path.count("/") != 1 or path.startswith("."):
         raise NotADirectoryError("there is no such folder, and an id on the Hub looks like owner/name.")
     else:

@@ -20,7 +20,7 @@ have one size, so that each image is one tile and everything follows from the co
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,11 @@ _HOOKS = threading.Lock()
 def as_pair(value: Any) -> Size:
     """A number or two of them as two."""
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def repeated(numbers: Iterable[int], count: int, device: torch.device) -> Tensor:
+    """The same numbers, such as height and width, for so many images (count, numbers)."""
+    return torch.tensor([list(numbers)] * count, device=device)
 
 
 @dataclass(frozen=True)
@@ -261,7 +266,7 @@ class OneVisionPort(FullPort):
         images, size = pixel_values.flatten(0, 1), pixel_values.shape[-2:]
         return {
             "pixel_values": images.unsqueeze(1),
-            "image_sizes": torch.tensor([list(size)] * len(images), device=images.device),
+            "image_sizes": repeated(size, len(images), images.device),
             "batch_num_images": torch.full((len(pixel_values),), 2, device=images.device),
         }
 
@@ -300,14 +305,14 @@ class NextPort(Port):
         tiles = cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
         return {
             "pixel_values": torch.cat([images.unsqueeze(1), tiles], 1),
-            "image_sizes": torch.tensor([list(size)] * len(images), device=images.device),
+            "image_sizes": repeated(size, len(images), images.device),
         }
 
     def prompt_inputs(
         self, config: PreTrainedConfig, input_ids: Tensor, labels: Tensor | None, size: Size
     ) -> dict[str, Tensor]:
         """The size of each image."""
-        return {"image_sizes": torch.tensor([list(size)] * 2 * len(input_ids), device=input_ids.device)}
+        return {"image_sizes": repeated(size, 2 * len(input_ids), input_ids.device)}
 
     def to_maps(self, states: Tensor, config: PreTrainedConfig, grid: Size) -> Tensor:
         """The features of all tiles as maps, those at one place side by side."""
@@ -445,7 +450,7 @@ class QwenPort(NativePort):
 
     def grids(self, config: PreTrainedConfig, size: Size, count: int, device: torch.device) -> Tensor:
         """Frames, rows and columns of so many images (count, 3)."""
-        return torch.tensor([[1, *self.grid(config, size)]] * count, device=device)
+        return repeated((1, *self.grid(config, size)), count, device)
 
     def prompt_inputs(
         self, config: PreTrainedConfig, input_ids: Tensor, labels: Tensor | None, size: Size
@@ -472,14 +477,13 @@ class PixtralPort(NativePort):
     def vision_inputs(self, config: PreTrainedConfig, pixel_values: Tensor) -> dict[str, Any]:
         """All images, and the size of each."""
         images = pixel_values.flatten(0, 1)
-        sizes = torch.tensor([list(images.shape[-2:])] * len(images), device=images.device)
-        return {"pixel_values": images, "image_sizes": sizes}
+        return {"pixel_values": images, "image_sizes": repeated(images.shape[-2:], len(images), images.device)}
 
     def prompt_inputs(
         self, config: PreTrainedConfig, input_ids: Tensor, labels: Tensor | None, size: Size
     ) -> dict[str, Tensor]:
         """The size of each image."""
-        return {"image_sizes": torch.tensor([list(size)] * 2 * len(input_ids), device=input_ids.device)}
+        return {"image_sizes": repeated(size, 2 * len(input_ids), input_ids.device)}
 
 
 def flat_patches(pixel_values: Tensor, patch: Size) -> Tensor:
@@ -524,7 +528,7 @@ class Lfm2Port(NativePort):
         grid = self.grid(config, tuple(pixel_values.shape[-2:]))
         return {
             "pixel_values": patches,
-            "spatial_shapes": torch.tensor([list(grid)] * len(patches), device=patches.device),
+            "spatial_shapes": repeated(grid, len(patches), patches.device),
             "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device),
         }
 

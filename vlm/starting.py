@@ -38,7 +38,7 @@ def is_plain_vlm(path: str, **source: Any) -> bool:
         ValueError: It is neither a system nor a VLM of a known family; the error lists these.
     """
     try:
-        config = AutoConfig.from_pretrained(path, **source)
+        config = AutoConfig.from_pretrained(path, **{**source, "trust_remote_code": False})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Whatever is wrong with it, the one who loads it as a system tells.
         return False

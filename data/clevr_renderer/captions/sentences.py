@@ -108,9 +108,24 @@ def change_captions(
     Returns:
         `list[str]`: An empty list where no phrase of the two families denotes the object alone.
     """
-    scene = after if change_type == "add" else before
-    value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
+    scene, value = described(before, after, changed_id, change_type)
     return describe_change(scene, changed_id, change_type, value, generator)
+
+
+def described(before: Scene, after: Scene, changed_id: int, change_type: str) -> tuple[Scene, str | None]:
+    """The scene that captions of a change describe, and the value that has become another.
+
+    Args:
+        before (`Scene`): Before the change.
+        after (`Scene`): After it.
+        changed_id (`int`): Id of the changed object.
+        change_type (`str`): One of `CHANGE_TYPES`.
+
+    Returns:
+        `tuple[Scene, str | None]`: The scene after an addition, else that before; the new color or material.
+    """
+    scene = after if change_type == "add" else before
+    return scene, getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
 
 
 def describe_change(

@@ -15,7 +15,18 @@ import numpy as np
 from ..scene.geometry import ground_directions
 from ..scene.scenes import Scene, SceneObject
 from .grammar import ENDINGS, RELATIONS
-from .sentences import ATTRIBUTES, MASKS, Mask, draw_one, matches, noun_phrase, related, unique_masks, word_of
+from .sentences import (
+    ATTRIBUTES,
+    MASKS,
+    Mask,
+    described,
+    draw_one,
+    matches,
+    noun_phrase,
+    related,
+    unique_masks,
+    word_of,
+)
 
 
 CAPTIONS_PER_PAIR = 5
@@ -147,8 +158,7 @@ def viewpoint_captions(
     Returns:
         `list[str]`: An empty list where no phrase denotes the object alone.
     """
-    scene = after if change_type == "add" else before
-    value = getattr(after.find(changed_id), change_type) if change_type in ("color", "material") else None
+    scene, value = described(before, after, changed_id, change_type)
     return describe_viewpoint_change(scene, changed_id, change_type, value, generator)
 
 
