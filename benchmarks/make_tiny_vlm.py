@@ -14,7 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, AyaVisionConfig, AyaVisionForConditionalGeneration, LlamaForCausalLM
+from transformers import (
+    AutoTokenizer,
+    AyaVisionConfig,
+    AyaVisionForConditionalGeneration,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 from ssgpa.benchmarks.variants.resnet_vlm import ResNetTokensConfig
 from ssgpa.utils.loading import load_partial_system
@@ -40,17 +46,19 @@ def language_file() -> Path:
     return next(Path(found.submodule_search_locations[0]).glob("*.gguf"))
 
 
-def make_vlm(tower: str, seed: int) -> tuple[AyaVisionForConditionalGeneration, AutoTokenizer]:
+def make_vlm(
+    source: PreTrainedModel, height: int, seed: int
+) -> tuple[AyaVisionForConditionalGeneration, AutoTokenizer]:
     """Put a VLM together.
 
     Args:
-        tower (`str`): Folder of an SSGPA with a ResNet tower and patches of 16 pixels.
+        source (`PreTrainedModel`): An SSGPA with a ResNet tower and patches of 16 pixels.
+        height (`int`): Of its images, which are squares, in pixels.
         seed (`int`): Of the connector's weights.
 
     Returns:
         `tuple`: The VLM in float32, and its tokenizer with a chat template.
     """
-    source, processor, _ = load_partial_system(tower)
     vision = source.base_model.vision_tower
     file = language_file()
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -61,7 +69,6 @@ def make_vlm(tower: str, seed: int) -> tuple[AyaVisionForConditionalGeneration, 
     embeddings = language.get_input_embeddings().weight.data
     embeddings[-len(TOKENS) :] = embeddings[: -len(TOKENS)].mean(0)
     text = {name: value for name, value in language.config.to_dict().items() if name != "quantization_config"}
-    height = processor.image_processor.size["height"]
     config = AyaVisionConfig(
         text_config=text,
         vision_config=ResNetTokensConfig(
@@ -99,11 +106,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.output_dir.exists():
         raise FileExistsError(f"{options.output_dir} is there already.")
-    vlm, tokenizer = make_vlm(options.tower, options.seed)
+    source, processor, _ = load_partial_system(options.tower)
+    vlm, tokenizer = make_vlm(source, processor.image_processor.size["height"], options.seed)
     part = options.output_dir.with_name(f"{options.output_dir.name}.part")
     vlm.save_pretrained(part)
     tokenizer.save_pretrained(part)
-    _, processor, _ = load_partial_system(options.tower)
     processor.image_processor.save_pretrained(part)
     part.rename(options.output_dir)
 

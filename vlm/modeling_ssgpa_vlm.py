@@ -252,16 +252,28 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
                 "load the processor that belongs to the model, or change `image_size` in both."
             )
         found: dict[str, Any] = {}
-        inputs = config.port.vision_inputs(config.vlm_config, pixel_values.to(self.vlm.dtype))
         with config.port.tapped(self.vlm, lambda states: self._compare(states, size, found)):
-            # Some families have it in the model without a head alone.
-            encoder = self.vlm if hasattr(self.vlm, "get_image_features") else self.vlm.base_model
-            features = encoder.get_image_features(**inputs, return_dict=True, **kwargs)
+            features = self.encode_images(pixel_values, **kwargs)
         if not found:
             raise RuntimeError(
                 f"{type(self.vlm).__name__} did not run {config.port.connector}, before which images are compared."
             )
         return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features, **found)
+
+    def encode_images(self, pixel_values: Tensor, **kwargs: Any) -> ModelOutput:
+        """Encode images as the VLM itself does, each on its own.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, 2, channels, height, width)`): The pairs.
+            **kwargs (`Any`, *optional*): Passed on to the VLM.
+
+        Returns:
+            `ModelOutput`: Of the VLM's `get_image_features`.
+        """
+        inputs = self.config.port.vision_inputs(self.config.vlm_config, pixel_values.to(self.vlm.dtype))
+        # Some families have it in the model without a head alone.
+        encoder = self.vlm if hasattr(self.vlm, "get_image_features") else self.vlm.base_model
+        return encoder.get_image_features(**inputs, return_dict=True, **kwargs)
 
     def _compare(self, states: Tensor, size: tuple[int, int], found: dict[str, Any]) -> Tensor:
         """What the connector reads, changed by what the two images tell of each other."""

@@ -29,9 +29,7 @@ class PlainVLM(SSGPAForVLM):
         Returns:
             `SSGPAVLMImageFeatures`: Without evidence.
         """
-        inputs = self.config.port.vision_inputs(self.config.vlm_config, pixel_values.to(self.vlm.dtype))
-        encoder = self.vlm if hasattr(self.vlm, "get_image_features") else self.vlm.base_model
-        features = encoder.get_image_features(**inputs, return_dict=True)
+        features = self.encode_images(pixel_values)
         return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features)
 
     def losses(self, logits: Tensor, labels: Tensor, *_: Any, **kwargs: Any) -> dict[str, Tensor]:

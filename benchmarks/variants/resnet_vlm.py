@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ssgpa.vlm import SSGPAForVLM, SSGPAVLMConfig
-from ssgpa.vlm.modeling_ssgpa_vlm import SSGPAVLMImageFeatures
+from ssgpa.benchmarks.variants.plain_vlm import PlainVLM
+from ssgpa.vlm import SSGPAForVLM
 
 
 @strict
@@ -68,22 +68,8 @@ class SSGPAForResNetVLM(SSGPAForVLM):
     """SSGPA inside a VLM whose tower this module knows."""
 
 
-class PlainResNetVLM(SSGPAForVLM):
+class PlainResNetVLM(PlainVLM):
     """The same VLM without SSGPA's parts: the language model alone compares the images."""
-
-    def __init__(self, config: SSGPAVLMConfig) -> None:
-        super().__init__(config)
-        del self.change_fusion_adapter, self.alignment, self.contrast
-
-    def _auxiliary_losses(self, *args: Any) -> dict[str, Tensor]:
-        """None: there is nothing that they could train."""
-        return {}
-
-    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> SSGPAVLMImageFeatures:
-        """Encode the images of each pair (batch, 2, 3, height, width) by the VLM, each on its own."""
-        inputs = self.config.port.vision_inputs(self.config.vlm_config, pixel_values.to(self.vlm.dtype))
-        features = self.vlm.get_image_features(**inputs, return_dict=True)
-        return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features)
 
 
 __all__ = ["PlainResNetVLM", "ResNetTokensConfig", "ResNetTokensModel", "SSGPAForResNetVLM"]
