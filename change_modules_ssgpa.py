@@ -101,7 +101,9 @@ class ChangeModulesMixin(ChangeCaptioningModelMixin):
         if self.training and self.label_smoothing:
             loss_function = partial(smoothed_caption_loss, label_smoothing=self.label_smoothing)
         caption = loss_function(logits=logits, labels=kept, vocab_size=logits.shape[-1], **kwargs)
-        parts = {"caption": self.config.caption_weight * caption}
+        weight = self.config.caption_weight
+        # A loss that does not count needs no backward pass through the language model.
+        parts = {"caption": weight * caption if weight else 0.0 * caption.detach()}
         if features is not None and self.training:
             share = 1.0
             total = kwargs.get("num_items_in_batch")
