@@ -39,6 +39,7 @@ from ssgpa.training.run import (
     record_start,
     start_system,
     training_pairs,
+    training_targets,
 )
 from ssgpa.training.systems import parameter_report, trained_parameters
 from ssgpa.training.trainer import ChangeCaptioningTrainer
@@ -59,6 +60,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
     splits["train"] = splits["train"] if mixture is None else train_rows  # the words of both
     controls = make_controls(data_args, train_rows)
+    targets = training_targets(data_args, train_rows, args.seed)
 
     ########
     # Model
@@ -66,13 +68,13 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     model, processor, missing = start_system(model_args, splits, data_args.control_captions)
     check_data_fits(model, processor, train_rows, data_args, args)
     trainable = prepare_training(model, model_args, missing, args.device)
-    aux_heads = auxiliary_heads_of(model, args, splits["validation"].column_names)
+    aux_heads = auxiliary_heads_of(model, args, splits["validation"].column_names, model_args.model_name_or_path)
     features = cached_features(data_args, args, train_rows, model, processor, aux_heads)
     frames = pair_frames(data_args, train_rows, model, processor)
     if is_over_base(model_args):
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
-    reports = report_pairs(mixture) | report_adapter(model_args) | report_controls(controls)
+    reports = report_pairs(mixture) | report_adapter(model_args) | report_controls(controls) | targets.report
     record = parameter_report(model, trainable) | reports
 
     ##########
@@ -81,7 +83,9 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=args,
-        train_dataset=training_pairs(data_args, train_rows, processor, args.seed, features, frames, mixture, controls),
+        train_dataset=training_pairs(
+            data_args, targets.rows, processor, args.seed, features, frames, mixture, controls
+        ),
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
         data_collator=PairCollator(
             processor, aux_heads is not None, normalize=False, pad_to_multiple_of=data_args.pad_to_multiple_of

@@ -101,6 +101,12 @@ class DataArguments:
         distractor_swap (`bool`): Let the distractor image stand in for the image before, with probability 0.5.
             Sides in captions are those of the image before; how often that matters tells
             `data/clevr_renderer/README.md`.
+        canonical_captions (`bool`): Learn one caption a pair in one choice of words, in place of the references: four
+            attributes, and a relation where these fit another object too. Rendered sets only; the words are those
+            whose captions come nearest to the training references. What they are is in the run's
+            `trainable_parameters.json`.
+        time_reversal (`bool`): With probability 0.5, the pair from after to before, with captions of that change.
+            Rendered sets only.
         first_captions (`bool`): Learn the first captions of every pair in every epoch; by default they are drawn anew.
         changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
             stand in.
@@ -130,6 +136,8 @@ class DataArguments:
     synthetic_share: float | None = None
     captions_per_pair: int = 1
     distractor_swap: bool = False
+    canonical_captions: bool = False
+    time_reversal: bool = False
     first_captions: bool = False
     changed_only: bool = False
     no_change_controls: float = 0.0

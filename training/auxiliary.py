@@ -101,6 +101,17 @@ class AuxiliaryHeads(nn.Module):
             own = self.state_dict()
         save_file({name: value.contiguous() for name, value in own.items()}, folder / FILE_NAME)
 
+    def start_from(self, folder: Path) -> None:
+        """Take over the heads of another run's checkpoint, as far as they are the same ones.
+
+        Args:
+            folder (`Path`): What the run starts from; without heads, as a saved model, nothing is taken over.
+        """
+        path = folder / FILE_NAME
+        found = load_file(path) if path.is_file() else {}
+        same = {name for name, own in self.state_dict().items() if name in found and found[name].shape == own.shape}
+        self.load_state_dict({name: found[name] for name in same}, strict=False)
+
     def load(self, folder: Path) -> None:
         """Read what `save` wrote.
 
@@ -200,8 +211,16 @@ def _patches_of(model: Any) -> AuxiliaryFeatures:
     return features
 
 
-def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns: list[str]) -> AuxiliaryHeads | None:
+def auxiliary_heads_of(
+    model: Any, arguments: ChangeCaptioningArguments, columns: list[str], start: str | None = None
+) -> AuxiliaryHeads | None:
     """Auxiliary heads that the run's arguments switch on, or None.
+
+    Args:
+        model (`Any`): What they train with.
+        arguments (`ChangeCaptioningArguments`): Their weights.
+        columns (`list[str]`): Of the prepared data.
+        start (`str`, *optional*): Checkpoint that the run starts from, whose heads it goes on with.
 
     Raises:
         ValueError: Auxiliary targets are wanted, and the prepared data has none or the model nothing to read them off.
@@ -221,4 +240,7 @@ def auxiliary_heads_of(model: Any, arguments: ChangeCaptioningArguments, columns
             f"`aux_changed` and `aux_type` read compared images; in {type(model).__name__} the language model alone "
             "compares them: set both to 0."
         )
-    return AuxiliaryHeads(features.hidden_size, weights, features.leading_tokens)
+    heads = AuxiliaryHeads(features.hidden_size, weights, features.leading_tokens)
+    if start is not None:
+        heads.start_from(Path(start))
+    return heads

@@ -23,6 +23,7 @@ from ..data.schema import CELL_COLUMNS, NO_CHANGE, OBJECT_COLUMNS, RETRIEVED
 from ..processing_ssgpa import SSGPAProcessor
 from .controls import CONTROL_MARK, NoChangeControls, control_cells
 from .features import FeatureCache, digest_of
+from .targets import INVERSE_TARGETS, INVERSE_TYPE, TARGETS
 
 
 # Bit of a cell that says: whether the changed object is here is not known.
@@ -105,6 +106,9 @@ class ImageCache:
 
 class PairDataset(TorchDataset):
     """Training rows: two resized images, some of the pair's captions, and auxiliary targets where the split has them.
+
+    Rows with the columns that `targets.make_targets` adds give these captions, and with probability 0.5 the pair from
+    after to before.
 
     What is drawn at random depends on seed, epoch and row alone, so that a resumed run sees what it would have seen.
 
@@ -212,11 +216,15 @@ class PairDataset(TorchDataset):
         before, after = (index, "before"), (index, "after")
         if self.distractor_swap and rng.random() < SWAP_PROBABILITY:
             before, after = self._swap(index, row["change_type"])
+        captions, change_type = row.get(TARGETS, row["captions"]), row["change_type"]
+        if INVERSE_TYPE in row and rng.random() < SWAP_PROBABILITY:
+            before, after = after, before
+            captions, change_type = row[INVERSE_TARGETS], row[INVERSE_TYPE]
         item = {
             "pair_id": row["pair_id"],
             "scene_id": int(self.scene_numbers[index]),
-            "captions": draw_captions(row["captions"], self.captions_per_pair, None if self.first_captions else rng),
-            "change_type": row["change_type"],
+            "captions": draw_captions(captions, self.captions_per_pair, None if self.first_captions else rng),
+            "change_type": change_type,
         }
         if RETRIEVED in row:
             item[RETRIEVED] = row[RETRIEVED]

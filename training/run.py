@@ -33,6 +33,7 @@ from .mixing import MixedPairDataset, Mixture
 from .positions import check_captions_fit, check_generation_fits, positions_of
 from .streams import PairIterableDataset
 from .systems import build_model, create_system, load_base, read_config, set_trainable
+from .targets import Targets, make_targets
 from .word_tokenizer import unknown_words
 
 
@@ -75,6 +76,13 @@ def check_settings(
     if data_arguments.synthetic_data_dir and data_arguments.retrieval_store:
         raise ValueError("`retrieval_store` knows the real pairs alone: it does not go with `synthetic_data_dir`.")
     check_control_settings(data_arguments)
+    made = next((name for name in ("canonical_captions", "time_reversal") if getattr(data_arguments, name)), None)
+    other = next(
+        (name for name in ("streaming", "synthetic_data_dir", "retrieval_store") if getattr(data_arguments, name)),
+        None,
+    )
+    if made and other:
+        raise ValueError(f"`{made}` makes captions of the scenes of one rendered set: leave out `{other}`.")
     if data_arguments.streaming:
         _check_stream(data_arguments, arguments)
         arguments.accelerator_config.dispatch_batches = False
@@ -272,6 +280,22 @@ def pair_frames(
         raise ValueError(f"`frames` are no parts of one {processor.pair_layout} image: the model takes pairs apart.")
     frames.check(rows["pair_id"])
     return frames
+
+
+def training_targets(arguments: DataArguments, rows: Dataset, seed: int) -> Targets:
+    """The training rows with the captions that are learned in place of their references, where any are.
+
+    Args:
+        arguments (`DataArguments`): `canonical_captions`, `time_reversal` and `data_dir`.
+        rows (`datasets.Dataset`): The training rows.
+        seed (`int`): Seed of captions that are drawn.
+
+    Raises:
+        ValueError: The rows have no scenes.
+    """
+    wanted = arguments.canonical_captions or arguments.time_reversal
+    scenes = scenes_of(arguments.data_dir) if wanted else None
+    return make_targets(rows, scenes, arguments.canonical_captions, arguments.time_reversal, seed)
 
 
 def training_pairs(

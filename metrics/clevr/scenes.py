@@ -17,6 +17,8 @@ from .templates import ATTRIBUTES, ParsedCaption
 
 SCENE = "scene"
 VALUE_TYPES = ("color", "material")
+# What a change is from after to before.
+INVERSE_TYPES = {"color": "color", "material": "material", "add": "drop", "drop": "add", "move": "move"}
 # The two views of a changed pair, in sets of CLEVR-Change's layout and of CLEVR-DC's.
 PAIR_VIEWS = (("default", "semantic"), ("before", "after"))
 _NUMBER = re.compile(r"\d+")
@@ -43,7 +45,7 @@ class ChangedScene:
     value: str | None = None
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "ChangedScene":
+    def from_record(cls, record: Mapping[str, Any], inverse: bool = False) -> "ChangedScene":
         """Read a record of one changed pair.
 
         Args:
@@ -51,6 +53,7 @@ class ChangedScene:
                 id) and two views, "default" and "semantic" or "before" and "after". A view has `objects` and `camera`,
                 or, as CLEVR's generator writes its scenes, `directions` and objects with `3d_coords`; objects without
                 `id` are numbered in their order.
+            inverse (`bool`, *optional*, defaults to `False`): Read the change from the second view to the first.
 
         Returns:
             `ChangedScene`: The scene.
@@ -60,6 +63,8 @@ class ChangedScene:
         """
         before, after = next(names for names in PAIR_VIEWS if names[0] in record or names == PAIR_VIEWS[-1])
         kind, target = record["change_type"], record["changed_object"]
+        if inverse:
+            before, after, kind = after, before, INVERSE_TYPES[kind]
         described = record[after if kind == "add" else before]
         value = None
         if kind in VALUE_TYPES:
@@ -159,11 +164,12 @@ def _fits(thing: Mapping[str, Any], attributes: Mapping[str, str]) -> bool:
     return all(thing[name] == value for name, value in attributes.items())
 
 
-def read_changed_scenes(path: Path) -> dict[int, ChangedScene]:
+def read_changed_scenes(path: Path, inverse: bool = False) -> dict[int, ChangedScene]:
     """Read the scenes of a rendered set, by their numbers.
 
     Args:
         path (`Path`): The renderer's `scenes.jsonl`, see `ChangedScene.from_record`.
+        inverse (`bool`, *optional*, defaults to `False`): Read all changes from after to before.
 
     Returns:
         `dict[int, ChangedScene]`: Scenes in which one object changed; those with none or several are left out.
@@ -174,18 +180,19 @@ def read_changed_scenes(path: Path) -> dict[int, ChangedScene]:
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         single = [record for record in records if "changes" not in record and record["change_type"] != "none"]
-        return {record["index"]: ChangedScene.from_record(record) for record in single}
+        return {record["index"]: ChangedScene.from_record(record, inverse) for record in single}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not hold scenes of the renderer (scenes.jsonl).") from error
 
 
-def find_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[ChangedScene | None]:
+def find_scenes(rows: Sequence[Mapping[str, Any]], path: Path, inverse: bool = False) -> list[ChangedScene | None]:
     """Find the rendered scene of each changed pair.
 
     Args:
         rows (`Sequence[Mapping[str, Any]]`): Records of a rendered split with `pair_id`, `change_type` and, where
             known, `scene_id`; without it the scene's number is the one that `pair_id` begins with.
         path (`Path`): The renderer's `scenes.jsonl`.
+        inverse (`bool`, *optional*, defaults to `False`): Find the scenes of the changes from after to before.
 
     Returns:
         `list[ChangedScene | None]`: One a row; None where nothing changed or the type of change is not known.
@@ -193,13 +200,14 @@ def find_scenes(rows: Sequence[Mapping[str, Any]], path: Path) -> list[ChangedSc
     Raises:
         ValueError: If the file is no such list, or lacks the scene of a pair, or has another change for it.
     """
-    scenes = read_changed_scenes(path)
+    scenes = read_changed_scenes(path, inverse)
     found, wrong = [], []
     for row in rows:
         kind, number = row["change_type"], _NUMBER.match(row.get("scene_id") or row["pair_id"])
         scene = scenes.get(int(number[0])) if number and kind not in {None, "none"} else None
         found.append(scene)
-        if kind not in {None, "none"} and (scene is None or scene.change_type != kind):
+        wanted = INVERSE_TYPES.get(kind, kind) if inverse else kind
+        if kind not in {None, "none"} and (scene is None or scene.change_type != wanted):
             wrong.append(row["pair_id"])
     if wrong:
         raise ValueError(f"{path} holds other scenes than the data: {len(wrong)} pairs differ, first {wrong[0]!r}.")

@@ -32,7 +32,8 @@ SHIPPED = {
 GPU_SIZES = ["24gb", "40gb", "16gb"]
 # From random weights, or from the run that all ablations start from.
 START = "ablations/start"
-OWN_MODELS = ["clevr_tiny", START]
+TOWER = "clevr_tiny_tower"
+OWN_MODELS = [TOWER, "clevr_tiny", START]
 ABLATIONS = sorted(name for name in SHIPPED if name.startswith("ablations/") and name != START)
 RUNS = ["ssgpa_eva_vicuna7b_clevr", "ssgpa_eva_vicuna7b_spot", "ssgpa_eva_vicuna7b_ier"]
 RESNET = "ssgpa_resnet101_vicuna7b_clevr"
@@ -145,9 +146,18 @@ def own_model(workshop):
 
 
 def test_the_embedded_checkpoints_run(own_model):
-    folder = own_model("clevr_tiny")
+    tower = own_model(TOWER)
+    assert set(logged(tower, "loss_parts/aux_objects")) == {1, 2}
+    start = tower / "checkpoint-2"
+    folder = own_model("clevr_tiny", model_name_or_path=start)
     check_choice(folder, "clevr_tiny")
-    load_system(str(folder / "best"))
+    before, after = (load_system(str(path))[0].state_dict() for path in (start, folder / "best"))
+    # The first stage trains the tower alone, the second one everything.
+    assert all(not torch.equal(before[name], value) for name, value in after.items() if name.endswith("_proj.weight"))
+    told = json.loads((folder / "trainable_parameters.json").read_text("utf-8"))
+    assert told["canonical_captions"]["unchanged"]
+    config = load_system(str(folder / "best"))[0].config
+    assert (config.caption_weight, config.contrast_weight) == (1.0, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,19 @@ def test_objects_need_data_that_has_them(make_system, splits):
         auxiliary_heads_of(model, options(aux_objects=1.0), ["before_cells", "after_cells"])
 
 
+def test_a_stage_goes_on_with_the_heads_of_the_one_before(make_system, splits, tmp_path):
+    model, _ = make_system()
+    columns = splits["train"].column_names
+    first = auxiliary_heads_of(model, options(aux_objects=1.0, aux_attributes=0.3), columns)
+    first.save(tmp_path)
+    second = auxiliary_heads_of(model, options(aux_objects=0.5, aux_type=0.3), columns, str(tmp_path))
+    assert torch.equal(second.attributes.weight, first.attributes.weight)
+    assert second.change_type.out_features == len(CHANGE_TYPES)
+    # A saved model alone has none.
+    third = auxiliary_heads_of(model, options(aux_objects=1.0), columns, str(tmp_path / "best"))
+    assert not torch.equal(third.attributes.weight, first.attributes.weight)
+
+
 def test_objects_come_with_every_batch_and_train_the_tower(make_system, splits):
     model, processor = make_system()
     heads = auxiliary_heads_of(model, options(aux_objects=1.0), splits["train"].column_names)
