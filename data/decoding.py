@@ -37,7 +37,19 @@ def resize_image(source: dict[str, Any], name: str, processor: SSGPAProcessor) -
     Raises:
         ValueError: It cannot be decoded; the error names the pair and the file.
     """
-    image = _named(processor.load_image, source, name)
+    return fit_image(_named(processor.load_image, source, name), processor)
+
+
+def fit_image(image: Image.Image, processor: SSGPAProcessor) -> np.ndarray:
+    """Resize a decoded image as the processor does.
+
+    Args:
+        image (`PIL.Image.Image`): Mode RGB.
+        processor (`SSGPAProcessor`): Resizes.
+
+    Returns:
+        `np.ndarray`: As `resize_image`.
+    """
     if processor.pair_layout != "pair" or image.size == fixed_size(processor.image_processor):
         return np.asarray(image).transpose(2, 0, 1)
     return _resize(image, processor)

@@ -225,6 +225,20 @@ def render_settings(folder: str | Path) -> dict[str, Any] | None:
     return read_json_object(_marker(str(folder))).get("render_settings")
 
 
+def aux_grid_of(folder: str | Path) -> tuple[int, int] | None:
+    """Rows and columns of a prepared folder's auxiliary targets; None where it has none.
+
+    Args:
+        folder (`str` or `Path`): As for `load_prepared`.
+
+    Raises:
+        FileNotFoundError: If the folder was not prepared.
+        ValueError: If `prepared.json` is damaged.
+    """
+    grid = read_json_object(_marker(str(folder))).get("aux_grid")
+    return None if grid is None else tuple(grid)
+
+
 def scenes_of(folder: str | Path) -> Path | None:
     """The renderer's scenes of a prepared folder's pairs, by which captions are judged.
 

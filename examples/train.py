@@ -84,7 +84,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
         model=model,
         args=args,
         train_dataset=training_pairs(
-            data_args, targets.rows, processor, args.seed, features, frames, mixture, controls
+            data_args, targets.rows, processor, args.seed, features, frames, mixture, controls, targets.wordings
         ),
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
         data_collator=PairCollator(

@@ -107,6 +107,10 @@ class DataArguments:
             `trainable_parameters.json`.
         time_reversal (`bool`): With probability 0.5, the pair from after to before, with captions of that change.
             Rendered sets only.
+        fresh_scenes (`str`, *optional*): Train on scenes that are rendered as they are needed, every one once, in
+            place of the prepared training pairs: JSON mapping of the renderer's options, `seed` among them; a plain
+            mapping in a YAML file. The prepared data says which auxiliary targets there are, and validates.
+            `dataloader_num_workers` share the rendering out. Needs `max_steps`.
         first_captions (`bool`): Learn the first captions of every pair in every epoch; by default they are drawn anew.
         changed_only (`bool`): Leave pairs without a change out of training; with `distractor_swap` their images still
             stand in.
@@ -138,6 +142,7 @@ class DataArguments:
     distractor_swap: bool = False
     canonical_captions: bool = False
     time_reversal: bool = False
+    fresh_scenes: str | None = None
     first_captions: bool = False
     changed_only: bool = False
     no_change_controls: float = 0.0

@@ -17,7 +17,15 @@ from transformers.utils import logging
 from ..data.augment import PairAugmentation
 from ..data.decoding import describe_sources
 from ..data.frames import PairFrames
-from ..data.prepared import HUB_PREFIX, is_prepared, load_prepared, reading_of, scenes_of
+from ..data.prepared import (
+    HUB_PREFIX,
+    aux_grid_of,
+    is_prepared,
+    load_prepared,
+    reading_of,
+    render_settings,
+    scenes_of,
+)
 from ..data.retrieved import add_retrieved
 from ..metrics.clevr.scenes import add_scene_column
 from ..processing_ssgpa import SSGPAProcessor
@@ -25,19 +33,34 @@ from ..utils.files import write_json
 from .arguments import AUXILIARY, ChangeCaptioningArguments, DataArguments, ModelArguments
 from .auxiliary import AuxiliaryHeads
 from .controls import GIVEN, NoChangeControls, check_control_settings
-from .dataset import ImageCache, PairDataset
+from .dataset import ImageCache, PairDataset, check_places
 from .features import FeatureCache, fill_cache, open_cache
 from .frames import make_frames
+from .fresh_scenes import FreshSceneDataset, Orders, SceneSource
 from .lora import is_over_base
 from .mixing import MixedPairDataset, Mixture
 from .positions import check_captions_fit, check_generation_fits, positions_of
 from .streams import PairIterableDataset
 from .systems import build_model, create_system, load_base, read_config, set_trainable
-from .targets import Targets, make_targets
+from .targets import Targets, Wordings, make_targets
 from .word_tokenizer import unknown_words
 
 
 logger = logging.get_logger(__name__)
+
+# Settings of prepared training pairs.
+WITH_PREPARED_PAIRS = (
+    "streaming",
+    "synthetic_data_dir",
+    "retrieval_store",
+    "feature_cache",
+    "frames",
+    "no_change_controls",
+    "changed_only",
+    "first_captions",
+    "cache_images",
+    "max_train_pairs",
+)
 
 
 def check_settings(
@@ -76,16 +99,33 @@ def check_settings(
     if data_arguments.synthetic_data_dir and data_arguments.retrieval_store:
         raise ValueError("`retrieval_store` knows the real pairs alone: it does not go with `synthetic_data_dir`.")
     check_control_settings(data_arguments)
-    made = next((name for name in ("canonical_captions", "time_reversal") if getattr(data_arguments, name)), None)
-    other = next(
-        (name for name in ("streaming", "synthetic_data_dir", "retrieval_store") if getattr(data_arguments, name)),
-        None,
-    )
-    if made and other:
-        raise ValueError(f"`{made}` makes captions of the scenes of one rendered set: leave out `{other}`.")
+    _check_scene_captions(data_arguments)
+    _check_fresh_scenes(data_arguments, arguments)
     if data_arguments.streaming:
         _check_stream(data_arguments, arguments)
         arguments.accelerator_config.dispatch_batches = False
+
+
+def _given(arguments: DataArguments, names: Sequence[str]) -> str | None:
+    """The first of the settings that is switched on."""
+    return next((name for name in names if getattr(arguments, name) not in (None, False, 0, [])), None)
+
+
+def _check_scene_captions(data_arguments: DataArguments) -> None:
+    made = _given(data_arguments, ("canonical_captions", "time_reversal"))
+    other = _given(data_arguments, ("streaming", "synthetic_data_dir", "retrieval_store", "no_change_controls"))
+    if made and other:
+        raise ValueError(f"`{made}` makes captions of the scenes of one rendered set: leave out `{other}`.")
+
+
+def _check_fresh_scenes(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
+    if not data_arguments.fresh_scenes:
+        return
+    other = _given(data_arguments, WITH_PREPARED_PAIRS)
+    if other:
+        raise ValueError(f"`fresh_scenes` are rendered in place of the prepared training pairs: leave out `{other}`.")
+    if arguments.max_steps < 1:
+        raise ValueError("`fresh_scenes` have no end; say where to stop with --max_steps.")
 
 
 def _check_stream(data_arguments: DataArguments, arguments: ChangeCaptioningArguments) -> None:
@@ -307,9 +347,25 @@ def training_pairs(
     frames: PairFrames | None = None,
     mixture: Mixture | None = None,
     controls: NoChangeControls | None = None,
-) -> PairDataset | PairIterableDataset:
-    """The training rows, at hand or streamed; with a mixture, real and synthetic ones; with controls among them."""
+    wordings: Wordings | None = None,
+) -> PairDataset | PairIterableDataset | FreshSceneDataset:
+    """The training rows: at hand, streamed or rendered; with a mixture, real and synthetic ones; with controls."""
     augmentation = PairAugmentation.parse(arguments.augment) if arguments.augment else None
+    if arguments.fresh_scenes:
+        return FreshSceneDataset(
+            SceneSource.parse(
+                arguments.fresh_scenes,
+                processor,
+                aux_grid_of(arguments.data_dir),
+                render_settings(arguments.data_dir),
+            ),
+            processor,
+            Orders(arguments.distractor_swap, arguments.time_reversal),
+            wordings,
+            arguments.captions_per_pair,
+            seed,
+            check_places(augmentation, rows.column_names),
+        )
     if not arguments.streaming:
         kind = PairDataset if mixture is None else partial(MixedPairDataset, mixture=mixture)
         return kind(

@@ -24,16 +24,37 @@ TARGETS, INVERSE_TARGETS, INVERSE_TYPE = "targets", "inverse_targets", "inverse_
 CHOOSING_PAIRS = 600
 
 
+class Wordings(NamedTuple):
+    """The words of canonical captions.
+
+    Attributes:
+        changed (`Wording`): Of changes.
+        unchanged (`str`, *optional*): What is said where nothing changed; None where no training pair is unchanged.
+    """
+
+    changed: Wording
+    unchanged: str | None
+
+    def report(self) -> dict[str, Any]:
+        """For the record of a run."""
+        return {"canonical_captions": {**self.changed._asdict(), "unchanged": self.unchanged}}
+
+
 class Targets(NamedTuple):
     """What `make_targets` made.
 
     Attributes:
         rows (`datasets.Dataset`): The training rows with the columns.
-        report (`dict[str, Any]`): Which words were chosen, for the run's record.
+        wordings (`Wordings`, *optional*): The words that were chosen for canonical captions.
     """
 
     rows: Dataset
-    report: dict[str, Any]
+    wordings: Wordings | None = None
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """For the record of a run."""
+        return {} if self.wordings is None else self.wordings.report()
 
 
 def make_targets(
@@ -57,46 +78,51 @@ def make_targets(
         ValueError: The rows have no scenes, or another file's.
     """
     if not (canonical_captions or time_reversal):
-        return Targets(rows, {})
+        return Targets(rows)
     if scenes is None:
         raise ValueError(
             "`canonical_captions` and `time_reversal` read the renderer's scenes, and the data was prepared without: "
             "prepare rendered scenes anew with examples/prepare_data.py."
         )
     records = rows.select_columns(["pair_id", "scene_id", "change_type", "captions"]).to_list()
-    found, report = find_scenes(records, scenes), {}
-    wording = None
+    texts, wordings = [record["captions"] for record in records], None
     if canonical_captions:
-        wording = choose_wording(records, found)
-        unchanged = choose_unchanged(records)
-        told = [[unchanged] if scene is None else [canonical_caption(scene, wording)] for scene in found]
-        rows = _with_column(rows, TARGETS, told)
-        report = {"canonical_captions": {**wording._asdict(), "unchanged": unchanged}}
+        found = find_scenes(records, scenes)
+        wordings = Wordings(choose_wording(records, found), choose_unchanged(records))
+        texts = [
+            [wordings.unchanged if scene is None else canonical_caption(scene, wordings.changed)] for scene in found
+        ]
+        rows = _with_column(rows, TARGETS, texts)
     if time_reversal:
         backwards = find_scenes(records, scenes, inverse=True)
-        names = told if canonical_captions else [record["captions"] for record in records]
         generator = np.random.default_rng(seed)
         texts = [
-            own if scene is None else _tell(scene, wording, generator)
-            for scene, own in zip(backwards, names, strict=True)
+            own if scene is None else tell_change(scene, wordings, generator)
+            for scene, own in zip(backwards, texts, strict=True)
         ]
         kinds = [INVERSE_TYPES.get(record["change_type"], record["change_type"]) for record in records]
         rows = _with_column(rows, INVERSE_TARGETS, texts)
         rows = rows.add_column(INVERSE_TYPE, kinds, feature=Value("string"))
-    return Targets(rows, report)
+    return Targets(rows, wordings)
 
 
 def _with_column(rows: Dataset, name: str, texts: list[list[str]]) -> Dataset:
     return rows.add_column(name, texts, feature=List(Value("string")))
 
 
-def _tell(scene: ChangedScene, wording: Wording | None, generator: np.random.Generator) -> list[str]:
-    """Captions of a changed scene: the canonical one, or some of the references' grammar."""
-    if wording is None:
-        drawn = describe_change(as_scene(scene), scene.target, scene.change_type, scene.value, generator)
-        if drawn:
-            return drawn
-    return [canonical_caption(scene, wording or PLAIN)]
+def tell_change(scene: ChangedScene, wordings: Wordings | None, generator: np.random.Generator) -> list[str]:
+    """Captions of a changed scene.
+
+    Args:
+        scene (`ChangedScene`): The scene.
+        wordings (`Wordings`, *optional*): The words of the canonical one; by default some of the references' grammar.
+        generator (`np.random.Generator`): Draws those.
+    """
+    if wordings is not None:
+        return [canonical_caption(scene, wordings.changed)]
+    drawn = describe_change(as_scene(scene), scene.target, scene.change_type, scene.value, generator)
+    # Few objects are alone in no phrase of the grammar.
+    return drawn or [canonical_caption(scene)]
 
 
 def canonical_caption(scene: ChangedScene, wording: Wording = PLAIN) -> str:

@@ -97,11 +97,13 @@ def test_rows_get_what_is_asked_for(splits, scenes):
     rows = splits["train"]
     assert make_targets(rows, None, False, False, 1).rows is rows
     canonical = make_targets(rows, scenes, True, False, 1)
-    assert TARGETS in canonical.rows.column_names and INVERSE_TYPE not in canonical.rows.column_names
+    assert TARGETS in canonical.rows.column_names
+    assert INVERSE_TYPE not in canonical.rows.column_names
     assert set(canonical.report["canonical_captions"]) == {"words", "relations", "endings", "unchanged"}
     assert {len(texts) for texts in canonical.rows[TARGETS]} == {1}
     drawn = make_targets(rows, scenes, False, True, 1)
-    assert TARGETS not in drawn.rows.column_names and drawn.report == {}
+    assert TARGETS not in drawn.rows.column_names
+    assert drawn.report == {}
     backwards = find_scenes(
         rows.select_columns(["pair_id", "scene_id", "change_type"]).to_list(), scenes, inverse=True
     )
