@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssgpa.benchmarks.tables.evidence_tables import format_cost, format_localization
+from ssgpa.benchmarks.tables.failures_table import format_failures
 from ssgpa.benchmarks.tables.house_table import format_house
 from ssgpa.benchmarks.tables.learning_table import format_learning
 from ssgpa.benchmarks.tables.loader_table import format_loader
@@ -62,6 +63,7 @@ BLOCKS = {
     "vir_vlfm-memory": ("vir_vlfm-memory.json", format_system),
     "localization": ("localization.json", format_localization),
     "cost": ("alignment_cost.json", format_cost),
+    "failures": ("ssgpa-clevr-tiny-failures.json", format_failures),
     "house": ("house.json", format_house),
     "large-images": ("large_images.json", format_large_images),
     "learning": ("learning.json", format_learning),

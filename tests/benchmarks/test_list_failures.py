@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssgpa.benchmarks.tables.failures_table import format_failures
 from ssgpa.data.clevr_renderer.dataset.layout import SCENES
 from ssgpa.data.prepared import write_prepared
 from ssgpa.data.readers.clevr_change import load_clevr_change
@@ -46,6 +47,19 @@ def test_the_first_fault_counts(program, scene, text, fault):
     assert found["faults"] == ({} if fault is None else {fault: 1})
     assert found["faults_by_type"] == {scene.change_type: found["faults"]}
     assert [failure["fault"] for failure in found["listed"]] == list(found["faults"])
+
+
+def test_tables_hold_every_fault_and_trait(program):
+    rows = [
+        {"pair_id": str(place), "change_type": scene.change_type, SCENE: scene}
+        for place, (scene, *_) in enumerate(FAULTS)
+    ]
+    captions = {str(place): text for place, (_, text, _) in enumerate(FAULTS)}
+    text = format_failures(program.list_failures(rows, captions, 2), "failures.json")
+    assert "| fits another object too | 2 | 0 | 1 | 1 |" in text
+    assert "| first fault | captions | color | drop | move |" in text
+    assert "| it is a cube | 78 % | 80 % |" in text
+    assert "9 of 10 captions of changed pairs are not correct. From `failures.json`, which lists the first 2" in text
 
 
 def test_traits_are_shares_of_scenes(program):
