@@ -80,6 +80,15 @@ def test_weight_zero_costs_nothing(monkeypatch):
     assert set(matching) == {"features", "projected", "marginals"}
 
 
+def test_captions_of_weight_zero_leave_the_language_model_without_gradients():
+    model, processor = tiny_model("resnet", **(NO_LOSSES | {"caption_weight": 0.0, "contrast_weight": 0.5}))
+    outputs = model.train()(**inputs_for(processor, captions=True))
+    assert outputs.loss_parts["caption"] == 0
+    outputs.loss.backward()
+    assert all(parameter.grad is None for parameter in model.model.language_model.parameters())
+    assert model.model.vision_tower.patch_projection.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize(("fraction", "images"), [(0.25, 6 + 2), (0.5, 6 + 4), (1.0, 6 + 6)])
 def test_warped_images_go_through_the_tower_with_the_pairs(fraction, images):
     model, processor = tiny_model("resnet", warp_fraction=fraction)
