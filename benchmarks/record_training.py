@@ -2,8 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 r"""Records how a checkpoint was trained: the settings and logs of its runs, and the scenes.
 
-python benchmarks/record_training.py --configs examples/configs/clevr_tiny_tower.yaml examples/configs/clevr_tiny.yaml \
-    --runs runs/clevr_tiny_tower runs/clevr_tiny --data scenes/clevr_prepared \
+python benchmarks/record_training.py --data scenes/clevr_prepared \
+    --configs examples/configs/clevr_tiny_tower.yaml examples/configs/clevr_tiny.yaml \
+    --runs runs/clevr_tiny_tower runs/clevr_tiny \
     --output benchmarks/results/ssgpa-clevr-tiny-training.json
 """
 
