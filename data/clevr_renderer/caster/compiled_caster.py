@@ -1,6 +1,16 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-"""The ray caster's loop over single rays, compiled by numba."""
+"""The ray caster's loop over pixels, compiled by numba.
+
+It draws what `numpy_caster` draws, two by two rays a pixel, and leaves out work that cannot show:
+
+- The image is drawn in tiles. A tile's rays are tested against the objects whose boxes on the screen reach it, and the
+  shadows of its floor against the objects that can stand between it and a lamp; so are an object's shadows.
+- Floor that no shadow can reach is smooth: one ray in the middle of the pixel, at the middle of its four places on the
+  lamps.
+- Where all four rays meet one object, the two on a diagonal decide: their mean stands if they are alike. Their places
+  on the lamps have the same middle as those of all four.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +21,58 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from .kernels import FAR, HORIZON, LIFT, Real, Vector, _shared, along, dot, hit_distance, may_hit, normal_at, unit
+from ..scene.geometry import focal_length
+from .kernels import (
+    BOUNDS,
+    BRIGHTEST,
+    FAR,
+    HORIZON,
+    LIFT,
+    SUN,
+    Real,
+    Vector,
+    _shared,
+    along,
+    bit_of,
+    dot,
+    hit_distance,
+    may_hit,
+    normal_at,
+    occluded,
+    unit,
+)
 from .shading import (
+    ALL_SHADOWS,
     METAL_WIDTH,
     NO_GLOSS,
+    NO_SHADOWS,
     RUBBER_WIDTH,
+    CONTACT,
     SECOND_WIDTH,
     contact,
     environment,
     floor_color,
     gather_light,
     lamp_glow,
+    lamp_ray,
     metal_color,
     rubber_color,
+    scaled_sum,
     second_color,
 )
 
 
 UP = (0.0, 0.0, 1.0)
+TILE = 8
+# Radiance that two rays of a pixel may differ by, at most and per unit of their sum, for their mean to stand.
+ALIKE = 0.0015
+ALIKE_SHARE = 0.012
+# Half the spread of the sun's rays, with room to spare, and room for rounding in scene units.
+SUN_CONE = 0.06
+ROOM = 0.01
+EVERYTHING = (1 << 62) - 1
+# A mask of objects where a lamp is hidden altogether.
+DARK = -1 << 62
 
 
 @_shared
@@ -37,10 +81,10 @@ def _back(direction: Vector) -> Vector:
 
 
 @_shared
-def _nearest(objects: np.ndarray, origin: Vector, direction: Vector) -> tuple[float, int]:
+def _nearest(objects: np.ndarray, origin: Vector, direction: Vector, candidates: int) -> tuple[float, int]:
     best, index = FAR, -1
     for i in range(objects.shape[0]):
-        if may_hit(objects, i, origin, direction, best):
+        if candidates & bit_of(i) and may_hit(objects, i, origin, direction, best):
             distance = hit_distance(objects, i, origin, direction)
             if distance < best:
                 best, index = distance, i
@@ -51,18 +95,19 @@ def _nearest(objects: np.ndarray, origin: Vector, direction: Vector) -> tuple[fl
 def _mirrored(
     objects: np.ndarray, lights: np.ndarray, origin: Vector, direction: Vector, sample: tuple[Real, Real]
 ) -> Vector:
-    distance, index = _nearest(objects, origin, direction)
+    distance, index = _nearest(objects, origin, direction, -1)
     if index >= 0:
         point = along(origin, direction, distance)
         normal = normal_at(objects, index, point)
-        diffuse, glossy = gather_light(objects, lights, point, normal, _back(direction), sample, SECOND_WIDTH, False)
+        view = _back(direction)
+        diffuse, glossy = gather_light(objects, lights, point, normal, view, sample, SECOND_WIDTH, NO_SHADOWS)
         return second_color(
             (objects[index, 7], objects[index, 8], objects[index, 9]), objects[index, 6], normal, diffuse, glossy
         )
     if direction[2] < -1e-6:
         point = along(origin, direction, -origin[2] / direction[2])
-        diffuse, glossy = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, True)
-        return floor_color(diffuse, 0.12 * contact(objects, point))
+        diffuse, _ = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, ALL_SHADOWS)
+        return floor_color(diffuse, 0.12 * contact(objects, point, ALL_SHADOWS))
     glow = lamp_glow(lights, origin, direction)
     gray = environment(direction)
     return (glow[0] + gray, glow[1] + gray, glow[2] + gray)
@@ -76,14 +121,15 @@ def _object_color(
     point: Vector,
     direction: Vector,
     sample: tuple[Real, Real],
+    shaders: np.ndarray,
 ) -> Vector:
     color = (objects[index, 7], objects[index, 8], objects[index, 9])
     normal = normal_at(objects, index, point)
     view = _back(direction)
     if objects[index, 6] < 0.5:
-        diffuse, glossy = gather_light(objects, lights, point, normal, view, sample, RUBBER_WIDTH, True)
+        diffuse, glossy = gather_light(objects, lights, point, normal, view, sample, RUBBER_WIDTH, shaders[index])
         return rubber_color(color, point[2] / objects[index, 3], normal, view, diffuse, glossy)
-    diffuse, glossy = gather_light(objects, lights, point, normal, view, sample, METAL_WIDTH, True)
+    _, glossy = gather_light(objects, lights, point, normal, view, sample, METAL_WIDTH, shaders[index])
     bounce = along(direction, normal, -2.0 * dot(direction, normal))
     mirrored = _mirrored(objects, lights, along(point, normal, LIFT), bounce, sample)
     return metal_color(color, normal, view, mirrored, glossy)
@@ -101,22 +147,250 @@ def _camera_ray(camera: np.ndarray, x: float, y: float) -> Vector:
 
 
 @_shared
+def _floor_distance(origin: Vector, direction: Vector) -> float:
+    return min(-origin[2] / direction[2], HORIZON) if direction[2] < -1e-6 else HORIZON
+
+
+@_shared
+def _shaders(
+    objects: np.ndarray, lights: np.ndarray, lamp: int, center: Vector, reach: float, candidates: int
+) -> int:
+    """Mask of the objects that can stand between a lamp and a point at most `reach` from `center`, or `DARK`.
+
+    Such a ray leaves the line from the center to the middle of the lamp by no more than (1 - share) * reach + share *
+    extent, share being how far it has come.
+    """
+    toward, extent = unit(SUN), SUN_CONE
+    if lamp < lights.shape[0]:
+        toward = (lights[lamp, 0] - center[0], lights[lamp, 1] - center[1], lights[lamp, 2] - center[2])
+        # The half edges are of one length; samples lie within three quarters of it.
+        edge = (lights[lamp, 3], lights[lamp, 4], lights[lamp, 5])
+        extent = 0.75 * np.sqrt(2.0 * dot(edge, edge))
+    square = dot(toward, toward)
+    length = np.sqrt(square)
+    mask = 0
+    for i in range(objects.shape[0]):
+        if not candidates & bit_of(i):
+            continue
+        offset = (objects[i, 1] - center[0], objects[i, 2] - center[1], objects[i, 3] - center[2])
+        bound = objects[i, 3] * BOUNDS[int(objects[i, 0])]
+        middle = dot(offset, toward) / square
+        first, last = max(middle - bound / length, 0.0), middle + bound / length
+        share = max(middle, 0.0)
+        if lamp < lights.shape[0]:
+            first, last, share = min(first, 1.0), min(last, 1.0), min(share, 1.0)
+            wander = max(reach + first * (extent - reach), reach + last * (extent - reach))
+        else:
+            wander = reach + max(last, 0.0) * extent
+        gap = along(offset, toward, -share)
+        distance = dot(gap, gap)
+        if distance <= (bound + wander + ROOM) ** 2:
+            # Every shape holds a ball of its radius.
+            inner = objects[i, 3] - wander - ROOM
+            if inner > 0.0 and distance < inner * inner and share == middle:
+                return DARK
+            mask |= bit_of(i)
+    return mask
+
+
+@_shared
+def _object_shaders(objects: np.ndarray, lights: np.ndarray) -> np.ndarray:
+    """For each object and each lamp, the objects that can shade it: int64 (N, lamps + 1)."""
+    masks = np.zeros((objects.shape[0], lights.shape[0] + 2), dtype=np.int64)
+    for i in range(objects.shape[0]):
+        center = (objects[i, 1], objects[i, 2], objects[i, 3])
+        for lamp in range(lights.shape[0] + 1):
+            reach = objects[i, 3] * BOUNDS[int(objects[i, 0])]
+            masks[i, lamp] = _shaders(objects, lights, lamp, center, reach, EVERYTHING)
+    return masks
+
+
+@_shared
+def _screen_boxes(objects: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """Left, right, low and high end of each object on the image plane, in focal lengths: float64 (N, 4).
+
+    They are those of a box around the object, turned as it is, or of the whole plane if part of that box is not in
+    front of the camera.
+    """
+    boxes = np.empty((objects.shape[0], 4))
+    for i in range(objects.shape[0]):
+        boxes[i] = FAR, -FAR, FAR, -FAR
+        for corner in range(8):
+            x, y = 1.0 - 2.0 * (corner & 1), 1.0 - (corner & 2)
+            offset = (
+                objects[i, 1] + objects[i, 3] * (objects[i, 4] * x - objects[i, 5] * y) - camera[0, 0],
+                objects[i, 2] + objects[i, 3] * (objects[i, 5] * x + objects[i, 4] * y) - camera[0, 1],
+                objects[i, 3] * (2.0 if corner & 4 else 0.0) - camera[0, 2],
+            )
+            depth = dot(offset, (camera[3, 0], camera[3, 1], camera[3, 2]))
+            if depth < 0.1:
+                boxes[i] = -FAR, FAR, -FAR, FAR
+                break
+            right = dot(offset, (camera[1, 0], camera[1, 1], camera[1, 2])) / depth
+            up = dot(offset, (camera[2, 0], camera[2, 1], camera[2, 2])) / depth
+            boxes[i, 0], boxes[i, 1] = min(boxes[i, 0], right), max(boxes[i, 1], right)
+            boxes[i, 2], boxes[i, 3] = min(boxes[i, 2], up), max(boxes[i, 3], up)
+    return boxes
+
+
+@_shared
+def _seen(boxes: np.ndarray, left: float, right: float, low: float, high: float) -> int:
+    """Mask of the objects whose boxes reach a part of the image plane."""
+    mask = 0
+    for i in range(boxes.shape[0]):
+        if boxes[i, 0] < right and boxes[i, 1] > left and boxes[i, 2] < high and boxes[i, 3] > low:
+            mask |= bit_of(i)
+    return mask
+
+
+@_shared
+def _shade_floor(
+    objects: np.ndarray, lights: np.ndarray, center: Vector, reach: float, masks: np.ndarray
+) -> None:
+    """Find which objects can shade the floor at most `reach` from `center`."""
+    for lamp in range(lights.shape[0] + 1):
+        masks[lamp] = _shaders(objects, lights, lamp, center, reach, EVERYTHING)
+    masks[-1] = 0
+    for i in range(objects.shape[0]):
+        x, y = center[0] - objects[i, 1], center[1] - objects[i, 2]
+        if x * x + y * y < (CONTACT * objects[i, 3] + reach) ** 2:
+            masks[-1] |= bit_of(i)
+
+
+@_shared
+def _shade_tile(
+    objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, tile: tuple[float, float, float, float], masks: np.ndarray
+) -> None:
+    """Find which objects can shade the floor that shows in a tile (left, right, low, high); any where it has no end."""
+    origin = (camera[0, 0], camera[0, 1], camera[0, 2])
+    x, y = np.empty(4), np.empty(4)
+    masks[:] = -1
+    for corner in range(4):
+        direction = _camera_ray(camera, tile[corner & 1], tile[2 + (corner >> 1)])
+        distance = _floor_distance(origin, direction)
+        if distance >= HORIZON:
+            return
+        x[corner], y[corner] = origin[0] + distance * direction[0], origin[1] + distance * direction[1]
+    center = (x.mean(), y.mean(), 0.0)
+    reach = np.sqrt(((x - center[0]) ** 2 + (y - center[1]) ** 2).max())
+    _shade_floor(objects, lights, center, reach, masks)
+
+
+@_shared
 def _radiance(
     objects: np.ndarray,
     lights: np.ndarray,
     origin: Vector,
     direction: Vector,
+    hit: tuple[float, int],
     sample: tuple[Real, Real],
+    shaders: np.ndarray,
+    masks: np.ndarray,
 ) -> Vector:
-    distance, index = _nearest(objects, origin, direction)
+    distance, index = hit
     if index >= 0:
-        return _object_color(objects, lights, index, along(origin, direction, distance), direction, sample)
-    distance = HORIZON
-    if direction[2] < -1e-6:
-        distance = min(-origin[2] / direction[2], HORIZON)
-    point = along(origin, direction, distance)
-    diffuse, _ = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, True)
-    return floor_color(diffuse, 0.16 * contact(objects, point))
+        point = along(origin, direction, distance)
+        color = _object_color(objects, lights, index, point, direction, sample, shaders)
+    else:
+        point = along(origin, direction, _floor_distance(origin, direction))
+        diffuse, _ = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, masks)
+        color = floor_color(diffuse, 0.16 * contact(objects, point, masks))
+    return (min(color[0], BRIGHTEST), min(color[1], BRIGHTEST), min(color[2], BRIGHTEST))
+
+
+@_shared
+def _alike(a: Vector, b: Vector) -> bool:
+    for k in range(3):
+        if abs(a[k] - b[k]) > ALIKE + ALIKE_SHARE * (a[k] + b[k]):
+            return False
+    return True
+
+
+@_shared
+def _floor_pixel(
+    objects: np.ndarray,
+    lights: np.ndarray,
+    points: tuple[Vector, Vector, Vector, Vector],
+    middle: tuple[float, float],
+    masks: np.ndarray,
+) -> Vector:
+    """Mean radiance of four points of the floor, neighbors in one pixel.
+
+    Light is smooth where no shadow ends: there the middle stands for all four.
+    """
+    center = (
+        0.25 * (points[0][0] + points[1][0] + points[2][0] + points[3][0]),
+        0.25 * (points[0][1] + points[1][1] + points[2][1] + points[3][1]),
+        0.25 * (points[0][2] + points[1][2] + points[2][2] + points[3][2]),
+    )
+    reach = 0.0
+    for point in points:
+        reach = max(reach, (point[0] - center[0]) ** 2 + (point[1] - center[1]) ** 2)
+    reach = np.sqrt(reach)
+    diffuse = (0.0, 0.0, 0.0)
+    for lamp in range(lights.shape[0] + 1):
+        mask = masks[lamp]
+        if mask > 0:
+            mask = _shaders(objects, lights, lamp, center, reach, mask)
+        if mask == 0:
+            direction, _, strength = lamp_ray(lights, lamp, middle[0], middle[1], center)
+            diffuse = scaled_sum(diffuse, max(direction[2], 0.0), strength)
+        elif mask != DARK:
+            for k in range(4):
+                point = points[k]
+                direction, distance, strength = lamp_ray(
+                    lights, lamp, middle[0] - 0.5 + (k & 1), middle[1] - 0.5 + (k >> 1), point
+                )
+                start = (point[0], point[1], point[2] + LIFT)
+                lit = direction[2] > 0.0 and strength[0] > 0.0
+                if not occluded(objects, start, direction, distance, lit, mask):
+                    diffuse = scaled_sum(diffuse, 0.25 * direction[2], strength)
+    return floor_color(diffuse, 0.16 * contact(objects, center, masks))
+
+
+@_shared
+def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, shaders, masks):
+    rays = (
+        _camera_ray(camera, right + quarter, up - quarter),
+        _camera_ray(camera, right + 3 * quarter, up - quarter),
+        _camera_ray(camera, right + quarter, up - 3 * quarter),
+        _camera_ray(camera, right + 3 * quarter, up - 3 * quarter),
+    )
+    h0 = _nearest(objects, origin, rays[0], seen)
+    h1 = _nearest(objects, origin, rays[1], seen)
+    h2 = _nearest(objects, origin, rays[2], seen)
+    h3 = _nearest(objects, origin, rays[3], seen)
+    same = h0[1] == h1[1] and h0[1] == h2[1] and h0[1] == h3[1]
+    if same and h0[1] < 0:
+        points = (
+            along(origin, rays[0], _floor_distance(origin, rays[0])),
+            along(origin, rays[1], _floor_distance(origin, rays[1])),
+            along(origin, rays[2], _floor_distance(origin, rays[2])),
+            along(origin, rays[3], _floor_distance(origin, rays[3])),
+        )
+        return _floor_pixel(objects, lights, points, middle, masks)
+    c0 = _radiance(objects, lights, origin, rays[0], h0, (middle[0] - 0.5, middle[1] - 0.5), shaders, masks)
+    c3 = _radiance(objects, lights, origin, rays[3], h3, (middle[0] + 0.5, middle[1] + 0.5), shaders, masks)
+    if same and _alike(c0, c3):
+        return (0.5 * (c0[0] + c3[0]), 0.5 * (c0[1] + c3[1]), 0.5 * (c0[2] + c3[2]))
+    c1 = _radiance(objects, lights, origin, rays[1], h1, (middle[0] + 0.5, middle[1] - 0.5), shaders, masks)
+    c2 = _radiance(objects, lights, origin, rays[2], h2, (middle[0] - 0.5, middle[1] + 0.5), shaders, masks)
+    return (
+        0.25 * (c0[0] + c1[0] + c2[0] + c3[0]),
+        0.25 * (c0[1] + c1[1] + c2[1] + c3[1]),
+        0.25 * (c0[2] + c1[2] + c2[2] + c3[2]),
+    )
+
+
+@_shared
+def _tile(x: int, y: int, width: int, height: int, focal: float) -> tuple[float, float, float, float]:
+    """Left, right, low and high end of the tile whose first pixel is (x, y), on the image plane in focal lengths."""
+    return (
+        (x - 0.5 * width) / focal,
+        (x + TILE - 0.5 * width) / focal,
+        (0.5 * height - y - TILE) / focal,
+        (0.5 * height - y) / focal,
+    )
 
 
 def _digest() -> int:
@@ -126,33 +400,72 @@ def _digest() -> int:
 
 # Numba judges by this file alone whether its cache is stale, and by closed-over values: the digest of the formulas'
 # files makes a change there count.
-def _compile_trace(digest: int) -> Callable:
+def _compile_draw(digest: int) -> Callable:
     @njit(cache=True, error_model="numpy")
-    def trace(
-        objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, rays: np.ndarray, samples: np.ndarray
+    def draw(
+        objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int, height: int, focal: float
     ) -> np.ndarray:
-        colors = np.full((rays.shape[0], 3), float(digest))
+        image = np.full((height, width, 3), float(digest))
         origin = (camera[0, 0], camera[0, 1], camera[0, 2])
-        for i in range(rays.shape[0]):
-            direction = _camera_ray(camera, rays[i, 0], rays[i, 1])
-            color = _radiance(objects, lights, origin, direction, (samples[i, 0], samples[i, 1]))
-            colors[i, 0], colors[i, 1], colors[i, 2] = color
-        return colors
+        shaders = _object_shaders(objects, lights)
+        boxes = _screen_boxes(objects, camera)
+        masks = np.zeros(lights.shape[0] + 2, dtype=np.int64)
+        for tile_y in range(0, height, TILE):
+            for tile_x in range(0, width, TILE):
+                tile = _tile(tile_x, tile_y, width, height, focal)
+                seen = _seen(boxes, tile[0], tile[1], tile[2], tile[3])
+                _shade_tile(objects, lights, camera, tile, masks)
+                open_floor = seen == 0 and masks.max() == 0 and masks.min() == 0
+                for y in range(tile_y, min(tile_y + TILE, height)):
+                    for x in range(tile_x, min(tile_x + TILE, width)):
+                        right, up = (x - 0.5 * width) / focal, (0.5 * height - y) / focal
+                        middle = 0.5 * (x % 2) - 0.25, 0.5 * (y % 2) - 0.25
+                        if open_floor:
+                            direction = _camera_ray(camera, right + 0.5 / focal, up - 0.5 / focal)
+                            color = _radiance(
+                                objects, lights, origin, direction, (FAR, -1), middle, shaders, masks
+                            )
+                        else:
+                            color = _pixel(
+                                objects, lights, camera, origin, right, up, 0.25 / focal, middle, seen, shaders, masks
+                            )
+                        image[y, x, 0], image[y, x, 1], image[y, x, 2] = color
+        return image
 
-    return trace
+    return draw
 
 
 def _compile_hits(digest: int) -> Callable:
     @njit(cache=True, error_model="numpy")
-    def hits(objects: np.ndarray, camera: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        index = np.full(rays.shape[0], digest)
+    def hits(objects: np.ndarray, camera: np.ndarray, width: int, height: int, focal: float) -> np.ndarray:
+        index = np.full((height, width), digest)
         origin = (camera[0, 0], camera[0, 1], camera[0, 2])
-        for i in range(rays.shape[0]):
-            index[i] = _nearest(objects, origin, _camera_ray(camera, rays[i, 0], rays[i, 1]))[1]
+        boxes = _screen_boxes(objects, camera)
+        for tile_y in range(0, height, TILE):
+            for tile_x in range(0, width, TILE):
+                left, right, low, high = _tile(tile_x, tile_y, width, height, focal)
+                seen = _seen(boxes, left, right, low, high)
+                for y in range(tile_y, min(tile_y + TILE, height)):
+                    for x in range(tile_x, min(tile_x + TILE, width)):
+                        if seen == 0:
+                            index[y, x] = -1
+                            continue
+                        ray = _camera_ray(camera, (x + 0.5 - width / 2) / focal, (height / 2 - y - 0.5) / focal)
+                        index[y, x] = _nearest(objects, origin, ray, seen)[1]
         return index
 
     return hits
 
 
-trace = _compile_trace(_digest())
-hits = _compile_hits(_digest())
+_draw = _compile_draw(_digest())
+_hits = _compile_hits(_digest())
+
+
+def draw(objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Radiance of the pixels of an image, as `numpy_caster.draw` gives it within a level."""
+    return _draw(objects, lights, camera, width, height, focal_length(width))
+
+
+def hits(objects: np.ndarray, camera: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Row of the object in the middle of each pixel, -1 for the floor: int64 (height, width)."""
+    return _hits(objects, camera, width, height, focal_length(width))

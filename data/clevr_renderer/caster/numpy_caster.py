@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from .kernels import FAR, HORIZON, LIFT, Vector, along, dot, hit_distance, may_hit, normal_at, unit
+from ..scene.geometry import focal_length
+from .kernels import BRIGHTEST, FAR, HORIZON, LIFT, Vector, along, dot, hit_distance, may_hit, normal_at, unit
 from .shading import (
+    ALL_SHADOWS,
     METAL_WIDTH,
     NO_GLOSS,
+    NO_SHADOWS,
     RUBBER_WIDTH,
     SECOND_WIDTH,
     contact,
@@ -24,6 +29,7 @@ from .shading import (
 
 
 UP = (0.0, 0.0, 1.0)
+SUBRAYS = 2
 Sample = tuple[np.ndarray, np.ndarray]
 
 
@@ -60,8 +66,8 @@ def _surface(objects: np.ndarray, index: np.ndarray, point: Vector) -> tuple[Vec
 def _floor(
     objects: np.ndarray, lights: np.ndarray, point: Vector, view: Vector, sample: Sample, base: float
 ) -> Vector:
-    diffuse, _ = gather_light(objects, lights, point, UP, view, sample, NO_GLOSS, True)
-    return floor_color(diffuse, base * contact(objects, point))
+    diffuse, _ = gather_light(objects, lights, point, UP, view, sample, NO_GLOSS, ALL_SHADOWS)
+    return floor_color(diffuse, base * contact(objects, point, ALL_SHADOWS))
 
 
 def _mirrored(
@@ -80,7 +86,7 @@ def _mirrored(
         _take(_back(direction), hit),
         _pick(sample, hit),
         SECOND_WIDTH,
-        False,
+        NO_SHADOWS,
     )
     colors[:, hit] = second_color(color, rows[:, 6], normal, *light)
 
@@ -108,17 +114,33 @@ def _objects_color(
 
     matte = np.flatnonzero(rows[:, 6] < 0.5)
     place, face, eye = _take(point, matte), _take(normal, matte), _take(view, matte)
-    light = gather_light(objects, lights, place, face, eye, _pick(sample, matte), RUBBER_WIDTH, True)
+    light = gather_light(objects, lights, place, face, eye, _pick(sample, matte), RUBBER_WIDTH, ALL_SHADOWS)
     colors[:, matte] = rubber_color(_take(color, matte), place[2] / rows[matte, 3], face, eye, *light)
 
     metal = np.flatnonzero(rows[:, 6] >= 0.5)
     place, face, eye = _take(point, metal), _take(normal, metal), _take(view, metal)
-    _, glossy = gather_light(objects, lights, place, face, eye, _pick(sample, metal), METAL_WIDTH, True)
+    _, glossy = gather_light(objects, lights, place, face, eye, _pick(sample, metal), METAL_WIDTH, ALL_SHADOWS)
     ray = _take(direction, metal)
     bounce = along(ray, face, -2.0 * dot(ray, face))
     mirrored = _mirrored(objects, lights, along(place, face, LIFT), bounce, _pick(sample, metal))
     colors[:, metal] = metal_color(_take(color, metal), face, eye, tuple(mirrored), glossy)
     return colors
+
+
+@lru_cache(maxsize=8)
+def _image_plane(width: int, height: int, subrays: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image-plane places (M, 2) and light samples (M, 2) of all rays, pixel by pixel."""
+    y, x, v, u = np.meshgrid(
+        np.arange(height), np.arange(width), np.arange(subrays), np.arange(subrays), indexing="ij"
+    )
+    focal = focal_length(width)
+    right = (x + (u + 0.5) / subrays - width / 2) / focal
+    up = (height / 2 - y - (v + 0.5) / subrays) / focal
+    # Neighboring pixels look at different places of a stratum, so that two by two pixels cover the lamp evenly.
+    light_u = (2 * u + x % 2 + 0.5) / subrays - 1
+    light_v = (2 * v + y % 2 + 0.5) / subrays - 1
+    rays = np.stack([right, up], axis=-1).reshape(-1, 2)
+    return rays, np.stack([light_u, light_v], axis=-1).reshape(-1, 2)
 
 
 def _camera_rays(camera: np.ndarray, rays: np.ndarray) -> tuple[Vector, Vector]:
@@ -128,21 +150,20 @@ def _camera_rays(camera: np.ndarray, rays: np.ndarray) -> tuple[Vector, Vector]:
     return origin, direction
 
 
-def trace(
-    objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, rays: np.ndarray, samples: np.ndarray
-) -> np.ndarray:
-    """Radiance of camera rays, as the compiled caster gives it.
+def draw(objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Radiance of the pixels of an image, the mean of two by two rays each.
 
     Args:
         objects (`np.ndarray`): (N, 10) rows, see `kernels`.
         lights (`np.ndarray`): (3, 15) rows of `geometry.area_light_rows`.
         camera (`np.ndarray`): (4, 3) of `geometry.camera_basis`.
-        rays (`np.ndarray`): (M, 2) right and up of the image plane, in focal lengths.
-        samples (`np.ndarray`): (M, 2) place on the lights, each in [-1, 1].
+        width (`int`): Of the image, in pixels.
+        height (`int`): Likewise.
 
     Returns:
-        `np.ndarray`: (M, 3) linear red, green, blue.
+        `np.ndarray`: (height, width, 3) linear red, green, blue.
     """
+    rays, samples = _image_plane(width, height, SUBRAYS)
     origin, direction = _camera_rays(camera, rays)
     sample = (samples[:, 0], samples[:, 1])
     distance, index = _nearest(objects, origin, direction)
@@ -157,10 +178,10 @@ def trace(
     )
     view = _take(_back(direction), miss)
     colors[:, miss] = _floor(objects, lights, _take(point, miss), view, _pick(sample, miss), 0.16)
-    return colors.T
+    return np.minimum(colors.T, BRIGHTEST).reshape(height, width, SUBRAYS**2, 3).mean(axis=2)
 
 
-def hits(objects: np.ndarray, camera: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """Row index of the object each camera ray meets, -1 for the floor: int64 (M,)."""
-    origin, direction = _camera_rays(camera, rays)
-    return _nearest(objects, origin, direction)[1]
+def hits(objects: np.ndarray, camera: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Row of the object in the middle of each pixel, -1 for the floor: int64 (height, width)."""
+    origin, direction = _camera_rays(camera, _image_plane(width, height, 1)[0])
+    return _nearest(objects, origin, direction)[1].reshape(height, width)

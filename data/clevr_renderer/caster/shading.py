@@ -19,6 +19,7 @@ from .kernels import (
     Vector,
     _shared,
     along,
+    bit_of,
     choose,
     dot,
     occluded,
@@ -31,7 +32,11 @@ RUBBER_WIDTH = 0.36
 METAL_WIDTH = 0.22
 SECOND_WIDTH = 0.35
 HIGHLIGHT_LIMIT = 40.0
+# How far from an object's middle it keeps ambient light off the floor, in radii.
+CONTACT = 2.2
 BACKDROP = (-0.754, 0.656)
+# Masks (`kernels.bit_of`) of the objects that may shade a point: one for each lamp, for the sun and for ambient light.
+NO_SHADOWS, ALL_SHADOWS = np.zeros(5, dtype=np.int64), np.full(5, -1, dtype=np.int64)
 
 
 @_shared
@@ -79,9 +84,12 @@ def gather_light(
     view: Vector,
     sample: tuple[Real, Real],
     width: float,
-    shadows: bool,
+    candidates: np.ndarray,
 ) -> tuple[Vector, Vector]:
-    """Irradiance and glossy radiance (r, g, b) from three area lights and the sun, with shadows."""
+    """Irradiance and glossy radiance (r, g, b) from three area lights and the sun.
+
+    `candidates` holds masks of the objects that may shade the points, as `ALL_SHADOWS` does.
+    """
     zero = 0.0 * point[0]
     diffuse, glossy = (zero, zero, zero), (zero, zero, zero)
     start = along(point, normal, LIFT)
@@ -89,8 +97,8 @@ def gather_light(
         direction, distance, strength = lamp_ray(lights, lamp, sample[0], sample[1], point)
         cosine = np.maximum(dot(direction, normal), 0.0)
         lit = (cosine > 0.0) & (strength[0] > 0.0)
-        if shadows:
-            lit = choose(occluded(objects, start, direction, distance, lit), False, lit)
+        if candidates[lamp] != 0:
+            lit = choose(occluded(objects, start, direction, distance, lit, candidates[lamp]), False, lit)
         share = choose(lit, 1.0, 0.0)
         diffuse = scaled_sum(diffuse, share * cosine, strength)
         if width > 0.0:
@@ -99,13 +107,16 @@ def gather_light(
 
 
 @_shared
-def contact(objects: np.ndarray, point: Vector) -> Real:
+def contact(objects: np.ndarray, point: Vector, candidates: np.ndarray) -> Real:
     """Share of ambient light left on the floor near the feet of objects."""
     share = 1.0 + 0.0 * point[0]
+    if candidates[-1] == 0:
+        return share
     for i in range(objects.shape[0]):
-        x, y = point[0] - objects[i, 1], point[1] - objects[i, 2]
-        near = np.maximum(1.0 - np.sqrt(x * x + y * y) / (2.2 * objects[i, 3]), 0.0)
-        share = share * (1.0 - 0.72 * near * near)
+        if candidates[-1] & bit_of(i):
+            x, y = point[0] - objects[i, 1], point[1] - objects[i, 2]
+            near = np.maximum(1.0 - np.sqrt(x * x + y * y) / (CONTACT * objects[i, 3]), 0.0)
+            share = share * (1.0 - 0.72 * near * near)
     return np.maximum(share, 0.2)
 
 
