@@ -25,6 +25,7 @@ from ..scene.geometry import focal_length
 from .kernels import (
     BOUNDS,
     BRIGHTEST,
+    DARK,
     FAR,
     HORIZON,
     LIFT,
@@ -70,9 +71,10 @@ ALIKE_SHARE = 0.012
 # Half the spread of the sun's rays, with room to spare, and room for rounding in scene units.
 SUN_CONE = 0.06
 ROOM = 0.01
-EVERYTHING = (1 << 62) - 1
-# A mask of objects where a lamp is hidden altogether.
-DARK = -1 << 62
+# Half the edge of the square of ground whose cells know their shadows, and the edge of a cell, in scene units.
+GROUND = 7.0
+CELL = 0.5
+EVERYTHING = DARK - 1
 
 
 @_shared
@@ -93,9 +95,14 @@ def _nearest(objects: np.ndarray, origin: Vector, direction: Vector, candidates:
 
 @_shared
 def _mirrored(
-    objects: np.ndarray, lights: np.ndarray, origin: Vector, direction: Vector, sample: tuple[Real, Real]
+    objects: np.ndarray,
+    lights: np.ndarray,
+    origin: Vector,
+    direction: Vector,
+    sample: tuple[Real, Real],
+    ground: np.ndarray,
 ) -> Vector:
-    distance, index = _nearest(objects, origin, direction, -1)
+    distance, index = _nearest(objects, origin, direction, EVERYTHING)
     if index >= 0:
         point = along(origin, direction, distance)
         normal = normal_at(objects, index, point)
@@ -106,33 +113,48 @@ def _mirrored(
         )
     if direction[2] < -1e-6:
         point = along(origin, direction, -origin[2] / direction[2])
-        diffuse, _ = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, ALL_SHADOWS)
-        return floor_color(diffuse, 0.12 * contact(objects, point, ALL_SHADOWS))
+        masks = _ground_masks(ground, point)
+        diffuse, _ = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, masks)
+        return floor_color(diffuse, 0.12 * contact(objects, point, masks))
     glow = lamp_glow(lights, origin, direction)
     gray = environment(direction)
     return (glow[0] + gray, glow[1] + gray, glow[2] + gray)
 
 
 @_shared
-def _object_color(
+def _surface_light(
     objects: np.ndarray,
     lights: np.ndarray,
     index: int,
     point: Vector,
-    direction: Vector,
+    normal: Vector,
+    view: Vector,
     sample: tuple[Real, Real],
-    shaders: np.ndarray,
+    masks: np.ndarray,
+) -> tuple[Vector, Vector]:
+    width = RUBBER_WIDTH if objects[index, 6] < 0.5 else METAL_WIDTH
+    return gather_light(objects, lights, point, normal, view, sample, width, masks)
+
+
+@_shared
+def _surface_color(
+    objects: np.ndarray,
+    lights: np.ndarray,
+    index: int,
+    point: Vector,
+    normal: Vector,
+    view: Vector,
+    sample: tuple[Real, Real],
+    light: tuple[Vector, Vector],
+    ground: np.ndarray,
 ) -> Vector:
+    """Radiance of an object under `light`, what `_surface_light` gave."""
     color = (objects[index, 7], objects[index, 8], objects[index, 9])
-    normal = normal_at(objects, index, point)
-    view = _back(direction)
     if objects[index, 6] < 0.5:
-        diffuse, glossy = gather_light(objects, lights, point, normal, view, sample, RUBBER_WIDTH, shaders[index])
-        return rubber_color(color, point[2] / objects[index, 3], normal, view, diffuse, glossy)
-    _, glossy = gather_light(objects, lights, point, normal, view, sample, METAL_WIDTH, shaders[index])
-    bounce = along(direction, normal, -2.0 * dot(direction, normal))
-    mirrored = _mirrored(objects, lights, along(point, normal, LIFT), bounce, sample)
-    return metal_color(color, normal, view, mirrored, glossy)
+        return rubber_color(color, point[2] / objects[index, 3], normal, view, light[0], light[1])
+    bounce = along(_back(view), normal, 2.0 * dot(view, normal))
+    mirrored = _mirrored(objects, lights, along(point, normal, LIFT), bounce, sample, ground)
+    return metal_color(color, normal, view, mirrored, light[1])
 
 
 @_shared
@@ -258,6 +280,26 @@ def _shade_floor(
 
 
 @_shared
+def _shade_ground(objects: np.ndarray, lights: np.ndarray) -> np.ndarray:
+    """What can shade each cell of the ground where objects stand, for points met in mirrors: int64 (C, C, lamps + 2)."""
+    cells = int(2 * GROUND / CELL)
+    masks = np.empty((cells, cells, lights.shape[0] + 2), dtype=np.int64)
+    for row in range(cells):
+        for column in range(cells):
+            center = ((row + 0.5) * CELL - GROUND, (column + 0.5) * CELL - GROUND, 0.0)
+            _shade_floor(objects, lights, center, 0.75 * CELL, masks[row, column])
+    return masks
+
+
+@_shared
+def _ground_masks(ground: np.ndarray, point: Vector) -> np.ndarray:
+    row, column = int((point[0] + GROUND) / CELL), int((point[1] + GROUND) / CELL)
+    if abs(point[0]) < GROUND and abs(point[1]) < GROUND:
+        return ground[row, column]
+    return ALL_SHADOWS
+
+
+@_shared
 def _shade_tile(
     objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, tile: tuple[float, float, float, float], masks: np.ndarray
 ) -> None:
@@ -277,6 +319,11 @@ def _shade_tile(
 
 
 @_shared
+def _darkest(color: Vector) -> Vector:
+    return (min(color[0], BRIGHTEST), min(color[1], BRIGHTEST), min(color[2], BRIGHTEST))
+
+
+@_shared
 def _radiance(
     objects: np.ndarray,
     lights: np.ndarray,
@@ -285,17 +332,19 @@ def _radiance(
     hit: tuple[float, int],
     sample: tuple[Real, Real],
     shaders: np.ndarray,
+    ground: np.ndarray,
     masks: np.ndarray,
 ) -> Vector:
     distance, index = hit
+    view = _back(direction)
     if index >= 0:
         point = along(origin, direction, distance)
-        color = _object_color(objects, lights, index, point, direction, sample, shaders)
-    else:
-        point = along(origin, direction, _floor_distance(origin, direction))
-        diffuse, _ = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, masks)
-        color = floor_color(diffuse, 0.16 * contact(objects, point, masks))
-    return (min(color[0], BRIGHTEST), min(color[1], BRIGHTEST), min(color[2], BRIGHTEST))
+        normal = normal_at(objects, index, point)
+        light = _surface_light(objects, lights, index, point, normal, view, sample, shaders[index])
+        return _darkest(_surface_color(objects, lights, index, point, normal, view, sample, light, ground))
+    point = along(origin, direction, _floor_distance(origin, direction))
+    diffuse, _ = gather_light(objects, lights, point, UP, view, sample, NO_GLOSS, masks)
+    return floor_color(diffuse, 0.16 * contact(objects, point, masks))
 
 
 @_shared
@@ -330,7 +379,7 @@ def _floor_pixel(
     diffuse = (0.0, 0.0, 0.0)
     for lamp in range(lights.shape[0] + 1):
         mask = masks[lamp]
-        if mask > 0:
+        if mask != 0 and mask != DARK:
             mask = _shaders(objects, lights, lamp, center, reach, mask)
         if mask == 0:
             direction, _, strength = lamp_ray(lights, lamp, middle[0], middle[1], center)
@@ -349,7 +398,7 @@ def _floor_pixel(
 
 
 @_shared
-def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, shaders, masks):
+def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, shaders, ground, masks):
     rays = (
         _camera_ray(camera, right + quarter, up - quarter),
         _camera_ray(camera, right + 3 * quarter, up - quarter),
@@ -369,17 +418,35 @@ def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, sh
             along(origin, rays[3], _floor_distance(origin, rays[3])),
         )
         return _floor_pixel(objects, lights, points, middle, masks)
-    c0 = _radiance(objects, lights, origin, rays[0], h0, (middle[0] - 0.5, middle[1] - 0.5), shaders, masks)
-    c3 = _radiance(objects, lights, origin, rays[3], h3, (middle[0] + 0.5, middle[1] + 0.5), shaders, masks)
-    if same and _alike(c0, c3):
-        return (0.5 * (c0[0] + c3[0]), 0.5 * (c0[1] + c3[1]), 0.5 * (c0[2] + c3[2]))
-    c1 = _radiance(objects, lights, origin, rays[1], h1, (middle[0] + 0.5, middle[1] - 0.5), shaders, masks)
-    c2 = _radiance(objects, lights, origin, rays[2], h2, (middle[0] - 0.5, middle[1] + 0.5), shaders, masks)
-    return (
-        0.25 * (c0[0] + c1[0] + c2[0] + c3[0]),
-        0.25 * (c0[1] + c1[1] + c2[1] + c3[1]),
-        0.25 * (c0[2] + c1[2] + c2[2] + c3[2]),
-    )
+    if same:
+        return _object_pixel(
+            objects, lights, origin, rays, (h0[0], h1[0], h2[0], h3[0]), h0[1], middle, shaders[h0[1]], ground
+        )
+    total = (0.0, 0.0, 0.0)
+    hits = (h0, h1, h2, h3)
+    for k in range(4):
+        sample = (middle[0] - 0.5 + (k & 1), middle[1] - 0.5 + (k >> 1))
+        color = _radiance(objects, lights, origin, rays[k], hits[k], sample, shaders, ground, masks)
+        total = scaled_sum(total, 0.25, color)
+    return total
+
+
+@_shared
+def _object_pixel(objects, lights, origin, rays, distances, index, middle, masks, ground):
+    total = (0.0, 0.0, 0.0)
+    zero = (0.0, 0.0, 0.0)
+    first = (zero, zero)
+    last = (zero, zero)
+    for turn in range(4):
+        k = (0, 3, 1, 2)[turn]
+        sample = (middle[0] - 0.5 + (k & 1), middle[1] - 0.5 + (k >> 1))
+        point = along(origin, rays[k], distances[k])
+        normal = normal_at(objects, index, point)
+        view = _back(rays[k])
+        light = _surface_light(objects, lights, index, point, normal, view, sample, masks)
+        color = _surface_color(objects, lights, index, point, normal, view, sample, light, ground)
+        total = scaled_sum(total, 0.25, _darkest(color))
+    return total
 
 
 @_shared
@@ -409,13 +476,14 @@ def _compile_draw(digest: int) -> Callable:
         origin = (camera[0, 0], camera[0, 1], camera[0, 2])
         shaders = _object_shaders(objects, lights)
         boxes = _screen_boxes(objects, camera)
+        ground = _shade_ground(objects, lights)
         masks = np.zeros(lights.shape[0] + 2, dtype=np.int64)
         for tile_y in range(0, height, TILE):
             for tile_x in range(0, width, TILE):
                 tile = _tile(tile_x, tile_y, width, height, focal)
                 seen = _seen(boxes, tile[0], tile[1], tile[2], tile[3])
                 _shade_tile(objects, lights, camera, tile, masks)
-                open_floor = seen == 0 and masks.max() == 0 and masks.min() == 0
+                open_floor = seen == 0 and not masks.any()
                 for y in range(tile_y, min(tile_y + TILE, height)):
                     for x in range(tile_x, min(tile_x + TILE, width)):
                         right, up = (x - 0.5 * width) / focal, (0.5 * height - y) / focal
@@ -423,11 +491,11 @@ def _compile_draw(digest: int) -> Callable:
                         if open_floor:
                             direction = _camera_ray(camera, right + 0.5 / focal, up - 0.5 / focal)
                             color = _radiance(
-                                objects, lights, origin, direction, (FAR, -1), middle, shaders, masks
+                                objects, lights, origin, direction, (FAR, -1), middle, shaders, ground, masks
                             )
                         else:
                             color = _pixel(
-                                objects, lights, camera, origin, right, up, 0.25 / focal, middle, seen, shaders, masks
+                                objects, lights, camera, origin, right, up, 0.25 / focal, middle, seen, shaders, ground, masks
                             )
                         image[y, x, 0], image[y, x, 1], image[y, x, 2] = color
         return image

@@ -35,6 +35,8 @@ SUN_SPREAD = 0.03
 # A ray counts for no more, so that mirrored lamps have soft edges.
 BRIGHTEST = 4.0
 FLOOR_ALBEDO = 0.8
+# A mask of objects (`bit_of`) for a lamp that is hidden altogether.
+DARK = 1 << 62
 BOUNDS = (1.7321, 1.0, 1.4143)
 
 

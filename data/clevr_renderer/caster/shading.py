@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from .kernels import (
+    DARK,
     FAR,
     FLOOR_ALBEDO,
     LIFT,
@@ -94,6 +95,8 @@ def gather_light(
     diffuse, glossy = (zero, zero, zero), (zero, zero, zero)
     start = along(point, normal, LIFT)
     for lamp in range(lights.shape[0] + 1):
+        if candidates[lamp] == DARK:
+            continue
         direction, distance, strength = lamp_ray(lights, lamp, sample[0], sample[1], point)
         cosine = np.maximum(dot(direction, normal), 0.0)
         lit = (cosine > 0.0) & (strength[0] > 0.0)
