@@ -25,6 +25,8 @@ from ..scene.geometry import focal_length
 from .kernels import (
     BOUNDS,
     BRIGHTEST,
+    CUBE_BEND,
+    CYLINDER_BEND,
     DARK,
     FAR,
     HORIZON,
@@ -40,6 +42,7 @@ from .kernels import (
     may_hit,
     normal_at,
     occluded,
+    to_local,
     unit,
 )
 from .shading import (
@@ -71,6 +74,8 @@ ALIKE_SHARE = 0.012
 # Half the spread of the sun's rays, with room to spare, and room for rounding in scene units.
 SUN_CONE = 0.06
 ROOM = 0.01
+# The two rays on a diagonal of a pixel, then the others.
+ORDER = (0, 3, 1, 2)
 # Half the edge of the square of ground whose cells know their shadows, and the edge of a cell, in scene units.
 GROUND = 7.0
 CELL = 0.5
@@ -410,18 +415,17 @@ def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, sh
     h2 = _nearest(objects, origin, rays[2], seen)
     h3 = _nearest(objects, origin, rays[3], seen)
     same = h0[1] == h1[1] and h0[1] == h2[1] and h0[1] == h3[1]
-    if same and h0[1] < 0:
-        points = (
-            along(origin, rays[0], _floor_distance(origin, rays[0])),
-            along(origin, rays[1], _floor_distance(origin, rays[1])),
-            along(origin, rays[2], _floor_distance(origin, rays[2])),
-            along(origin, rays[3], _floor_distance(origin, rays[3])),
-        )
-        return _floor_pixel(objects, lights, points, middle, masks)
     if same:
-        return _object_pixel(
-            objects, lights, origin, rays, (h0[0], h1[0], h2[0], h3[0]), h0[1], middle, shaders[h0[1]], ground
+        floor = h0[1] < 0
+        points = (
+            along(origin, rays[0], _floor_distance(origin, rays[0]) if floor else h0[0]),
+            along(origin, rays[1], _floor_distance(origin, rays[1]) if floor else h1[0]),
+            along(origin, rays[2], _floor_distance(origin, rays[2]) if floor else h2[0]),
+            along(origin, rays[3], _floor_distance(origin, rays[3]) if floor else h3[0]),
         )
+        if floor:
+            return _floor_pixel(objects, lights, points, middle, masks)
+        return _object_pixel(objects, lights, rays, points, h0[1], middle, shaders[h0[1]], ground)
     total = (0.0, 0.0, 0.0)
     hits = (h0, h1, h2, h3)
     for k in range(4):
@@ -432,20 +436,83 @@ def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, sh
 
 
 @_shared
-def _object_pixel(objects, lights, origin, rays, distances, index, middle, masks, ground):
-    total = (0.0, 0.0, 0.0)
-    zero = (0.0, 0.0, 0.0)
-    first = (zero, zero)
-    last = (zero, zero)
+def _bent(objects: np.ndarray, index: int, point: Vector) -> bool:
+    """Whether the normal may be bent at a point: elsewhere a lit surface cannot shade itself."""
+    if objects[index, 0] == 1.0:
+        return False
+    x, y, z = to_local(objects, index, point, (objects[index, 1], objects[index, 2], objects[index, 3]))
+    if objects[index, 0] == 0.0:
+        return (abs(x) > CUBE_BEND) + (abs(y) > CUBE_BEND) + (abs(z) > CUBE_BEND) > 1
+    return x * x + y * y > CYLINDER_BEND * CYLINDER_BEND and abs(z) > CYLINDER_BEND
+
+
+@_shared
+def _shade_pixel(
+    objects: np.ndarray,
+    lights: np.ndarray,
+    index: int,
+    points: tuple[Vector, Vector, Vector, Vector],
+    masks: np.ndarray,
+    own: np.ndarray,
+) -> None:
+    """Find which of the objects in `masks` can shade four points of an object."""
+    center = (
+        0.25 * (points[0][0] + points[1][0] + points[2][0] + points[3][0]),
+        0.25 * (points[0][1] + points[1][1] + points[2][1] + points[3][1]),
+        0.25 * (points[0][2] + points[1][2] + points[2][2] + points[3][2]),
+    )
+    reach, bent = 0.0, False
+    for point in points:
+        gap = along(point, center, -1.0)
+        reach = max(reach, dot(gap, gap))
+        bent = bent or _bent(objects, index, point)
+    reach = np.sqrt(reach)
+    itself = bit_of(index)
+    for lamp in range(lights.shape[0] + 1):
+        others = masks[lamp] & ~itself
+        if others != 0 and others != DARK:
+            others = _shaders(objects, lights, lamp, center, reach, others)
+        own[lamp] = others if others == DARK or not bent else others | itself
+
+
+@_shared
+def _object_pixel(
+    objects: np.ndarray,
+    lights: np.ndarray,
+    rays: tuple[Vector, Vector, Vector, Vector],
+    points: tuple[Vector, Vector, Vector, Vector],
+    index: int,
+    middle: tuple[float, float],
+    masks: np.ndarray,
+    ground: np.ndarray,
+) -> Vector:
+    """Mean radiance of four points of an object, neighbors in one pixel.
+
+    Where the first and the last one are lit alike, they stand for the others, but not for what metal mirrors.
+    """
+    own = np.empty(masks.size, dtype=np.int64)
+    _shade_pixel(objects, lights, index, points, masks, own)
+    rubber = objects[index, 6] < 0.5
+    total, zero = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+    first, light = (zero, zero), (zero, zero)
+    alike = False
     for turn in range(4):
-        k = (0, 3, 1, 2)[turn]
+        k = ORDER[turn]
         sample = (middle[0] - 0.5 + (k & 1), middle[1] - 0.5 + (k >> 1))
-        point = along(origin, rays[k], distances[k])
+        point, view = points[k], _back(rays[k])
         normal = normal_at(objects, index, point)
-        view = _back(rays[k])
-        light = _surface_light(objects, lights, index, point, normal, view, sample, masks)
-        color = _surface_color(objects, lights, index, point, normal, view, sample, light, ground)
-        total = scaled_sum(total, 0.25, _darkest(color))
+        if not alike:
+            light = _surface_light(objects, lights, index, point, normal, view, sample, own)
+        color = _darkest(_surface_color(objects, lights, index, point, normal, view, sample, light, ground))
+        total = scaled_sum(total, 0.25, color)
+        if turn == 0:
+            first = (color, light[1])
+        elif turn == 1 and rubber and _alike(first[0], color):
+            return scaled_sum(total, 1.0, total)
+        elif turn == 1 and not rubber:
+            alike = _alike(first[1], light[1])
+            if alike:
+                light = (zero, scaled_sum(zero, 0.5, scaled_sum(first[1], 1.0, light[1])))
     return total
 
 

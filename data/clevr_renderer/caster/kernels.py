@@ -35,6 +35,8 @@ SUN_SPREAD = 0.03
 # A ray counts for no more, so that mirrored lamps have soft edges.
 BRIGHTEST = 4.0
 FLOOR_ALBEDO = 0.8
+# Where normals begin to bend, in radii from the middle.
+CUBE_BEND, CYLINDER_BEND = 0.91, 0.94
 # A mask of objects (`bit_of`) for a lamp that is hidden altogether.
 DARK = 1 << 62
 BOUNDS = (1.7321, 1.0, 1.4143)
@@ -158,11 +160,11 @@ def normal_at(objects: np.ndarray, i: int, point: Vector) -> Vector:
     if objects[i, 0] == 1.0:
         n = unit(q)
     elif objects[i, 0] == 0.0:
-        n = unit((_beyond(q[0], 0.91), _beyond(q[1], 0.91), _beyond(q[2], 0.91)))
+        n = unit((_beyond(q[0], CUBE_BEND), _beyond(q[1], CUBE_BEND), _beyond(q[2], CUBE_BEND)))
     else:
         ring = np.sqrt(q[0] * q[0] + q[1] * q[1]) + 1e-9
-        outward = _beyond(ring, 0.94) / ring
-        n = unit((q[0] * outward, q[1] * outward, _beyond(q[2], 0.94)))
+        outward = _beyond(ring, CYLINDER_BEND) / ring
+        n = unit((q[0] * outward, q[1] * outward, _beyond(q[2], CYLINDER_BEND)))
     return (objects[i, 4] * n[0] - objects[i, 5] * n[1], objects[i, 5] * n[0] + objects[i, 4] * n[1], n[2])
 
 
