@@ -16,7 +16,7 @@ from .layout import LAYOUTS, SETTINGS
 
 
 # Raised whenever the same settings give other images or captions than before.
-FORMAT = 1
+FORMAT = 2
 MAX_SCENES = 1_000_000
 MIN_SIZE, MAX_SIZE = (48, 32), (480, 320)
 MAX_JITTER = 3.0
