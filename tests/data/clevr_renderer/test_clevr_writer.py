@@ -90,10 +90,10 @@ def test_resumed_after_an_interruption(rendered, small_settings, tmp_path, monke
     folder = tmp_path / "set"
     real = rendering.write_png
 
-    def fail_late(path, image):
+    def fail_late(path, image, *rest):
         if path.name == "CLEVR_semantic_000003.png":
             raise KeyboardInterrupt
-        real(path, image)
+        real(path, image, *rest)
 
     monkeypatch.setattr(rendering, "write_png", fail_late)
     with pytest.raises(KeyboardInterrupt):
