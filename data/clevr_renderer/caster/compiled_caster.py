@@ -71,14 +71,17 @@ TILE = 8
 # Radiance that two rays of a pixel may differ by, at most and per unit of their sum, for their mean to stand.
 ALIKE = 0.0015
 ALIKE_SHARE = 0.012
+# Share of a radiance that shows as a third of a level of 150, about.
+LEVEL = 0.004
 # Half the spread of the sun's rays, with room to spare, and room for rounding in scene units.
 SUN_CONE = 0.06
+SUN_RAY = tuple(float(x) for x in np.asarray(SUN) / np.linalg.norm(SUN))
 ROOM = 0.01
 # The two rays on a diagonal of a pixel, then the others.
 ORDER = (0, 3, 1, 2)
 # Half the edge of the square of ground whose cells know their shadows, and the edge of a cell, in scene units.
 GROUND = 7.0
-CELL = 0.5
+CELL = 1.0
 EVERYTHING = DARK - 1
 
 
@@ -187,28 +190,28 @@ def _shaders(
     Such a ray leaves the line from the center to the middle of the lamp by no more than (1 - share) * reach + share *
     extent, share being how far it has come.
     """
-    toward, extent = unit(SUN), SUN_CONE
+    toward, extent = SUN_RAY, SUN_CONE
     if lamp < lights.shape[0]:
         toward = (lights[lamp, 0] - center[0], lights[lamp, 1] - center[1], lights[lamp, 2] - center[2])
         # The half edges are of one length; samples lie within three quarters of it.
         edge = (lights[lamp, 3], lights[lamp, 4], lights[lamp, 5])
         extent = 0.75 * np.sqrt(2.0 * dot(edge, edge))
-    square = dot(toward, toward)
-    length = np.sqrt(square)
+    inverse = 1.0 / dot(toward, toward)
+    step = np.sqrt(inverse)
     mask = 0
     for i in range(objects.shape[0]):
         if not candidates & bit_of(i):
             continue
         offset = (objects[i, 1] - center[0], objects[i, 2] - center[1], objects[i, 3] - center[2])
         bound = objects[i, 3] * BOUNDS[int(objects[i, 0])]
-        middle = dot(offset, toward) / square
-        first, last = max(middle - bound / length, 0.0), middle + bound / length
+        middle = dot(offset, toward) * inverse
+        first, last = max(middle - bound * step, 0.0), max(middle + bound * step, 0.0)
         share = max(middle, 0.0)
         if lamp < lights.shape[0]:
             first, last, share = min(first, 1.0), min(last, 1.0), min(share, 1.0)
             wander = max(reach + first * (extent - reach), reach + last * (extent - reach))
         else:
-            wander = reach + max(last, 0.0) * extent
+            wander = reach + last * extent
         gap = along(offset, toward, -share)
         distance = dot(gap, gap)
         if distance <= (bound + wander + ROOM) ** 2:
@@ -403,7 +406,7 @@ def _floor_pixel(
 
 
 @_shared
-def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, shaders, ground, masks):
+def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, shaders, ground, masks, own):
     rays = (
         _camera_ray(camera, right + quarter, up - quarter),
         _camera_ray(camera, right + 3 * quarter, up - quarter),
@@ -425,7 +428,7 @@ def _pixel(objects, lights, camera, origin, right, up, quarter, middle, seen, sh
         )
         if floor:
             return _floor_pixel(objects, lights, points, middle, masks)
-        return _object_pixel(objects, lights, rays, points, h0[1], middle, shaders[h0[1]], ground)
+        return _object_pixel(objects, lights, rays, points, h0[1], middle, shaders[h0[1]], ground, own)
     total = (0.0, 0.0, 0.0)
     hits = (h0, h1, h2, h3)
     for k in range(4):
@@ -485,12 +488,12 @@ def _object_pixel(
     middle: tuple[float, float],
     masks: np.ndarray,
     ground: np.ndarray,
+    own: np.ndarray,
 ) -> Vector:
     """Mean radiance of four points of an object, neighbors in one pixel.
 
     Where the first and the last one are lit alike, they stand for the others, but not for what metal mirrors.
     """
-    own = np.empty(masks.size, dtype=np.int64)
     _shade_pixel(objects, lights, index, points, masks, own)
     rubber = objects[index, 6] < 0.5
     total, zero = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
@@ -517,6 +520,66 @@ def _object_pixel(
 
 
 @_shared
+def _open_floor(
+    objects: np.ndarray,
+    lights: np.ndarray,
+    camera: np.ndarray,
+    x: float,
+    y: float,
+    sample: tuple[float, float],
+    masks: np.ndarray,
+) -> Vector:
+    origin = (camera[0, 0], camera[0, 1], camera[0, 2])
+    direction = _camera_ray(camera, x, y)
+    point = along(origin, direction, _floor_distance(origin, direction))
+    diffuse, _ = gather_light(objects, lights, point, UP, _back(direction), sample, NO_GLOSS, masks)
+    return floor_color(diffuse, 0.16 * contact(objects, point, masks))
+
+
+@_shared
+def _open_tile(
+    objects: np.ndarray,
+    lights: np.ndarray,
+    camera: np.ndarray,
+    tile: tuple[float, float, float, float],
+    masks: np.ndarray,
+    image: np.ndarray,
+    first_x: int,
+    first_y: int,
+) -> bool:
+    """Draw a tile of floor that nothing shades, between its corners; False, and nothing, where that is not enough."""
+    left, right, low, high = tile
+    corners = (
+        _open_floor(objects, lights, camera, left, high, (0.0, 0.0), masks),
+        _open_floor(objects, lights, camera, right, high, (0.0, 0.0), masks),
+        _open_floor(objects, lights, camera, left, low, (0.0, 0.0), masks),
+        _open_floor(objects, lights, camera, right, low, (0.0, 0.0), masks),
+    )
+    x, y = 0.5 * (left + right), 0.5 * (low + high)
+    center = _open_floor(objects, lights, camera, x, y, (0.0, 0.0), masks)
+    across = _open_floor(objects, lights, camera, x, y, (0.25, 0.0), masks)
+    along_v = _open_floor(objects, lights, camera, x, y, (0.0, 0.25), masks)
+    for k in range(3):
+        mean = 0.25 * (corners[0][k] + corners[1][k] + corners[2][k] + corners[3][k])
+        if abs(mean - center[k]) > LEVEL * center[k]:
+            return False
+    for row in range(min(TILE, image.shape[0] - first_y)):
+        v = (row + 0.5) / TILE
+        for column in range(min(TILE, image.shape[1] - first_x)):
+            u = (column + 0.5) / TILE
+            turn_u = 2.0 * ((first_x + column) % 2) - 1.0
+            turn_v = 2.0 * ((first_y + row) % 2) - 1.0
+            for k in range(3):
+                image[first_y + row, first_x + column, k] = (
+                    (1.0 - v) * ((1.0 - u) * corners[0][k] + u * corners[1][k])
+                    + v * ((1.0 - u) * corners[2][k] + u * corners[3][k])
+                    + turn_u * (across[k] - center[k])
+                    + turn_v * (along_v[k] - center[k])
+                )
+    return True
+
+
+@_shared
 def _tile(x: int, y: int, width: int, height: int, focal: float) -> tuple[float, float, float, float]:
     """Left, right, low and high end of the tile whose first pixel is (x, y), on the image plane in focal lengths."""
     return (
@@ -539,31 +602,31 @@ def _compile_draw(digest: int) -> Callable:
     def draw(
         objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int, height: int, focal: float
     ) -> np.ndarray:
-        image = np.full((height, width, 3), float(digest))
+        image = np.full((height, width, 3), np.float32(digest))
         origin = (camera[0, 0], camera[0, 1], camera[0, 2])
         shaders = _object_shaders(objects, lights)
         boxes = _screen_boxes(objects, camera)
         ground = _shade_ground(objects, lights)
         masks = np.zeros(lights.shape[0] + 2, dtype=np.int64)
+        own = np.zeros(masks.size, dtype=np.int64)
         for tile_y in range(0, height, TILE):
             for tile_x in range(0, width, TILE):
                 tile = _tile(tile_x, tile_y, width, height, focal)
                 seen = _seen(boxes, tile[0], tile[1], tile[2], tile[3])
                 _shade_tile(objects, lights, camera, tile, masks)
-                open_floor = seen == 0 and not masks.any()
+                if (
+                    seen == 0
+                    and not masks.any()
+                    and _open_tile(objects, lights, camera, tile, masks, image, tile_x, tile_y)
+                ):
+                    continue
                 for y in range(tile_y, min(tile_y + TILE, height)):
                     for x in range(tile_x, min(tile_x + TILE, width)):
                         right, up = (x - 0.5 * width) / focal, (0.5 * height - y) / focal
                         middle = 0.5 * (x % 2) - 0.25, 0.5 * (y % 2) - 0.25
-                        if open_floor:
-                            direction = _camera_ray(camera, right + 0.5 / focal, up - 0.5 / focal)
-                            color = _radiance(
-                                objects, lights, origin, direction, (FAR, -1), middle, shaders, ground, masks
-                            )
-                        else:
-                            color = _pixel(
-                                objects, lights, camera, origin, right, up, 0.25 / focal, middle, seen, shaders, ground, masks
-                            )
+                        color = _pixel(
+                            objects, lights, camera, origin, right, up, 0.25 / focal, middle, seen, shaders, ground, masks, own
+                        )
                         image[y, x, 0], image[y, x, 1], image[y, x, 2] = color
         return image
 
