@@ -29,12 +29,9 @@ FAR = 1e30
 NEAR = 1e-4
 LIFT = 2e-3
 HORIZON = 60.0
-SUN = (0.405, -0.230, 0.885)
-SUN_STRENGTH = 0.45
 SUN_SPREAD = 0.03
 # A ray counts for no more, so that mirrored lamps have soft edges.
 BRIGHTEST = 4.0
-FLOOR_ALBEDO = 0.8
 # Where normals begin to bend, in radii from the middle.
 CUBE_BEND, CYLINDER_BEND = 0.91, 0.94
 # A mask of objects (`bit_of`) for a lamp that is hidden altogether.

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..scene.geometry import focal_length
 from .kernels import BRIGHTEST, FAR, HORIZON, LIFT, Vector, along, dot, hit_distance, may_hit, normal_at, unit
+from .looks import Surfaces
 from .shading import (
     ALL_SHADOWS,
-    METAL_WIDTH,
+    MIRRORED_AMBIENT,
     NO_GLOSS,
     NO_SHADOWS,
-    RUBBER_WIDTH,
     SECOND_WIDTH,
     contact,
     environment,
@@ -64,14 +64,14 @@ def _surface(objects: np.ndarray, index: np.ndarray, point: Vector) -> tuple[Vec
 
 
 def _floor(
-    objects: np.ndarray, lights: np.ndarray, point: Vector, view: Vector, sample: Sample, base: float
+    look: Surfaces, objects: np.ndarray, lights: np.ndarray, point: Vector, view: Vector, sample: Sample, base: float
 ) -> Vector:
-    diffuse, _ = gather_light(objects, lights, point, UP, view, sample, NO_GLOSS, ALL_SHADOWS)
-    return floor_color(diffuse, base * contact(objects, point, ALL_SHADOWS))
+    diffuse, _ = gather_light(look, objects, lights, point, UP, view, sample, NO_GLOSS, ALL_SHADOWS)
+    return floor_color(look, point, diffuse, base * contact(look, objects, point, ALL_SHADOWS))
 
 
 def _mirrored(
-    objects: np.ndarray, lights: np.ndarray, origin: Vector, direction: Vector, sample: Sample
+    look: Surfaces, objects: np.ndarray, lights: np.ndarray, origin: Vector, direction: Vector, sample: Sample
 ) -> np.ndarray:
     colors = np.empty((3, direction[0].size))
     distance, index = _nearest(objects, origin, direction)
@@ -79,6 +79,7 @@ def _mirrored(
     hit = np.flatnonzero(index >= 0)
     normal, color, rows = _surface(objects, index[hit], _take(point, hit))
     light = gather_light(
+        look,
         objects,
         lights,
         _take(point, hit),
@@ -93,11 +94,11 @@ def _mirrored(
     down = np.flatnonzero((index < 0) & (direction[2] < -1e-6))
     start, fall = _take(origin, down), _take(direction, down)
     ground = along(start, fall, -start[2] / fall[2])
-    colors[:, down] = _floor(objects, lights, ground, _back(fall), _pick(sample, down), 0.12)
+    colors[:, down] = _floor(look, objects, lights, ground, _back(fall), _pick(sample, down), MIRRORED_AMBIENT)
 
     rest = np.flatnonzero((index < 0) & (direction[2] >= -1e-6))
     glow = lamp_glow(lights, _take(origin, rest), _take(direction, rest))
-    colors[:, rest] = np.stack(glow) + environment(_take(direction, rest))
+    colors[:, rest] = np.stack(glow) + environment(look, _take(direction, rest))
     return colors
 
 
@@ -106,7 +107,13 @@ def _pick(sample: Sample, rays: np.ndarray) -> Sample:
 
 
 def _objects_color(
-    objects: np.ndarray, lights: np.ndarray, index: np.ndarray, point: Vector, direction: Vector, sample: Sample
+    look: Surfaces,
+    objects: np.ndarray,
+    lights: np.ndarray,
+    index: np.ndarray,
+    point: Vector,
+    direction: Vector,
+    sample: Sample,
 ) -> np.ndarray:
     colors = np.empty((3, index.size))
     normal, color, rows = _surface(objects, index, point)
@@ -114,16 +121,18 @@ def _objects_color(
 
     matte = np.flatnonzero(rows[:, 6] < 0.5)
     place, face, eye = _take(point, matte), _take(normal, matte), _take(view, matte)
-    light = gather_light(objects, lights, place, face, eye, _pick(sample, matte), RUBBER_WIDTH, ALL_SHADOWS)
-    colors[:, matte] = rubber_color(_take(color, matte), place[2] / rows[matte, 3], face, eye, *light)
+    light = gather_light(look, objects, lights, place, face, eye, _pick(sample, matte), look.rubber_width, ALL_SHADOWS)
+    colors[:, matte] = rubber_color(look, _take(color, matte), place[2] / rows[matte, 3], face, eye, *light)
 
     metal = np.flatnonzero(rows[:, 6] >= 0.5)
     place, face, eye = _take(point, metal), _take(normal, metal), _take(view, metal)
-    _, glossy = gather_light(objects, lights, place, face, eye, _pick(sample, metal), METAL_WIDTH, ALL_SHADOWS)
+    _, glossy = gather_light(
+        look, objects, lights, place, face, eye, _pick(sample, metal), look.metal_width, ALL_SHADOWS
+    )
     ray = _take(direction, metal)
     bounce = along(ray, face, -2.0 * dot(ray, face))
-    mirrored = _mirrored(objects, lights, along(place, face, LIFT), bounce, _pick(sample, metal))
-    colors[:, metal] = metal_color(_take(color, metal), face, eye, tuple(mirrored), glossy)
+    mirrored = _mirrored(look, objects, lights, along(place, face, LIFT), bounce, _pick(sample, metal))
+    colors[:, metal] = metal_color(look, _take(color, metal), face, eye, tuple(mirrored), glossy)
     return colors
 
 
@@ -150,10 +159,13 @@ def _camera_rays(camera: np.ndarray, rays: np.ndarray) -> tuple[Vector, Vector]:
     return origin, direction
 
 
-def draw(objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int, height: int) -> np.ndarray:
+def draw(
+    look: Surfaces, objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int, height: int
+) -> np.ndarray:
     """Radiance of the pixels of an image, the mean of two by two rays each.
 
     Args:
+        look (`Surfaces`): Numbers of the shading.
         objects (`np.ndarray`): (N, 10) rows, see `kernels`.
         lights (`np.ndarray`): (3, 15) rows of `geometry.area_light_rows`.
         camera (`np.ndarray`): (4, 3) of `geometry.camera_basis`.
@@ -174,10 +186,10 @@ def draw(objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int
     colors = np.empty((3, index.size))
     hit, miss = np.flatnonzero(index >= 0), np.flatnonzero(index < 0)
     colors[:, hit] = _objects_color(
-        objects, lights, index[hit], _take(point, hit), _take(direction, hit), _pick(sample, hit)
+        look, objects, lights, index[hit], _take(point, hit), _take(direction, hit), _pick(sample, hit)
     )
     view = _take(_back(direction), miss)
-    colors[:, miss] = _floor(objects, lights, _take(point, miss), view, _pick(sample, miss), 0.16)
+    colors[:, miss] = _floor(look, objects, lights, _take(point, miss), view, _pick(sample, miss), 1.0)
     return np.minimum(colors.T, BRIGHTEST).reshape(height, width, SUBRAYS**2, 3).mean(axis=2)
 
 

@@ -11,11 +11,8 @@ import numpy as np
 from .kernels import (
     DARK,
     FAR,
-    FLOOR_ALBEDO,
     LIFT,
-    SUN,
     SUN_SPREAD,
-    SUN_STRENGTH,
     Real,
     Vector,
     _shared,
@@ -26,13 +23,16 @@ from .kernels import (
     occluded,
     unit,
 )
+from .looks import Surfaces
 
 
 NO_GLOSS = 0.0
-RUBBER_WIDTH = 0.36
-METAL_WIDTH = 0.22
 SECOND_WIDTH = 0.35
 HIGHLIGHT_LIMIT = 40.0
+# Share of the floor's ambient light that its mirror image has.
+MIRRORED_AMBIENT = 0.75
+# Squared distance from the middle at which the floor has half of its fading.
+FADE_SQUARE = 64.0
 # How far from an object's middle it keeps ambient light off the floor, in radii.
 CONTACT = 2.2
 BACKDROP = (-0.754, 0.656)
@@ -47,11 +47,13 @@ def scaled_sum(a: Vector, k: Real, b: Vector) -> Vector:
 
 
 @_shared
-def lamp_ray(lights: np.ndarray, lamp: int, su: Real, sv: Real, point: Vector) -> tuple[Vector, Real, Vector]:
+def lamp_ray(
+    look: Surfaces, lights: np.ndarray, lamp: int, su: Real, sv: Real, point: Vector
+) -> tuple[Vector, Real, Vector]:
     """Unit direction to one place (`su`, `sv` in [-1, 1]) of a lamp, its distance, and its irradiance face on."""
     if lamp == lights.shape[0]:
-        sun = (SUN[0] + SUN_SPREAD * su, SUN[1] + SUN_SPREAD * sv, SUN[2] + 0.0 * su)
-        full = SUN_STRENGTH + 0.0 * point[0]
+        sun = (look.sun_x + SUN_SPREAD * su, look.sun_y + SUN_SPREAD * sv, look.sun_z + 0.0 * su)
+        full = look.sun_strength + 0.0 * point[0]
         return unit(sun), FAR + 0.0 * point[0], (full, full, full)
     place = (
         lights[lamp, 0] + su * lights[lamp, 3] + sv * lights[lamp, 6] - point[0],
@@ -78,6 +80,7 @@ def highlight(normal: Vector, view: Vector, light: Vector, width: float) -> Real
 
 @_shared
 def gather_light(
+    look: Surfaces,
     objects: np.ndarray,
     lights: np.ndarray,
     point: Vector,
@@ -97,7 +100,7 @@ def gather_light(
     for lamp in range(lights.shape[0] + 1):
         if candidates[lamp] == DARK:
             continue
-        direction, distance, strength = lamp_ray(lights, lamp, sample[0], sample[1], point)
+        direction, distance, strength = lamp_ray(look, lights, lamp, sample[0], sample[1], point)
         cosine = np.maximum(dot(direction, normal), 0.0)
         lit = (cosine > 0.0) & (strength[0] > 0.0)
         if candidates[lamp] != 0:
@@ -110,7 +113,7 @@ def gather_light(
 
 
 @_shared
-def contact(objects: np.ndarray, point: Vector, candidates: np.ndarray) -> Real:
+def contact(look: Surfaces, objects: np.ndarray, point: Vector, candidates: np.ndarray) -> Real:
     """Share of ambient light left on the floor near the feet of objects."""
     share = 1.0 + 0.0 * point[0]
     if candidates[-1] == 0:
@@ -119,23 +122,33 @@ def contact(objects: np.ndarray, point: Vector, candidates: np.ndarray) -> Real:
         if candidates[-1] & bit_of(i):
             x, y = point[0] - objects[i, 1], point[1] - objects[i, 2]
             near = np.maximum(1.0 - np.sqrt(x * x + y * y) / (CONTACT * objects[i, 3]), 0.0)
-            share = share * (1.0 - 0.72 * near * near)
+            share = share * (1.0 - look.contact * near * near)
     return np.maximum(share, 0.2)
 
 
 @_shared
-def floor_color(diffuse: Vector, ambient: Real) -> Vector:
-    """Radiance of the gray floor under `diffuse` irradiance."""
-    k = FLOOR_ALBEDO / math.pi
-    return ((diffuse[0] + ambient) * k, (diffuse[1] + ambient) * k, (diffuse[2] + ambient) * k)
+def floor_color(look: Surfaces, point: Vector, diffuse: Vector, ambient: Real) -> Vector:
+    """Radiance of the floor under `diffuse` irradiance and a share `ambient` of its ambient light."""
+    square = point[0] * point[0] + point[1] * point[1]
+    k = (1.0 + look.fade * square / (square + FADE_SQUARE)) / math.pi
+    if look.pattern != 0.0:
+        across = look.pattern_x * point[0] + look.pattern_y * point[1] + look.pattern_phase
+        beside = look.pattern_x * point[1] - look.pattern_y * point[0]
+        k = k * (1.0 + look.pattern * np.sin(across) * np.sin(1.3 * beside))
+    light = ambient * look.floor_ambient
+    return (
+        (diffuse[0] + light) * k * look.floor_red,
+        (diffuse[1] + light) * k * look.floor_green,
+        (diffuse[2] + light) * k * look.floor_blue,
+    )
 
 
 @_shared
-def environment(direction: Vector) -> Real:
+def environment(look: Surfaces, direction: Vector) -> Real:
     """Gray radiance of the backdrop that curves up behind the scene, seen by rays that leave it upwards."""
     back = 0.5 + 0.5 * (direction[0] * BACKDROP[0] + direction[1] * BACKDROP[1])
     low = np.maximum(1.0 - direction[2] / 0.85, 0.0)
-    return 0.02 + 0.17 * low * (0.35 + 0.65 * back)
+    return look.sky + look.glow * low * (0.35 + 0.65 * back)
 
 
 @_shared
@@ -156,11 +169,14 @@ def lamp_glow(lights: np.ndarray, origin: Vector, direction: Vector) -> Vector:
 
 
 @_shared
-def rubber_color(color: Vector, rise: Real, normal: Vector, view: Vector, diffuse: Vector, glossy: Vector) -> Vector:
+def rubber_color(
+    look: Surfaces, color: Vector, rise: Real, normal: Vector, view: Vector, diffuse: Vector, glossy: Vector
+) -> Vector:
     """Radiance of matte rubber; `rise` is the height above the floor in radii."""
-    ambient = (0.17 + 0.16 * (1.0 - normal[2])) * (0.55 + 0.45 * np.minimum(rise / 1.2, 1.0))
-    k = 0.92 / math.pi
-    shine = 0.03 + 0.22 * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
+    around = 0.17 + 0.16 * (1.0 - normal[2])
+    ambient = look.rubber_ambient * around * (0.55 + 0.45 * np.minimum(rise / 1.2, 1.0))
+    k = look.rubber_diffuse / math.pi
+    shine = look.rubber_shine + look.rubber_rim * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
     return (
         color[0] * (diffuse[0] + ambient) * k + shine * (glossy[0] + 0.09),
         color[1] * (diffuse[1] + ambient) * k + shine * (glossy[1] + 0.09),
@@ -169,19 +185,21 @@ def rubber_color(color: Vector, rise: Real, normal: Vector, view: Vector, diffus
 
 
 @_shared
-def _metal_channel(tint: Real, grazing: Real, mirrored: Real, blurred: Real) -> Real:
-    return (tint + (1.0 - tint) * grazing) * (0.80 * mirrored + 0.42 * blurred)
+def _metal_channel(look: Surfaces, tint: Real, grazing: Real, mirrored: Real, blurred: Real) -> Real:
+    return (tint + (1.0 - tint) * grazing) * (look.metal_mirror * mirrored + look.metal_blur * blurred)
 
 
 @_shared
-def metal_color(color: Vector, normal: Vector, view: Vector, mirrored: Vector, glossy: Vector) -> Vector:
+def metal_color(
+    look: Surfaces, color: Vector, normal: Vector, view: Vector, mirrored: Vector, glossy: Vector
+) -> Vector:
     """Radiance of metal: a sharp mirror image and a blurred one, both tinted."""
-    grazing = 0.5 * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
-    around = 0.08 + 0.04 * (1.0 - normal[2])
+    grazing = look.metal_rim * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
+    around = look.metal_ambient * (0.08 + 0.04 * (1.0 - normal[2]))
     return (
-        _metal_channel(color[0], grazing, mirrored[0], glossy[0] + around),
-        _metal_channel(color[1], grazing, mirrored[1], glossy[1] + around),
-        _metal_channel(color[2], grazing, mirrored[2], glossy[2] + around),
+        _metal_channel(look, color[0], grazing, mirrored[0], glossy[0] + around),
+        _metal_channel(look, color[1], grazing, mirrored[1], glossy[1] + around),
+        _metal_channel(look, color[2], grazing, mirrored[2], glossy[2] + around),
     )
 
 
