@@ -6,7 +6,7 @@ It draws what `numpy_caster` draws, two by two rays a pixel, and leaves out work
 
 - The image is drawn in tiles. A tile's rays and its floor's shadows are tested against the objects that they can meet
   (`culling`), and so are the shadows on objects and on floor that metal mirrors.
-- A tile of floor that nothing shades is drawn between its corners if its center agrees.
+- Floor that nothing shades is drawn with one ray a pixel.
 - In a pixel of floor alone, a lamp that is seen or hidden as a whole is taken once, in the middle.
 - In a pixel of one object alone, the two rays on a diagonal stand for all four if they are alike. The middle of their
   places on the lamps is that of all four. What metal mirrors is still looked up by all four.
@@ -81,8 +81,6 @@ TILE = 8
 # Radiance that two rays of a pixel may differ by, at most and per unit of their sum, for their mean to stand.
 ALIKE = 0.0015
 ALIKE_SHARE = 0.012
-# Share of a radiance by which the center of a tile may differ from the mean of its corners: a third of a level.
-SMOOTH = 0.004
 # The two rays on a diagonal of a pixel, then the others.
 ORDER = (0, 3, 1, 2)
 
@@ -324,52 +322,20 @@ def _open_floor(world: World, eye: View, x: float, y: float, sample: Sample) -> 
 
 
 @_shared
-def _open_tile(world: World, eye: View, part: Part, image: np.ndarray, left: int, top: int) -> bool:
-    """Draw a tile of floor that nothing shades between its corners.
-
-    Returns:
-        `bool`: False if that is not smooth enough; then nothing is drawn.
-    """
-    center = (0.5 * (part[0] + part[1]), 0.5 * (part[2] + part[3]))
-    corners = (
-        _open_floor(world, eye, part[0], part[3], (0.0, 0.0)),
-        _open_floor(world, eye, part[1], part[3], (0.0, 0.0)),
-        _open_floor(world, eye, part[0], part[2], (0.0, 0.0)),
-        _open_floor(world, eye, part[1], part[2], (0.0, 0.0)),
-    )
-    inside = _open_floor(world, eye, center[0], center[1], (0.0, 0.0))
-    # What the place on the lamps adds, which alternates from pixel to pixel.
-    beside = _open_floor(world, eye, center[0], center[1], (0.25, 0.0))
-    above = _open_floor(world, eye, center[0], center[1], (0.0, 0.25))
-    for k in range(3):
-        mean = 0.25 * (corners[0][k] + corners[1][k] + corners[2][k] + corners[3][k])
-        if abs(mean - inside[k]) > SMOOTH * inside[k]:
-            return False
-    for y in range(top, min(top + TILE, image.shape[0])):
-        v, turn_v = (y - top + 0.5) / TILE, 2.0 * (y % 2) - 1.0
-        for x in range(left, min(left + TILE, image.shape[1])):
-            u, turn_u = (x - left + 0.5) / TILE, 2.0 * (x % 2) - 1.0
-            for k in range(3):
-                high = (1.0 - u) * corners[0][k] + u * corners[1][k]
-                low = (1.0 - u) * corners[2][k] + u * corners[3][k]
-                turned = turn_u * (beside[k] - inside[k]) + turn_v * (above[k] - inside[k])
-                image[y, x, k] = (1.0 - v) * high + v * low + turned
-    return True
-
-
-@_shared
 def _draw_tile(world: World, eye: View, image: np.ndarray, left: int, top: int, focal: float) -> None:
     height, width = image.shape[:2]
     part = _tile(left, top, width, height, focal)
     seen = seen_in(eye.boxes, part)
     shade_part(world.look, world.objects, world.lights, eye.camera, part, eye.floor_masks)
-    if seen == 0 and not eye.floor_masks.any() and _open_tile(world, eye, part, image, left, top):
-        return
+    bare = seen == 0 and not eye.floor_masks.any()
     for y in range(top, min(top + TILE, height)):
         for x in range(left, min(left + TILE, width)):
             right, up = (x - 0.5 * width) / focal, (0.5 * height - y) / focal
             middle = (0.5 * (x % 2) - 0.25, 0.5 * (y % 2) - 0.25)
-            color = _pixel(world, eye, right, up, 0.25 / focal, middle, seen)
+            if bare:
+                color = _open_floor(world, eye, right + 0.5 / focal, up - 0.5 / focal, middle)
+            else:
+                color = _pixel(world, eye, right, up, 0.25 / focal, middle, seen)
             image[y, x, 0], image[y, x, 1], image[y, x, 2] = color
 
 

@@ -69,8 +69,10 @@ def lamp_shaders(
     Such a ray leaves the line from the center to the middle of the lamp by no more than (1 - share) * reach + share *
     extent, share being how far it has come.
     """
-    toward, extent = unit((look.sun_x, look.sun_y, look.sun_z)), SUN_CONE
-    if lamp < lights.shape[0]:
+    toward, extent = (look.sun_x, look.sun_y, look.sun_z), SUN_CONE
+    if lamp == lights.shape[0]:
+        toward = unit(toward)
+    else:
         toward = (lights[lamp, 0] - center[0], lights[lamp, 1] - center[1], lights[lamp, 2] - center[2])
         # The half edges are of one length; samples lie within three quarters of it.
         edge = (lights[lamp, 3], lights[lamp, 4], lights[lamp, 5])

@@ -129,8 +129,10 @@ def contact(look: Surfaces, objects: np.ndarray, point: Vector, candidates: np.n
 @_shared
 def floor_color(look: Surfaces, point: Vector, diffuse: Vector, ambient: Real) -> Vector:
     """Radiance of the floor under `diffuse` irradiance and a share `ambient` of its ambient light."""
-    square = point[0] * point[0] + point[1] * point[1]
-    k = (1.0 + look.fade * square / (square + FADE_SQUARE)) / math.pi
+    k = 1.0 / math.pi
+    if look.fade != 0.0:
+        square = point[0] * point[0] + point[1] * point[1]
+        k = k * (1.0 + look.fade * square / (square + FADE_SQUARE))
     if look.pattern != 0.0:
         across = look.pattern_x * point[0] + look.pattern_y * point[1] + look.pattern_phase
         beside = look.pattern_x * point[1] - look.pattern_y * point[0]
