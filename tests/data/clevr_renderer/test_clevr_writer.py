@@ -153,11 +153,11 @@ RECORDED = {
     "change_captions.json": "a80686d0d530ee7b",
     "change_captions_with_bbox.json": "2dffcc4122012eb6",
     "no_change_captions.json": "cfa36f9048db79a7",
-    "render_settings.json": "fa35aed513c20d97",
+    "render_settings.json": "34152b97b9459d76",
     "scenes.jsonl": "6e52b4347fc3d501",
     "splits.json": "14f09cb0f7c0fe6d",
     "type_mapping.json": "e172b1b7feb12870",
-    "images": "c9f8b32a5100faec",
+    "images": "d09147d1fbdec144",
 }
 
 
