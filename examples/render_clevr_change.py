@@ -16,12 +16,13 @@ Images of the released size, with object masks (needed for `prepare_data.py --au
     python examples/render_clevr_change.py --output_dir clevr_large --scenes 200 --seed 1 --size 480 320 --object_masks
 
 As many scenes as the release, cameras as in the public generator's scripts, two to four changes in one caption, and
-pairs in CLEVR-DC's layout, whose cameras stand anywhere:
+pairs in CLEVR-DC's layout, whose cameras stand anywhere; and a set for training whose scenes differ in look:
 
     python examples/render_clevr_change.py --output_dir clevr_full --scenes 40000 --seed 0 --workers 16
     python examples/render_clevr_change.py --output_dir clevr_code --scenes 2000 --seed 0 --cameras as_code
     python examples/render_clevr_change.py --output_dir clevr_multi --scenes 2000 --seed 0 --changes 2 4
     python examples/render_clevr_change.py --output_dir clevr_dc --scenes 48000 --seed 0 --layout clevr_dc --workers 16
+    python examples/render_clevr_change.py --output_dir clevr_looks --scenes 10000 --seed 0 --random_look
 """
 
 from __future__ import annotations
@@ -70,6 +71,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=("TRAIN", "VAL", "TEST"),
         help="shares of the scenes",
     )
+    parser.add_argument(
+        "--random_look", action="store_true", help="lamps, materials, floor and film of each scene drawn at random"
+    )
     parser.add_argument("--object_masks", action="store_true", help="write object-id masks too")
     return parser.parse_args(argv)
 
@@ -88,6 +92,7 @@ def settings_of(arguments: argparse.Namespace) -> RenderSettings:
         cameras=preset.cameras,
         light_jitter=arguments.light_jitter,
         changes=tuple(arguments.changes),
+        random_look=arguments.random_look,
     )
 
 

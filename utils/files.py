@@ -81,7 +81,7 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> None:
             file.write(json.dumps(value) + "\n")
 
 
-def write_png(path: Path, image: Image.Image) -> None:
-    """Write an image as PNG."""
+def write_png(path: Path, image: Image.Image, level: int = 6) -> None:
+    """Write an image as PNG; a lower `level` (1 to 9) takes less time and more space."""
     with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", compress_level=level)

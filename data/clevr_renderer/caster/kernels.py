@@ -29,10 +29,13 @@ FAR = 1e30
 NEAR = 1e-4
 LIFT = 2e-3
 HORIZON = 60.0
-SUN = (0.405, -0.230, 0.885)
-SUN_STRENGTH = 0.45
 SUN_SPREAD = 0.03
-FLOOR_ALBEDO = 0.8
+# A ray counts for no more, so that mirrored lamps have soft edges.
+BRIGHTEST = 4.0
+# Where normals begin to bend, in radii from the middle.
+CUBE_BEND, CYLINDER_BEND = 0.91, 0.94
+# A mask of objects (`bit_of`) for a lamp that is hidden altogether.
+DARK = 1 << 62
 BOUNDS = (1.7321, 1.0, 1.4143)
 
 
@@ -154,29 +157,46 @@ def normal_at(objects: np.ndarray, i: int, point: Vector) -> Vector:
     if objects[i, 0] == 1.0:
         n = unit(q)
     elif objects[i, 0] == 0.0:
-        n = unit((_beyond(q[0], 0.91), _beyond(q[1], 0.91), _beyond(q[2], 0.91)))
+        n = unit((_beyond(q[0], CUBE_BEND), _beyond(q[1], CUBE_BEND), _beyond(q[2], CUBE_BEND)))
     else:
         ring = np.sqrt(q[0] * q[0] + q[1] * q[1]) + 1e-9
-        outward = _beyond(ring, 0.94) / ring
-        n = unit((q[0] * outward, q[1] * outward, _beyond(q[2], 0.94)))
+        outward = _beyond(ring, CYLINDER_BEND) / ring
+        n = unit((q[0] * outward, q[1] * outward, _beyond(q[2], CYLINDER_BEND)))
     return (objects[i, 4] * n[0] - objects[i, 5] * n[1], objects[i, 5] * n[0] + objects[i, 4] * n[1], n[2])
 
 
-def occluded(objects: np.ndarray, origin: Vector, direction: Vector, limit: Real, active: Real) -> Real:
-    """Whether anything stands within `limit` along each `active` ray."""
+@_shared
+def bit_of(i: int) -> int:
+    """The bit of an object in a mask of objects."""
+    return 1 << i
+
+
+def occluded(
+    objects: np.ndarray, origin: Vector, direction: Vector, limit: Real, active: Real, candidates: int
+) -> Real:
+    """Whether any of the `candidates`, a mask of `bit_of`, stands within `limit` along each `active` ray."""
     blocked = ~np.broadcast_to(active, np.shape(origin[0]))
     for i in range(len(objects)):
-        rays = np.flatnonzero(~blocked & may_hit(objects, i, origin, direction, limit))
-        o, d = tuple(v[rays] for v in origin), tuple(v[rays] for v in direction)
-        blocked[rays] = hit_distance(objects, i, o, d) < limit[rays]
+        if candidates & bit_of(i):
+            rays = np.flatnonzero(~blocked & may_hit(objects, i, origin, direction, limit))
+            o, d = tuple(v[rays] for v in origin), tuple(v[rays] for v in direction)
+            blocked[rays] = hit_distance(objects, i, o, d) < limit[rays]
     return blocked
 
 
-def _occluded_one(objects: np.ndarray, origin: Vector, direction: Vector, limit: float, active: bool) -> bool:
+def _occluded_one(
+    objects: np.ndarray, origin: Vector, direction: Vector, limit: float, active: bool, candidates: int
+) -> bool:
     if not active:
         return True
+    if candidates == 0:
+        return False
     for i in range(objects.shape[0]):
-        if may_hit(objects, i, origin, direction, limit) and hit_distance(objects, i, origin, direction) < limit:
+        if (
+            candidates & bit_of(i)
+            and may_hit(objects, i, origin, direction, limit)
+            and hit_distance(objects, i, origin, direction) < limit
+        ):
             return True
     return False
 
@@ -184,5 +204,5 @@ def _occluded_one(objects: np.ndarray, origin: Vector, direction: Vector, limit:
 if HAS_NUMBA:
     overload(choose)(lambda condition, yes, no: lambda condition, yes, no: yes if condition else no)
     overload(occluded, jit_options={"error_model": "numpy"}, strict=False)(
-        lambda objects, origin, direction, limit, active: _occluded_one
+        lambda objects, origin, direction, limit, active, candidates: _occluded_one
     )

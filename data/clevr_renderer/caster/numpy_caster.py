@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from .kernels import FAR, HORIZON, LIFT, Vector, along, dot, hit_distance, may_hit, normal_at, unit
+from ..scene.geometry import focal_length
+from .kernels import BRIGHTEST, FAR, HORIZON, LIFT, Vector, along, dot, hit_distance, may_hit, normal_at, unit
+from .looks import Surfaces
 from .shading import (
-    METAL_WIDTH,
+    ALL_SHADOWS,
+    MIRRORED_AMBIENT,
     NO_GLOSS,
-    RUBBER_WIDTH,
+    NO_SHADOWS,
     SECOND_WIDTH,
     contact,
     environment,
@@ -24,6 +29,7 @@ from .shading import (
 
 
 UP = (0.0, 0.0, 1.0)
+SUBRAYS = 2
 Sample = tuple[np.ndarray, np.ndarray]
 
 
@@ -58,14 +64,14 @@ def _surface(objects: np.ndarray, index: np.ndarray, point: Vector) -> tuple[Vec
 
 
 def _floor(
-    objects: np.ndarray, lights: np.ndarray, point: Vector, view: Vector, sample: Sample, base: float
+    look: Surfaces, objects: np.ndarray, lights: np.ndarray, point: Vector, view: Vector, sample: Sample, base: float
 ) -> Vector:
-    diffuse, _ = gather_light(objects, lights, point, UP, view, sample, NO_GLOSS, True)
-    return floor_color(diffuse, base * contact(objects, point))
+    diffuse, _ = gather_light(look, objects, lights, point, UP, view, sample, NO_GLOSS, ALL_SHADOWS)
+    return floor_color(look, point, diffuse, base * contact(look, objects, point, ALL_SHADOWS))
 
 
 def _mirrored(
-    objects: np.ndarray, lights: np.ndarray, origin: Vector, direction: Vector, sample: Sample
+    look: Surfaces, objects: np.ndarray, lights: np.ndarray, origin: Vector, direction: Vector, sample: Sample
 ) -> np.ndarray:
     colors = np.empty((3, direction[0].size))
     distance, index = _nearest(objects, origin, direction)
@@ -73,6 +79,7 @@ def _mirrored(
     hit = np.flatnonzero(index >= 0)
     normal, color, rows = _surface(objects, index[hit], _take(point, hit))
     light = gather_light(
+        look,
         objects,
         lights,
         _take(point, hit),
@@ -80,18 +87,18 @@ def _mirrored(
         _take(_back(direction), hit),
         _pick(sample, hit),
         SECOND_WIDTH,
-        False,
+        NO_SHADOWS,
     )
     colors[:, hit] = second_color(color, rows[:, 6], normal, *light)
 
     down = np.flatnonzero((index < 0) & (direction[2] < -1e-6))
     start, fall = _take(origin, down), _take(direction, down)
     ground = along(start, fall, -start[2] / fall[2])
-    colors[:, down] = _floor(objects, lights, ground, _back(fall), _pick(sample, down), 0.12)
+    colors[:, down] = _floor(look, objects, lights, ground, _back(fall), _pick(sample, down), MIRRORED_AMBIENT)
 
     rest = np.flatnonzero((index < 0) & (direction[2] >= -1e-6))
     glow = lamp_glow(lights, _take(origin, rest), _take(direction, rest))
-    colors[:, rest] = np.stack(glow) + environment(_take(direction, rest))
+    colors[:, rest] = np.stack(glow) + environment(look, _take(direction, rest))
     return colors
 
 
@@ -100,7 +107,13 @@ def _pick(sample: Sample, rays: np.ndarray) -> Sample:
 
 
 def _objects_color(
-    objects: np.ndarray, lights: np.ndarray, index: np.ndarray, point: Vector, direction: Vector, sample: Sample
+    look: Surfaces,
+    objects: np.ndarray,
+    lights: np.ndarray,
+    index: np.ndarray,
+    point: Vector,
+    direction: Vector,
+    sample: Sample,
 ) -> np.ndarray:
     colors = np.empty((3, index.size))
     normal, color, rows = _surface(objects, index, point)
@@ -108,17 +121,35 @@ def _objects_color(
 
     matte = np.flatnonzero(rows[:, 6] < 0.5)
     place, face, eye = _take(point, matte), _take(normal, matte), _take(view, matte)
-    light = gather_light(objects, lights, place, face, eye, _pick(sample, matte), RUBBER_WIDTH, True)
-    colors[:, matte] = rubber_color(_take(color, matte), place[2] / rows[matte, 3], face, eye, *light)
+    light = gather_light(look, objects, lights, place, face, eye, _pick(sample, matte), look.rubber_width, ALL_SHADOWS)
+    colors[:, matte] = rubber_color(look, _take(color, matte), place[2] / rows[matte, 3], face, eye, *light)
 
     metal = np.flatnonzero(rows[:, 6] >= 0.5)
     place, face, eye = _take(point, metal), _take(normal, metal), _take(view, metal)
-    _, glossy = gather_light(objects, lights, place, face, eye, _pick(sample, metal), METAL_WIDTH, True)
+    _, glossy = gather_light(
+        look, objects, lights, place, face, eye, _pick(sample, metal), look.metal_width, ALL_SHADOWS
+    )
     ray = _take(direction, metal)
     bounce = along(ray, face, -2.0 * dot(ray, face))
-    mirrored = _mirrored(objects, lights, along(place, face, LIFT), bounce, _pick(sample, metal))
-    colors[:, metal] = metal_color(_take(color, metal), face, eye, tuple(mirrored), glossy)
+    mirrored = _mirrored(look, objects, lights, along(place, face, LIFT), bounce, _pick(sample, metal))
+    colors[:, metal] = metal_color(look, _take(color, metal), face, eye, tuple(mirrored), glossy)
     return colors
+
+
+@lru_cache(maxsize=8)
+def _image_plane(width: int, height: int, subrays: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image-plane places (M, 2) and light samples (M, 2) of all rays, pixel by pixel."""
+    y, x, v, u = np.meshgrid(
+        np.arange(height), np.arange(width), np.arange(subrays), np.arange(subrays), indexing="ij"
+    )
+    focal = focal_length(width)
+    right = (x + (u + 0.5) / subrays - width / 2) / focal
+    up = (height / 2 - y - (v + 0.5) / subrays) / focal
+    # Neighboring pixels look at different places of a stratum, so that two by two pixels cover the lamp evenly.
+    light_u = (2 * u + x % 2 + 0.5) / subrays - 1
+    light_v = (2 * v + y % 2 + 0.5) / subrays - 1
+    rays = np.stack([right, up], axis=-1).reshape(-1, 2)
+    return rays, np.stack([light_u, light_v], axis=-1).reshape(-1, 2)
 
 
 def _camera_rays(camera: np.ndarray, rays: np.ndarray) -> tuple[Vector, Vector]:
@@ -128,21 +159,23 @@ def _camera_rays(camera: np.ndarray, rays: np.ndarray) -> tuple[Vector, Vector]:
     return origin, direction
 
 
-def trace(
-    objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, rays: np.ndarray, samples: np.ndarray
+def draw(
+    look: Surfaces, objects: np.ndarray, lights: np.ndarray, camera: np.ndarray, width: int, height: int
 ) -> np.ndarray:
-    """Radiance of camera rays, as the compiled caster gives it.
+    """Radiance of the pixels of an image, the mean of two by two rays each.
 
     Args:
+        look (`Surfaces`): Numbers of the shading.
         objects (`np.ndarray`): (N, 10) rows, see `kernels`.
         lights (`np.ndarray`): (3, 15) rows of `geometry.area_light_rows`.
         camera (`np.ndarray`): (4, 3) of `geometry.camera_basis`.
-        rays (`np.ndarray`): (M, 2) right and up of the image plane, in focal lengths.
-        samples (`np.ndarray`): (M, 2) place on the lights, each in [-1, 1].
+        width (`int`): Of the image, in pixels.
+        height (`int`): Likewise.
 
     Returns:
-        `np.ndarray`: (M, 3) linear red, green, blue.
+        `np.ndarray`: (height, width, 3) linear red, green, blue.
     """
+    rays, samples = _image_plane(width, height, SUBRAYS)
     origin, direction = _camera_rays(camera, rays)
     sample = (samples[:, 0], samples[:, 1])
     distance, index = _nearest(objects, origin, direction)
@@ -153,14 +186,14 @@ def trace(
     colors = np.empty((3, index.size))
     hit, miss = np.flatnonzero(index >= 0), np.flatnonzero(index < 0)
     colors[:, hit] = _objects_color(
-        objects, lights, index[hit], _take(point, hit), _take(direction, hit), _pick(sample, hit)
+        look, objects, lights, index[hit], _take(point, hit), _take(direction, hit), _pick(sample, hit)
     )
     view = _take(_back(direction), miss)
-    colors[:, miss] = _floor(objects, lights, _take(point, miss), view, _pick(sample, miss), 0.16)
-    return colors.T
+    colors[:, miss] = _floor(look, objects, lights, _take(point, miss), view, _pick(sample, miss), 1.0)
+    return np.minimum(colors.T, BRIGHTEST).reshape(height, width, SUBRAYS**2, 3).mean(axis=2)
 
 
-def hits(objects: np.ndarray, camera: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """Row index of the object each camera ray meets, -1 for the floor: int64 (M,)."""
-    origin, direction = _camera_rays(camera, rays)
-    return _nearest(objects, origin, direction)[1]
+def hits(objects: np.ndarray, camera: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Row of the object in the middle of each pixel, -1 for the floor: int64 (height, width)."""
+    origin, direction = _camera_rays(camera, _image_plane(width, height, 1)[0])
+    return _nearest(objects, origin, direction)[1].reshape(height, width)

@@ -10,14 +10,15 @@ from types import ModuleType
 
 import numpy as np
 
-from ..scene.geometry import COLORS, SHAPES, SIZES, area_light_rows, camera_basis, focal_length
+from ..scene.geometry import COLORS, SHAPES, SIZES, camera_basis
 from ..scene.scenes import Scene
+from .looks import NOMINAL, Film, Look
 
 
 BACKENDS = ("numba", "numpy")
 BACKGROUND = 255
-SUBRAYS = 2
-EXPOSURE = 1.05
+# As many as a mask of objects has bits (`kernels.bit_of`).
+MAX_OBJECTS = 62
 
 
 @lru_cache
@@ -38,6 +39,8 @@ def _caster(backend: str | None) -> ModuleType:
 
 
 def _object_rows(scene: Scene) -> np.ndarray:
+    if len(scene.objects) > MAX_OBJECTS:
+        raise ValueError(f"a scene holds at most {MAX_OBJECTS} objects, not {len(scene.objects)}")
     rows = np.empty((len(scene.objects), 10))
     for row, thing in zip(rows, scene.objects, strict=True):
         row[:4] = SHAPES.index(thing.shape), *thing.position, SIZES[thing.size]
@@ -46,52 +49,60 @@ def _object_rows(scene: Scene) -> np.ndarray:
     return rows
 
 
-@lru_cache(maxsize=8)
-def _camera_rays(width: int, height: int, subrays: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image-plane places (M, 2) and light samples (M, 2) of all rays, pixel by pixel."""
-    y, x, v, u = np.meshgrid(
-        np.arange(height), np.arange(width), np.arange(subrays), np.arange(subrays), indexing="ij"
-    )
-    focal = focal_length(width)
-    right = (x + (u + 0.5) / subrays - width / 2) / focal
-    up = (height / 2 - y - (v + 0.5) / subrays) / focal
-    # Neighboring pixels look at different places of a stratum, so that two by two pixels cover the lamp evenly.
-    light_u = (2 * u + x % 2 + 0.5) / subrays - 1
-    light_v = (2 * v + y % 2 + 0.5) / subrays - 1
-    rays = np.stack([right, up], axis=-1).reshape(-1, 2)
-    return rays, np.stack([light_u, light_v], axis=-1).reshape(-1, 2)
+def _blurred(image: np.ndarray, weight: float) -> np.ndarray:
+    """Each pixel with `weight` of both neighbors along each axis; those of the border repeat."""
+    for axis in (0, 1):
+        padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        ends = np.take(padded, range(image.shape[axis]), axis) + np.take(padded, range(2, image.shape[axis] + 2), axis)
+        image = (1 - 2 * weight) * image + weight * ends
+    return image
 
 
-def _encode(linear: np.ndarray) -> np.ndarray:
-    """Linear light to 8-bit sRGB."""
-    clipped = np.clip(linear, 0.0, 1.0)
-    curve = np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
+def _developed(linear: np.ndarray, film: Film, grain: np.random.Generator | None) -> np.ndarray:
+    """What the film makes of linear light: 8-bit."""
+    if film.blur:
+        linear = _blurred(linear, film.blur)
+    light = np.clip(linear * np.asarray(film.exposure * np.asarray(film.balance), dtype=linear.dtype), 0.0, 1.0)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    if film.contrast:
+        curve = curve + film.contrast * (curve * curve * (3 - 2 * curve) - curve)
+    if film.noise:
+        # As the error of a mean over samples of light, seen through the tone curve.
+        spread = film.noise / 255 * (0.4 + 1.2 * np.sqrt(curve))
+        curve = np.clip(curve + spread * grain.standard_normal(curve.shape, dtype=np.float32), 0.0, 1.0)
     return (curve * 255 + 0.5).astype(np.uint8)
 
 
-def render(scene: Scene, size: tuple[int, int], backend: str | None = None) -> np.ndarray:
+def render(
+    scene: Scene,
+    size: tuple[int, int],
+    backend: str | None = None,
+    look: Look = NOMINAL,
+    grain: np.random.Generator | None = None,
+) -> np.ndarray:
     """Image of a scene, two by two rays a pixel.
 
     Args:
         scene (`Scene`): The objects, lights and camera.
         size (`tuple[int, int]`): Width and height in pixels.
         backend (`str`, *optional*): "numba" or "numpy"; the faster one that is installed by default.
+        look (`Look`, *optional*, defaults to `NOMINAL`): Surfaces, lamps and film.
+        grain (`np.random.Generator`, *optional*): Draws the noise of a film that has some.
 
     Returns:
         `np.ndarray`: Uint8 (height, width, 3), sRGB.
+
+    Raises:
+        ValueError: For an unknown backend, or a film with noise without `grain`.
     """
-    width, height = size
-    rays, samples = _camera_rays(width, height, SUBRAYS)
-    colors = _caster(backend).trace(
-        _object_rows(scene), area_light_rows(scene.lights), camera_basis(scene.camera), rays, samples
-    )
-    return _encode(EXPOSURE * np.minimum(colors, 4.0).reshape(height, width, SUBRAYS**2, 3).mean(axis=2))
+    if look.film.noise and grain is None:
+        raise ValueError("a film with noise needs a generator `grain`")
+    lights, camera = look.light_rows(scene.lights), camera_basis(scene.camera)
+    linear = _caster(backend).draw(look.surfaces, _object_rows(scene), lights, camera, *size)
+    return _developed(linear, look.film, grain)
 
 
 def object_ids(scene: Scene, size: tuple[int, int], backend: str | None = None) -> np.ndarray:
     """Id (`SceneObject.id`) of the object in the middle of each pixel, 255 for the floor: uint8 (height, width)."""
-    width, height = size
-    rays, _ = _camera_rays(width, height, 1)
-    index = _caster(backend).hits(_object_rows(scene), camera_basis(scene.camera), rays)
-    ids = np.array([thing.id for thing in scene.objects] + [BACKGROUND], dtype=np.uint8)
-    return ids[index].reshape(height, width)
+    index = _caster(backend).hits(_object_rows(scene), camera_basis(scene.camera), *size)
+    return np.array([thing.id for thing in scene.objects] + [BACKGROUND], dtype=np.uint8)[index]

@@ -9,29 +9,35 @@ import math
 import numpy as np
 
 from .kernels import (
+    DARK,
     FAR,
-    FLOOR_ALBEDO,
     LIFT,
-    SUN,
     SUN_SPREAD,
-    SUN_STRENGTH,
     Real,
     Vector,
     _shared,
     along,
+    bit_of,
     choose,
     dot,
     occluded,
     unit,
 )
+from .looks import Surfaces
 
 
 NO_GLOSS = 0.0
-RUBBER_WIDTH = 0.36
-METAL_WIDTH = 0.22
 SECOND_WIDTH = 0.35
 HIGHLIGHT_LIMIT = 40.0
+# Share of the floor's ambient light that its mirror image has.
+MIRRORED_AMBIENT = 0.75
+# Squared distance from the middle at which the floor has half of its fading.
+FADE_SQUARE = 64.0
+# How far from an object's middle it keeps ambient light off the floor, in radii.
+CONTACT = 2.2
 BACKDROP = (-0.754, 0.656)
+# Masks (`kernels.bit_of`) of the objects that may shade a point: one for each lamp, for the sun and for ambient light.
+NO_SHADOWS, ALL_SHADOWS = np.zeros(5, dtype=np.int64), np.full(5, -1, dtype=np.int64)
 
 
 @_shared
@@ -41,11 +47,13 @@ def scaled_sum(a: Vector, k: Real, b: Vector) -> Vector:
 
 
 @_shared
-def lamp_ray(lights: np.ndarray, lamp: int, su: Real, sv: Real, point: Vector) -> tuple[Vector, Real, Vector]:
+def lamp_ray(
+    look: Surfaces, lights: np.ndarray, lamp: int, su: Real, sv: Real, point: Vector
+) -> tuple[Vector, Real, Vector]:
     """Unit direction to one place (`su`, `sv` in [-1, 1]) of a lamp, its distance, and its irradiance face on."""
     if lamp == lights.shape[0]:
-        sun = (SUN[0] + SUN_SPREAD * su, SUN[1] + SUN_SPREAD * sv, SUN[2] + 0.0 * su)
-        full = SUN_STRENGTH + 0.0 * point[0]
+        sun = (look.sun_x + SUN_SPREAD * su, look.sun_y + SUN_SPREAD * sv, look.sun_z + 0.0 * su)
+        full = look.sun_strength + 0.0 * point[0]
         return unit(sun), FAR + 0.0 * point[0], (full, full, full)
     place = (
         lights[lamp, 0] + su * lights[lamp, 3] + sv * lights[lamp, 6] - point[0],
@@ -72,6 +80,7 @@ def highlight(normal: Vector, view: Vector, light: Vector, width: float) -> Real
 
 @_shared
 def gather_light(
+    look: Surfaces,
     objects: np.ndarray,
     lights: np.ndarray,
     point: Vector,
@@ -79,18 +88,23 @@ def gather_light(
     view: Vector,
     sample: tuple[Real, Real],
     width: float,
-    shadows: bool,
+    candidates: np.ndarray,
 ) -> tuple[Vector, Vector]:
-    """Irradiance and glossy radiance (r, g, b) from three area lights and the sun, with shadows."""
+    """Irradiance and glossy radiance (r, g, b) from three area lights and the sun.
+
+    `candidates` holds masks of the objects that may shade the points, as `ALL_SHADOWS` does.
+    """
     zero = 0.0 * point[0]
     diffuse, glossy = (zero, zero, zero), (zero, zero, zero)
     start = along(point, normal, LIFT)
     for lamp in range(lights.shape[0] + 1):
-        direction, distance, strength = lamp_ray(lights, lamp, sample[0], sample[1], point)
+        if candidates[lamp] == DARK:
+            continue
+        direction, distance, strength = lamp_ray(look, lights, lamp, sample[0], sample[1], point)
         cosine = np.maximum(dot(direction, normal), 0.0)
         lit = (cosine > 0.0) & (strength[0] > 0.0)
-        if shadows:
-            lit = choose(occluded(objects, start, direction, distance, lit), False, lit)
+        if candidates[lamp] != 0:
+            lit = choose(occluded(objects, start, direction, distance, lit, candidates[lamp]), False, lit)
         share = choose(lit, 1.0, 0.0)
         diffuse = scaled_sum(diffuse, share * cosine, strength)
         if width > 0.0:
@@ -99,29 +113,44 @@ def gather_light(
 
 
 @_shared
-def contact(objects: np.ndarray, point: Vector) -> Real:
+def contact(look: Surfaces, objects: np.ndarray, point: Vector, candidates: np.ndarray) -> Real:
     """Share of ambient light left on the floor near the feet of objects."""
     share = 1.0 + 0.0 * point[0]
+    if candidates[-1] == 0:
+        return share
     for i in range(objects.shape[0]):
-        x, y = point[0] - objects[i, 1], point[1] - objects[i, 2]
-        near = np.maximum(1.0 - np.sqrt(x * x + y * y) / (2.2 * objects[i, 3]), 0.0)
-        share = share * (1.0 - 0.72 * near * near)
+        if candidates[-1] & bit_of(i):
+            x, y = point[0] - objects[i, 1], point[1] - objects[i, 2]
+            near = np.maximum(1.0 - np.sqrt(x * x + y * y) / (CONTACT * objects[i, 3]), 0.0)
+            share = share * (1.0 - look.contact * near * near)
     return np.maximum(share, 0.2)
 
 
 @_shared
-def floor_color(diffuse: Vector, ambient: Real) -> Vector:
-    """Radiance of the gray floor under `diffuse` irradiance."""
-    k = FLOOR_ALBEDO / math.pi
-    return ((diffuse[0] + ambient) * k, (diffuse[1] + ambient) * k, (diffuse[2] + ambient) * k)
+def floor_color(look: Surfaces, point: Vector, diffuse: Vector, ambient: Real) -> Vector:
+    """Radiance of the floor under `diffuse` irradiance and a share `ambient` of its ambient light."""
+    k = 1.0 / math.pi
+    if look.fade != 0.0:
+        square = point[0] * point[0] + point[1] * point[1]
+        k = k * (1.0 + look.fade * square / (square + FADE_SQUARE))
+    if look.pattern != 0.0:
+        across = look.pattern_x * point[0] + look.pattern_y * point[1] + look.pattern_phase
+        beside = look.pattern_x * point[1] - look.pattern_y * point[0]
+        k = k * (1.0 + look.pattern * np.sin(across) * np.sin(1.3 * beside))
+    light = ambient * look.floor_ambient
+    return (
+        (diffuse[0] + light) * k * look.floor_red,
+        (diffuse[1] + light) * k * look.floor_green,
+        (diffuse[2] + light) * k * look.floor_blue,
+    )
 
 
 @_shared
-def environment(direction: Vector) -> Real:
+def environment(look: Surfaces, direction: Vector) -> Real:
     """Gray radiance of the backdrop that curves up behind the scene, seen by rays that leave it upwards."""
     back = 0.5 + 0.5 * (direction[0] * BACKDROP[0] + direction[1] * BACKDROP[1])
     low = np.maximum(1.0 - direction[2] / 0.85, 0.0)
-    return 0.02 + 0.17 * low * (0.35 + 0.65 * back)
+    return look.sky + look.glow * low * (0.35 + 0.65 * back)
 
 
 @_shared
@@ -142,11 +171,14 @@ def lamp_glow(lights: np.ndarray, origin: Vector, direction: Vector) -> Vector:
 
 
 @_shared
-def rubber_color(color: Vector, rise: Real, normal: Vector, view: Vector, diffuse: Vector, glossy: Vector) -> Vector:
+def rubber_color(
+    look: Surfaces, color: Vector, rise: Real, normal: Vector, view: Vector, diffuse: Vector, glossy: Vector
+) -> Vector:
     """Radiance of matte rubber; `rise` is the height above the floor in radii."""
-    ambient = (0.17 + 0.16 * (1.0 - normal[2])) * (0.55 + 0.45 * np.minimum(rise / 1.2, 1.0))
-    k = 0.92 / math.pi
-    shine = 0.03 + 0.22 * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
+    around = 0.17 + 0.16 * (1.0 - normal[2])
+    ambient = look.rubber_ambient * around * (0.55 + 0.45 * np.minimum(rise / 1.2, 1.0))
+    k = look.rubber_diffuse / math.pi
+    shine = look.rubber_shine + look.rubber_rim * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
     return (
         color[0] * (diffuse[0] + ambient) * k + shine * (glossy[0] + 0.09),
         color[1] * (diffuse[1] + ambient) * k + shine * (glossy[1] + 0.09),
@@ -155,19 +187,21 @@ def rubber_color(color: Vector, rise: Real, normal: Vector, view: Vector, diffus
 
 
 @_shared
-def _metal_channel(tint: Real, grazing: Real, mirrored: Real, blurred: Real) -> Real:
-    return (tint + (1.0 - tint) * grazing) * (0.80 * mirrored + 0.42 * blurred)
+def _metal_channel(look: Surfaces, tint: Real, grazing: Real, mirrored: Real, blurred: Real) -> Real:
+    return (tint + (1.0 - tint) * grazing) * (look.metal_mirror * mirrored + look.metal_blur * blurred)
 
 
 @_shared
-def metal_color(color: Vector, normal: Vector, view: Vector, mirrored: Vector, glossy: Vector) -> Vector:
+def metal_color(
+    look: Surfaces, color: Vector, normal: Vector, view: Vector, mirrored: Vector, glossy: Vector
+) -> Vector:
     """Radiance of metal: a sharp mirror image and a blurred one, both tinted."""
-    grazing = 0.5 * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
-    around = 0.08 + 0.04 * (1.0 - normal[2])
+    grazing = look.metal_rim * (1.0 - np.maximum(dot(view, normal), 0.0)) ** 5
+    around = look.metal_ambient * (0.08 + 0.04 * (1.0 - normal[2]))
     return (
-        _metal_channel(color[0], grazing, mirrored[0], glossy[0] + around),
-        _metal_channel(color[1], grazing, mirrored[1], glossy[1] + around),
-        _metal_channel(color[2], grazing, mirrored[2], glossy[2] + around),
+        _metal_channel(look, color[0], grazing, mirrored[0], glossy[0] + around),
+        _metal_channel(look, color[1], grazing, mirrored[1], glossy[1] + around),
+        _metal_channel(look, color[2], grazing, mirrored[2], glossy[2] + around),
     )
 
 

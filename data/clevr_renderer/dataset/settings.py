@@ -16,13 +16,13 @@ from .layout import LAYOUTS, SETTINGS
 
 
 # Raised whenever the same settings give other images or captions than before.
-FORMAT = 1
+FORMAT = 2
 MAX_SCENES = 1_000_000
 MIN_SIZE, MAX_SIZE = (48, 32), (480, 320)
 MAX_JITTER = 3.0
 MAX_CHANGES = 4
 # Written only where they differ, so that the settings of sets from before they existed stay what they were.
-_LATER = ("layout", "cameras", "light_jitter", "changes")
+_LATER = ("layout", "cameras", "light_jitter", "changes", "random_look")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class RenderSettings:
         light_jitter (`float`, *optional*, defaults to `0.0`): Each axis of each lamp is moved by U(-jitter, jitter) in
             all images but a scene's first.
         changes (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Fewest and most changes of a scene, up to 4.
+        random_look (`bool`, *optional*, defaults to `False`): Whether each scene has lamps, materials, floor and film
+            of its own (`caster.looks.random_look`). Scenes, captions and masks are the same with and without.
 
     Raises:
         ValueError: For a value out of range, naming it.
@@ -65,6 +67,7 @@ class RenderSettings:
     cameras: str = INDEPENDENT
     light_jitter: float = 0.0
     changes: tuple[int, int] = (1, 1)
+    random_look: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.scenes <= MAX_SCENES:

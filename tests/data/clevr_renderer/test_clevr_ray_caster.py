@@ -12,6 +12,7 @@ import pytest
 
 from ssgpa.data.clevr_renderer.caster.ray_caster import object_ids, render
 from ssgpa.data.clevr_renderer.dataset.triples import draw_triple, min_visible_pixels, visible_ids
+from ssgpa.data.clevr_renderer.scene.cameras import Views
 from ssgpa.data.clevr_renderer.scene.geometry import CAMERA, LIGHTS
 from ssgpa.data.clevr_renderer.scene.scenes import Scene, SceneObject, sample_scene
 
@@ -134,6 +135,30 @@ def test_backends_agree():
         assert difference.mean() < 0.05
         assert (difference > 3).sum() <= 6
         assert (object_ids(scene, SIZE, "numba") != object_ids(scene, SIZE, "numpy")).sum() <= 1
+
+
+@pytest.mark.parametrize("size", [(96, 64), (192, 128)])
+def test_culling_and_sparing_rays_hardly_show(size):
+    """The compiled caster against all rays of all pixels, in scenes with many objects and cameras of every kind."""
+    pytest.importorskip("numba")
+    differences = []
+    for index in range(8):
+        views = Views("anywhere", 0.5, 0.5) if index % 2 else Views()
+        for scene in draw_triple(11, index, size, views=views).scenes[:2]:
+            fast, slow = (render(scene, size, backend).astype(int) for backend in ("numba", "numpy"))
+            differences.append(np.abs(fast - slow))
+            assert np.array_equal(object_ids(scene, size, "numba"), object_ids(scene, size, "numpy"))
+    share = [(np.stack(differences) > levels).mean() for levels in (0, 1, 5)]
+    assert share[0] < 0.06
+    assert share[1] < 1e-3
+    assert share[2] < 1e-4
+
+
+def test_too_many_objects_are_refused():
+    crowd = [thing(i, "sphere", "small", (0.9 * (i % 8) - 3, 0.9 * (i // 8) - 3)) for i in range(63)]
+    assert set(np.unique(object_ids(scene_of(*crowd[:62]), SIZE))) >= {0, 61}
+    with pytest.raises(ValueError, match="at most 62 objects, not 63"):
+        render(scene_of(*crowd), SIZE)
 
 
 def test_renders_without_numba(tmp_path):

@@ -90,10 +90,10 @@ def test_resumed_after_an_interruption(rendered, small_settings, tmp_path, monke
     folder = tmp_path / "set"
     real = rendering.write_png
 
-    def fail_late(path, image):
+    def fail_late(path, image, *rest):
         if path.name == "CLEVR_semantic_000003.png":
             raise KeyboardInterrupt
-        real(path, image)
+        real(path, image, *rest)
 
     monkeypatch.setattr(rendering, "write_png", fail_late)
     with pytest.raises(KeyboardInterrupt):
@@ -153,11 +153,11 @@ RECORDED = {
     "change_captions.json": "a80686d0d530ee7b",
     "change_captions_with_bbox.json": "2dffcc4122012eb6",
     "no_change_captions.json": "cfa36f9048db79a7",
-    "render_settings.json": "fa35aed513c20d97",
+    "render_settings.json": "34152b97b9459d76",
     "scenes.jsonl": "6e52b4347fc3d501",
     "splits.json": "14f09cb0f7c0fe6d",
     "type_mapping.json": "e172b1b7feb12870",
-    "images": "c9f8b32a5100faec",
+    "images": "d09147d1fbdec144",
 }
 
 
