@@ -13,8 +13,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..data.augment import PairAugmentation
 from ..data.clevr_renderer.captions.sentences import no_change_captions
-from ..data.clevr_renderer.caster.ray_caster import render
 from ..data.clevr_renderer.dataset.cells import cell_targets, object_targets
+from ..data.clevr_renderer.dataset.rendering import draw_image
 from ..data.clevr_renderer.dataset.settings import MAX_SCENES, RenderSettings
 from ..data.clevr_renderer.dataset.triples import draw_triple, triple_record
 from ..data.decoding import fit_image, model_images
@@ -154,7 +154,10 @@ class FreshSceneDataset(TorchDataset):
         rng = np.random.default_rng([self.seed, settings.seed, index, ORDER_STREAM])
         order = self.orders.draw(rng)
         kind, captions = self._captions(order, triple, record, rng)
-        images = tuple(self._image(triple.scenes[place]) for place in order)
+        images = tuple(
+            fit_image(Image.fromarray(draw_image(settings, index, place, triple.scenes[place])), self.processor)
+            for place in order
+        )
         if self.augmentation is not None:
             images = self.augmentation(images, np.random.default_rng([self.seed, index, AUGMENT_STREAM]))
         item = {
@@ -185,10 +188,6 @@ class FreshSceneDataset(TorchDataset):
         if self.wordings is None and not backwards:
             return scene.change_type, triple.change_captions
         return scene.change_type, tell_change(scene, self.wordings, rng)
-
-    def _image(self, scene: Any) -> np.ndarray:
-        settings = self.source.settings
-        return fit_image(Image.fromarray(render(scene, settings.size, settings.backend)), self.processor)
 
 
 __all__ = ["FreshSceneDataset", "Orders", "SceneSource"]

@@ -30,10 +30,15 @@ SIZE, GRID, SCENES_THERE = (96, 64), (4, 6), 10
 VIEWS = ("default", "semantic", "nonsemantic")
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["nominal", "random"])
+def look(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(look, tmp_path_factory):
     """What the renderer writes for the same seed."""
-    settings = RenderSettings(scenes=SCENES_THERE, seed=11, size=SIZE, object_masks=True)
+    settings = RenderSettings(scenes=SCENES_THERE, seed=11, size=SIZE, object_masks=True, random_look=look)
     return render_dataset(tmp_path_factory.mktemp("fresh") / "set", settings, progress=False)
 
 
@@ -42,8 +47,8 @@ def processor(make_system):
     return make_system()[1]
 
 
-def fresh(processor, orders=(True, True), seed=0, **options):
-    source = SceneSource.parse(json.dumps({"seed": 11, "size": SIZE}), processor, GRID, None)
+def fresh(processor, orders=(True, True), seed=0, look=False, **options):
+    source = SceneSource.parse(json.dumps({"seed": 11, "size": SIZE, "random_look": look}), processor, GRID, None)
     return FreshSceneDataset(source, processor, Orders(*orders), seed=seed, **options)
 
 
@@ -63,10 +68,10 @@ def records(written):
     return [json.loads(line) for line in (written / SCENES).read_text("utf-8").splitlines()]
 
 
-def test_rows_are_the_scenes_that_the_renderer_writes(written, views, records, processor):
+def test_rows_are_the_scenes_that_the_renderer_writes(look, written, views, records, processor):
     seen = set()
     for seed in range(12):
-        dataset = fresh(processor, seed=seed)
+        dataset = fresh(processor, seed=seed, look=look)
         for index in range(SCENES_THERE):
             item = dataset[index]
             (first, before), (second, after) = (views[image.tobytes()] for image in item["images"])

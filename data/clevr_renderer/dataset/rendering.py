@@ -12,7 +12,7 @@ from PIL import Image
 from ....utils.files import write_json, write_png
 from ..caster.looks import NOMINAL, Look, random_look
 from ..caster.ray_caster import object_ids, render
-from ..scene.scenes import sample_scene
+from ..scene.scenes import Scene, sample_scene
 from . import pair_set, triple_set
 from .drawing import Layout, part
 from .layout import CLEVR_CHANGE, CLEVR_DC
@@ -38,16 +38,29 @@ def look_of(settings: RenderSettings, index: int) -> Look:
     return random_look(np.random.default_rng([settings.seed, index, LOOK]))
 
 
+def draw_image(settings: RenderSettings, index: int, view: int, scene: Scene) -> np.ndarray:
+    """One image of an index, as the set holds it.
+
+    Args:
+        settings (`RenderSettings`): Of the set.
+        index (`int`): The index.
+        view (`int`): Which of its images.
+        scene (`Scene`): What that one shows.
+
+    Returns:
+        `np.ndarray`: Uint8 (height, width, 3), sRGB.
+    """
+    grain = np.random.default_rng([settings.seed, index, GRAIN, view])
+    return render(scene, settings.size, settings.backend, look_of(settings, index), grain)
+
+
 def render_scene(folder: Path, settings: RenderSettings, index: int, with_record: bool) -> None:
     """Write the images of a scene that are not there yet, then its record, which marks the scene as complete."""
     layout = layout_of(settings)
     drawing = layout.draw(settings, index)
-    look = look_of(settings, index)
     for view, (name, scene) in enumerate(zip(layout.images(index), drawing.scenes, strict=True)):
         if not (folder / name).is_file():
-            grain = np.random.default_rng([settings.seed, index, GRAIN, view])
-            image = render(scene, settings.size, settings.backend, look, grain)
-            write_png(folder / name, Image.fromarray(image), PNG_LEVEL)
+            write_png(folder / name, Image.fromarray(draw_image(settings, index, view, scene)), PNG_LEVEL)
     for name, ids in zip(layout.masks(index) if settings.object_masks else (), drawing.ids, strict=False):
         if not (folder / name).is_file():
             write_png(folder / name, Image.fromarray(ids))
