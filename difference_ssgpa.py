@@ -125,12 +125,16 @@ def same_pixels(before: Image.Image, after: Image.Image) -> bool:
 
 
 @torch.no_grad()
-def difference(before: Image.Image, after: Image.Image) -> ImageDifference:
+def difference(
+    before: Image.Image, after: Image.Image, sizes: Sequence[tuple[int, int]] | None = None
+) -> ImageDifference:
     """Say what differs between two images of one scene, whatever they show.
 
     Args:
         before (`PIL.Image.Image`): Upright, RGB.
         after (`PIL.Image.Image`): Upright, RGB, of any size; it is stretched to the sides of the one before.
+        sizes (`Sequence[tuple[int, int]]`, *optional*): Widths and heights that boxes are told in, where these images
+            are smaller copies; by default their own.
 
     Returns:
         `ImageDifference`: Where and how large.
@@ -160,8 +164,8 @@ def difference(before: Image.Image, after: Image.Image) -> ImageDifference:
     return ImageDifference(
         PLACE,
         tuple(min(int(3 * place), 2) for place in center),
-        _box(edges, before.size),
-        _box(_seen_from(edges, found.view), after.size),
+        _box(edges, sizes[0] if sizes else before.size),
+        _box(_seen_from(edges, found.view), sizes[1] if sizes else after.size),
         len(cells) * CELL * CELL / (height * width),
         len(parts),
         view_changed,

@@ -137,7 +137,8 @@ def _places(view: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     height, width = size
     rows = (torch.arange(height) + 0.5) * 2 / height - 1
     columns = (torch.arange(width) + 0.5) * 2 / width - 1
-    grid = torch.stack([*torch.meshgrid(rows, columns, indexing="ij")][::-1] + [torch.ones(height, width)], -1)
+    down, across = torch.meshgrid(rows, columns, indexing="ij")
+    grid = torch.stack([across, down, torch.ones_like(down)], -1)
     moved = grid @ view.T
     # Behind the camera there is nothing to see.
     return moved[..., :2] / moved[..., 2:].clamp(min=0.1), grid
