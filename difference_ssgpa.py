@@ -99,7 +99,7 @@ class ImageDifference:
             return "Nothing differs: both images are the same."
         share = f"{max(100 * self.share, 1):.0f} %"
         if self.kind == TOO_MUCH:
-            return f"Too much differs to say where: {share} of the image. These may be several changes, or another scene or view."
+            return f"Too much differs to say where ({share} of the image): several changes, or another scene or view."
         notes = ["the view moved"] if self.view_changed else []
         if self.brightness >= BRIGHTER or self.brightness <= 1 / BRIGHTER:
             notes.append(f"it became {'brighter' if self.brightness > 1 else 'darker'}")

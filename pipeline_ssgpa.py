@@ -309,9 +309,9 @@ class ChangeCaptioningPipeline(Pipeline):
             `identical`. Of a checkpoint that is calibrated (`trust.json`), there are `confidence` (how likely the
             caption is right, 0 to 1) and `familiar`; where images are unfamiliar, `generated_text` is what can be
             said without naming things, `difference` (`ImageDifference`) holds it, `model_text` is the model's
-            sentence and `note` says what the checkpoint was trained on. With `tiles`, `generated_text` has one line a changed tile, the maps
-            are stitched, and `tiles` lists every tile: `row`, `column`, `box_before`, `box_after` (pixels),
-            `generated_text`, `change_score` and `changed`, see `change_scores`.
+            sentence and `note` says what the checkpoint was trained on. With `tiles`, `generated_text` has one line a
+            changed tile, the maps are stitched, and `tiles` lists every tile: `row`, `column`, `box_before`,
+            `box_after` (pixels), `generated_text`, `change_score` and `changed`, see `change_scores`.
 
         Raises:
             FileNotFoundError: An image does not exist.

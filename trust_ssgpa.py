@@ -42,6 +42,8 @@ UNCHANGED = "nothing has changed"
 # A checkpoint whose one-dimensional weights differ by more than this share is another one.
 OTHER_WEIGHTS = 0.01
 DIGITS = 6
+# Of a statistic's scale, as a share of the median one.
+LEAST_SCALE = 0.3
 ADVICE = "For photographs, pass a vision-language model, such as --model Qwen/Qwen3-VL-2B-Instruct (docs/vlm.md)."
 
 
@@ -73,7 +75,7 @@ class Familiarity:
 
         Args:
             statistics (`torch.Tensor` of shape `(pairs, width)`): Of familiar pairs.
-            count (`int`, *optional*, defaults to 16): Components, at most an eighth of the pairs.
+            count (`int`, *optional*, defaults to 16): Components; at most an eighth of the pairs, and half the width.
             quantile (`float`, *optional*, defaults to 0.995): Share of the pairs that are to count as familiar.
 
         Returns:
@@ -94,9 +96,11 @@ class Familiarity:
     @classmethod
     def _directions(cls, statistics: Tensor, count: int) -> "Familiarity":
         mean = statistics.mean(0)
-        scale = statistics.std(0).clamp(min=1e-6)
+        scale = statistics.std(0)
+        # What hardly moves on these pairs, such as a dead channel, must not decide alone over new ones.
+        scale = (scale.square() + (LEAST_SCALE * scale.median()).square()).sqrt().clamp(min=1e-6)
         standard = (statistics - mean) / scale
-        count = min(count, len(statistics) // 8, statistics.shape[1])
+        count = max(1, min(count, len(statistics) // 8, statistics.shape[1] // 2))
         _, sizes, directions = torch.linalg.svd(standard, full_matrices=False)
         directions = directions[:count]
         rest = (standard - standard @ directions.T @ directions).square().sum(1).mean().item()

