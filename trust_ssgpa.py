@@ -42,6 +42,8 @@ UNCHANGED = "nothing has changed"
 # A checkpoint whose one-dimensional weights differ by more than this share is another one.
 OTHER_WEIGHTS = 0.01
 DIGITS = 6
+# How much farther than the quantile a pair may be, over the root of the number of pairs that it was taken from.
+MARGIN = 5.0
 # Of a statistic's scale, as a share of the median one.
 LEAST_SCALE = 0.3
 ADVICE = "For photographs, pass a vision-language model, such as --model Qwen/Qwen3-VL-2B-Instruct (docs/vlm.md)."
@@ -58,7 +60,7 @@ class Familiarity:
         variances (`list[float]`): Along these.
         rest (`float`): Mean squared length of what they leave.
         threshold (`float`): Distance from which on a pair is unfamiliar.
-        quantile (`float`): Of the validation pairs that the threshold was put at.
+        quantile (`float`): Of the validation pairs that the threshold was put beyond, by `MARGIN`.
     """
 
     mean: list[float]
@@ -75,7 +77,8 @@ class Familiarity:
 
         Args:
             statistics (`torch.Tensor` of shape `(pairs, width)`): Of familiar pairs.
-            count (`int`, *optional*, defaults to 16): Components; at most an eighth of the pairs, and half the width.
+            count (`int`, *optional*, defaults to 16): Components; at most a sixteenth of the pairs and half the
+                width.
             quantile (`float`, *optional*, defaults to 0.995): Share of the pairs that are to count as familiar.
 
         Returns:
@@ -87,9 +90,14 @@ class Familiarity:
         if len(statistics) < 32:
             raise ValueError(f"Familiarity needs 32 pairs or more, got {len(statistics)}.")
         statistics = statistics.double()
-        halves = statistics[0::2], statistics[1::2]
+        # So many that half of the pairs tell them too.
+        count = max(1, min(count, len(statistics) // 16, statistics.shape[1] // 2))
+        # Sets often alternate changed and unchanged pairs.
+        order = torch.randperm(len(statistics), generator=torch.Generator().manual_seed(0))
+        halves = statistics[order[0::2]], statistics[order[1::2]]
         held = [cls._directions(one, count).distance(other) for one, other in (halves, halves[::-1])]
-        threshold = torch.cat(held).quantile(quantile).item()
+        # Few pairs do not tell how far the next may be.
+        threshold = torch.cat(held).quantile(quantile).item() * (1 + MARGIN / math.sqrt(len(statistics)))
         fitted = cls._directions(statistics, count)
         return cls(**{**asdict(fitted), "threshold": threshold, "quantile": quantile})
 
@@ -100,7 +108,6 @@ class Familiarity:
         # What hardly moves on these pairs, such as a dead channel, must not decide alone over new ones.
         scale = (scale.square() + (LEAST_SCALE * scale.median()).square()).sqrt().clamp(min=1e-6)
         standard = (statistics - mean) / scale
-        count = max(1, min(count, len(statistics) // 8, statistics.shape[1] // 2))
         _, sizes, directions = torch.linalg.svd(standard, full_matrices=False)
         directions = directions[:count]
         rest = (standard - standard @ directions.T @ directions).square().sum(1).mean().item()

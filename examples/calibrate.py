@@ -54,6 +54,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=positive, default=16)
     parser.add_argument("--num_beams", type=positive, help="default: the model's own, else 5")
     parser.add_argument("--cider", type=float, help="judge captions by this CIDEr-D, also where scenes are known")
+    parser.add_argument("--scenes", type=Path, help="scenes.jsonl that captions are judged by; by default the data's")
     parser.add_argument("--retrieval_store", type=Path, help="captions retrieved for every pair, as in training")
     parser.add_argument("--seed", type=int, default=0, help="of the parts of the cross-validation")
     parser.add_argument("--overwrite", action="store_true", help=f"replace a {TRUST_FILE} that is there")
@@ -69,7 +70,7 @@ def read_rows(options: argparse.Namespace) -> tuple[Dataset, list[Row]]:
     rows = rows.select(range(min(options.limit or len(rows), len(rows))))
     if not len(rows):
         raise ValueError(f"The split {options.split!r} of {options.data_dir} is empty.")
-    table, scenes = light_rows(rows), scenes_of(options.data_dir)
+    table, scenes = light_rows(rows), options.scenes or scenes_of(options.data_dir)
     return rows, add_scenes(table, scenes) if scenes else table
 
 

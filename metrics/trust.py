@@ -18,7 +18,10 @@ from .corpus import ReferenceCorpus
 
 BINS = 10
 BY_SCENE = "correct by the rendered scene: the change that happened, and the changed object and no other"
-BY_CIDER = "of a CIDEr-D of {least:g} or more (0 to 10) against the pair's references"
+BY_CIDER = (
+    "of a CIDEr-D of {least:g} or more (0 to 10) against the pair's references; of an unchanged pair, one of the "
+    "sentences that the references say of unchanged pairs"
+)
 # Of CIDEr-D, 0 to 10: where scenes are not known, captions from here on count as right.
 LEAST_CIDER = 1.0
 
@@ -40,13 +43,16 @@ def right_captions(
     said = [captions[row["pair_id"]] for row in rows]
     tokens = scorer.tokenize([*said, *(text for row in rows for text in row["captions"])])
     table = [{**row, "captions": [tokens[text] for text in row["captions"]]} for row in rows]
-    judges = build_judges(table, set(count_captions(table, unchanged_only=True))) if least is None else None
+    known = set(count_captions(table, unchanged_only=True))
+    judges = build_judges(table, known) if least is None else None
     corpus = ReferenceCorpus([row["captions"] for row in table], judges)
     found = corpus.statistics([tokens[text] for text in said])
     if judges is not None:
         return found.correct.astype(float), BY_SCENE
     least = LEAST_CIDER if least is None else least
-    return (found.cider >= least).astype(float), BY_CIDER.format(least=least)
+    unchanged = np.array([row["change_type"] == "none" for row in table])
+    says_so = np.array([tokens[text] in known for text in said])
+    return np.where(unchanged, says_so, found.cider >= least).astype(float), BY_CIDER.format(least=least)
 
 
 def auroc(scores: Sequence[float], positive: Sequence[float]) -> float | None:

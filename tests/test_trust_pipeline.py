@@ -14,7 +14,7 @@ from .tiny_systems import TINY_SYSTEMS, tiny_ssgpa
 from .trust_cases import SAID, SHORT, calibrated, noise_pairs, pipeline_of
 
 
-STRANGE = tuple(Image.new("RGB", (60, 40), (value,) * 3) for value in (10, 12))
+STRANGE = tuple(Image.new("RGB", (60, 40), (value,) * 3) for value in (20, 21))
 
 
 @pytest.fixture(scope="module")

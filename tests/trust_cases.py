@@ -2,6 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Pairs of noise, and calibrations of tiny systems fitted on some of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from PIL import Image
@@ -36,6 +38,8 @@ def calibrated(pipe, pairs=None, **fields):
     right = torch.arange(len(found)) % 2
     confidence = Confidence.fit({name: evidence[:, place] for place, name in enumerate(EVIDENCE)}, right)
     familiarity = Familiarity.fit(torch.stack([one["statistics"] for one in found]), quantile=1.0)
+    # So few pairs do not tell how far the next may be.
+    familiarity = replace(familiarity, threshold=1.5 * familiarity.threshold)
     options = {"trained_on": "noise", "right": "every second", "unchanged": SAID, "weights": weights_print(pipe.model)}
     pipe.trust = Trust(familiarity=familiarity, confidence=confidence, **(options | fields))
     return pipe
