@@ -2,11 +2,17 @@
 # Licensed under the Apache License, Version 2.0.
 """Confidence, familiarity and equal images in the pipeline, with every system."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
 
 from ssgpa.difference_ssgpa import ImageDifference
+from ssgpa.publishing_ssgpa import save_repository
 from ssgpa.trust_ssgpa import TRUST_FILE, Trust
 from ssgpa.utils.loading import load_system
 
@@ -139,8 +145,6 @@ def test_the_calibration_goes_along_where_the_weights_do(pipe, tmp_path):
     pair = noise_pairs(1)[0]
     assert again(pair, **SHORT)[0]["confidence"] == pytest.approx(pipe(pair, **SHORT)[0]["confidence"], abs=1e-3)
     # A published repository has it too, and one of other weights has not.
-    from ssgpa.publishing_ssgpa import save_repository
-
     save_repository(model, processor, tmp_path / "published")
     assert (tmp_path / "published" / TRUST_FILE).is_file()
     assert {"trust_ssgpa.py", "evidence_ssgpa.py", "difference_ssgpa.py", "registration_ssgpa.py"} <= {
@@ -151,3 +155,38 @@ def test_the_calibration_goes_along_where_the_weights_do(pipe, tmp_path):
             value.mul_(1.5)
     save_repository(model, processor, tmp_path / "further")
     assert not (tmp_path / "further" / TRUST_FILE).exists()
+
+
+REMOTE = """
+import sys
+sys.path.insert(0, {tests!r})
+from remote_steps import Blocker
+sys.meta_path.insert(0, Blocker())
+from transformers import pipeline
+pipe = pipeline("change-captioning", model={folder!r}, trust_remote_code=True)
+for pair in (("before.png", "after.png"), ("dark.png", "darker.png"), ("dark.png", "dark.png")):
+    result = pipe(pair, max_new_tokens=6, num_beams=3)[0]
+    print(result["confidence"], result["familiar"], result["generated_text"], sep="|")
+assert "ssgpa" not in sys.modules
+"""
+
+
+def test_a_repository_tells_where_the_package_is_not_installed(pipe, tmp_path):
+    pair = noise_pairs(1)[0]
+    names = ("before.png", "after.png", "dark.png", "darker.png")
+    for name, image in zip(names, (*pair, *STRANGE), strict=True):
+        image.save(tmp_path / name)
+    pipe.save_pretrained(tmp_path / "saved")
+    save_repository(*load_system(str(tmp_path / "saved")), tmp_path / "published")
+    code = REMOTE.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "published"))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": ""}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    familiar, strange, same = (line.split("|") for line in ran.stdout.splitlines()[-3:])
+    expected = pipe(pair, **SHORT)[0]
+    assert float(familiar[0]) == pytest.approx(expected["confidence"], abs=2e-3)
+    assert familiar[1:] == ["True", expected["generated_text"]]
+    assert strange[1:] == ["False", "Nothing differs visibly."]
+    assert same == ["1.0", "None", SAID]
