@@ -298,7 +298,8 @@ class ChangeCaptioningPipeline(Pipeline):
                 the caption's own tokens, where `generate` alone counts the prompt's too. `value_range`, `nodata` and
                 `bands` say how values of sensor data become colors, as in a call of the processor. Without change maps
                 and tiles, images are decoded at the size that is needed. `always_ask` (`bool`, defaults to `False`)
-                takes the model's sentence also for equal and for unfamiliar images.
+                takes the model's sentence also for equal and for unfamiliar images. `confidence` (`bool`, defaults to
+                `True`), where False, goes without confidence and familiarity, which take time.
 
         Returns:
             `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
@@ -367,6 +368,7 @@ class ChangeCaptioningPipeline(Pipeline):
         tiles: Any = None,
         tile_overlap: float | None = None,
         always_ask: bool | None = None,
+        confidence: bool | None = None,
         **direct: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
@@ -380,6 +382,8 @@ class ChangeCaptioningPipeline(Pipeline):
         preprocess_params = {name: value for name, value in options.items() if value is not None}
         if return_change_map is not None:
             forward_params["return_change_map"] = return_change_map
+        if confidence is not None:
+            forward_params["weighs"] = None if confidence else False
         given = {**(generate_kwargs or {}), **direct}
         if self.settings is None:
             # At construction, before any call.
@@ -630,7 +634,7 @@ class ChangeCaptioningPipeline(Pipeline):
         if model_outputs["identical"][0]:
             return [{"generated_text": self.unchanged, **self._certain(), **drawings} for _ in ids]
         captions = self.processor.post_process_captions(ids, {"input_ids": model_outputs["input_ids"]})
-        if self.trust is None:
+        if self.trust is None or model_outputs["evidence"] is None:
             return [{"generated_text": caption, **drawings} for caption in captions]
         told = self.judge(model_outputs["evidence"][0], model_outputs["statistics"], model_outputs["shown"][0])
         results = []

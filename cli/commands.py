@@ -46,6 +46,7 @@ def decoding_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `generate` that were given, the tiles, and whether to ask the model in any case."""
     asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens", "tiles")}
     asked["always_ask"] = options.always_ask or None
+    asked["confidence"] = False if options.no_confidence else None
     return {name: value for name, value in asked.items() if value is not None}
 
 

@@ -111,6 +111,14 @@ def test_several_sequences_and_a_greedy_search(pipe):
     assert len(pipe(pair, generation_config=type(config)(num_beams=3, max_new_tokens=6, pad_token_id=0))) == 1
 
 
+def test_it_can_be_left_out(pipe):
+    pair = noise_pairs(1)[0]
+    plain = pipe(pair, confidence=False, **SHORT)
+    assert plain == [{"generated_text": pipe(pair, **SHORT)[0]["generated_text"]}]
+    assert pipe(STRANGE, confidence=False, **SHORT)[0].keys() == {"generated_text"}
+    assert "confidence" in pipe(pair, confidence=True, **SHORT)[0]
+
+
 def test_a_batch_in_parts_has_the_same_confidence(pipe):
     pairs = noise_pairs(4)
     whole = pipe(pairs, batch_size=4, **SHORT)

@@ -62,6 +62,11 @@ def test_a_familiar_pair_has_a_confidence(model, capsys):
     assert "difference" not in told
 
 
+def test_it_can_be_left_out(model, capsys):
+    told = json.loads(run(capsys, "dark.png", "darker.png", "--model", model, "--json", "--no-confidence")[1])
+    assert not told.keys() & {"confidence", "familiar", "difference", "note"}
+
+
 def test_equal_files_need_no_model(model, capsys):
     code, out, _ = run(capsys, "before.png", "before.png", "--model", model)
     assert (code, out) == (0, SAID + "\n")
