@@ -37,9 +37,10 @@ def calibrated(pipe, pairs=None, **fields):
     evidence = torch.stack([one["evidence"] for one in found])
     right = torch.arange(len(found)) % 2
     confidence = Confidence.fit({name: evidence[:, place] for place, name in enumerate(EVIDENCE)}, right)
-    familiarity = Familiarity.fit(torch.stack([one["statistics"] for one in found]), quantile=1.0)
+    statistics = torch.stack([one["statistics"] for one in found])
+    familiarity = Familiarity.fit(statistics)
     # So few pairs do not tell how far the next may be.
-    familiarity = replace(familiarity, threshold=1.5 * familiarity.threshold)
+    familiarity = replace(familiarity, threshold=1.2 * familiarity.distance(statistics).max().item())
     options = {"trained_on": "noise", "right": "every second", "unchanged": SAID, "weights": weights_print(pipe.model)}
     pipe.trust = Trust(familiarity=familiarity, confidence=confidence, **(options | fields))
     return pipe
