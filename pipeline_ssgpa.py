@@ -16,7 +16,8 @@
 import copy
 import gc
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from os import PathLike
@@ -34,14 +35,19 @@ from transformers import LogitsProcessor, LogitsProcessorList, RepetitionPenalty
 from transformers.pipelines import Pipeline
 from transformers.utils import logging
 
+from .difference_ssgpa import WORKING_SIDE, difference, same_pixels
+from .evidence_ssgpa import EVIDENCE, encode, weigh
 from .image_utils_ssgpa import READING, ImageFacts, Reading, cut_out, is_image, is_pair_row, mark, needed_size
 from .tiles_ssgpa import CHANGED_FROM, OVERLAP, join_captions, lay_in, tile_boxes, tile_grid
+from .trust_ssgpa import UNCHANGED, Trust, trust_of
 
 
 logger = logging.get_logger(__name__)
 
 ON_ERROR = ("raise", "return")
 NO_ERROR = {"errors": [None]}
+# What a run of the model gives.
+TENSORS = ("generated_ids", "input_ids", "change_map", "evidence", "statistics")
 # Where neither the call nor the model's own settings say otherwise.
 DECODING = {"max_new_tokens": 40, "num_beams": 5}
 OVERLAY_COLOR = (255, 0, 0)
@@ -135,6 +141,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is too little memory, on a GPU or a CPU."""
     # On a CPU, torch raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _chosen(value: Any, indices: Sequence[int]) -> Any:
+    """Some rows of a batch's tensor or list."""
+    return value[list(indices)] if isinstance(value, Tensor) else [value[index] for index in indices]
+
+
+def _spread(value: Tensor | None, indices: Sequence[int], size: int) -> Tensor | None:
+    """A batch's tensor with rows of zeros where nothing was asked."""
+    if value is None:
+        return None
+    whole = value.new_zeros(size, *value.shape[1:])
+    whole[list(indices)] = value
+    return whole
 
 
 def _message(error: Exception) -> str:
@@ -245,6 +265,7 @@ class ChangeCaptioningPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.trust: Trust | None = trust_of(self.model)
         # Pairs that go through the model at once, where a batch was once too large for memory.
         self.fitting_batch_size: int | None = None
 
@@ -276,16 +297,22 @@ class ChangeCaptioningPipeline(Pipeline):
                 model's own generation settings say is 5 beams and at most 40 new tokens. A `repetition_penalty` counts
                 the caption's own tokens, where `generate` alone counts the prompt's too. `value_range`, `nodata` and
                 `bands` say how values of sensor data become colors, as in a call of the processor. Without change maps
-                and tiles, images are decoded at the size that is needed.
+                and tiles, images are decoded at the size that is needed. `always_ask` (`bool`, defaults to `False`)
+                takes the model's sentence also for equal and for unfamiliar images. `confidence` (`bool`, defaults to
+                `True`), where False, goes without confidence and familiarity, which take time.
 
         Returns:
             `list[dict]` for one pair, one entry a returned sequence; a list of them for a list; an iterator over
             them for a generator or a data set. Keys: `generated_text`; with `return_change_map` also `change_map`
             and `change_map_before` (mode L, of the size of the image after and before, raw evidence, 255 is 1),
             `overlay` and `overlay_before` (the images, tinted). What has been added shows on the image after,
-            what has gone on the image before. With `tiles`, `generated_text` has one line a changed tile, the maps
-            are stitched, and `tiles` lists every tile: `row`, `column`, `box_before`, `box_after` (pixels),
-            `generated_text`, `change_score` and `changed`, see `change_scores`.
+            what has gone on the image before. Exactly equal images are answered without the model, and have
+            `identical`. Of a checkpoint that is calibrated (`trust.json`), there are `confidence` (how likely the
+            caption is right, 0 to 1) and `familiar`; where images are unfamiliar, `generated_text` is what can be
+            said without naming things, `difference` (`ImageDifference`) holds it, `model_text` is the model's
+            sentence and `note` says what the checkpoint was trained on. With `tiles`, `generated_text` has one line a
+            changed tile, the maps are stitched, and `tiles` lists every tile: `row`, `column`, `box_before`,
+            `box_after` (pixels), `generated_text`, `change_score` and `changed`, see `change_scores`.
 
         Raises:
             FileNotFoundError: An image does not exist.
@@ -300,7 +327,7 @@ class ChangeCaptioningPipeline(Pipeline):
         asked = {**self.generate_kwargs, **(kwargs.get("generate_kwargs") or {}), **kwargs}
         if (asked.get("num_return_sequences") or 1) != 1:
             raise ValueError("With `tiles` there is one caption a tile; leave `num_return_sequences` out.")
-        kept = ("return_change_map", "on_error", *READING)
+        kept = ("return_change_map", "on_error", "always_ask", *READING)
         kwargs = {**{name: self.settings[name] for name in kept if name in self.settings}, **kwargs}
         if is_pair(inputs):
             return self._caption_tiles(inputs, tiles, overlap, **kwargs)
@@ -340,6 +367,8 @@ class ChangeCaptioningPipeline(Pipeline):
         bands: Any = None,
         tiles: Any = None,
         tile_overlap: float | None = None,
+        always_ask: bool | None = None,
+        confidence: bool | None = None,
         **direct: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         twice = sorted(direct.keys() & (generate_kwargs or {}).keys())
@@ -349,10 +378,12 @@ class ChangeCaptioningPipeline(Pipeline):
         if on_error is not None and on_error not in ON_ERROR:
             raise ValueError(f"`on_error` must be one of {', '.join(ON_ERROR)}; got {on_error!r}.")
         options = {"value_range": value_range, "nodata": nodata, "bands": bands, "on_error": on_error}
-        options["return_change_map"] = return_change_map
+        options |= {"return_change_map": return_change_map, "always_ask": always_ask}
         preprocess_params = {name: value for name, value in options.items() if value is not None}
         if return_change_map is not None:
             forward_params["return_change_map"] = return_change_map
+        if confidence is not None:
+            forward_params["weighs"] = None if confidence else False
         given = {**(generate_kwargs or {}), **direct}
         if self.settings is None:
             # At construction, before any call.
@@ -363,10 +394,15 @@ class ChangeCaptioningPipeline(Pipeline):
         forward_params["generate_kwargs"] = (
             given if "generation_config" in given else {**self.generate_kwargs, **given}
         )
-        return preprocess_params, forward_params, {}
+        return preprocess_params, forward_params, {} if always_ask is None else {"always_ask": always_ask}
 
     def preprocess(
-        self, input_: Any, return_change_map: bool = False, on_error: str = "raise", **reading: Any
+        self,
+        input_: Any,
+        return_change_map: bool = False,
+        on_error: str = "raise",
+        always_ask: bool = False,
+        **reading: Any,
     ) -> dict[str, Any]:
         """Decode one pair and prepare it for the model; the whole images are kept only where maps are drawn.
 
@@ -374,7 +410,9 @@ class ChangeCaptioningPipeline(Pipeline):
         """
         try:
             images = self._decode(input_, return_change_map, **reading)
-            return {**self._prepare(images, return_change_map, self._retrieved(input_)), **NO_ERROR}
+            prepared = self._prepare(images, return_change_map, self._retrieved(input_))
+            identical = not always_ask and same_pixels(*images)
+            return {**prepared, **NO_ERROR, "identical": [identical], "shown": [self._small(images)]}
         # A decoder may raise anything over a broken file.
         except Exception as error:
             if on_error == "raise":
@@ -383,7 +421,17 @@ class ChangeCaptioningPipeline(Pipeline):
             facts = ImageFacts("blank", (32, 32), Reading(**self.processor.reading(**reading)))
             blank = mark(Image.new("RGB", (32, 32)), None, facts)
             blanks = self._prepare([blank, blank], return_change_map, self._retrieved({}))
-            return {**blanks, "errors": [_message(error)]}
+            return {**blanks, "errors": [_message(error)], "identical": [True], "shown": [None]}
+
+    def _small(self, images: Sequence[Image.Image]) -> tuple[list[Image.Image], list[tuple[int, int]]] | None:
+        """What is kept of a pair in case that it is unfamiliar: small copies, and the sizes of the whole images."""
+        if self.trust is None:
+            return None
+        copies = [image.copy() for image in images]
+        for copy_ in copies:
+            # In place; twice the working size, so that the difference does its own averaging.
+            copy_.thumbnail((2 * WORKING_SIDE, 2 * WORKING_SIDE))
+        return copies, [image.ssgpa_facts.size for image in images]
 
     def _decode(self, item: Any, whole: bool, **reading: Any) -> list[Image.Image]:
         """Both images of a pair, whole or at the size that the model needs."""
@@ -411,27 +459,39 @@ class ChangeCaptioningPipeline(Pipeline):
         return {**inputs, "images": [tuple(images) if keep else None]}
 
     def _forward(self, input_tensors: dict[str, Any], **params: Any) -> dict[str, Any]:
-        """Run a batch, in parts where the whole is too large for memory."""
+        """Run a batch without its equal pairs, in parts where the whole is too large for memory."""
         inputs = dict(input_tensors)
-        errors = inputs.pop("errors")
+        kept = {name: inputs.pop(name) for name in ("errors", "identical", "shown")}
+        # Of several pairs, each comes in a list of its own.
+        asked = [index for index, identical in enumerate(kept["identical"]) if identical not in (True, [True])]
+        images = inputs["images"]
+        if len(asked) < len(images):
+            inputs = {name: _chosen(value, asked) for name, value in inputs.items()}
         parts = self._in_parts(
-            len(errors),
+            len(asked),
             lambda start, stop: self._run({name: value[start:stop] for name, value in inputs.items()}, **params),
         )
-        if len(parts) == 1:
-            return {**parts[0], "errors": errors}
+        tensors = dict.fromkeys(TENSORS) | self._joined(parts)
+        if tensors["generated_ids"] is None:
+            tensors["generated_ids"] = torch.zeros(len(asked), 1, 1, dtype=torch.long)
+        if len(asked) < len(images):
+            tensors = {name: _spread(value, asked, len(images)) for name, value in tensors.items()}
+        return {**tensors, **kept, "images": images}
+
+    def _joined(self, parts: Sequence[Mapping[str, Any]]) -> dict[str, Tensor | None]:
+        """The tensors of a batch that was run in parts."""
+        if len(parts) < 2:
+            return dict(parts[0]) if parts else {}
         # Each part was padded to its own longest caption.
-        ids = [part["generated_ids"] for part in parts]
-        length = max(part.shape[-1] for part in ids)
+        length = max(part["generated_ids"].shape[-1] for part in parts)
         padding = self.processor.tokenizer.pad_token_id or 0
-        ids = [F.pad(part, (0, length - part.shape[-1]), value=padding) for part in ids]
-        tensors = {name: [part[name] for part in parts] for name in ("input_ids", "change_map")}
-        return {
-            "generated_ids": torch.cat(ids),
-            **{name: None if values[0] is None else torch.cat(values) for name, values in tensors.items()},
-            "images": [pair for part in parts for pair in part["images"]],
-            "errors": errors,
-        }
+        joined = {}
+        for name in parts[0]:
+            values = [part[name] for part in parts]
+            if name == "generated_ids":
+                values = [F.pad(value, (0, length - value.shape[-1]), value=padding) for value in values]
+            joined[name] = None if values[0] is None else torch.cat(values)
+        return joined
 
     def _in_parts(self, size: int, run: Callable[[int, int], Any]) -> list[Any]:
         """What `run(start, stop)` gives for `size` pairs: at once, or for fewer of them where that is too many."""
@@ -460,20 +520,71 @@ class ChangeCaptioningPipeline(Pipeline):
         inputs: dict[str, Any],
         return_change_map: bool = False,
         generate_kwargs: Mapping[str, Any] | None = None,
+        weighs: bool | None = None,
     ) -> dict[str, Any]:
-        images = inputs.pop("images")
-        change_map = self._encode(inputs) if return_change_map else None
+        weighs = self.trust is not None if weighs is None else weighs
+        pairs = len(inputs.pop("images"))
+        encoded = dict(inputs)
+        features = self._encode(encoded, return_change_map) if return_change_map or weighs else None
+        change_map = features.evidence.change_map if return_change_map else None
         options = self.decoding_options(generate_kwargs or {})
         own = options.pop("logits_processor", None) or []
+        returned = self._all_beams(options) if weighs else None
         penalty = caption_penalty(self.model, options, inputs.get("input_ids"))
         checks = LogitsProcessorList([*penalty, *own, FiniteLogitsCheck()])
-        ids = self.model.generate(**inputs, **options, logits_processor=checks)
+        ids = self.model.generate(**encoded, **options, logits_processor=checks).unflatten(0, (pairs, -1))
         return {
-            "generated_ids": ids.unflatten(0, (len(images), -1)),
+            "generated_ids": ids if returned is None else ids[:, :returned],
             "input_ids": inputs.get("input_ids"),
             "change_map": change_map,
-            "images": images,
+            "evidence": weigh(self.model, inputs, features, ids) if weighs else None,
+            "statistics": self.model.image_statistics(features, pairs) if weighs else None,
         }
+
+    def _all_beams(self, options: dict[str, Any]) -> int:
+        """Let a beam search return all its beams, in the options; how many sequences were asked for."""
+        settings = [options, vars(options.get("generation_config") or self.model.generation_config)]
+        beams, returned, samples = (
+            next((one[name] for one in settings if one.get(name) is not None), default)
+            for name, default in (("num_beams", 1), ("num_return_sequences", 1), ("do_sample", False))
+        )
+        if beams > returned and not samples:
+            if options.get("generation_config") is not None:
+                options["generation_config"].num_return_sequences = beams
+            else:
+                options["num_return_sequences"] = beams
+        return returned
+
+    def examine(self, pairs: Iterable[Any], batch_size: int = 1, **generate_kwargs: Any) -> Iterator[dict[str, Any]]:
+        """Caption pairs and return what a calibration is fitted on; the model is asked of every pair.
+
+        Args:
+            pairs (`Iterable`): The pairs, in the forms that a call takes.
+            batch_size (`int`, *optional*, defaults to 1): Pairs that go through the model together.
+            **generate_kwargs (`Any`, *optional*): Arguments of `generate`.
+
+        Yields:
+            `dict[str, Any]`: `generated_text`, `evidence` (`torch.Tensor` of shape `(7,)`, see `weigh` in
+            `evidence_ssgpa.py`) and `statistics` (`torch.Tensor`, see `image_statistics` of the system).
+        """
+        rest = iter(pairs)
+        while batch := list(islice(rest, batch_size)):
+            inputs = [self._prepare(self._decode(pair, False), False, self._retrieved(pair)) for pair in batch]
+            joined = {
+                name: [item[name][0] for item in inputs]
+                if name == "images"
+                else torch.cat([item[name] for item in inputs])
+                for name in inputs[0]
+            }
+            moved = self._ensure_tensor_on_device(joined, device=self.device)
+            with self.device_placement(), self.get_inference_context()():
+                outputs = self._run(moved, generate_kwargs=generate_kwargs, weighs=True)
+            ids = outputs["generated_ids"][:, 0]
+            captions = self.processor.post_process_captions(ids, {"input_ids": outputs["input_ids"]})
+            for caption, evidence, statistics in zip(
+                captions, outputs["evidence"].cpu(), outputs["statistics"].cpu(), strict=True
+            ):
+                yield {"generated_text": caption, "evidence": evidence, "statistics": statistics}
 
     def decoding_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What `generate` is called with.
@@ -505,28 +616,82 @@ class ChangeCaptioningPipeline(Pipeline):
         config = copy.deepcopy(config)
         return {**config.update(**options), "generation_config": config}
 
-    def _encode(self, inputs: dict[str, Any]) -> Tensor:
-        """Run the vision side once, for the change map (batch, 2, rows, columns) and, in `inputs`, for `generate`."""
-        if not self.has_change_map:
+    def _encode(self, inputs: dict[str, Any], needs_map: bool = True) -> Any:
+        """Run the vision side once, for what is read of it and, in `inputs`, for `generate`."""
+        if needs_map and not self.has_change_map:
             raise ValueError(f"{type(self.model).__name__} has no change map; leave `return_change_map` out.")
-        features = self.model.get_image_features(inputs.pop("pixel_values"), return_dict=True)
-        inputs["mm_encoder_outputs"] = {"image": features}
-        return features.evidence.change_map
+        features = encode(self.model, inputs.pop("pixel_values"))
+        # A beam search repeats what it holds, in place.
+        inputs["mm_encoder_outputs"] = {"image": copy.deepcopy(features)}
+        return features
 
-    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
-        """Decode the captions of one pair and draw its maps, or tell its error."""
+    def postprocess(self, model_outputs: dict[str, Any], always_ask: bool = False) -> list[dict[str, Any]]:
+        """Decode the captions of one pair, say how far they can be trusted and draw its maps, or tell its error."""
         if model_outputs["errors"][0] is not None:
             return [{"error": model_outputs["errors"][0]}]
         ids = model_outputs["generated_ids"].flatten(0, 1)
+        drawings = self._draw(model_outputs)
+        if model_outputs["identical"][0]:
+            return [{"generated_text": self.unchanged, **self._certain(), **drawings} for _ in ids]
         captions = self.processor.post_process_captions(ids, {"input_ids": model_outputs["input_ids"]})
+        if self.trust is None or model_outputs["evidence"] is None:
+            return [{"generated_text": caption, **drawings} for caption in captions]
+        told = self.judge(model_outputs["evidence"][0], model_outputs["statistics"], model_outputs["shown"][0])
+        results = []
+        for place, caption in enumerate(captions):
+            # The evidence is about the best.
+            result = {"generated_text": caption, **told, **({} if place == 0 else {"confidence": None}), **drawings}
+            if not told["familiar"]:
+                sentence = caption if always_ask else told["difference"].sentence
+                result |= {"generated_text": sentence, "model_text": caption}
+            results.append(result)
+        return results
+
+    def _draw(self, outputs: Mapping[str, Any]) -> dict[str, Image.Image]:
+        """The maps of one pair; empty ones where both images are equal."""
         drawings: dict[str, Image.Image] = {}
-        if model_outputs["change_map"] is not None:
-            for suffix, image, cells in zip(
-                ("_before", ""), model_outputs["images"][0], model_outputs["change_map"][0], strict=True
-            ):
-                drawings[f"change_map{suffix}"] = draw_change_map(cells, image.size)
-                drawings[f"overlay{suffix}"] = draw_overlay(image, drawings[f"change_map{suffix}"])
-        return [{"generated_text": caption, **drawings} for caption in captions]
+        images, maps = outputs["images"][0], outputs["change_map"]
+        if images is None:
+            return drawings
+        cells = [torch.zeros(1, 1)] * 2 if outputs["identical"][0] else maps[0]
+        for suffix, image, evidence in zip(("_before", ""), images, cells, strict=True):
+            drawings[f"change_map{suffix}"] = draw_change_map(evidence, image.size)
+            drawings[f"overlay{suffix}"] = draw_overlay(image, drawings[f"change_map{suffix}"])
+        return drawings
+
+    @property
+    def unchanged(self) -> str:
+        """The answer for exactly equal images: as the checkpoint says it, where that is known."""
+        return UNCHANGED if self.trust is None else self.trust.unchanged
+
+    def _certain(self) -> dict[str, Any]:
+        """What is said of equal images beside the caption: no model was asked, and none is needed."""
+        return {"identical": True, **({} if self.trust is None else {"confidence": 1.0, "familiar": None})}
+
+    def judge(
+        self,
+        evidence: Tensor,
+        statistics: Tensor,
+        shown: tuple[Sequence[Image.Image], Sequence[tuple[int, int]]],
+    ) -> dict[str, Any]:
+        """Say how far the best caption of a pair can be trusted, by the checkpoint's calibration.
+
+        Args:
+            evidence (`torch.Tensor` of shape `(7,)`): What `weigh` of `evidence_ssgpa.py` gave.
+            statistics (`torch.Tensor` of shape `(1, 2 * width)`): Of the pair's images.
+            shown (`tuple`): Both images, and the sizes that boxes are told in.
+
+        Returns:
+            `dict[str, Any]`: `confidence` and `familiar`; for unfamiliar images also `difference` and `note`.
+        """
+        distance = self.trust.familiarity.distance(statistics).item()
+        named = dict(zip(EVIDENCE, evidence.tolist(), strict=True)) | {"distance": math.log(max(distance, 1e-6))}
+        familiar = distance <= self.trust.familiarity.threshold
+        told: dict[str, Any] = {"confidence": self.trust.confidence.chance(named), "familiar": familiar}
+        if not familiar:
+            images, sizes = shown
+            told |= {"difference": difference(*images, sizes=sizes), "note": self.trust.note}
+        return told
 
     def _caption_tiles(
         self, item: Any, tiles: Any, overlap: float, return_change_map: bool = False, **kwargs: Any
@@ -547,11 +712,12 @@ class ChangeCaptioningPipeline(Pipeline):
         # Tiles are cut when their turn comes; cut all at once they would be a second copy of the images.
         pairs = (self._tile(images, place) | retrieved for place in boxes)
         maps = [Image.new("L", image.size) for image in images] if return_change_map else []
-        captions = []
+        captions, told = [], []
         # The tiles of one pair stand and fall together.
         results = self._call_whole(pairs, return_change_map=return_change_map, on_error="raise", **kwargs)
         for place, result in zip(boxes, results, strict=True):
-            captions.append(result[0]["generated_text"])
+            captions.append(result[0].get("model_text", result[0]["generated_text"]))
+            told.append({name: result[0][name] for name in ("confidence", "familiar") if name in result[0]})
             for canvas, box, name in zip(maps, place, ("change_map_before", "change_map"), strict=False):
                 lay_in(canvas, result[0][name], box)
         pairs = (self._tile(images, place) | retrieved for place in boxes)
@@ -565,13 +731,30 @@ class ChangeCaptioningPipeline(Pipeline):
                 "generated_text": caption,
                 "change_score": score,
                 "changed": score >= CHANGED_FROM,
+                **trusted,
             }
-            for index, (place, caption, score) in enumerate(zip(boxes, captions, scores, strict=True))
+            for index, (place, caption, score, trusted) in enumerate(zip(boxes, captions, scores, told, strict=True))
         ]
         drawings: dict[str, Image.Image] = {}
         for suffix, image, drawn in zip(("_before", ""), images, maps, strict=False):
             drawings[f"change_map{suffix}"], drawings[f"overlay{suffix}"] = drawn, draw_overlay(image, drawn)
-        return [{"generated_text": join_captions(found), "tiles": found, **drawings}]
+        result = {"generated_text": join_captions(found), "tiles": found, **drawings}
+        return [result | self._told_of_tiles(found, images, result["generated_text"], kwargs.get("always_ask", False))]
+
+    def _told_of_tiles(
+        self, tiles: Sequence[Mapping[str, Any]], images: Sequence[Image.Image], caption: str, always_ask: bool
+    ) -> dict[str, Any]:
+        """What is said of a pair whose tiles were captioned: unfamiliar, where half of those that were asked are."""
+        asked = [tile["familiar"] for tile in tiles if tile.get("familiar") is not None]
+        if not asked:
+            return {}
+        familiar = sum(asked) > len(asked) / 2
+        told: dict[str, Any] = {"familiar": familiar}
+        if not familiar:
+            found = difference(*images)
+            told |= {"difference": found, "note": self.trust.note, "model_text": caption}
+            told |= {} if always_ask else {"generated_text": found.sentence}
+        return told
 
     @staticmethod
     def _tile(images: Sequence[Image.Image], place: Sequence[tuple[int, ...]]) -> dict[str, Any]:
@@ -612,6 +795,8 @@ class ChangeCaptioningPipeline(Pipeline):
         stop: int,
     ) -> Tensor:
         there, texts = [tuple(pair) for pair, _ in pairs[start:stop]], list(captions[start:stop])
+        if all(same_pixels(*pair) for pair in there):
+            return torch.zeros(len(there))
         alone = [(before, before) for before, _ in there]
         retrieved = [told for _, told in pairs[start:stop]]
         given = {name: [told[name][0] for told in retrieved] for name in retrieved[0]}
@@ -649,6 +834,8 @@ class ChangeCaptioningPipeline(Pipeline):
         else:
             super().save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+        if self.trust is not None:
+            self.trust.save(save_directory)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
         """Upload model, processor and pipeline with their code; the arguments are those of the model's."""

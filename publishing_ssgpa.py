@@ -27,6 +27,7 @@ from transformers import AutoProcessor
 from transformers.utils import ADAPTER_CONFIG_NAME, CONFIG_NAME, PROCESSOR_NAME, logging
 
 from .pipeline_ssgpa import ChangeCaptioningPipeline
+from .trust_ssgpa import trust_of
 
 
 logger = logging.get_logger(__name__)
@@ -78,6 +79,9 @@ def save_repository(
                 "(examples/merge_checkpoint.py), and publish the whole model."
             )
         model.save_pretrained(folder, max_shard_size=max_shard_size)
+        # Only where it was made for these weights.
+        if trust := trust_of(model):
+            trust.save(folder)
         classes = {"AutoConfig": type(model.config), "AutoModelForImageTextToText": type(model)}
         auto_map = {name: _copy_code(cls, folder) for name, cls in classes.items()}
         # A variant in a module of its own inherits the names of classes that lie where they are told.

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+from .evidence_ssgpa import pooled
 from .publishing_ssgpa import publish
 
 
@@ -142,6 +143,20 @@ class ChangeCaptioningModelMixin:
     def get_auxiliary_features(self) -> AuxiliaryFeatures | None:
         """Where auxiliary heads read, in systems that have patches; None elsewhere."""
         return None
+
+    def image_statistics(self, features: ModelOutput, pairs: int) -> Tensor:
+        """What tells pairs like those of training from others: mean and deviation of the encoded images' vectors.
+
+        Args:
+            features (`ModelOutput`): What `get_image_features` returned; `last_hidden_state` is read, or
+                `pooler_output` where there is none.
+            pairs (`int`): Number of pairs.
+
+        Returns:
+            `torch.Tensor` of shape `(pairs, 2 * width)`: Float32.
+        """
+        states = getattr(features, "last_hidden_state", None)
+        return pooled(features.pooler_output if states is None else states, pairs)
 
     def training_notes(self, outputs: ModelOutput) -> dict[str, Tensor]:
         """Scalars of a training step for the log, beside the parts of the loss.

@@ -27,6 +27,7 @@ from ssgpa.benchmarks.tables.reproduction_table import (
     format_targets,
 )
 from ssgpa.benchmarks.tables.speed_table import format_change, format_large_images, format_ways
+from ssgpa.benchmarks.tables.trust_table import format_difference, format_trust
 from ssgpa.benchmarks.tables.vlm_equality_table import format_vlm_equality
 from ssgpa.benchmarks.tables.vlm_tables import format_vlm_cost, format_vlm_memory
 from ssgpa.metrics.report.markdown import EMPTY, format_report, format_summary
@@ -51,6 +52,7 @@ DOCUMENTS = [
             "memory",
             "reproduction",
             "speed",
+            "trust",
             "vlm",
         )
     ),
@@ -76,6 +78,8 @@ BLOCKS = {
     "reproduction-targets": ("reproduction.json", format_targets),
     "speed": ("speed.json", format_ways),
     "speed-change": ("speed-before-after.json", format_change),
+    "difference": ("difference.json", format_difference),
+    "trust": ("trust.json", format_trust),
     "vlm-cost": ("vlm_cost.json", format_vlm_cost),
     "vlm-memory": ("vlm_memory.json", format_vlm_memory),
     "vlm-equality": ("vlm-equality.json", format_vlm_equality),

@@ -314,15 +314,33 @@ class BatchCaptioner:
             raise share.fatal
 
 
+def trust_in(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the pipeline told of how far a caption can be trusted, as JSON takes it.
+
+    Args:
+        output (`Mapping[str, Any]`): One dict of the pipeline.
+
+    Returns:
+        `dict[str, Any]`: `identical`, `confidence`, `familiar`, and of unfamiliar images `difference`, `note` and
+        `model_caption`, the model's own sentence; what was not told is left out.
+    """
+    told = {name: output[name] for name in ("identical", "confidence", "familiar", "note") if name in output}
+    if "difference" in output:
+        told["difference"] = output["difference"].as_dict()
+    if "model_text" in output:
+        told["model_caption"] = output["model_text"]
+    return told
+
+
 def _outcome(output: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is written about a captioned pair; of tiles, those that have changed."""
     if "error" in output:
         return {"error": output["error"]}
-    outcome = {"caption": output["generated_text"]}
+    outcome = {"caption": output["generated_text"], **trust_in(output)}
     if "tiles" in output:
-        kept = ("row", "column", "box_before", "box_after", "change_score")
+        kept = ("row", "column", "box_before", "box_after", "change_score", "confidence", "familiar")
         outcome["tiles"] = [
-            {name: tile[name] for name in kept} | {"caption": tile["generated_text"]}
+            {name: tile[name] for name in kept if name in tile} | {"caption": tile["generated_text"]}
             for tile in output["tiles"]
             if tile["changed"]
         ]

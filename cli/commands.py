@@ -15,7 +15,7 @@ from ..pipeline_ssgpa import ChangeCaptioningPipeline
 from ..utils.console import ERRORS, be_quiet, check_output, report_error, write_output
 from ..utils.loading import load_system
 from ..utils.results import folder_state
-from .batch import BatchCaptioner, BatchResult, read_pairs
+from .batch import BatchCaptioner, BatchResult, read_pairs, trust_in
 from .log import CaptionLog
 from .process_group import FirstProcessError, ProcessGroup
 
@@ -43,8 +43,10 @@ def load_pipeline(options: argparse.Namespace, device: str | None = None) -> Cha
 
 
 def decoding_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `generate` that were given, and the tiles."""
+    """Return the arguments of `generate` that were given, the tiles, and whether to ask the model in any case."""
     asked = {name: getattr(options, name) for name in ("num_beams", "max_new_tokens", "tiles")}
+    asked["always_ask"] = options.always_ask or None
+    asked["confidence"] = False if options.no_confidence else None
     return {name: value for name, value in asked.items() if value is not None}
 
 
@@ -56,7 +58,7 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
 
     Returns:
         `dict[str, Any]`: What `--json` prints. `scores` holds the largest values of the two change maps, null where
-        the system has none.
+        the system has none. What `trust_in` tells stands beside the caption.
     """
     check_outputs(options)
     pipe, reading = load_pipeline(options), reading_options(options)
@@ -69,6 +71,7 @@ def caption(options: argparse.Namespace) -> dict[str, Any]:
     tiles = {"tiles": result["tiles"]} if options.tiles else {}
     return {
         "caption": result["generated_text"],
+        **trust_in(result),
         **tiles,
         "before": options.before,
         "after": options.after,
@@ -179,6 +182,8 @@ def run(options: argparse.Namespace) -> int:
         sys.stderr.write("ssgpa: interrupted; with --pairs, the same command goes on where it stopped.\n")
         return 130
     print(json.dumps(result) if options.json else result["caption"])
+    if "note" in result and not options.json:
+        sys.stderr.write(f"ssgpa: {result['note']}\n")
     return 0
 
 

@@ -17,7 +17,8 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
@@ -27,10 +28,14 @@ import torch
 from PIL import Image
 from transformers import LogitsProcessorList, PreTrainedModel, ProcessorMixin
 
+from ssgpa.cli.batch import trust_in
 from ssgpa.cli.commands import EMBEDDED
+from ssgpa.difference_ssgpa import same_pixels
+from ssgpa.evidence_ssgpa import encode, weigh
 from ssgpa.image_utils_ssgpa import size_of
 from ssgpa.pipeline_ssgpa import (
     DECODING,
+    ChangeCaptioningPipeline,
     FiniteLogitsCheck,
     caption_penalty,
     draw_change_map,
@@ -62,8 +67,7 @@ WARMING = "answers to the sample pairs"
 ABOUT = """# What changed?
 
 Two images of one scene in, one sentence about what changed out. The small model of this page knows rendered cubes,
-spheres and cylinders on a plain ground, **and nothing else**: on photographs its sentences mean nothing, and it
-answers all the same."""
+spheres and cylinders on a plain ground, **and nothing else**: of other images the page says only where they differ."""
 EMPTY = "Drop an image on each side, or click on a sample pair."
 HEADERS = ["caption", "log p", "ratio"]
 TABLE = {"column_widths": ["60%", "20%", "20%"], "wrap": True, "buttons": ["copy"]}
@@ -99,11 +103,30 @@ class Answer:
             best first.
         maps (`Pair`, *optional*): Gray drawings of the evidence on the before and after images; None if the system has
             none.
+        told (`dict[str, Any]`, *optional*, defaults to `{}`): What the pipeline tells beside the caption: how far it
+            can be trusted, and another sentence where the images are equal or unfamiliar.
     """
 
     pair: Pair
     beams: list[tuple[str, float]]
     maps: Pair | None
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def caption(self) -> str:
+        """The sentence to show."""
+        return self.told.get("generated_text", self.beams[0][0])
+
+    @property
+    def remark(self) -> str | None:
+        """What is said of it in words, below the caption; None where nothing is known."""
+        if self.told.get("identical"):
+            return "Both images are exactly equal."
+        if self.told.get("familiar") is False:
+            return f"These images are {self.told['note']} The model's own sentence is under Beams."
+        if "confidence" in self.told:
+            return f"Confidence: {100 * self.told['confidence']:.0f} %."
+        return None
 
 
 # Two at most: each of them takes its memory.
@@ -195,15 +218,22 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
     Returns:
         `Answer`: The answer. A caption's log probability is the sum over its tokens and the end of the sentence.
     """
+    pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning", device=model.device)
+    if same_pixels(*pair):
+        answer = pipe(pair, return_change_map=gives_evidence(model))[0]
+        drawn = (answer.pop("change_map_before"), answer.pop("change_map")) if gives_evidence(model) else None
+        return Answer(pair, [(pipe.unchanged, 0.0)], drawn, answer)
     inputs = processor(images=[list(pair)], return_tensors="pt").to(model.device, dtype=model.dtype)
-    maps = None
+    prepared, features, maps = dict(inputs), None, None
+    if gives_evidence(model) or pipe.trust is not None:
+        features = encode(model, inputs.pop("pixel_values"))
+        # A beam search repeats what it holds, in place.
+        inputs["mm_encoder_outputs"] = {"image": deepcopy(features)}
     if gives_evidence(model):
-        features = model.get_image_features(inputs.pop("pixel_values"), return_dict=True)
-        inputs["mm_encoder_outputs"] = {"image": features}
         cells = features.evidence.change_map[0].cpu()
         maps = tuple(draw_change_map(part, image.size) for part, image in zip(cells, pair, strict=True))
-    told = model.generation_config
-    limited = told.max_new_tokens is not None or told.max_length is not None
+    settings = model.generation_config
+    limited = settings.max_new_tokens is not None or settings.max_length is not None
     limits: dict[str, Any] = {} if limited else {"max_new_tokens": DECODING["max_new_tokens"]}
     penalty = caption_penalty(model, limits, inputs.get("input_ids"))
     found = model.generate(
@@ -219,7 +249,14 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
         found.sequences, found.scores, found.get("beam_indices"), normalize_logits=True
     )
     captions = processor.post_process_captions(found.sequences, {"input_ids": inputs.get("input_ids")})
-    return Answer(pair, list(zip(captions, scores.sum(dim=-1).tolist(), strict=True)), maps)
+    told = {}
+    if pipe.trust is not None:
+        statistics = model.image_statistics(features, 1)
+        weighed = weigh(model, prepared, features, found.sequences[None])
+        told = pipe.judge(weighed[0], statistics, (pair, [image.size for image in pair]))
+        if not told["familiar"]:
+            told |= {"generated_text": told["difference"].sentence, "model_text": captions[0]}
+    return Answer(pair, list(zip(captions, scores.sum(dim=-1).tolist(), strict=True)), maps, told)
 
 
 def draw(answer: Answer | None, evidence: bool) -> Pair | None:
@@ -237,7 +274,8 @@ def as_json(answer: Answer, before: str, after: str, model: str) -> dict[str, An
     """The answer as `ssgpa caption --json` prints it, and the beams."""
     largest = [drawn.getextrema()[1] / 255 for drawn in answer.maps] if answer.maps else [None, None]
     return {
-        "caption": answer.beams[0][0],
+        "caption": answer.caption,
+        **trust_in(answer.told),
         "before": Path(before).name,
         "after": Path(after).name,
         "model": model,
@@ -323,7 +361,7 @@ class Demo:
             evidence (`bool`): Whether the images of the slider show the evidence.
 
         Returns:
-            `tuple[Any, ...]`: What `show` returns, and the notes below both images.
+            `tuple[Any, ...]`: What `show` returns, the notes below both images, and the remark below the caption.
 
         Raises:
             gradio.Error: The model failed.
@@ -333,10 +371,10 @@ class Demo:
         except PairError as error:
             given = dict(zip(SIDES, (before, after), strict=True))
             # A field that is empty yet is no mistake.
-            return *NOTHING, *(note(error.reasons.get(side) if given[side] else None) for side in SIDES)
+            return *NOTHING, *(note(error.reasons.get(side) if given[side] else None) for side in SIDES), ""
         except ERRORS as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        return *show(answer, before, after, model, evidence), note(), note()
+        return *show(answer, before, after, model, evidence), note(), note(), answer.remark or ""
 
     def ask_sample(self, sample: tuple[int, Any], model: str, beams: float, evidence: bool) -> tuple[Any, ...]:
         """Tell what is known of a sample pair, or ask; the arguments but the first are those of `ask`."""
@@ -345,7 +383,7 @@ class Demo:
             answer = self.sample_answer(number, model, round(beams))
         except ERRORS as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        return *show(answer, *self.samples[number], model, evidence), note(), note()
+        return *show(answer, *self.samples[number], model, evidence), note(), note(), answer.remark or ""
 
 
 NOTHING = ("", None, [], None, None)
@@ -355,7 +393,7 @@ def show(answer: Answer, before: str, after: str, model: str, evidence: bool) ->
     """An answer as the page shows it: caption, slider, rows of the table, JSON, and itself for later drawings."""
     best = answer.beams[0][1]
     rows = [[text, round(score, 3), f"{math.exp(score - best):.1%}"] for text, score in answer.beams]
-    return answer.beams[0][0], draw(answer, evidence), rows, as_json(answer, before, after, model), answer
+    return answer.caption, draw(answer, evidence), rows, as_json(answer, before, after, model), answer
 
 
 def note(text: str | None = None) -> Any:
@@ -378,6 +416,8 @@ def build_page(demo: Demo) -> gradio.Blocks:
         caption = gradio.Textbox(
             label="Caption", elem_id="caption", interactive=False, placeholder=EMPTY, buttons=["copy"], **size
         )
+        # How far the caption can be trusted.
+        remark = gradio.Markdown(elem_id="remark")
         with gradio.Row():
             with gradio.Column():
                 images, notes = add_images()
@@ -401,7 +441,7 @@ def build_page(demo: Demo) -> gradio.Blocks:
                     )
                     told = gradio.JSON(label="JSON", elem_id="json", max_height=240)
         answer = gradio.State()
-        outputs = [caption, slider, table, told, answer, *notes]
+        outputs = [caption, slider, table, told, answer, *notes, remark]
         connect(demo, [*images, model, beams, evidence], outputs, button, samples)
         # Drawn anew, not asked anew.
         evidence.change(draw, [answer, evidence], slider, api_visibility="private")

