@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...utils.files import replacing
+from ...utils.files import holding_output, write_text
 from .build import collapse_alarm
 from .plots import Bar, draw_bars, draw_histogram
 from .tables import (
@@ -37,10 +37,13 @@ def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping
 
     Returns:
         `Path`: The file.
+
+    Raises:
+        FileExistsError: Another run is writing there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / INDEX) as temporary:
-        temporary.write_text(build_page(results, cards), encoding="utf-8")
+    with holding_output(folder):
+        folder.mkdir(exist_ok=True)
+        write_text(folder / INDEX, build_page(results, cards))
     return folder / INDEX
 
 
