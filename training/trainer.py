@@ -460,8 +460,8 @@ class ChangeCaptioningTrainer(Trainer):
                 # What is left of it would take the room that the next one needs.
                 shutil.rmtree(whole, ignore_errors=True)
             raise OSError(
-                f"{whole}: cannot be written ({str(error).splitlines()[0]}); earlier checkpoints are as they were: go on "
-                "from the last one with --resume_from_checkpoint true."
+                f"{whole}: cannot be written ({str(error).splitlines()[0]}); earlier checkpoints are as they were: go "
+                "on from the last one with --resume_from_checkpoint true."
             ) from error
         finally:
             self.args.save_total_limit = limit
