@@ -18,7 +18,7 @@ from ..utils.files import holding_output, old_folder, recover_folder, replacing_
 from ..utils.hub_access import can_ask_hub
 from .checks import read_json_object
 from .clevr_renderer.dataset.layout import SCENES
-from .schema import SPLITS, check_features, check_pairs
+from .schema import SIDES, SPLITS, check_features, check_pairs
 
 
 if TYPE_CHECKING:
@@ -224,7 +224,22 @@ def load_prepared(
             loaded[split] = full.take(0)
         if columns is None:
             check_features(loaded[split], f"{folder}, {split}")
+        if not streaming:
+            _check_inside(loaded[split], f"{folder}, {split}")
     return type(loaded)({split: loaded[split] for split in splits})
+
+
+def _check_inside(rows: Dataset, where: str) -> None:
+    """Refuse images that a row only names: whoever wrote the row would choose a file of this machine, or an address.
+
+    Raises:
+        ValueError: Naming the column.
+    """
+    for side in set(SIDES) & set(rows.column_names):
+        for part in rows.data.column(side).chunks:
+            # Of a split whose images are yet to be made, the whole cell is null.
+            if part.type.num_fields and part.filter(part.is_valid()).field("bytes").null_count:
+                raise ValueError(f"{where}: `{side}` names a file and does not hold it; prepare the data again")
 
 
 def render_settings(folder: str | Path) -> dict[str, Any] | None:
