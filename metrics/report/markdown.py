@@ -95,9 +95,9 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
         blocks.append(f"| {name} | {' | '.join(cells)} |")
     types = _type_rows(report, judged)
     beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
-    source = " ".join(source.split()).replace("`", "'")
+    source, split = " ".join(source.split()).replace("`", "'"), plain_markdown(str(report["split"]))
     facts = [
-        f"Split {plain_markdown(str(report['split']))}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
+        f"Split {split}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
         format_rates(report),
         f"Distinct captions: {report['distinct_captions']}.",
     ]
