@@ -79,7 +79,7 @@ def held_target(folder: Path, overwrite: bool) -> Iterator[None]:
         FileExistsError: As `check_target`, or another run writes to the folder.
     """
     folder = folder.absolute()
-    with holding_output(folder, is_singleton=True):
+    with holding_output(folder):
         recover_folder(folder)
         check_target(folder, overwrite)
         yield

@@ -5,14 +5,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from filelock import FileLock, Timeout
 from PIL import Image
+
+
+# Outputs that `holding_output` holds, with the threads that hold them.
+_HELD: set[tuple[Path, int]] = set()
 
 
 def temporary_name(name: str) -> str:
@@ -47,12 +53,27 @@ def lock_output(path: Path, is_singleton: bool = False) -> FileLock:
 
 
 @contextmanager
-def holding_output(path: Path, is_singleton: bool = False) -> Iterator[None]:
-    """Hold the lock of `lock_output` for a while."""
-    lock = lock_output(path, is_singleton)
+def holding_output(path: Path) -> Iterator[None]:
+    """Keep other runs from a file or a folder for a while, as `lock_output` does, and leave no lock behind.
+
+    Within, the same thread may hold it once more.
+
+    Raises:
+        FileExistsError: Another run holds it.
+    """
+    key = (path.resolve(), get_ident())
+    if key in _HELD:
+        yield
+        return
+    lock = lock_output(path)
+    _HELD.add(key)
     try:
         yield
     finally:
+        _HELD.remove(key)
+        if os.name == "posix":
+            # Before it is free: who takes it then makes a new one. Elsewhere an open file cannot be removed.
+            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
