@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from ssgpa_command.arguments import print_any_sign
+
 from ..utils.yaml_files import load_yaml
 
 
@@ -310,6 +312,7 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
         FileNotFoundError: No such YAML file.
         ValueError: No YAML file comes first, or an argument is unknown or cannot be converted; the error names it.
     """
+    print_any_sign()
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = RunParser((ModelArguments, DataArguments, ChangeCaptioningArguments), allow_abbrev=False)
     if arguments[:1] in (["--help"], ["-h"]):

@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 
-# Outputs that `holding_output` holds, with the threads that hold them.
-_HELD: set[tuple[Path, int]] = set()
+# Outputs that `holding_output` holds, with the processes and threads that hold them.
+_HELD: set[tuple[Path, int, int]] = set()
 
 
 def temporary_name(name: str) -> str:
@@ -61,7 +61,8 @@ def holding_output(path: Path) -> Iterator[None]:
     Raises:
         FileExistsError: Another run holds it.
     """
-    key = (path.resolve(), get_ident())
+    # A fork holds nothing of what its parent holds.
+    key = (path.resolve(), os.getpid(), get_ident())
     if key in _HELD:
         yield
         return

@@ -10,6 +10,7 @@ from typing import Any
 
 # Far more than any run or card has. Aliases that double themselves name billions in a few lines.
 MAX_VALUES = 10_000
+MAX_BYTES = 2**20
 
 
 def load_yaml(path: Path) -> Any:
@@ -23,13 +24,16 @@ def load_yaml(path: Path) -> Any:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no YAML of plain values, or holds more than 10,000; the error names the file.
+        ValueError: It is no YAML of plain values, or holds more than 10,000 of them or a megabyte; the error names the
+            file.
         ImportError: PyYAML is missing; the error names the extra that brings it.
     """
     try:
         import yaml
     except ImportError as error:
         raise ImportError('PyYAML is missing: pip install "ssgpa[train]".') from error
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} is not YAML of settings: it has more than {MAX_BYTES:,} bytes.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     # Numbers and dates that are none are ValueErrors.

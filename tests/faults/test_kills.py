@@ -15,7 +15,7 @@ from ssgpa.data.clevr_renderer import RenderSettings, render_dataset
 from ssgpa.data.prepared import check_prepared, load_prepared
 from ssgpa.utils.results import read_predictions
 
-from ..examples.runs import logged, options_of, render_pairs, save_base, write_data, write_run
+from ..examples.runs import logged, options_of
 from ..tiny_systems import TINY_SYSTEMS
 from .kills import FORK, ROOT, Nursery, kill_again_and_again
 
@@ -100,16 +100,6 @@ def test_preparing(tmp_path):
         kill_again_and_again(nursery, lambda: words("new", output), place, check, begin, "prepare")
 
 
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workshop")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-        data = write_data(render_pairs(folder / "rendered"), folder / "data")
-        save_base(folder / "base", data)
-    return folder
-
-
 SAVING = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 1, "max_steps": 12}
 SAVING |= {"save_total_limit": 2, "eval_strategy": "steps", "eval_steps": 6, "generation_num_beams": 1}
 
@@ -146,7 +136,7 @@ def check_equal(run, reference):
 
 
 def test_training(workshop, tmp_path):
-    run = write_run(tmp_path / "run.yaml", model_name_or_path=str(workshop / "base"), data_dir=str(workshop / "data"))
+    run = workshop / "run.yaml"
     place = tmp_path / "place"
     output = place / "run"
 
