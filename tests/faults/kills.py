@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 SEED = 16
 KILLS = 20
-FORK = hasattr(os, "fork") and hasattr(os, "killpg")
+FORK = hasattr(os, "fork") and Path("/proc/self/stat").exists()
 # Lines of JSON in: argument lists. Out: the process id of the child, then its status once it has ended.
 NURSERY = """
 import importlib, importlib.util, json, os, sys

@@ -85,9 +85,9 @@ def test_preparing_excludes_preparing(rendered, tmp_path, capsys):
 def test_synthesis_excludes_synthesis(tmp_path, monkeypatch):
     for name in ("load_originals", "list_originals", "_check_before_work"):
         monkeypatch.setattr(f"ssgpa.data.syned.pipeline.{name}", lambda *_: [])
-    with holding_output(tmp_path / "one"), ThreadPoolExecutor(1) as other:
-        with pytest.raises(FileExistsError, match="another run is writing to it"):
-            other.submit(make_syned, tmp_path, tmp_path / "one", None).result()
+    refused = pytest.raises(FileExistsError, match="another run is writing to it")
+    with holding_output(tmp_path / "one"), ThreadPoolExecutor(1) as other, refused:
+        other.submit(make_syned, tmp_path, tmp_path / "one", None).result()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -123,7 +123,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     fill("first")
     fill("second")
     assert [path.name for path in folder.iterdir()] == ["second"]
-    with pytest.raises(OSError, match="No space left on device: '.*one'"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*one'"):
         fill("third", OSError(errno.ENOSPC, "No space left on device"))
     assert [path.name for path in folder.iterdir()] == ["second"]
     # Killed between the two renames.

@@ -4,7 +4,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from .kills import FORK, ROOT, Nursery, is_running
 
 
 pytestmark = pytest.mark.usefixtures("own_datasets_cache")
+signals = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 SAVING = {"per_device_train_batch_size": 2, "save_strategy": "steps", "save_steps": 2, "max_steps": 6}
 
 
@@ -60,6 +60,7 @@ def at_step(monkeypatch, step, act):
     monkeypatch.setattr(transformers.Trainer, "training_step", training_step)
 
 
+@signals
 def test_sigterm_saves_and_ends(train, tmp_path, monkeypatch):
     """Step 3 saves nothing by itself; the run that goes on from it is the one that nobody disturbed."""
     assert train("whole")[0] == 0
@@ -76,6 +77,7 @@ def test_sigterm_saves_and_ends(train, tmp_path, monkeypatch):
     assert same_end(tmp_path / "run", tmp_path / "whole")
 
 
+@signals
 def test_sigterm_at_the_end_of_an_epoch_keeps_its_evaluation(train, tmp_path, monkeypatch):
     """Two steps are an epoch: what is due at its end is done, and within an epoch nothing is that is not."""
     epochs = {"per_device_train_batch_size": 8, "eval_strategy": "epoch", "save_strategy": "epoch"}
@@ -89,6 +91,7 @@ def test_sigterm_at_the_end_of_an_epoch_keeps_its_evaluation(train, tmp_path, mo
         assert sorted(path.name for path in (tmp_path / name / "evaluations").iterdir()) == evaluated
 
 
+@signals
 def test_a_dead_worker_is_told(train, tmp_path, monkeypatch):
     """One that loads pairs is killed, as by a system that has run out of memory."""
     main, get = os.getpid(), PairDataset.__getitem__
@@ -182,6 +185,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(workshop, tmp_path):
 @pytest.mark.skipif(not FORK, reason="forks")
 def test_a_limit_on_the_size_of_files_keeps_the_last_good_checkpoint(workshop, tmp_path):
     """The same where nothing may be mounted: files may not grow as large as the weights."""
+    resource = pytest.importorskip("resource")
     parts = fill(workshop, tmp_path, tmp_path / "run")
     nursery, words, resumed = next(parts)
     assert nursery.run([*words, "--output_dir", tmp_path / "run", "--max_steps", 2])[0] == 0
