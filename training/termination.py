@@ -29,6 +29,7 @@ class TerminationCallback(TrainerCallback):
 
     def __init__(self) -> None:
         self.stopped_at: int | None = None
+        self._saved_at: int | None = None
         self._asked = False
         self._before: Any = None
 
@@ -40,7 +41,7 @@ class TerminationCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Listen to the signal."""
-        self.stopped_at, self._asked, self._before = None, False, None
+        self.stopped_at, self._saved_at, self._asked, self._before = None, None, False, None
         if getattr(args, "enable_jit_checkpoint", False):
             # Transformers' own way to do so.
             return
@@ -76,9 +77,13 @@ class TerminationCallback(TrainerCallback):
         if self.stopped_at is None:
             return
         if _ends_epoch(state):
-            control.should_save = True
+            control.should_save = control.should_save or self._saved_at != state.global_step
         else:
             control.should_save = control.should_evaluate = control.should_log = False
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Remember the step, whose checkpoint need not be written twice."""
+        self._saved_at = state.global_step
 
     def _is_asked(self, args: TrainingArguments) -> bool:
         """Whether any process was asked; all must stop at one step."""

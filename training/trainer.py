@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import (
     PREFIX_CHECKPOINT_DIR,
     PredictionOutput,
@@ -442,8 +443,21 @@ class ChangeCaptioningTrainer(Trainer):
         """As `Trainer`'s; its processes do not end before the run when SIGTERM goes to all of them."""
         loader = super().get_train_dataloader()
         if self.args.dataloader_num_workers:
-            loader.worker_init_fn = partial(ignore_termination, loader.worker_init_fn)
+            # Accelerate's loaders wrap the one that starts the processes.
+            inner = getattr(loader, "base_dataloader", loader)
+            inner.worker_init_fn = partial(ignore_termination, inner.worker_init_fn)
         return loader
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        """As `Trainer`'s; of a run that SIGTERM has stopped, no checkpoint is loaded or removed."""
+        if self._termination.stopped_at is None:
+            return super()._finalize_training(*args, **kwargs)
+        kept = self.args.load_best_model_at_end, self.args.save_total_limit
+        self.args.load_best_model_at_end, self.args.save_total_limit = False, None
+        try:
+            return super()._finalize_training(*args, **kwargs)
+        finally:
+            self.args.load_best_model_at_end, self.args.save_total_limit = kept
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As `Trainer`'s, but older ones are removed by their steps, and one that cannot be written is no checkpoint.
@@ -451,11 +465,14 @@ class ChangeCaptioningTrainer(Trainer):
         `Trainer` goes by the time of change: with a clock that was set back, it would remove the newest.
         """
         folder = Path(self._get_output_dir(trial=trial))
+        whole = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            # Written last, it says that all is there: of one that is saved again, not before its end.
+            (whole / TRAINER_STATE_NAME).unlink(missing_ok=True)
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
-            whole = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             if self.args.should_save:
                 # What is left of it would take the room that the next one needs.
                 shutil.rmtree(whole, ignore_errors=True)

@@ -92,6 +92,16 @@ def test_sigterm_at_the_end_of_an_epoch_keeps_its_evaluation(train, tmp_path, mo
 
 
 @signals
+def test_sigterm_removes_no_checkpoint(train, tmp_path, monkeypatch):
+    """At its end, `Trainer` would leave the best one alone, which is older than the one that was just saved."""
+    best = {"eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, "save_total_limit": 1}
+    at_step(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        train(**best, metric_for_best_model="eval_total_cider")
+    assert checkpoints(tmp_path / "run") == [2, 3]
+
+
+@signals
 def test_a_dead_worker_is_told(train, tmp_path, monkeypatch):
     """One that loads pairs is killed, as by a system that has run out of memory."""
     main, get = os.getpid(), PairDataset.__getitem__
