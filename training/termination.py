@@ -32,6 +32,7 @@ class TerminationCallback(TrainerCallback):
         self._saved_at: int | None = None
         self._asked = False
         self._before: Any = None
+        self._kept: dict[str, Any] = {}
 
     def _ask(self, *_: object) -> None:
         self._asked = True
@@ -54,7 +55,10 @@ class TerminationCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Listen no more."""
+        """Listen no more, and leave the arguments as they were."""
+        for name, value in self._kept.items():
+            setattr(args, name, value)
+        self._kept = {}
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
             self._before = None
@@ -67,6 +71,9 @@ class TerminationCallback(TrainerCallback):
             return
         control.should_training_stop = True
         self.stopped_at = state.global_step
+        # At its end, `Trainer` would load the best checkpoint, and might leave no other.
+        self._kept = {name: getattr(args, name) for name in ("load_best_model_at_end", "save_total_limit")}
+        args.load_best_model_at_end, args.save_total_limit = False, None
         if not _ends_epoch(state):
             control.should_save = True
 

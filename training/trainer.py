@@ -448,23 +448,16 @@ class ChangeCaptioningTrainer(Trainer):
             inner.worker_init_fn = partial(ignore_termination, inner.worker_init_fn)
         return loader
 
-    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Trainer`'s; of a run that SIGTERM has stopped, no checkpoint is loaded or removed."""
-        if self._termination.stopped_at is None:
-            return super()._finalize_training(*args, **kwargs)
-        kept = self.args.load_best_model_at_end, self.args.save_total_limit
-        self.args.load_best_model_at_end, self.args.save_total_limit = False, None
-        try:
-            return super()._finalize_training(*args, **kwargs)
-        finally:
-            self.args.load_best_model_at_end, self.args.save_total_limit = kept
-
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As `Trainer`'s, but older ones are removed by their steps, and one that cannot be written is no checkpoint.
 
         `Trainer` goes by the time of change: with a clock that was set back, it would remove the newest.
         """
-        folder = Path(self._get_output_dir(trial=trial))
+        if trial is not None:
+            # A search for settings has folders of its own.
+            super()._save_checkpoint(model, trial)
+            return
+        folder = Path(self.args.output_dir)
         whole = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:
             # Written last, it says that all is there: of one that is saved again, not before its end.
