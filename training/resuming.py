@@ -22,6 +22,8 @@ FORMER_HEADS = "training_hints.safetensors"
 # What a run leaves behind and a new one would write over.
 CHECKPOINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
 RUN_FILES = (CHECKPOINTS, "best", "trainer_state.json")
+# In a checkpoint as long as it is written; an upload leaves out what begins with a dash like this.
+UNFINISHED = "_unfinished"
 
 
 def is_json(path: Path) -> bool:
@@ -48,10 +50,9 @@ def held_run(arguments: ChangeCaptioningArguments) -> Iterator[None]:
         return
     folder = Path(arguments.output_dir)
     with holding_output(folder):
-        for path in sorted(set(folder.glob(CHECKPOINTS)) - set(whole_checkpoints(folder))):
-            if path.is_dir():
-                # It would count among those that `save_total_limit` keeps.
-                shutil.rmtree(path)
+        for mark in sorted(folder.glob(f"{CHECKPOINTS}/{UNFINISHED}")):
+            # It would count among those that `save_total_limit` keeps.
+            shutil.rmtree(mark.parent)
         yield
 
 
@@ -59,7 +60,7 @@ def whole_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run that were written to their end, in the order of their steps."""
     # The state is written last.
     found = [path.parent for path in folder.glob(f"{CHECKPOINTS}/trainer_state.json") if is_json(path)]
-    found = [path for path in found if path.name.rpartition("-")[2].isdecimal()]
+    found = [path for path in found if path.name.rpartition("-")[2].isdecimal() and not (path / UNFINISHED).exists()]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 

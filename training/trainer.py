@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import (
     PREFIX_CHECKPOINT_DIR,
     PredictionOutput,
@@ -46,7 +45,7 @@ from .lora import complete_checkpoint
 from .muon import with_muon
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
-from .resuming import refuse_former_checkpoint
+from .resuming import UNFINISHED, refuse_former_checkpoint
 from .samples import SampleCallback
 from .selection import PREFIX, Selection, choose_metric, is_tie, reachable_scores
 from .termination import EXIT_CODE, TerminationCallback, ignore_termination
@@ -460,8 +459,8 @@ class ChangeCaptioningTrainer(Trainer):
         folder = Path(self.args.output_dir)
         whole = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:
-            # Written last, it says that all is there: of one that is saved again, not before its end.
-            (whole / TRAINER_STATE_NAME).unlink(missing_ok=True)
+            whole.mkdir(parents=True, exist_ok=True)
+            (whole / UNFINISHED).touch()
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -476,6 +475,7 @@ class ChangeCaptioningTrainer(Trainer):
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
+            (whole / UNFINISHED).unlink()
             rotate_checkpoints(str(folder), limit, self.state.best_model_checkpoint, use_mtime=False)
 
     def save_folder(self, folder: Path) -> None:

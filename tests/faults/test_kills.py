@@ -113,7 +113,7 @@ def whole_checkpoints(run):
     for path in run.glob("checkpoint-*/trainer_state.json"):
         with suppress(ValueError):
             json.loads(path.read_text("utf-8"))
-            found.append(path.parent)
+            found += [] if (path.parent / "_unfinished").exists() else [path.parent]
     return sorted(found, key=step_of)
 
 

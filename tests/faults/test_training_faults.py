@@ -140,8 +140,8 @@ def test_a_checkpoint_that_was_never_finished_is_cleared_away(train, tmp_path):
     run = tmp_path / "run"
     for name, state in (("checkpoint-5", None), ("checkpoint-9", '{"global_step": 9')):
         shutil.copytree(run / "checkpoint-2", run / name)
-        (run / name / "trainer_state.json").unlink()
-        if state:
+        (run / name / "_unfinished").touch()
+        if state is not None:
             (run / name / "trainer_state.json").write_text(state, encoding="utf-8")
     shutil.rmtree(run / "best")
     assert train(resume_from_checkpoint="true", save_total_limit=1)[0] == 0
@@ -149,7 +149,14 @@ def test_a_checkpoint_that_was_never_finished_is_cleared_away(train, tmp_path):
     # Alone, they are nothing that a new run would write over.
     shutil.rmtree(run)
     (run / "checkpoint-2").mkdir(parents=True)
+    (run / "checkpoint-2" / "_unfinished").touch()
     assert train(max_steps=2)[0] == 0
+    assert not list(run.glob("*/_unfinished"))
+    # What somebody keeps there without a state is not ours to remove.
+    shutil.rmtree(run)
+    (run / "checkpoint-2").mkdir(parents=True)
+    assert train(max_steps=2)[0] == 2
+    assert checkpoints(run) == [2]
 
 
 def fill(workshop, tmp_path, small):
