@@ -237,8 +237,9 @@ def _check_inside(rows: Dataset, where: str) -> None:
     """
     for side in set(SIDES) & set(rows.column_names):
         for part in rows.data.column(side).chunks:
-            # Of a split whose images are yet to be made, the whole cell is null.
-            if part.type.num_fields and part.filter(part.is_valid()).field("bytes").null_count:
+            # Of a split whose images are yet to be made, the whole cell is null. No image is read for this.
+            held = part.field("bytes").is_valid().to_numpy(zero_copy_only=False)
+            if (part.is_valid().to_numpy(zero_copy_only=False) & ~held).any():
                 raise ValueError(f"{where}: `{side}` names a file and does not hold it; prepare the data again")
 
 

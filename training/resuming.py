@@ -22,7 +22,7 @@ FORMER_HEADS = "training_hints.safetensors"
 # What a run leaves behind and a new one would write over.
 CHECKPOINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
 RUN_FILES = (CHECKPOINTS, "best", "trainer_state.json")
-# In a checkpoint as long as it is written; an upload leaves out what begins with a dash like this.
+# In a checkpoint as long as it is written; `Trainer` uploads nothing that begins with an underscore.
 UNFINISHED = "_unfinished"
 
 

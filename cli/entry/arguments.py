@@ -41,7 +41,8 @@ class OneLineParser(argparse.ArgumentParser):
 
 def print_any_sign() -> None:
     """Let stdout write what its encoding has no sign for as an escape, as stderr does: a caption is worth more."""
-    if hasattr(sys.stdout, "reconfigure") and getattr(sys.stdout, "errors", "") == "strict":
+    # In the locale "C", Python has chosen the second.
+    if hasattr(sys.stdout, "reconfigure") and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -111,18 +111,37 @@ def test_the_check_finds_what_runs(tmp_path, monkeypatch):
     assert [int(fault.split(":")[1]) for fault in faults(tmp_path / "x.py")] == list(range(1, 9))
 
 
-CALL = re.compile(r"\w+(?:\.\w+)*\((?:[^()]|\([^()]*\))*trust_remote_code=True(?:[^()]|\([^()]*\))*\)")
+TRUST = "trust_remote_code=True"
+
+
+def call_around(text, place):
+    """The parentheses around a place in a text, with all that is in them."""
+    start, depth = place, 1
+    while start and depth:
+        start -= 1
+        depth += {")": 1, "(": -1}.get(text[start], 0)
+    end, depth = place, 1
+    while end < len(text) and depth:
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        end += 1
+    return text[start:end]
 
 
 def snippets():
     """Calls in documents and docstrings that trust the code of a repository."""
     for path in files():
         if path.suffix == ".md" or (path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests"):
-            for match in CALL.finditer(path.read_text("utf-8")):
-                yield path.relative_to(ROOT).as_posix(), match[0]
+            text = path.read_text("utf-8")
+            for match in re.finditer(TRUST, text):
+                yield path.relative_to(ROOT).as_posix(), call_around(text, match.start())
 
 
 def test_every_snippet_that_trusts_code_pins_a_revision():
     found = list(snippets())
     assert {"hub_card.md", "docs/hub.md"} <= {path for path, _ in found}
     assert [(path, call) for path, call in found if "revision=" not in call] == []
+
+
+def test_a_call_is_found_whole():
+    text = f"f(1)\ng(h(2), {TRUST}, k(3), revision='x') + m(4)"
+    assert call_around(text, text.index(TRUST)) == f"(h(2), {TRUST}, k(3), revision='x')"

@@ -71,18 +71,21 @@ def test_a_model_card_shows_them_as_text(payload):
     assert data.widget[0]["output"]["text"] == payload
 
 
+@pytest.fixture(scope="module")
+def dataset(rendered):
+    return load_clevr_change(rendered)
+
+
 @pytest.mark.parametrize("payload", MARKUP, ids=range(len(MARKUP)))
-def test_a_data_card_shows_them_as_text(payload, rendered):
+def test_a_data_card_shows_them_as_text(payload, dataset):
     findings = Findings(skip_faulty=True)
     findings.blame(f"{payload}.png", payload)
     findings.note("names", [payload])
-    text = write_card(CLEVR_CHANGE, load_clevr_change(rendered), findings).split("---\n", 2)[2]
+    text = write_card(CLEVR_CHANGE, dataset, findings).split("---\n", 2)[2]
     shown = html_of(text)
     assert not re.search(r"<(script|img|svg|iframe|hr)\b", shown)
     assert shown.count("<h1") == 1
-    assert shown.count("<a ") == html_of(write_card(CLEVR_CHANGE, load_clevr_change(rendered), Findings())).count(
-        "<a "
-    )
+    assert shown.count("<a ") == html_of(write_card(CLEVR_CHANGE, dataset, Findings())).count("<a ")
 
 
 def poisoned(results, payload):
