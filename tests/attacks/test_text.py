@@ -91,8 +91,9 @@ def test_a_data_card_shows_them_as_text(payload, dataset):
 def poisoned(results, payload):
     """Results in which everything that comes from data, from names or from a user is the payload."""
     report = copy.deepcopy(results)
-    for name in ("model", "data", "split", "tokenizer", "language", "protocol"):
+    for name in ("model", "data", "split", "tokenizer", "java"):
         report[name] = payload
+    report["protocol"] = {"description": payload}
     report["comparison"]["with"] = payload
     report["notes"] = [payload]
     report["versions"] = {payload: payload, "python": payload}
