@@ -240,7 +240,9 @@ class RateLimit:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """An image as it is shown and kept: no larger than a page has room for."""
+    """An image as it is shown and kept: no larger than a page has room for, itself where it is not."""
+    if max(image.size) <= SHOWN_SIDE:
+        return image
     shown = image.copy()
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     return shown
