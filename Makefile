@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 PYTHON ?= python
 
-.PHONY: quality style test test-slow test-peer card docs lock
+.PHONY: quality style security test test-slow test-peer card docs lock
 
 quality:
 	$(PYTHON) -m ruff check .
@@ -14,6 +14,11 @@ quality:
 style:
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+# Needs the network: pip install bandit pip-audit
+security:
+	$(PYTHON) -m bandit --quiet --recursive . --configfile pyproject.toml --severity-level medium --confidence-level medium
+	$(PYTHON) -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
 test:
 	$(PYTHON) -m pytest

@@ -36,6 +36,8 @@ DRIVERS = {
     b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
     b"\xffO\xffQ": "JP2OpenJPEG",
 }
+# What Pillow hands to another program, Ghostscript or a library of Windows, to be run.
+PROGRAMS = ("EPS", "WMF")
 # Brands of the boxes that HEIC files begin with.
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What a file of a driver is called while its bytes are in memory.
@@ -66,10 +68,14 @@ def open_image(content: bytes) -> Image.Image:
     Raises:
         ImportError: The file is HEIC and pillow-heif is missing; the error names the extra that brings it.
         PIL.UnidentifiedImageError: It is no image, or of an unknown kind.
+        ValueError: It is a program that draws something, which is not run.
     """
     if content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
         _require("pillow_heif", "pillow-heif", "heif", "a HEIC image").register_heif_opener()
-    return Image.open(io.BytesIO(content))
+    image = Image.open(io.BytesIO(content))
+    if image.format in PROGRAMS:
+        raise ValueError(f"{image.format} files are programs, which are not run; save it as PNG")
+    return image
 
 
 def read_raster(

@@ -15,6 +15,8 @@
 """Images of any kind, decoded to one kind: upright 8-bit RGB; and their pairs."""
 
 import base64
+import stat
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -44,7 +46,10 @@ logger = logging.get_logger(__name__)
 
 # Below this an image shows nothing that could be described.
 MIN_SIDE = 8
+# Of a file on the web: seconds between two parts of it and in all, and bytes.
 DOWNLOAD_SECONDS = 30
+MAX_DOWNLOAD_SECONDS = 600
+MAX_DOWNLOAD = 512 * 2**20
 ORIENTATION = 0x0112
 # GDAL's tag of a TIFF that tells which value stands for no data.
 NODATA_TAG = 42113
@@ -265,13 +270,31 @@ def size_of(content: bytes) -> tuple[int, int]:
 def _read(source: str | Path) -> bytes:
     text = str(source)
     if is_url(text):
-        response = httpx.get(text, timeout=DOWNLOAD_SECONDS, follow_redirects=True)
-        return response.raise_for_status().content
+        return _download(text)
     if is_inline(text):
         code = text.partition(",")[2] if is_data_uri(text) else text
         # Long lines are often broken; anything else that is no base64 is a mistake.
         return base64.b64decode("".join(code.split()), validate=True)
-    return Path(source).read_bytes()
+    path = Path(source)
+    kind = path.stat().st_mode
+    # Devices and pipes may never end.
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise ValueError("it is no regular file")
+    return path.read_bytes()
+
+
+def _download(address: str) -> bytes:
+    """A file on the web, which may be anybody's: neither too large nor without an end."""
+    content, end = bytearray(), time.monotonic() + MAX_DOWNLOAD_SECONDS
+    with httpx.stream("GET", address, timeout=DOWNLOAD_SECONDS, follow_redirects=True) as response:
+        response.raise_for_status()
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > MAX_DOWNLOAD:
+                raise ValueError(f"it has more than {MAX_DOWNLOAD:,} bytes")
+            if time.monotonic() > end:
+                raise ValueError(f"it takes longer than {MAX_DOWNLOAD_SECONDS} seconds")
+    return bytes(content)
 
 
 def _from_raster(content: bytes, size: tuple[int, int] | None, reading: Reading) -> Decoded:

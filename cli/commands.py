@@ -20,6 +20,8 @@ from .log import CaptionLog
 from .process_group import FirstProcessError, ProcessGroup
 
 
+# Files that a click opens in a spreadsheet.
+SHEETS = (".csv", ".tsv", ".tab", ".xls", ".xlsx", ".ods")
 EMBEDDED = Path(__file__).parents[1] / "checkpoints" / "ssgpa-clevr-tiny"
 
 
@@ -101,6 +103,9 @@ def check_table(options: argparse.Namespace) -> int:
         raise FileNotFoundError(f"{options.output}: there is no folder {options.output.parent} to write to.")
     if options.output.is_dir():
         raise IsADirectoryError(f"{options.output}: is a folder.")
+    if options.output.suffix.lower() in SHEETS:
+        # A spreadsheet would cut the lines at their commas, and take a part that begins with "=" for a formula.
+        raise ValueError(f"{options.output}: captions are written as JSON Lines; choose a name that ends in .jsonl.")
     return pairs
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data.pair_table import told
-from ..utils.files import lock_output, replacing, write_json
+from ..utils.files import append_lines, lock_output, replacing, write_json
 
 
 class CaptionLog:
@@ -64,9 +64,7 @@ class CaptionLog:
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append lines and hand them to the operating system."""
-        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+        append_lines(self.path, [json.dumps(record, ensure_ascii=False) + "\n" for record in records])
 
     def holds(self, row: int, before: str, after: str) -> bool:
         """Return whether a row has its caption already.

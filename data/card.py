@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import DatasetCardData
 
+from ..utils.markup import plain_markdown
 from .findings import Findings, count_table
 from .reading import Source
 
@@ -84,7 +85,7 @@ def write_card(source: Source, dataset: DatasetDict, findings: Findings, license
         "",
         *_section("Columns", [COLUMN_NOTES]),
         *_section("Counts", count_table(rows, findings, source.counts, source.total)),
-        *_section("What was noticed", [f"- {line}" for line in findings.lines()]),
+        *_section("What was noticed", [f"- {plain_markdown(line)}" for line in findings.lines()]),
         *_section("Citation", ["```bibtex", source.citation, "```"] if source.citation else []),
     ]
     return "\n".join(lines).rstrip() + "\n"

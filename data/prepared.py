@@ -4,19 +4,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import hf_hub_download
 
 from ..utils.extras import require_datasets
-from ..utils.files import write_json
+from ..utils.files import holding_output, old_folder, recover_folder, replacing_folder, write_json, write_text
 from ..utils.hub_access import can_ask_hub
 from .checks import read_json_object
 from .clevr_renderer.dataset.layout import SCENES
-from .schema import SPLITS, check_features, check_pairs
+from .schema import SIDES, SPLITS, check_features, check_pairs
 
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ HUB_PREFIX = "hf://datasets/"
 FORMAT = 1
 ROWS_PER_SHARD = 1024
 EMBED_BATCH = 64
+SHARD = re.compile(r"data/[a-z]+-\d{5,}-of-\d{5,}\.parquet")
 
 
 def _write_split(split: str, dataset: Dataset, folder: Path, rows_per_shard: int) -> list[str]:
@@ -66,6 +69,22 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} is not a prepared folder, so it is not overwritten; remove it yourself")
 
 
+@contextmanager
+def held_target(folder: Path, overwrite: bool) -> Iterator[None]:
+    """Keep other runs from an output folder, and refuse one as `check_target` does.
+
+    What a killed run had moved away is put back first.
+
+    Raises:
+        FileExistsError: As `check_target`, or another run writes to the folder.
+    """
+    folder = folder.absolute()
+    with holding_output(folder):
+        recover_folder(folder)
+        check_target(folder, overwrite)
+        yield
+
+
 def write_prepared(
     dataset: DatasetDict,
     folder: str | Path,
@@ -95,31 +114,20 @@ def write_prepared(
         ValueError: If the rows break the schema.
     """
     folder = Path(folder).absolute()
-    check_target(folder, overwrite)
-    check_pairs(dataset, str(folder))
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "data").mkdir(parents=True)
-    try:
-        size = rows_per_shard or ROWS_PER_SHARD
-        shards = {split: _write_split(split, dataset[split], temporary, size) for split in SPLITS}
-        rows = {split: len(dataset[split]) for split in SPLITS}
-        if card is not None:
-            (temporary / CARD).write_text(card, encoding="utf-8")
-        kept = dict(facts or {})
-        if scenes is not None:
-            shutil.copyfile(scenes, temporary / SCENES)
-            kept["scenes"] = SCENES
-        write_json(temporary / MARKER, {"format": FORMAT, **kept, "rows": rows, "shards": shards}, indent=2)
-        # An earlier folder is removed only once the new one is in its place.
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.replace(old)
-        temporary.replace(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with held_target(folder, overwrite):
+        check_pairs(dataset, str(folder))
+        with replacing_folder(folder) as temporary:
+            (temporary / "data").mkdir()
+            size = rows_per_shard or ROWS_PER_SHARD
+            shards = {split: _write_split(split, dataset[split], temporary, size) for split in SPLITS}
+            rows = {split: len(dataset[split]) for split in SPLITS}
+            if card is not None:
+                write_text(temporary / CARD, card)
+            kept = dict(facts or {})
+            if scenes is not None:
+                shutil.copyfile(scenes, temporary / SCENES)
+                kept["scenes"] = SCENES
+            write_json(temporary / MARKER, {"format": FORMAT, **kept, "rows": rows, "shards": shards}, indent=2)
     return folder
 
 
@@ -129,6 +137,11 @@ def _listed_shards(marker: Path, where: str) -> dict[str, list[str]]:
         raise ValueError(f"{where}/{MARKER} does not list the shards of {', '.join(SPLITS)}; prepare the data again")
     if not any(shards.values()):
         raise ValueError(f"{where} holds no pairs; prepare the data again")
+    names = [name for listed in shards.values() for name in (listed if isinstance(listed, list) else [listed])]
+    strange = [name for name in names if not isinstance(name, str) or not SHARD.fullmatch(name)]
+    if strange:
+        # A list that somebody else wrote could lead anywhere.
+        raise ValueError(f"{where}/{MARKER} lists {strange[0]!r:.80}, which is no shard; prepare the data again")
     return shards
 
 
@@ -141,8 +154,10 @@ def check_prepared(folder: str | Path) -> dict[str, list[str]]:
     """
     folder = Path(folder)
     if not is_prepared(folder):
+        left = old_folder(folder.absolute())
+        hint = f"; a run that was stopped has left the former one in {left}" if is_prepared(left) else ""
         raise FileNotFoundError(
-            f"{folder} is not a prepared folder (no {MARKER}); make one with examples/prepare_data.py"
+            f"{folder} is not a prepared folder (no {MARKER}); make one with examples/prepare_data.py{hint}"
         )
     shards = _listed_shards(folder / MARKER, str(folder))
     missing = [name for names in shards.values() for name in names if not (folder / name).is_file()]
@@ -209,7 +224,23 @@ def load_prepared(
             loaded[split] = full.take(0)
         if columns is None:
             check_features(loaded[split], f"{folder}, {split}")
+        if not streaming:
+            _check_inside(loaded[split], f"{folder}, {split}")
     return type(loaded)({split: loaded[split] for split in splits})
+
+
+def _check_inside(rows: Dataset, where: str) -> None:
+    """Refuse images that a row only names: whoever wrote the row would choose a file of this machine, or an address.
+
+    Raises:
+        ValueError: Naming the column.
+    """
+    for side in set(SIDES) & set(rows.column_names):
+        for part in rows.data.column(side).chunks:
+            # Of a split whose images are yet to be made, the whole cell is null. No image is read for this.
+            held = part.field("bytes").is_valid().to_numpy(zero_copy_only=False)
+            if (part.is_valid().to_numpy(zero_copy_only=False) & ~held).any():
+                raise ValueError(f"{where}: `{side}` names a file and does not hold it; prepare the data again")
 
 
 def render_settings(folder: str | Path) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ import argparse
 import html
 import math
 import os
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -52,6 +54,9 @@ try:
     import gradio
 except ImportError as error:
     raise ImportError('the demo needs gradio: pip install "ssgpa[demo]".') from error
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+
 
 PAIRS = Path(__file__).resolve().parent / "pairs"
 MAX_BEAMS = 8
@@ -59,6 +64,18 @@ MAX_PIXELS = 16_000_000
 MAX_FILE_SIZE = "10mb"
 MAX_WAITING = 16
 KEEP_SECONDS = 3600
+# A question may wait so long for those before it, and be answered for so long.
+WAIT_SECONDS = 90
+ANSWER_SECONDS = 30
+# What one address may send: requests and bytes in a minute, and bytes in one request, two files and their names.
+RATE_SECONDS = 60
+MAX_REQUESTS = 240
+MAX_BYTES = 200_000_000
+MAX_BODY = 24_000_000
+MAX_ADDRESSES = 10_000
+# Pages whose last answer is kept, and the longest side of the images that are kept with it.
+MAX_SESSIONS = 64
+SHOWN_SIDE = 1024
 # Answers to sample pairs that are kept: each takes some MB.
 MAX_ANSWERS = 48
 BEAMS = 3
@@ -98,7 +115,7 @@ class Answer:
     """What a model says about a pair.
 
     Args:
-        pair (`Pair`): Before and after, upright RGB.
+        pair (`Pair`): Before and after, upright RGB, at most 1,024 pixels wide and high.
         beams (`list[tuple[str, float]]`): Captions with the natural logarithm of their probability, the beam search's
             best first.
         maps (`Pair`, *optional*): Gray drawings of the evidence on the before and after images; None if the system has
@@ -205,6 +222,55 @@ def read_pair(before: str | None, after: str | None, processor: ProcessorMixin) 
     return found[0], found[1]
 
 
+class RateLimit:
+    """Answers what comes too often, or is too large, before anything is read of it; an ASGI application.
+
+    Args:
+        app (`Any`): The application behind it.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        # By address: the end of its minute, and the requests and bytes in it.
+        self.used: OrderedDict[str, list[float]] = OrderedDict()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Pass a request on, or answer it."""
+        refusal = self.refusal(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (PlainTextResponse(refusal[1], refusal[0]) if refusal else self.app)(scope, receive, send)
+
+    def refusal(self, scope: dict[str, Any]) -> tuple[int, str] | None:
+        """Why a request is refused, as a status of HTTP and a text; None if it is not."""
+        headers = dict(scope["headers"])
+        if b"transfer-encoding" in headers:
+            return 411, "say how long it is."
+        length = headers.get(b"content-length", b"0")
+        size = int(length) if length.isdigit() else MAX_BODY + 1
+        if size > MAX_BODY:
+            return 413, f"at most {MAX_BODY:,} bytes are taken at once."
+        now, address = time.monotonic(), (scope.get("client") or ("",))[0]
+        used = self.used.get(address)
+        if used is None or used[0] < now:
+            used = self.used[address] = [now + RATE_SECONDS, 0, 0]
+            self.used.move_to_end(address)
+        if len(self.used) > MAX_ADDRESSES:
+            self.used.popitem(last=False)
+        used[1] += 1
+        used[2] += size
+        if used[1] > MAX_REQUESTS or used[2] > MAX_BYTES:
+            return 429, "too many requests; wait a minute."
+        return None
+
+
+def shrink(image: Image.Image) -> Image.Image:
+    """An image as it is shown and kept: no larger than a page has room for, itself where it is not."""
+    if max(image.size) <= SHOWN_SIDE:
+        return image
+    shown = image.copy()
+    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    return shown
+
+
 @torch.inference_mode()
 def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beams: int) -> Answer:
     """Caption a pair with a beam search and say how probable each caption is.
@@ -217,13 +283,18 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
 
     Returns:
         `Answer`: The answer. A caption's log probability is the sum over its tokens and the end of the sentence.
+
+    Raises:
+        RuntimeError: It takes too long.
     """
+    end = time.monotonic() + ANSWER_SECONDS
     pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning", device=model.device)
     if same_pixels(*pair):
         answer = pipe(pair, return_change_map=gives_evidence(model))[0]
         drawn = (answer.pop("change_map_before"), answer.pop("change_map")) if gives_evidence(model) else None
-        return Answer(pair, [(pipe.unchanged, 0.0)], drawn, answer)
+        return Answer(tuple(map(shrink, pair)), [(pipe.unchanged, 0.0)], drawn and tuple(map(shrink, drawn)), answer)
     inputs = processor(images=[list(pair)], return_tensors="pt").to(model.device, dtype=model.dtype)
+    sizes, pair = [image.size for image in pair], tuple(map(shrink, pair))
     prepared, features, maps = dict(inputs), None, None
     if gives_evidence(model) or pipe.trust is not None:
         features = encode(model, inputs.pop("pixel_values"))
@@ -244,7 +315,10 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
         return_dict_in_generate=True,
         output_scores=True,
         logits_processor=LogitsProcessorList([*penalty, FiniteLogitsCheck()]),
+        max_time=max(0.0, end - time.monotonic()),
     )
+    if time.monotonic() > end:
+        raise RuntimeError(f"no answer within {ANSWER_SECONDS} seconds; ask with fewer beams.")
     scores = model.compute_transition_scores(
         found.sequences, found.scores, found.get("beam_indices"), normalize_logits=True
     )
@@ -253,7 +327,7 @@ def describe(model: PreTrainedModel, processor: ProcessorMixin, pair: Pair, beam
     if pipe.trust is not None:
         statistics = model.image_statistics(features, 1)
         weighed = weigh(model, prepared, features, found.sequences[None])
-        told = pipe.judge(weighed[0], statistics, (pair, [image.size for image in pair]))
+        told = pipe.judge(weighed[0], statistics, (pair, sizes))
         if not told["familiar"]:
             told |= {"generated_text": told["difference"].sentence, "model_text": captions[0]}
     return Answer(pair, list(zip(captions, scores.sum(dim=-1).tolist(), strict=True)), maps, told)
@@ -305,11 +379,16 @@ class Demo:
         """Ask a model, one question at a time.
 
         Raises:
+            TimeoutError: Others are answered meanwhile.
             ValueError: An image cannot be used; see `PairError`.
         """
-        with self.lock:
+        if not self.lock.acquire(timeout=WAIT_SECONDS):
+            raise TimeoutError("many are asking at once; try again in a minute.")
+        try:
             system, processor = cached_system(self.models[model])
             return describe(system, processor, read_pair(before, after, processor), round(beams))
+        finally:
+            self.lock.release()
 
     def warm(self) -> Thread:
         """Answer every sample pair beforehand, with what the page offers first; returns the thread that does it."""
@@ -440,7 +519,7 @@ def build_page(demo: Demo) -> gradio.Blocks:
                         label="Beams", headers=HEADERS, elem_id="beams", interactive=False, **TABLE
                     )
                     told = gradio.JSON(label="JSON", elem_id="json", max_height=240)
-        answer = gradio.State()
+        answer = gradio.State(time_to_live=KEEP_SECONDS)
         outputs = [caption, slider, table, told, answer, *notes, remark]
         connect(demo, [*images, model, beams, evidence], outputs, button, samples)
         # Drawn anew, not asked anew.
@@ -503,6 +582,8 @@ def serve(models: Sequence[str] = (), host: str | None = None, port: int | None 
         server_name=host,
         server_port=port,
         max_file_size=MAX_FILE_SIZE,
+        state_session_capacity=MAX_SESSIONS,
+        app_kwargs={"middleware": [Middleware(RateLimit)]},
         prevent_thread_lock=not wait,
         quiet=not wait,
         show_error=True,

@@ -38,7 +38,7 @@ from ssgpa.data.checks import inner_file, read_json_object
 from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
 from ssgpa.data.clevr_renderer.dataset.layout import LAYOUTS, SCENES, SETTINGS
 from ssgpa.data.findings import Findings, count_table
-from ssgpa.data.prepared import check_target, write_prepared
+from ssgpa.data.prepared import held_target, write_prepared
 from ssgpa.data.readers import (
     CHANGECHAT,
     CLEVR_DC,
@@ -146,9 +146,14 @@ def rendered_scenes(arguments: argparse.Namespace, dataset: DatasetDict) -> Path
 
 def prepare(arguments: argparse.Namespace) -> list[str]:
     """Read, check and write the data set, and return lines about what was found."""
-    output, reading = Path(arguments.output_dir), reading_options(arguments)
+    output = Path(arguments.output_dir)
+    with held_target(output, arguments.overwrite):
+        return _prepare(arguments, output)
+
+
+def _prepare(arguments: argparse.Namespace, output: Path) -> list[str]:
+    reading = reading_options(arguments)
     findings = Findings(skip_faulty=arguments.skip_faulty, reading=Reading(**reading))
-    check_target(output, arguments.overwrite)
     if arguments.push_to_hub:
         validate_repo_id(arguments.push_to_hub)
     source, facts = source_of(arguments)

@@ -28,7 +28,7 @@ from ssgpa.training.controls import make_controls, report_controls
 from ssgpa.training.lora import add_lora, is_over_base, report_adapter
 from ssgpa.training.mixing import mix_pairs, report_pairs
 from ssgpa.training.model_setup import prepare_training
-from ssgpa.training.resuming import find_checkpoint, set_seed
+from ssgpa.training.resuming import find_checkpoint, held_run, set_seed
 from ssgpa.training.run import (
     cached_features,
     check_data_fits,
@@ -49,6 +49,12 @@ from ssgpa.utils.loading import LIBRARY_ERRORS
 
 def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptioningArguments) -> dict[str, Any]:
     """One training run, from data to the saved best model; returns its metrics."""
+    with held_run(args):
+        return train(model_args, data_args, args)
+
+
+def train(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptioningArguments) -> dict[str, Any]:
+    """As `run`, in a folder that no other run writes to."""
     set_seed(args.seed)
     checkpoint = find_checkpoint(args)
     check_settings(model_args, data_args, args)
@@ -102,8 +108,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptio
     ##################
     # Save and publish
     ##################
-    # As a call from within: the stock upload knows neither code nor pipeline nor baselines.
-    trainer.save_model(str(Path(args.output_dir) / "best"), _internal_call=True)
+    trainer.save_folder(Path(args.output_dir) / "best")
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
     if args.push_to_hub and trainer.is_world_process_zero():

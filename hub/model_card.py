@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..metrics.report.markdown import EMPTY, format_report
 from ..pipeline_ssgpa import gives_evidence
+from ..utils.markup import plain_markdown
 
 
 TEMPLATE = Path(__file__).parents[1] / "hub_card.md"
@@ -76,11 +77,16 @@ class CardSample:
 
     def names(self, number: int) -> tuple[str, str]:
         """The names of the two files in the repository."""
-        return tuple(f"{SAMPLES}/{number}_{side}{path.suffix}" for side, path in self.sides())
+        # An ending is part of the card's text.
+        return tuple(f"{SAMPLES}/{number}_{side}{_ending_of(path)}" for side, path in self.sides())
 
     def sides(self) -> tuple[tuple[str, Path], tuple[str, Path]]:
         """Both images with what they are."""
         return ("before", Path(self.before)), ("after", Path(self.after))
+
+
+def _ending_of(path: Path) -> str:
+    return path.suffix if re.fullmatch(r"\.[A-Za-z0-9]+", path.suffix) else ""
 
 
 def sample_files(samples: Sequence[CardSample]) -> dict[str, Path]:
@@ -201,7 +207,7 @@ def render_card(
         paper=getattr(system, "paper", None),
         has_maps=system is not None and gives_evidence(system),
         results=table,
-        pairs=[(*sample.names(number), sample.caption) for number, sample in enumerate(samples)],
+        pairs=[(*sample.names(number), plain_markdown(sample.caption)) for number, sample in enumerate(samples)],
     )
 
 

@@ -65,6 +65,7 @@ METHODS = {
     "transformers:Trainer._prepare_input": ["self, data"],
     "transformers:Trainer._get_grad_norm": ["self, model, grad_norm"],
     "transformers:Trainer._save": ["self, output_dir, state_dict"],
+    "transformers:Trainer._save_checkpoint": ["self, model, trial"],
     "transformers:Trainer._load_from_checkpoint": ["self, resume_from_checkpoint, model"],
 }
 # Private attributes and modules: that they are there.

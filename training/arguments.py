@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import yaml
 from transformers import HfArgumentParser, TrainingArguments
+
+from ssgpa_command.arguments import print_any_sign
+
+from ..utils.yaml_files import load_yaml
 
 
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
@@ -289,10 +292,7 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such configuration file.")
     if path.resolve() in seen:
         raise ValueError(f"{path}: is its own `base`.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+    values = load_yaml(path)
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"{path}: a configuration maps names to values, `name: value`.")
     base = values.pop("base", None)
@@ -312,6 +312,7 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
         FileNotFoundError: No such YAML file.
         ValueError: No YAML file comes first, or an argument is unknown or cannot be converted; the error names it.
     """
+    print_any_sign()
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = RunParser((ModelArguments, DataArguments, ChangeCaptioningArguments), allow_abbrev=False)
     if arguments[:1] in (["--help"], ["-h"]):

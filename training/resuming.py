@@ -4,20 +4,26 @@
 
 import json
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import safe_open
 from transformers import set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..utils.files import holding_output
 from .arguments import ChangeCaptioningArguments
 
 
 # Where earlier versions kept the auxiliary heads.
 FORMER_HEADS = "training_hints.safetensors"
 # What a run leaves behind and a new one would write over.
-RUN_FILES = (f"{PREFIX_CHECKPOINT_DIR}-*", "best", "trainer_state.json")
+CHECKPOINTS = f"{PREFIX_CHECKPOINT_DIR}-*"
+RUN_FILES = (CHECKPOINTS, "best", "trainer_state.json")
+# In a checkpoint as long as it is written; `Trainer` uploads nothing that begins with an underscore.
+UNFINISHED = "_unfinished"
 
 
 def is_json(path: Path) -> bool:
@@ -27,6 +33,35 @@ def is_json(path: Path) -> bool:
     except ValueError:
         return False
     return True
+
+
+@contextmanager
+def held_run(arguments: ChangeCaptioningArguments) -> Iterator[None]:
+    """Keep other runs from the output folder, and clear away what a killed one left there unfinished.
+
+    Args:
+        arguments (`ChangeCaptioningArguments`): `output_dir`; the process that writes holds it for all of them.
+
+    Raises:
+        FileExistsError: Another run writes to the folder.
+    """
+    if arguments.process_index != 0:
+        yield
+        return
+    folder = Path(arguments.output_dir)
+    with holding_output(folder):
+        for mark in sorted(folder.glob(f"{CHECKPOINTS}/{UNFINISHED}")):
+            # It would count among those that `save_total_limit` keeps.
+            shutil.rmtree(mark.parent)
+        yield
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run that were written to their end, in the order of their steps."""
+    # The state is written last.
+    found = [path.parent for path in folder.glob(f"{CHECKPOINTS}/trainer_state.json") if is_json(path)]
+    found = [path for path in found if path.name.rpartition("-")[2].isdecimal() and not (path / UNFINISHED).exists()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
@@ -43,9 +78,7 @@ def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
         FileNotFoundError: There is no whole checkpoint.
     """
     value, folder = arguments.resume_from_checkpoint, Path(arguments.output_dir)
-    # The state is written last.
-    states = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json")
-    whole = [path.parent for path in states if is_json(path)]
+    whole = whole_checkpoints(folder)
     if value is None or value.lower() == "false":
         left = [name for pattern in RUN_FILES for name in sorted(path.name for path in folder.glob(pattern))]
         if left:
@@ -58,7 +91,7 @@ def find_checkpoint(arguments: ChangeCaptioningArguments) -> str | None:
         return value
     if not whole:
         raise FileNotFoundError(f"{folder} holds no whole checkpoint to resume from.")
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2])))
+    return str(whole[-1])
 
 
 def refuse_former_checkpoint(folder: Path, former_names: Mapping[str, str]) -> None:
@@ -83,4 +116,4 @@ def refuse_former_checkpoint(folder: Path, former_names: Mapping[str, str]) -> N
         )
 
 
-__all__ = ["find_checkpoint", "is_json", "refuse_former_checkpoint", "set_seed"]
+__all__ = ["find_checkpoint", "held_run", "is_json", "refuse_former_checkpoint", "set_seed", "whole_checkpoints"]

@@ -130,7 +130,11 @@ class PairIterableDataset(TorchStream):
         return item
 
     def _image(self, row: dict[str, Any], side: str) -> np.ndarray:
-        return resize_image(row[side], f"pair {row['pair_id']!r}, {side}", self.processor)
+        name = f"pair {row['pair_id']!r}, {side}"
+        if isinstance(row[side], dict) and row[side].get("bytes") is None:
+            # Whoever wrote the row would choose a file of this machine, or an address.
+            raise ValueError(f"{name}: the row names a file and does not hold it; prepare the data again.")
+        return resize_image(row[side], name, self.processor)
 
     def _model_images(self, images: tuple[np.ndarray, np.ndarray], row: dict[str, Any], place: tuple[int, int]) -> Any:
         if self.augmentation is not None:

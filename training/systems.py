@@ -29,6 +29,7 @@ from transformers.utils import logging
 from ..processing_ssgpa import SSGPAProcessor
 from ..prompts_ssgpa import PLACEHOLDERS, PROMPTS
 from ..system_config_ssgpa import ChangeCaptioningConfigMixin
+from ..utils.files import holding_output, replacing_folder
 from ..utils.loading import BROKEN, check_source, load_partial_system
 from ..vlm.configuration_ssgpa_vlm import SSGPAVLMConfig
 from ..vlm.ports_ssgpa_vlm import PORTS
@@ -135,10 +136,12 @@ def save_base(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -
     Raises:
         OSError: It is there and not empty, or cannot be written.
     """
-    part = folder.with_name(f"{folder.name}.part")
-    model.save_pretrained(part)
-    processor.save_pretrained(part)
-    part.rename(folder)
+    with holding_output(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FileExistsError(f"{folder} is there already; choose another name.")
+        with replacing_folder(folder) as part:
+            model.save_pretrained(part)
+            processor.save_pretrained(part)
 
 
 def build_model(config: PreTrainedConfig, model_class: str | None = None, **options: Any) -> PreTrainedModel:

@@ -5,9 +5,11 @@
 import copy
 import inspect
 import math
+import shutil
 import time
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,23 @@ import numpy as np
 import torch
 from accelerate.utils import extract_model_from_parallel, gather_object
 from peft import PeftModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, PredictionOutput, SaveStrategy, speed_metrics
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    PredictionOutput,
+    SaveStrategy,
+    rotate_checkpoints,
+    speed_metrics,
+)
 from transformers.utils import logging
 
 from ..metrics.report.build import build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
 from ..system_ssgpa import ChangeCaptioningModelMixin
+from ..utils.files import begin_folder, put_folder, temporary_name
 from .arguments import AUTO_METRIC, option_of
 from .auxiliary import LOSS_PREFIX, AuxiliaryHeads
 from .collator import PairCollator
@@ -34,9 +45,10 @@ from .lora import complete_checkpoint
 from .muon import with_muon
 from .pixels import PixelNormalizer
 from .positions import check_batch_fits, positions_of
-from .resuming import refuse_former_checkpoint
+from .resuming import UNFINISHED, refuse_former_checkpoint
 from .samples import SampleCallback
 from .selection import PREFIX, Selection, choose_metric, is_tie, reachable_scores
+from .termination import EXIT_CODE, TerminationCallback, ignore_termination
 
 
 logger = logging.get_logger(__name__)
@@ -106,6 +118,9 @@ class ChangeCaptioningTrainer(Trainer):
             # Checkpoints caption as they were evaluated.
             self.accelerator.unwrap_model(self.model).generation_config.repetition_penalty = penalty
         self.add_callback(EpochCallback)
+        # After those that say what is due at a step.
+        self._termination = TerminationCallback()
+        self.add_callback(self._termination)
         if option_of(self.args, "log_samples"):
             self.add_callback(SampleCallback(self, self.args.log_samples, lambda: self._evaluated))
         self.aux_heads = aux_heads
@@ -141,8 +156,24 @@ class ChangeCaptioningTrainer(Trainer):
         """As `Trainer`'s; before the first step, choose the score of the best checkpoint or refuse one that cannot be.
 
         Raises:
+            ChildProcessError: A process that loads pairs has ended.
+            OSError: A checkpoint cannot be written; the error names it.
+            SystemExit: SIGTERM came, and the checkpoint is saved.
             ValueError: No evaluation gives `metric_for_best_model`, or the set to evaluate is none.
         """
+        with _telling_dead_workers():
+            result = self._train(*args, **kwargs)
+        step = self._termination.stopped_at
+        if step is not None:
+            if self.is_world_process_zero():
+                logger.warning(
+                    f"Terminated at step {step}: {PREFIX_CHECKPOINT_DIR}-{step} is saved, and a run with "
+                    "--resume_from_checkpoint true goes on from there."
+                )
+            raise SystemExit(EXIT_CODE)
+        return result
+
+    def _train(self, *args: Any, **kwargs: Any) -> Any:
         if self._steps_down:
             # As `Trainer` does with schedules of its own: another run starts anew.
             self.lr_scheduler, self._steps_down = None, False
@@ -407,11 +438,88 @@ class ChangeCaptioningTrainer(Trainer):
         if self.aux_heads is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
             self.aux_heads.save(folder, state_dict)
 
+    def get_train_dataloader(self) -> DataLoader:
+        """As `Trainer`'s; its processes do not end before the run when SIGTERM goes to all of them."""
+        loader = super().get_train_dataloader()
+        if self.args.dataloader_num_workers:
+            # Accelerate's loaders wrap the one that starts the processes.
+            inner = getattr(loader, "base_dataloader", loader)
+            inner.worker_init_fn = partial(ignore_termination, inner.worker_init_fn)
+        return loader
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As `Trainer`'s, but older ones are removed by their steps, and one that cannot be written is no checkpoint.
+
+        `Trainer` goes by the time of change: with a clock that was set back, it would remove the newest.
+        """
+        if trial is not None:
+            # A search for settings has folders of its own.
+            super()._save_checkpoint(model, trial)
+            return
+        folder = Path(self.args.output_dir)
+        whole = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            whole.mkdir(parents=True, exist_ok=True)
+            (whole / UNFINISHED).touch()
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if self.args.should_save:
+                # What is left of it would take the room that the next one needs.
+                shutil.rmtree(whole, ignore_errors=True)
+            raise OSError(
+                f"{whole}: cannot be written ({str(error).splitlines()[0]}); earlier checkpoints are as they were: go "
+                "on from the last one with --resume_from_checkpoint true."
+            ) from error
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            (whole / UNFINISHED).unlink()
+            rotate_checkpoints(str(folder), limit, self.state.best_model_checkpoint, use_mtime=False)
+
+    def save_folder(self, folder: Path) -> None:
+        """Save model and processor as a folder that is there whole or not at all.
+
+        Args:
+            folder (`Path`): Where to; an earlier one is replaced.
+
+        Raises:
+            OSError: It cannot be written; the error names it.
+        """
+        if self.args.should_save:
+            begin_folder(folder)
+        self.accelerator.wait_for_everyone()
+        temporary = folder.with_name(temporary_name(folder.name))
+        try:
+            # As a call from within: the stock upload knows neither code nor pipeline nor baselines.
+            self.save_model(str(temporary), _internal_call=True)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise OSError(f"{folder}: cannot be written ({str(error).splitlines()[0]}).") from error
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            put_folder(temporary, folder)
+        self.accelerator.wait_for_everyone()
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         refuse_former_checkpoint(Path(resume_from_checkpoint), getattr(self._system, "former_names", {}))
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.aux_heads is not None:
             self.aux_heads.load(Path(resume_from_checkpoint))
+
+
+@contextmanager
+def _telling_dead_workers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise ChildProcessError(
+            f"A process that loads pairs has ended ({' '.join(str(error).split())}), perhaps for want of memory: go "
+            "on with --resume_from_checkpoint true and, if so, fewer `dataloader_num_workers`."
+        ) from error
 
 
 __all__ = ["ChangeCaptioningTrainer"]

@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from filelock import FileLock, Timeout
 from PIL import Image
+
+
+# Outputs that `holding_output` holds, with the processes and threads that hold them.
+_HELD: set[tuple[Path, int, int]] = set()
 
 
 def temporary_name(name: str) -> str:
@@ -20,10 +27,10 @@ def temporary_name(name: str) -> str:
 
 
 def lock_output(path: Path, is_singleton: bool = False) -> FileLock:
-    """Keep other runs from writing to a file until this one ends, however it ends.
+    """Keep other runs from writing to a file or a folder until this one ends, however it ends.
 
     Args:
-        path (`Path`): The file; the lock is an empty file beside it, which stays.
+        path (`Path`): The file or folder; the lock is an empty file beside it, which stays.
         is_singleton (`bool`, *optional*, defaults to `False`): Let the process that holds the lock take it again.
 
     Returns:
@@ -32,6 +39,9 @@ def lock_output(path: Path, is_singleton: bool = False) -> FileLock:
     Raises:
         FileExistsError: Another run holds it.
     """
+    # `.` and `..` have no name of their own.
+    path = path if path.name not in ("", "..") else path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, is_singleton=is_singleton)
     try:
         lock.acquire()
@@ -40,6 +50,32 @@ def lock_output(path: Path, is_singleton: bool = False) -> FileLock:
             f"{path}: another run is writing to it; wait until it has ended, or choose another name."
         ) from None
     return lock
+
+
+@contextmanager
+def holding_output(path: Path) -> Iterator[None]:
+    """Keep other runs from a file or a folder for a while, as `lock_output` does, and leave no lock behind.
+
+    Within, the same thread may hold it once more.
+
+    Raises:
+        FileExistsError: Another run holds it.
+    """
+    # A fork holds nothing of what its parent holds.
+    key = (path.resolve(), os.getpid(), get_ident())
+    if key in _HELD:
+        yield
+        return
+    lock = lock_output(path)
+    _HELD.add(key)
+    try:
+        yield
+    finally:
+        _HELD.remove(key)
+        if os.name == "posix":
+            # Before it is free: who takes it then makes a new one. Elsewhere an open file cannot be removed.
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def is_foreign(folder: Path, first: str) -> bool:
@@ -53,14 +89,75 @@ def is_foreign(folder: Path, first: str) -> bool:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in the error of what cannot be written to it, where the error does not: a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the folder of `path` to write to; it replaces `path` if no error is raised."""
     temporary = path.with_name(temporary_name(path.name))
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` to write to; it takes the place of `folder` if no error is raised.
+
+    A run that is killed leaves the old folder or the new one, if need be under a hidden name: see `recover_folder`.
+    """
+    temporary = begin_folder(folder)
+    try:
+        with naming(folder):
+            yield temporary
+        put_folder(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        # Where the new one could not be put in its place.
+        recover_folder(folder)
+
+
+def begin_folder(folder: Path) -> Path:
+    """Make an empty folder beside `folder`, whatever an interrupted run has left there; return it."""
+    recover_folder(folder)
+    temporary = folder.with_name(temporary_name(folder.name))
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def put_folder(temporary: Path, folder: Path) -> None:
+    """Put a folder from `begin_folder` in its place; an earlier one is removed only once the new one is there."""
+    old = old_folder(folder)
+    if folder.exists():
+        folder.replace(old)
+    temporary.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Put a folder back that a killed run had moved away, or remove one that had been replaced."""
+    old = old_folder(folder)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    elif old.is_dir():
+        old.replace(folder)
+
+
+def old_folder(folder: Path) -> Path:
+    """Return where a folder lies while a new one takes its place."""
+    return folder.with_name(f".{folder.name}.old")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,6 +176,16 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for value in values:
             file.write(json.dumps(value) + "\n")
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Append lines of UTF-8 and hand them to the operating system.
+
+    Raises:
+        OSError: They cannot be written; the error names the file. A line that is cut off has no end.
+    """
+    with naming(path), path.open("a", encoding="utf-8") as file:
+        file.write("".join(lines))
 
 
 def write_png(path: Path, image: Image.Image, level: int = 6) -> None:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .files import lock_output, replacing
+from .files import append_lines, lock_output, replacing, write_text
 from .pair_ids import by_id
 
 
@@ -117,14 +117,13 @@ class PredictionLog:
         self.path = path
         self.captions: dict[str, str] = {}
         settings = json.loads(json.dumps(settings))
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Held as long as the log is.
         self._lock = lock_output(path, is_singleton=True)
         old = path.exists() and path.stat().st_size
         if old and not (replace and read_predictions(path)[0] != settings):
             self._read(settings)
         else:
-            path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
+            write_text(path, json.dumps({"settings": settings}) + "\n")
 
     def add(self, captions: Mapping[str, str]) -> None:
         """Append captions.
@@ -133,8 +132,7 @@ class PredictionLog:
             captions (`Mapping[str, str]`): Captions by pair id.
         """
         lines = [json.dumps({"pair_id": name, "caption": text}) + "\n" for name, text in captions.items()]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+        append_lines(self.path, lines)
         self.captions |= captions
 
     def _read(self, settings: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ...utils.files import lock_output, write_json
+from ...utils.files import append_lines, lock_output, write_json, write_text
 
 
 MANIFEST = "frames.json"
@@ -248,7 +248,7 @@ class ScoreLog:
         wanted = json.loads(json.dumps({"format": FORMAT, **settings}))
         self.digests: dict[str, str] = {}
         if not path.is_file() or not path.stat().st_size:
-            path.write_text(json.dumps({"settings": wanted}) + "\n", encoding="utf-8")
+            write_text(path, json.dumps({"settings": wanted}) + "\n")
             return
         theirs, records, cut = read_scores(path)
         changed = [name for name in {**theirs, **wanted} if theirs.get(name) != wanted.get(name)]
@@ -278,8 +278,7 @@ class ScoreLog:
         """
         before, after = np.asarray(sides, dtype=np.float64).tolist()
         record = {"pair_id": pair_id, "images": digest, "before": before, "after": after}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_lines(self.path, [json.dumps(record) + "\n"])
         self.digests[pair_id] = digest
 
 

@@ -27,6 +27,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         """Parse as argparse does, except that "--value-range -1,5" is an option and its value, not two options."""
+        print_any_sign()
         words = list(sys.argv[1:] if args is None else args)
         for place in range(len(words) - 1, 0, -1):
             if NUMBERS.fullmatch(words[place]) and re.fullmatch(r"--[\w-]+", words[place - 1]):
@@ -36,6 +37,13 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def print_any_sign() -> None:
+    """Let stdout write what its encoding has no sign for as an escape, as stderr does: a caption is worth more."""
+    # In the locale "C", Python has chosen the second.
+    if hasattr(sys.stdout, "reconfigure") and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def positive(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from ...utils.files import write_png
+from ...utils.files import holding_output, write_png
 from .assembly import write_results
 from .editing import edit_image, fit_image, load_editor
 from .models import require_diffusers
@@ -108,7 +108,7 @@ def make_syned(
 
     Raises:
         FileNotFoundError: If the source lacks a file.
-        FileExistsError: If the folder holds something else.
+        FileExistsError: If the folder holds something else, or another run writes to it.
         ImportError: If a package is missing, naming the extra.
         ValueError: For broken originals, a model that cannot be loaded, or a run begun with other settings.
     """
@@ -116,6 +116,13 @@ def make_syned(
     dataset = load_originals(source)
     originals = list_originals(dataset)
     _check_before_work(dataset, settings)
+    with holding_output(folder):
+        return _make(folder, dataset, originals, settings, progress)
+
+
+def _make(
+    folder: Path, dataset: DatasetDict, originals: list[Original], settings: SynedSettings, progress: bool
+) -> dict[str, Any]:
     open_run(folder, {**settings.to_dict(), "originals": digest(dataset)})
     to_edit = [original for original in originals if original.split in settings.image_splits]
     to_rephrase = [original for original in originals if original.split in settings.caption_splits]

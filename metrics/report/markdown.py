@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...utils.markup import plain_markdown
 from ..bounds import RIGHT_TYPE
 
 
@@ -71,13 +72,13 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
         them.
     """
     best = set(report["best_constant_baseline"].values())
-    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    rows = [(f"**{plain_markdown(Path(report['model']).name)}**", report["scores"])]
     rows += [
-        (f'the same, no change always told as "{scores["caption"]}"', {"total": scores})
+        (f'the same, no change always told as "{plain_markdown(scores["caption"])}"', {"total": scores})
         for scores in (report["no_change_synonym"] or {}).values()
     ]
     rows += [
-        (f"baseline: {LABELS.get(name, name)}", scores)
+        (f"baseline: {LABELS.get(name) or plain_markdown(name)}", scores)
         for name, scores in report["baselines"].items()
         if name in best or not scores["caption"]
     ]
@@ -94,8 +95,9 @@ def format_report(report: Mapping[str, Any], source: str) -> str:
         blocks.append(f"| {name} | {' | '.join(cells)} |")
     types = _type_rows(report, judged)
     beams, pairs = report["decoding"]["num_beams"], report["scores"]["total"]["n_items"]
+    source, split = " ".join(source.split()).replace("`", "'"), plain_markdown(str(report["split"]))
     facts = [
-        f"Split {report['split']}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
+        f"Split {split}, {pairs} pairs, {beams} beam{'s' * (beams > 1)}, from `{source}`.",
         format_rates(report),
         f"Distinct captions: {report['distinct_captions']}.",
     ]
@@ -113,7 +115,7 @@ def _type_rows(report: Mapping[str, Any], judged: bool) -> list[str]:
     for name, scores in report["scores"]["by_type"].items():
         right = format_rate(accuracy.get("by_type", {}).get(name))
         cells = [str(scores["n_items"]), *(format_correct(scores) for _ in extra), format_scores(scores), right]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {plain_markdown(name)} | {' | '.join(cells)} |")
     return lines
 
 
@@ -132,7 +134,7 @@ def format_summary(report: Mapping[str, Any], source: str) -> str:
         "best constant caption": report["best_constant_baseline"].get("changed"),
         LABELS[RIGHT_TYPE]: RIGHT_TYPE,
     }
-    rows = [(f"**{Path(report['model']).name}**", report["scores"])]
+    rows = [(f"**{plain_markdown(Path(report['model']).name)}**", report["scores"])]
     rows += [(f"baseline: {name}", report["baselines"].get(key, {})) for name, key in baselines.items()]
     # Not called an upper bound here: a model can score higher than a single reference.
     rows += list(report["upper_bounds"].items())

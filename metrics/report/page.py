@@ -2,13 +2,15 @@
 # Licensed under the Apache License, Version 2.0.
 """The report of an evaluation as one self-contained HTML page."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...utils.files import replacing
+from ...utils.files import holding_output, write_text
 from .build import collapse_alarm
 from .plots import Bar, draw_bars, draw_histogram
 from .tables import (
@@ -24,6 +26,11 @@ from .tables import (
 
 FILES = Path(__file__).parent / "page_files"
 INDEX = "index.html"
+# A second wall behind the escaping: the page loads nothing, and no script but its own runs.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> Path:
@@ -37,10 +44,13 @@ def write_page(folder: Path, results: Mapping[str, Any], cards: Sequence[Mapping
 
     Returns:
         `Path`: The file.
+
+    Raises:
+        FileExistsError: Another run is writing there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / INDEX) as temporary:
-        temporary.write_text(build_page(results, cards), encoding="utf-8")
+    with holding_output(folder):
+        folder.mkdir(exist_ok=True)
+        write_text(folder / INDEX, build_page(results, cards))
     return folder / INDEX
 
 
@@ -56,12 +66,14 @@ def build_page(results: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -
     """
     alarm = collapse_alarm(results)
     shown = [card for card in cards if "before" in card]
+    script = (FILES / "page.js").read_text(encoding="utf-8")
     parts = {
+        "policy": POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
         "title": escape(
             f"{Path(str(results['model'])).name} on {results['split'] or Path(str(results['data'])).name}"
         ),
         "style": (FILES / "page.css").read_text(encoding="utf-8"),
-        "script": (FILES / "page.js").read_text(encoding="utf-8"),
+        "script": script,
         "alarm": f'<p class="alarm">{escape(alarm)}</p>' if alarm else "",
         "facts": facts_table(results),
         "scores": scores_table(results),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ....utils.files import holding_output
 from .layout import MASK_FOLDER, PARTS
 from .rendering import layout_of, pending_scenes, render_scene
 from .settings import RenderSettings, mark_folder, open_folder
@@ -30,13 +31,20 @@ def render_dataset(folder: str | Path, settings: RenderSettings, workers: int = 
         `Path`: The folder.
 
     Raises:
-        FileExistsError: If the folder holds something else.
+        FileExistsError: If the folder holds something else, or another run writes to it.
         OSError: If a file cannot be written or a worker was killed; the run can be resumed.
         ValueError: If it was begun with other settings, or `workers` is below 1.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
-    folder, layout = Path(folder), layout_of(settings)
+    folder = Path(folder)
+    with holding_output(folder):
+        _render(folder, settings, workers, progress)
+    return folder
+
+
+def _render(folder: Path, settings: RenderSettings, workers: int, progress: bool) -> None:
+    layout = layout_of(settings)
     complete = open_folder(folder, settings) and all((folder / name).is_file() for name in layout.merged)
     for name in (*layout.folders, *([MASK_FOLDER] if settings.object_masks else []), PARTS):
         (folder / name).mkdir(exist_ok=True)
@@ -55,4 +63,3 @@ def render_dataset(folder: str | Path, settings: RenderSettings, workers: int = 
         layout.merge(folder, settings)
         mark_folder(folder, settings, complete=True)
     shutil.rmtree(folder / PARTS)
-    return folder
