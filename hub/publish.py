@@ -12,6 +12,7 @@ from huggingface_hub import CommitInfo
 from ..pipeline_ssgpa import ChangeCaptioningPipeline
 from ..utils.loading import load_system
 from ..utils.results import read_results
+from ..utils.yaml_files import read_yaml_file
 from .model_card import CardMetadata, CardSample, render_card, sample_files
 
 
@@ -28,16 +29,9 @@ def read_facts(path: Path) -> CardMetadata:
         ValueError: The file is no YAML of these fields; the error names it.
         ImportError: PyYAML is missing.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise ImportError('PyYAML is missing: pip install "ssgpa[train]".') from error
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: is not YAML ({error}).") from error
+    values = read_yaml_file(path)
     known = [item.name for item in fields(CardMetadata)]
-    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else [type(values).__name__]
+    unknown = sorted({*map(str, values)} - {*known}) if isinstance(values, dict) else [type(values).__name__]
     if unknown:
         raise ValueError(f"{path}: {unknown[0]} is none of a card's facts: {', '.join(known)}.")
     return CardMetadata(**values)

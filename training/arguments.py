@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import yaml
 from transformers import HfArgumentParser, TrainingArguments
+
+from ..utils.yaml_files import read_yaml_file
 
 
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
@@ -284,10 +285,7 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such configuration file.")
     if path.resolve() in seen:
         raise ValueError(f"{path}: is its own `base`.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+    values = read_yaml_file(path)
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ValueError(f"{path}: a configuration maps names to values, `name: value`.")
     base = values.pop("base", None)

@@ -24,7 +24,7 @@ def is_json(path: Path) -> bool:
     """Whether a JSON file was written to its end."""
     try:
         json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

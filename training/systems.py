@@ -304,7 +304,7 @@ def _read_values(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such model configuration.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}.") from error
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
         raise ValueError(f"{path}: a model configuration needs `model_type`.")
@@ -317,7 +317,7 @@ def _overrides(text: str | None, kind: type[PreTrainedConfig]) -> dict[str, Any]
         return {}
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`config_overrides` is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")

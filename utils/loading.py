@@ -337,7 +337,7 @@ def _check_json(path: Path) -> None:
         raise FileNotFoundError(f"the folder holds no {path.name}.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not JSON ({error}).") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds a {type(content).__name__}, not an object.")

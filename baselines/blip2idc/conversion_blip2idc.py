@@ -26,6 +26,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ...conversion_ssgpa import check_weights, read_source
+from ...data.checks import read_json_object
 from .configuration_blip2idc import BLIP2IDCConfig
 
 
@@ -141,7 +142,7 @@ def read_adapter(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, T
     path = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{folder} holds neither {' nor '.join(ADAPTER_FILES)}.")
-    options = json.loads(told.read_text(encoding="utf-8"))
+    options = read_json_object(told)
     if options.get("peft_type") != "LORA":
         raise ValueError(f"{told}: `peft_type` is {options.get('peft_type')!r}, and the authors' adapters are LORA.")
     with path.open("rb") as file:

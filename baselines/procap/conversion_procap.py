@@ -13,7 +13,6 @@
 # limitations under the License.
 """What ProCap takes over from a CLIP, a VQGAN or the authors' checkpoints: every weight of it or none."""
 
-import json
 import os
 import re
 from collections import OrderedDict
@@ -32,6 +31,7 @@ from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAE
 from transformers.models.chameleon.modeling_chameleon import ChameleonVQVAE
 
 from ...conversion_ssgpa import check_weights
+from ...data.checks import read_vocabulary
 from .configuration_procap import ProCapConfig
 
 
@@ -435,9 +435,9 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: It is no such vocabulary.
     """
-    words = json.loads(Path(path).read_text(encoding="utf-8"))
+    words = read_vocabulary(Path(path))
     wanted = dict(SPECIAL_IDS.values())
-    if not isinstance(words, dict) or {token: words.get(token) for token in wanted} != wanted:
+    if {token: words.get(token) for token in wanted} != wanted:
         raise ValueError(f"{path} is no vocabulary of ProCap: its special words are not {wanted}.")
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=SPECIAL_IDS["unk_token"][0]))
     tokenizer.normalizer = normalizers.Lowercase()

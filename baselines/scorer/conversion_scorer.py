@@ -13,7 +13,6 @@
 # limitations under the License.
 """SCORER's weights from other layouts: checkpoints of the authors' released code, and torchvision's ResNet."""
 
-import json
 import os
 import pickle
 import re
@@ -29,6 +28,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
+from ...data.checks import read_vocabulary
 from .configuration_scorer import RESNET101_STAGE3, SCORERConfig
 
 
@@ -319,8 +319,8 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
         ValueError: It is no such vocabulary.
     """
     special = {"pad_token": "<NULL>", "unk_token": "<UNK>", "bos_token": "<START>", "eos_token": "<END>"}
-    words = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(words, dict) or [words.get(token) for token in special.values()] != [0, 1, 2, 3]:
+    words = read_vocabulary(Path(path))
+    if [words.get(token) for token in special.values()] != [0, 1, 2, 3]:
         raise ValueError(f"{path} is no vocabulary of SCORER: the first four words are not {list(special.values())}.")
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=special["unk_token"]))
     tokenizer.normalizer = normalizers.Replace(Regex("[?.]"), "")

@@ -1,0 +1,117 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""transformers' own model and configuration tests on SSGPA inside tiny VLMs, run by `run.py`."""
+
+import copy
+import tempfile
+import unittest
+from typing import ClassVar
+
+import pytest
+import torch
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers_peer.generation.test_utils import GenerationTesterMixin
+from transformers_peer.test_configuration_common import ConfigTester
+from transformers_peer.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
+
+from ssgpa.benchmarks.tiny_vlms import FEW, IMAGE_TOKEN, MODEL_TYPES, TINY_VLMS, tiny_vlm_tokenizer
+from ssgpa.vlm import SSGPAForVLM, SSGPAVLMConfig
+
+
+# The suite asks this table which classes take labels.
+MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES["ssgpa_vlm"] = "SSGPAForVLM"
+
+
+class SSGPAForVLMTester:
+    """What the suite asks of a model's tester: a tiny configuration, a batch, and their sizes."""
+
+    is_training = True
+    # The suite fills smaller batches up with ids below 5, the placeholder among them.
+    batch_size = 7
+    words = 7
+
+    def __init__(self, parent: unittest.TestCase, family: str):
+        self.parent = parent
+        self.family = family
+        config = self.get_config()
+        text = config.get_text_config()
+        self.text_config = text.to_dict()
+        self.vision_config = config.vlm_config.vision_config.to_dict()
+        self.hidden_size = text.hidden_size
+        self.num_hidden_layers = text.num_hidden_layers
+        self.num_attention_heads = text.num_attention_heads
+        self.seq_length = 2 * len(self.image_ids(config)) + self.words
+
+    def get_config(self) -> SSGPAVLMConfig:
+        values, size = TINY_VLMS[self.family]
+        vlm = {"model_type": MODEL_TYPES.get(self.family, self.family), **copy.deepcopy(values)}
+        return SSGPAVLMConfig(vlm_config=vlm, image_size=size, **FEW)
+
+    def image_ids(self, config: SSGPAVLMConfig) -> list[int]:
+        """What an image becomes in a prompt."""
+        text = config.port.text_of_image(config.vlm_config, tuple(config.image_size), IMAGE_TOKEN)
+        return tiny_vlm_tokenizer(self.family)(text, add_special_tokens=False)["input_ids"]
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[SSGPAVLMConfig, dict[str, torch.Tensor]]:
+        config = self.get_config()
+        # Words lie above the special tokens.
+        words = 100 + ids_tensor([self.batch_size, self.words], config.get_text_config().vocab_size - 100)
+        image = torch.tensor([self.image_ids(config)]).expand(self.batch_size, -1)
+        input_ids = torch.cat([words[:, :2], image, words[:, 2:4], image, words[:, 4:]], 1)
+        return config, {
+            "input_ids": input_ids,
+            "pixel_values": floats_tensor([self.batch_size, 2, 3, *config.image_size]),
+            "attention_mask": torch.ones_like(input_ids),
+        }
+
+
+class SSGPAForVLMCommon(ModelTesterMixin, GenerationTesterMixin):
+    all_model_classes = (SSGPAForVLM,)
+    additional_model_inputs = ("pixel_values",)
+    _is_composite = True
+    family: ClassVar[str]
+
+    def setUp(self):
+        self.model_tester = SSGPAForVLMTester(self, self.family)
+        self.config_tester = ConfigTester(self, config_class=SSGPAVLMConfig, has_text_modality=False)
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def test_inputs_embeds(self):
+        """As the suite's, without images: their tokens are counted in `input_ids`."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        model = SSGPAForVLM(config).eval()
+        words = inputs["input_ids"][:, :2]
+        embeddings = model.get_input_embeddings()(words)
+        with torch.no_grad():
+            torch.testing.assert_close(model(inputs_embeds=embeddings).logits, model(input_ids=words).logits)
+        with pytest.raises(ValueError, match="Images need prompts as `input_ids`"):
+            model(inputs_embeds=embeddings, pixel_values=inputs["pixel_values"])
+
+    def test_model_base_model_prefix(self):
+        """The other way round than the suite's: the VLM is the base, with its head."""
+        model = SSGPAForVLM(self.model_tester.get_config())
+        assert model.base_model is model
+        assert model.get_decoder() is model.vlm.get_decoder()
+
+    def test_sdpa_can_dispatch_composite_models(self):
+        """As the suite's, which looks for other names."""
+        with tempfile.TemporaryDirectory() as folder:
+            SSGPAForVLM(self.model_tester.get_config()).save_pretrained(folder)
+            for requested in (None, "eager", "sdpa"):
+                model = SSGPAForVLM.from_pretrained(folder, attn_implementation=requested)
+                for part in (model.vlm, model.vlm.get_decoder(), model.vlm.get_encoder(modality="image")):
+                    assert part.config._attn_implementation == (requested or "sdpa")
+
+
+class SSGPAForLlavaTest(SSGPAForVLMCommon, unittest.TestCase):
+    """LLaVA: a CLIP tower and a Llama."""
+
+    family = "llava"
+
+
+class SSGPAForSmolVLMTest(SSGPAForVLMCommon, unittest.TestCase):
+    """SmolVLM, whose connector makes one token of several patches, with other tokens around."""
+
+    family = "smolvlm"
