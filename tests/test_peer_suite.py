@@ -12,6 +12,7 @@ from .peer.skip_reasons import check, read_reasons
 from .tiny_systems import TINY_SYSTEMS
 
 
+pytest_plugins = ["pytester"]
 PEER = Path(__file__).with_name("peer")
 MODULES = {path.name: path.read_text("utf-8") for path in sorted(PEER.glob("peer_*.py"))}
 TABLE = """

@@ -178,8 +178,8 @@ def read_config(path: str, overrides: str | None = None) -> PreTrainedConfig:
     try:
         kind = config_class_of(values.pop("model_type"), Path(path))
         return kind(**values | _overrides(overrides, kind))
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    except BROKEN as error:
+        raise ValueError(f"{path}: {_told(error)}") from error
 
 
 def create_system(
@@ -209,8 +209,8 @@ def create_system(
     try:
         values = kind.with_vocabulary(values, tokenizer) | _overrides(arguments.config_overrides, kind)
         config = kind(**{name: value for name, value in values.items() if name != "model_type"})
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    except BROKEN as error:
+        raise ValueError(f"{path}: {_told(error)}") from error
     model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
     if model.can_generate():
         model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
@@ -297,6 +297,12 @@ def config_class_of(model_type: str, path: Path) -> type[PreTrainedConfig]:
     if not issubclass(kind, ChangeCaptioningConfigMixin):
         raise ValueError(f"{path}: a {model_type!r} does not caption changes.")
     return kind
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; a bare key or number says nothing without its kind."""
+    kind = "" if isinstance(error, ValueError | TypeError | StrictDataclassError) else f"{type(error).__name__}: "
+    return kind + " ".join(str(error).split())
 
 
 def _read_values(path: Path) -> dict[str, Any]:

@@ -40,10 +40,10 @@ from .hub_access import can_ask_hub, is_cached
 
 logger = logging.get_logger(__name__)
 
-# What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
+# What the libraries raise over broken files of a model and is no error of Python's own kinds.
 LIBRARY_ERRORS = (SafetensorError, StrictDataclassError)
-BROKEN = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError, TypeError, KeyError, AttributeError)
-BROKEN += LIBRARY_ERRORS
+# And all that they raise: tokenizers raises a bare `Exception`.
+BROKEN = Exception
 # What PEFT's files put in front of every name.
 PREFIX = "base_model.model."
 # Metadata of a checkpoint over a base: what it holds beside whole modules and LoRA's matrices.

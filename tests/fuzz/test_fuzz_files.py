@@ -1,0 +1,181 @@
+# Copyright 2026 The ssgpa authors. All rights reserved.
+# Licensed under the Apache License, Version 2.0.
+"""Damaged files of runs, models and results: read, or refused by one error of ours that names them.
+
+Images, tables and captions have theirs in `test_images_fuzz.py`, `data/test_table_fuzz.py` and
+`metrics/test_fuzz_captions.py`.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from ssgpa.baselines.procap import conversion_procap
+from ssgpa.baselines.scorer import conversion_scorer
+from ssgpa.hub.publish import read_facts
+from ssgpa.metrics.predictions import read_captions
+from ssgpa.training.arguments import parse_arguments
+from ssgpa.training.systems import read_config
+from ssgpa.utils.loading import load_system
+from ssgpa.utils.results import read_results
+
+from ..tiny_systems import TINY_SYSTEMS
+from .damage import cases, corpus, damaged, little_memory
+
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "examples" / "configs"
+FEW, MANY = 60, 10_000
+slow = pytest.mark.slow
+
+
+def texts(*paths: Path) -> list[bytes]:
+    return [path.read_bytes() for path in paths]
+
+
+FACTS = b"license: apache-2.0\ntraining: a few steps\nlanguage: en\nbase_models: [a/b]\nlimits: |\n  none\n"
+RESULTS = b'{"model": "m", "data": "d", "split": "test", "scores": {"total": {"cider": 1.0, "items": 2}}}\n'
+WORDS = b'{"<NULL>": 0, "<UNK>": 1, "<START>": 2, "<END>": 3, "the": 4, "cube": 5}'
+TOKENS = (
+    b'{"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[VID]": 3, "[BOS]": 4, "[EOS]": 5, "[UNK]": 6, "[MASK]": 7, "cube": 8}'
+)
+# By name: what reads a file, what the file is called, and whole ones.
+FILES = {
+    "run": (lambda path: parse_arguments([str(path)]), "run.yaml", texts(*sorted(CONFIGS.rglob("*.yaml")))),
+    "facts": (read_facts, "facts.yaml", [FACTS]),
+    "model": (
+        read_config,
+        "model.json",
+        texts(*sorted(CONFIGS.rglob("models/*.json")), *sorted(ROOT.glob("*/**/tiny.json"))),
+    ),
+    "results": (read_results, "results.json", [RESULTS]),
+    "captions": (read_captions, "captions.jsonl", [b'{"pair_id": "a", "caption": "b"}\n' * 2, b'{"a": "b"}']),
+    "scorer-words": (conversion_scorer.convert_vocabulary, "words.json", [WORDS]),
+    "procap-words": (conversion_procap.convert_vocabulary, "words.json", [TOKENS]),
+}
+
+
+def attempt(name: str, content: bytes, folder: Path) -> str:
+    """ "read" or "refused"; whatever else happens is told as it is."""
+    read, file, _ = FILES[name]
+    path = folder / file
+    path.write_bytes(content)
+    try:
+        with little_memory():
+            read(path)
+    except (ValueError, OSError, ImportError) as error:
+        told = str(error).strip()
+    else:
+        return "read"
+    assert told, content
+    # Transformers' own words about an argument of a run name the argument.
+    if name != "run":
+        assert str(path) in told
+        assert "\n" not in told
+    return "refused"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    # Runs name others as their bases.
+    shutil.copytree(CONFIGS, tmp_path / "configs")
+    return tmp_path / "configs"
+
+
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=slow)])
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_files_are_read_or_refused_by_name(name, count, folder):
+    outcomes = []
+
+    @cases(count)
+    @given(damaged(FILES[name][2] + corpus(name)))
+    def look(content):
+        outcomes.append(attempt(name, content, folder))
+
+    look()
+    # Neither a damage that damages nothing nor one that leaves nothing.
+    assert min(outcomes.count("read"), outcomes.count("refused")) >= count / 100
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_whole_files_are_read(name, folder):
+    read, file, seeds = FILES[name]
+    for content in seeds:
+        (folder / file).write_bytes(content)
+        if name != "run":
+            assert read(folder / file) is not None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_once_was_a_fault_is_refused(name, folder):
+    assert [attempt(name, content, folder) for content in corpus(name)] == ["refused"] * len(corpus(name))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A saved system, and a folder for damaged copies of it."""
+    folder = tmp_path_factory.mktemp("fuzz") / "system"
+    for part in TINY_SYSTEMS["ssgpa"]():
+        part.save_pretrained(folder)
+    (folder / "whole").mkdir()
+    return folder
+
+
+def attempt_to_load(folder: Path) -> str:
+    try:
+        with little_memory():
+            load_system(str(folder))
+    except ValueError as error:
+        told = str(error)
+    else:
+        return "read"
+    assert told.startswith(f"model {folder}: ")
+    assert len(told) > len(f"model {folder}: ")
+    assert "\n" not in told
+    return "refused"
+
+
+# The first bytes of the weights are their names, shapes and places; 0 damages the whole file.
+SYSTEM_FILES = {
+    "config.json": None,
+    "generation_config.json": None,
+    "processor_config.json": None,
+    "tokenizer.json": None,
+    "tokenizer_config.json": None,
+    "model.safetensors": 4000,
+}
+
+
+@pytest.mark.parametrize("count", [FEW // 3, pytest.param(MANY, marks=slow)])
+@pytest.mark.parametrize("name", SYSTEM_FILES)
+def test_damaged_systems_are_loaded_or_refused_by_name(name, count, saved):
+    path = saved / name
+    whole = path.read_bytes()
+    outcomes = []
+
+    @cases(count)
+    @given(damaged([whole, *corpus(name)], SYSTEM_FILES[name]))
+    def look(content):
+        path.write_bytes(content)
+        outcomes.append(attempt_to_load(saved))
+
+    try:
+        look()
+    finally:
+        path.write_bytes(whole)
+    assert "refused" in outcomes
+    assert attempt_to_load(saved) == "read"
+
+
+@pytest.mark.parametrize("name", SYSTEM_FILES)
+def test_what_once_broke_loading_is_refused(name, saved):
+    path = saved / name
+    whole = path.read_bytes()
+    try:
+        for content in corpus(name):
+            path.write_bytes(content)
+            assert attempt_to_load(saved) == "refused", content
+    finally:
+        path.write_bytes(whole)
