@@ -6,14 +6,20 @@ Images, tables and captions have theirs in `test_images_fuzz.py`, `data/test_tab
 `metrics/test_fuzz_captions.py`.
 """
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
+from safetensors.torch import save
 
+from ssgpa.baselines.clip4idc import conversion_clip4idc
+from ssgpa.baselines.finer_mllm import conversion_finer_mllm
 from ssgpa.baselines.procap import conversion_procap
 from ssgpa.baselines.scorer import conversion_scorer
+from ssgpa.baselines.vir_vlfm import conversion_vir_vlfm
 from ssgpa.hub.publish import read_facts
 from ssgpa.metrics.predictions import read_captions
 from ssgpa.training.arguments import parse_arguments
@@ -111,6 +117,64 @@ def test_whole_files_are_read(name, folder):
 @pytest.mark.parametrize("name", FILES)
 def test_what_once_was_a_fault_is_refused(name, folder):
     assert [attempt(name, content, folder) for content in corpus(name)] == ["refused"] * len(corpus(name))
+
+
+def pickled(value: object, zipped: bool = True) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
+
+
+STATE = {"model.weight": torch.ones(2, 3), "bias": torch.zeros(2, dtype=torch.int64)}
+WHOLE = {
+    ".pth": [pickled(STATE), pickled(STATE, zipped=False), pickled({"model": STATE}), pickled([STATE]), pickled(3)],
+    ".safetensors": [save(STATE)],
+}
+# What reads the files of other authors, whole ones of which are larger than these.
+IMPORTERS = {
+    "clip4idc": conversion_clip4idc.convert_official,
+    "finer_mllm": conversion_finer_mllm.convert_official,
+    "procap": conversion_procap.read_tensors,
+    "scorer": conversion_scorer.convert_official,
+    "torchvision": conversion_scorer.convert_torchvision,
+    "vir_vlfm": conversion_vir_vlfm.read_official,
+}
+
+
+def attempt_to_import(read, path: Path) -> str:
+    try:
+        with little_memory():
+            read(path)
+    except (ValueError, OSError) as error:
+        told = str(error)
+    else:
+        return "read"
+    assert str(path) in told
+    return "refused"
+
+
+@pytest.mark.parametrize("count", [FEW // 3, pytest.param(MANY, marks=slow)])
+@pytest.mark.parametrize("suffix", WHOLE)
+@pytest.mark.parametrize("name", IMPORTERS)
+def test_damaged_weights_of_others_are_refused_by_name(name, suffix, count, tmp_path):
+    path, outcomes = tmp_path / f"weights{suffix}", []
+
+    @cases(count)
+    @given(damaged(WHOLE[suffix] + corpus(f"weights{suffix}")))
+    def look(content):
+        path.write_bytes(content)
+        outcomes.append(attempt_to_import(IMPORTERS[name], path))
+
+    look()
+    assert "refused" in outcomes
+
+
+@pytest.mark.parametrize("name", IMPORTERS)
+def test_what_is_no_state_of_a_model_is_refused_by_name(name, tmp_path):
+    for content in (pickled([STATE]), pickled(3), pickled({"a": {"b": 1}}), pickled({1: torch.ones(1)}), b"", b"{"):
+        for suffix in WHOLE:
+            (tmp_path / f"weights{suffix}").write_bytes(content)
+            assert attempt_to_import(IMPORTERS[name], tmp_path / f"weights{suffix}") == "refused"
 
 
 @pytest.fixture(scope="module")
