@@ -277,6 +277,20 @@ def measure(
         drawn = np.random.default_rng(seed).choice(len(every), sample, replace=False)
         chosen = [every[index] for index in sorted(drawn.tolist())]
     outcomes = [run_mutant(path, mutant.text, files, limit) for mutant in chosen]
+    return {"tests": tests, "mutants": len(every), **summarize(module, chosen, outcomes)}
+
+
+def summarize(module: str, chosen: list[Mutant], outcomes: list[str]) -> dict[str, Any]:
+    """Count what was killed, and list what was not.
+
+    Args:
+        module (`str`): Path of the module in the repository.
+        chosen (`list[Mutant]`): The mutants that ran.
+        outcomes (`list[str]`): Of `run_mutant`, one each.
+
+    Returns:
+        `dict[str, Any]`: `run`, `killed`, `equivalent`, `share` of those that are not equivalent, and `survivors`.
+    """
     lived = [mutant for mutant, outcome in zip(chosen, outcomes, strict=True) if outcome == "lived"]
     survivors = [
         {
@@ -291,8 +305,6 @@ def measure(
     counted = len(chosen) - sum(survivor["equivalent"] is not None for survivor in survivors)
     killed = len(chosen) - len(lived)
     return {
-        "tests": tests,
-        "mutants": len(every),
         "run": len(chosen),
         "killed": killed,
         "equivalent": len(chosen) - counted,

@@ -258,7 +258,9 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
             raise RuntimeError(
                 f"{type(self.vlm).__name__} did not run {config.port.connector}, before which images are compared."
             )
-        return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features, **found)
+        # Layers of the tower, where the VLM returns them.
+        layers = {name: features.get(name) for name in ("last_hidden_state", "hidden_states", "attentions")}
+        return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features, **layers, **found)
 
     def encode_images(self, pixel_values: Tensor, **kwargs: Any) -> ModelOutput:
         """Encode images as the VLM itself does, each on its own.

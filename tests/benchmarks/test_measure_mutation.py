@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssgpa.benchmarks import measure_mutation
-from ssgpa.benchmarks.measure_mutation import TARGETS, measure, mutants_of, parse_options
+from ssgpa.benchmarks.measure_mutation import TARGETS, measure, mutants_of, parse_options, summarize
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,22 +89,29 @@ def things(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_tests_that_look_kill_and_others_do_not(things, monkeypatch):
+def test_tests_that_look_kill_and_others_do_not(things):
     found = measure("things/numbers.py", ["test_numbers.py"], root=things)
     lived = {(survivor["before"], survivor["after"]) for survivor in found["survivors"]}
     # Equal values are found alike.
     assert lived == {("value > found", "value >= found")}
     assert found["killed"] == found["run"] - 1 == found["mutants"] - 1
     assert found["share"] == found["killed"] / found["run"]
-    key = ("things/numbers.py", "largest", "value > found", "value >= found")
-    monkeypatch.setattr(measure_mutation, "EQUIVALENT", {key: "equal values are found alike"})
-    found = measure("things/numbers.py", ["test_numbers.py"], root=things)
-    assert found["share"] == 1
-    assert found["survivors"][0]["equivalent"] == "equal values are found alike"
     # The file itself stays as it is.
     assert (things / "things" / "numbers.py").read_text("utf-8") == TEXT
-    few = measure("things/numbers.py", ["test_numbers.py"], sample=3, root=things)
-    assert few["run"] == 3
+    assert measure("things/numbers.py", ["test_numbers.py"], sample=1, root=things)["run"] == 1
+
+
+def test_what_computes_the_same_does_not_count(monkeypatch):
+    mutants = mutants_of(TEXT)
+    outcomes = ["lived" if mutant.after == "value >= found" else "killed" for mutant in mutants]
+    outcomes[0] = "endless"
+    assert summarize("numbers.py", mutants, outcomes)["share"] == 1 - 1 / len(mutants)
+    key = ("numbers.py", "largest", "value > found", "value >= found")
+    monkeypatch.setattr(measure_mutation, "EQUIVALENT", {key: "equal values are found alike"})
+    found = summarize("numbers.py", mutants, outcomes)
+    assert found["share"] == 1
+    assert found["equivalent"] == 1
+    assert found["survivors"][0]["equivalent"] == "equal values are found alike"
 
 
 def test_tests_that_fail_anyway_are_told(things):

@@ -212,7 +212,7 @@ SYSTEM_FILES = {
 }
 
 
-@pytest.mark.parametrize("count", [FEW // 3, pytest.param(MANY, marks=slow)])
+@pytest.mark.parametrize("count", [FEW // 6, pytest.param(MANY, marks=slow)])
 @pytest.mark.parametrize("name", SYSTEM_FILES)
 def test_damaged_systems_are_loaded_or_refused_by_name(name, count, saved):
     path = saved / name
