@@ -18,7 +18,7 @@ ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.
 
 
 @cache
-def tests_of(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     """Names of a module's tests, without those that are always skipped."""
     functions = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)]
     return {
@@ -39,4 +39,4 @@ def test_each_names_tests_that_there_are(row):
     assert promise
     for name in names:
         path, _, function = name.partition("::")
-        assert function in tests_of(TESTS / path), name
+        assert function in names_in(TESTS / path), name

@@ -41,8 +41,9 @@ def texts(*paths: Path) -> list[bytes]:
     return [path.read_bytes() for path in paths]
 
 
-FACTS = b"license: apache-2.0\ntraining: a few steps\nlanguage: en\nbase_models: [a/b]\nlimits: |\n  none\n"
+FACTS = b"license: apache-2.0\ntraining: a few steps\nsummary: short\nbase_models: [a/b]\nlimits: |\n  none\n"
 RESULTS = b'{"model": "m", "data": "d", "split": "test", "scores": {"total": {"cider": 1.0, "items": 2}}}\n'
+CAPTIONS = b'{"pair_id": "a", "caption": "b"}\n{"pair_id": "c", "caption": "d"}\n'
 WORDS = b'{"<NULL>": 0, "<UNK>": 1, "<START>": 2, "<END>": 3, "the": 4, "cube": 5}'
 TOKENS = (
     b'{"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[VID]": 3, "[BOS]": 4, "[EOS]": 5, "[UNK]": 6, "[MASK]": 7, "cube": 8}'
@@ -57,7 +58,7 @@ FILES = {
         texts(*sorted(CONFIGS.rglob("models/*.json")), *sorted(ROOT.glob("*/**/tiny.json"))),
     ),
     "results": (read_results, "results.json", [RESULTS]),
-    "captions": (read_captions, "captions.jsonl", [b'{"pair_id": "a", "caption": "b"}\n' * 2, b'{"a": "b"}']),
+    "captions": (read_captions, "captions.jsonl", [CAPTIONS, b'{"a": "b", "c": "d"}']),
     "scorer-words": (conversion_scorer.convert_vocabulary, "words.json", [WORDS]),
     "procap-words": (conversion_procap.convert_vocabulary, "words.json", [TOKENS]),
 }
@@ -101,8 +102,9 @@ def test_damaged_files_are_read_or_refused_by_name(name, count, folder):
         outcomes.append(attempt(name, content, folder))
 
     look()
-    # Neither a damage that damages nothing nor one that leaves nothing.
-    assert min(outcomes.count("read"), outcomes.count("refused")) >= count / 100
+    # Neither a damage that damages nothing nor, among thousands, one that leaves nothing.
+    assert outcomes.count("refused") >= count / 100
+    assert count < MANY or outcomes.count("read") >= count / 1000
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -229,7 +231,8 @@ def test_damaged_systems_are_loaded_or_refused_by_name(name, count, saved):
         look()
     finally:
         path.write_bytes(whole)
-    assert "refused" in outcomes
+    # Settings of `generate` have defaults.
+    assert "refused" in outcomes or name == "generation_config.json"
     assert attempt_to_load(saved) == "read"
 
 

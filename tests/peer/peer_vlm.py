@@ -12,10 +12,11 @@ import torch
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers_peer.generation.test_utils import GenerationTesterMixin
 from transformers_peer.test_configuration_common import ConfigTester
-from transformers_peer.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
+from transformers_peer.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor, seeded_weight_init
 
 from ssgpa.benchmarks.tiny_vlms import FEW, IMAGE_TOKEN, MODEL_TYPES, TINY_VLMS, tiny_vlm_tokenizer
 from ssgpa.vlm import SSGPAForVLM, SSGPAVLMConfig
+from ssgpa.vlm.modeling_ssgpa_vlm import NEW_PARTS
 
 
 # The suite asks this table which classes take labels.
@@ -79,6 +80,18 @@ class SSGPAForVLMCommon(ModelTesterMixin, GenerationTesterMixin):
 
     def test_config(self):
         self.config_tester.run_common_tests()
+
+    def test_can_init_all_missing_weights(self):
+        """As the suite's, of what no VLM brings along: weights of the VLM are never drawn anew."""
+        config = self.model_tester.get_config()
+        with seeded_weight_init():
+            built = SSGPAForVLM(copy.deepcopy(config)).state_dict()
+            filled = SSGPAForVLM.from_pretrained(None, config=copy.deepcopy(config), state_dict={}).state_dict()
+        assert built.keys() == filled.keys()
+        assert not any(value.is_meta for value in filled.values())
+        new = [name for name in built if name.startswith(NEW_PARTS)]
+        assert len(new) > 20
+        assert [name for name in new if not torch.equal(built[name], filled[name])] == []
 
     def test_inputs_embeds(self):
         """As the suite's, without images: their tokens are counted in `input_ids`."""

@@ -61,13 +61,13 @@ def cut_the_weights(folder):
 
 
 def repeat_a_name(folder):
-    """Two entries of one name in the header of the weights."""
+    """Two entries of one name in the header of the weights, the second of which shows the bytes of another."""
     path = folder / "model.safetensors"
     content = path.read_bytes()
     size = int.from_bytes(content[:8], "little")
     header = content[8 : 8 + size].rstrip()
-    name = next(name for name in json.loads(header) if name != "__metadata__")
-    entry = json.dumps({name: json.loads(header)[name]})[1:-1].encode()
+    name, other = [name for name in json.loads(header) if name != "__metadata__"][:2]
+    entry = json.dumps({name: json.loads(header)[other]})[1:-1].encode()
     header = header[:-1] + b"," + entry + b"}"
     path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
 
