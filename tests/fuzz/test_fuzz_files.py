@@ -58,7 +58,7 @@ FILES = {
         texts(*sorted(CONFIGS.rglob("models/*.json")), *sorted(ROOT.glob("*/**/tiny.json"))),
     ),
     "results": (read_results, "results.json", [RESULTS]),
-    "captions": (read_captions, "captions.jsonl", [CAPTIONS, b'{"a": "b", "c": "d"}']),
+    "captions": (read_captions, "captions.jsonl", [CAPTIONS]),
     "scorer-words": (conversion_scorer.convert_vocabulary, "words.json", [WORDS]),
     "procap-words": (conversion_procap.convert_vocabulary, "words.json", [TOKENS]),
 }
