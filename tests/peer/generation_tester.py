@@ -28,21 +28,28 @@ class GenerationTesterMixin:
             model = model_class(config).eval()
             # Every caption has the same length.
             model.generation_config.update(eos_token_id=None, pad_token_id=0, bos_token_id=1)
+            # A placeholder that was written would stand for an image when the text is read again.
+            model.generation_config.suppress_tokens = self._placeholders(model) or None
             rows = {name: value[:ROWS] for name, value in inputs.items() if isinstance(value, torch.Tensor)}
             with self.subTest(model_class.__name__):
                 yield model, rows
 
     @staticmethod
+    def _placeholders(model):
+        token = getattr(model.config, "image_token_id", None)
+        return [] if token is None else [token]
+
+    @staticmethod
     def _generate(model, inputs, **options):
         return model.generate(**inputs, max_new_tokens=NEW, **({"do_sample": False, "num_beams": 1} | options))
 
-    @staticmethod
-    def _step_by_step(model, inputs):
+    def _step_by_step(self, model, inputs):
         """The likeliest token after the likeliest token, each time of the whole text."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         for _ in range(NEW):
             with torch.no_grad():
                 logits = model(**inputs | {"input_ids": ids, "attention_mask": mask}, use_cache=False).logits
+            logits[..., self._placeholders(model)] = -torch.inf
             ids = torch.cat([ids, logits[:, -1:].argmax(-1)], 1)
             mask = torch.nn.functional.pad(mask, (0, 1), value=1)
         return ids
@@ -129,7 +136,7 @@ class GenerationTesterMixin:
         for model, inputs in self._generative():
             start = inputs["input_ids"].shape[1]
             forbidden = self._generate(model, inputs)[:, start:].unique().tolist()
-            found = self._generate(model, inputs, suppress_tokens=forbidden)[:, start:]
+            found = self._generate(model, inputs, suppress_tokens=[*forbidden, *self._placeholders(model)])[:, start:]
             assert not set(found.unique().tolist()) & set(forbidden)
 
     def test_logits_to_keep_are_the_last(self):
