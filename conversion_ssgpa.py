@@ -16,9 +16,11 @@
 import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
@@ -103,6 +105,40 @@ def read_source(
     )
     check_weights(report, name)
     return source
+
+
+def read_tensor_file(path: Path, known: Iterable[Any] = ()) -> Any:
+    """Read what safetensors or `torch.save` wrote, without running code in it.
+
+    Args:
+        path (`Path`): `.safetensors`, or any other name for a pickled file.
+        known (`Iterable`, *optional*, defaults to `()`): What else than tensors may be in it, as for
+            `torch.serialization.safe_globals`.
+
+    Returns:
+        `Any`: What is in the file, on the CPU.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It cannot be read; the error says why, in one line, and not which file.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([*known]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:
+        # Over a damaged file torch raises errors of any kind.
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def are_tensors(found: Any) -> bool:
+    """Whether something is tensors by name."""
+    return isinstance(found, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    )
 
 
 def _check_family(config: PreTrainedConfig, model_class: type[PreTrainedModel], name: str) -> None:

@@ -388,6 +388,16 @@ def save_vlm(family: str, folder: Path, seed: int = 0) -> Path:
 
 # Rows and columns that no family's own grid has, coarser than some and finer than others.
 GRID = (3, 4)
+# Fields of the configuration of a model with SSGPA's parts: few of everything.
+FEW: dict[str, Any] = {
+    "patch_grid": GRID,
+    "fusion_layers": 2,
+    "fusion_hidden_size": 8,
+    "fusion_num_attention_heads": 2,
+    "alignment_hidden_size": 16,
+    "alignment_num_attention_heads": 2,
+    "sinkhorn_iterations": 10,
+}
 # What begins as zero, so that the parts begin as the identity.
 CLOSED = ("up_proj.", "evidence_mlp.fc2.", "patch_scale", "global_scale")
 
@@ -398,11 +408,9 @@ def wrap_vlm(vlm: PreTrainedModel, family: str, **fields: Any) -> SSGPAForVLM:
     Args:
         vlm (`PreTrainedModel`): Of `build_vlm`; the new model shares its weights.
         family (`str`): A key of `TINY_VLMS`.
-        **fields (`Any`, *optional*): Of the configuration; by default `GRID` and few of everything.
+        **fields (`Any`, *optional*): Of the configuration; by default `FEW`.
     """
-    few = {"patch_grid": GRID, "fusion_layers": 2, "fusion_hidden_size": 8, "alignment_hidden_size": 16}
-    few |= {"fusion_num_attention_heads": 2, "alignment_num_attention_heads": 2, "sinkhorn_iterations": 10}
-    return SSGPAForVLM.from_vlm(vlm, **({"image_size": TINY_VLMS[family][1]} | few | fields))
+    return SSGPAForVLM.from_vlm(vlm, **({"image_size": TINY_VLMS[family][1]} | FEW | fields))
 
 
 def open_parts(model: SSGPAForVLM, seed: int = 0) -> SSGPAForVLM:

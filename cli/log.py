@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.checks import read_json_object
 from ..data.pair_table import told
 from ..utils.files import append_lines, lock_output, replacing, write_json
 
@@ -95,7 +96,7 @@ class CaptionLog:
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         try:
-            theirs = json.loads(self.settings_path.read_text(encoding="utf-8"))
+            theirs = read_json_object(self.settings_path)
         except FileNotFoundError:
             raise FileExistsError(f"{self.path}: exists; pass --overwrite to replace it.") from None
         changed = [key for key in {**theirs, **settings} if theirs.get(key) != settings.get(key)]

@@ -39,6 +39,22 @@ def read_json_list(path: Path) -> list[Any]:
     return _read_json(path, list)
 
 
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Read a JSON file of words and their numbers.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not UTF-8 JSON, or a word has no number, or that of another word.
+    """
+    words = read_json_object(path)
+    wrong = next((word for word, number in words.items() if type(number) is not int or not 0 <= number < 2**32), None)
+    if wrong is not None:
+        raise ValueError(f"{path}: the word {wrong!r:.80} has the number {words[wrong]!r:.80}")
+    if len({*words.values()}) < len(words):
+        raise ValueError(f"{path}: two words have one number")
+    return words
+
+
 def _read_json(path: Path, kind: type) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")

@@ -241,7 +241,7 @@ def check_settings(output: Path, settings: Mapping[str, Any]) -> None:
         return
     try:
         theirs = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, RecursionError, TypeError) as error:
         raise ValueError(f"{path}: is not JSON of this program ({error}); choose another folder.") from error
     changed = [key for key in {**theirs, **settings} if theirs.get(key) != settings.get(key)]
     if changed:

@@ -1,6 +1,5 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-#
 # /// script
 # requires-python = ">=3.11"
 # dependencies = ["ssgpa[train]"]
@@ -28,7 +27,7 @@ from ssgpa.training.controls import make_controls, report_controls
 from ssgpa.training.lora import add_lora, is_over_base, report_adapter
 from ssgpa.training.mixing import mix_pairs, report_pairs
 from ssgpa.training.model_setup import prepare_training
-from ssgpa.training.resuming import find_checkpoint, held_run, set_seed
+from ssgpa.training.resuming import find_checkpoint, in_held_folder, set_seed
 from ssgpa.training.run import (
     cached_features,
     check_data_fits,
@@ -47,14 +46,9 @@ from ssgpa.utils.console import report_error
 from ssgpa.utils.loading import LIBRARY_ERRORS
 
 
+@in_held_folder
 def run(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptioningArguments) -> dict[str, Any]:
     """One training run, from data to the saved best model; returns its metrics."""
-    with held_run(args):
-        return train(model_args, data_args, args)
-
-
-def train(model_args: ModelArguments, data_args: DataArguments, args: ChangeCaptioningArguments) -> dict[str, Any]:
-    """As `run`, in a folder that no other run writes to."""
     set_seed(args.seed)
     checkpoint = find_checkpoint(args)
     check_settings(model_args, data_args, args)
@@ -66,7 +60,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: ChangeCapt
     train_rows, mixture = mix_pairs(data_args, first_rows(splits, "train", data_args.max_train_pairs), splits)
     splits["train"] = splits["train"] if mixture is None else train_rows  # the words of both
     controls = make_controls(data_args, train_rows)
-    targets = training_targets(data_args, train_rows, args.seed)
+    rows, words, told = training_targets(data_args, train_rows, args.seed)
 
     ########
     # Model
@@ -80,22 +74,19 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: ChangeCapt
     if is_over_base(model_args):
         model = add_lora(model, model_args, trainable)
         trainable = trained_parameters(model)
-    reports = report_pairs(mixture) | report_adapter(model_args) | report_controls(controls) | targets.report
+    reports = report_pairs(mixture) | report_adapter(model_args) | report_controls(controls) | told
     record = parameter_report(model, trainable) | reports
 
     ##########
     # Training
     ##########
+    pairs = training_pairs(data_args, rows, processor, args.seed, features, frames, mixture, controls, words)
     trainer = ChangeCaptioningTrainer(
         model=model,
         args=args,
-        train_dataset=training_pairs(
-            data_args, targets.rows, processor, args.seed, features, frames, mixture, controls, targets.wordings
-        ),
+        train_dataset=pairs,
         eval_dataset=first_rows(splits, "validation", data_args.max_eval_pairs),
-        data_collator=PairCollator(
-            processor, aux_heads is not None, normalize=False, pad_to_multiple_of=data_args.pad_to_multiple_of
-        ),
+        data_collator=PairCollator(processor, aux_heads is not None, False, data_args.pad_to_multiple_of),
         processing_class=processor,
         train_rows=train_rows,
         change_type_of=change_type_of,

@@ -31,7 +31,7 @@ def read_facts(path: Path) -> CardMetadata:
     """
     values = load_yaml(path)
     known = [item.name for item in fields(CardMetadata)]
-    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else [type(values).__name__]
+    unknown = sorted({*map(str, values)} - {*known}) if isinstance(values, dict) else [type(values).__name__]
     if unknown:
         raise ValueError(f"{path}: {unknown[0]} is none of a card's facts: {', '.join(known)}.")
     return CardMetadata(**values)

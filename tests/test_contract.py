@@ -281,6 +281,38 @@ def test_a_repository_brings_all_the_code_of_its_system(name, tmp_path):
         assert torch.equal(found[key], value) if isinstance(value, torch.Tensor) else found[key] == value, key
 
 
+@pytest.mark.parametrize("name", TINY_SYSTEMS)
+def test_pairs_of_a_batch_do_not_meet(name):
+    model, processor = TINY_SYSTEMS[name]()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # A gate that is shut at the start would let no image through.
+            parameter += 0.05 * torch.randn_like(parameter)
+    images = torch.rand(3, 2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    # The images of the last pair are one.
+    images[2, 1] = images[2, 0]
+
+    def logits_of(pairs):
+        inputs = processor(images=[list(pair) for pair in pairs], suffix=["red cube"] * 3, return_tensors="pt")
+        inputs.pop("labels")
+        with torch.no_grad():
+            return model(**inputs).logits
+
+    logits = logits_of(images)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(logits_of(images[[2, 0, 1]]), logits[[2, 0, 1]], **CLOSE)
+    others = images.clone()
+    others[0] = 1 - others[0]
+    found = logits_of(others)
+    torch.testing.assert_close(found[1:], logits[1:], **CLOSE)
+    assert (found[0] - logits[0]).abs().max() > 1e-4
+    swapped = logits_of(images.flip(1))
+    # One of the toys reads both images as one set.
+    assert name in TOYS or (swapped[:2] - logits[:2]).abs().flatten(1).amax(1).min() > 1e-5
+    torch.testing.assert_close(swapped[2], logits[2], **CLOSE)
+
+
 def test_two_files_of_one_name_cannot_lie_in_a_repository(tmp_path, monkeypatch):
     for folder in ("one", "one/two"):
         (tmp_path / folder).mkdir()

@@ -45,6 +45,20 @@ def test_systems_survive_saving(name, tmp_path):
     assert torch.equal(model.generate(**inputs, **greedy), loaded.generate(**others, **greedy))
 
 
+@pytest.mark.parametrize("name", TINY_SYSTEMS)
+def test_systems_in_shards_come_back_with_all_their_buffers(name, tmp_path):
+    model, _ = TINY_SYSTEMS[name]()
+    model.save_pretrained(tmp_path, max_shard_size="10KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert type(loaded) is type(model)
+    for kind in ("named_parameters", "named_buffers"):
+        # Buffers that are not saved among them: they are made anew.
+        wanted, found = (dict(getattr(each, kind)()) for each in (model, loaded))
+        assert wanted.keys() == found.keys()
+        assert all(torch.equal(value, found[key]) for key, value in wanted.items())
+
+
 @pytest.mark.parametrize("variant", ["instructblip-qformer", "resnet"])
 def test_what_a_checkpoint_lacks_starts_as_the_definition_says(variant, tmp_path):
     model, _ = tiny_model(variant)

@@ -266,6 +266,8 @@ def yaml_to_arguments(path: str | Path) -> list[str]:
     """
     words: list[str] = []
     for name, value in read_yaml(Path(path)).items():
+        if name == "help":
+            raise ValueError(f"{path}: unknown `help`; ask for it on the command line.")
         if isinstance(value, list):
             words += [f"--{name}", *(str(item) for item in value)]
         elif value is not None:
@@ -320,9 +322,13 @@ def parse_arguments(arguments: list[str] | None = None) -> RunArguments:
     if not arguments or not arguments[0].endswith((".yaml", ".yml")):
         raise ValueError("The first argument is the run's YAML file, e.g. examples/configs/clevr_tiny.yaml.")
     words = yaml_to_arguments(arguments[0]) + arguments[1:]
-    *parsed, unknown = parser.parse_args_into_dataclasses(
-        words, return_remaining_strings=True, look_for_args_file=False
-    )
+    try:
+        *parsed, unknown = parser.parse_args_into_dataclasses(
+            words, return_remaining_strings=True, look_for_args_file=False
+        )
+    except (ArithmeticError, AttributeError, LookupError, TypeError, RecursionError) as error:
+        # Where Transformers' own checks of an argument expect another kind of value.
+        raise ValueError(f"{arguments[0]}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     if unknown:
         names = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in unknown]
         renamed = [f"`{name}` is now `{FORMER_NAMES[name]}`" for name in names if name in FORMER_NAMES]

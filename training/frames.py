@@ -52,7 +52,7 @@ def make_frames(text: str | None, count: int | None, model: str) -> PairFrames |
         )
     try:
         options = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`frames` is no JSON: {error}.") from error
     if not isinstance(options, Mapping) or not isinstance(options.get("class"), str):
         raise ValueError(f"`frames` must be a mapping with `class`, a class path, got {text}.")

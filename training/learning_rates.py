@@ -27,7 +27,7 @@ def parse_factors(text: str) -> dict[str, float]:
         factors = {pattern: float(factor) for pattern, factor in found.items()}
         for pattern in factors:
             re.compile(pattern)
-    except (ValueError, TypeError, AttributeError, re.error) as error:
+    except (ValueError, RecursionError, TypeError, AttributeError, re.error) as error:
         raise ValueError(f"`learning_rate_factors` must map regular expressions to numbers: {error}.") from error
     if any(factor < 0 for factor in factors.values()):
         raise ValueError(f"`learning_rate_factors` must not be negative, got {factors}.")

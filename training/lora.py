@@ -203,7 +203,7 @@ def read_lora(text: str | None) -> dict[str, Any]:
         return {}
     try:
         options = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`lora` is no JSON: {error}.") from error
     if not isinstance(options, dict) or "target_modules" not in options:
         raise ValueError(f"`lora` must map options of PEFT's LoraConfig, `target_modules` among them, got {text!r}.")

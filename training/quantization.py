@@ -33,7 +33,7 @@ def read_quantization(text: str) -> BitsAndBytesConfig:
     try:
         values = json.loads(text)
         config = BitsAndBytesConfig(**values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"`quantization_config` {text!r}: {error}") from error
     unknown = [name for name in values if not hasattr(config, name)]
     if unknown or not config.load_in_4bit:

@@ -5,9 +5,11 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from transformers import set_seed
@@ -30,7 +32,7 @@ def is_json(path: Path) -> bool:
     """Whether a JSON file was written to its end."""
     try:
         json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -54,6 +56,21 @@ def held_run(arguments: ChangeCaptioningArguments) -> Iterator[None]:
             # It would count among those that `save_total_limit` keeps.
             shutil.rmtree(mark.parent)
         yield
+
+
+def in_held_folder(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a run go on in a folder that no other run writes to, see `held_run`.
+
+    Args:
+        run (`Callable`): Takes arguments of the model, of the data, and of training, which name the folder.
+    """
+
+    @wraps(run)
+    def held(model_args: Any, data_args: Any, args: ChangeCaptioningArguments) -> Any:
+        with held_run(args):
+            return run(model_args, data_args, args)
+
+    return held
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:

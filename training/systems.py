@@ -181,8 +181,8 @@ def read_config(path: str, overrides: str | None = None) -> PreTrainedConfig:
     try:
         kind = config_class_of(values.pop("model_type"), Path(path))
         return kind(**values | _overrides(overrides, kind))
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    except BROKEN as error:
+        raise ValueError(f"{path}: {_told(error)}") from error
 
 
 def create_system(
@@ -212,8 +212,8 @@ def create_system(
     try:
         values = kind.with_vocabulary(values, tokenizer) | _overrides(arguments.config_overrides, kind)
         config = kind(**{name: value for name, value in values.items() if name != "model_type"})
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    except BROKEN as error:
+        raise ValueError(f"{path}: {_told(error)}") from error
     model = build_model(config, arguments.model_class, attn_implementation=arguments.attn_implementation)
     if model.can_generate():
         model.generation_config.update(**generation_defaults(tokenizer, kind.placeholder))
@@ -302,12 +302,18 @@ def config_class_of(model_type: str, path: Path) -> type[PreTrainedConfig]:
     return kind
 
 
+def _told(error: Exception) -> str:
+    """An error in one line; a bare key or number says nothing without its kind."""
+    kind = "" if isinstance(error, ValueError | TypeError | StrictDataclassError) else f"{type(error).__name__}: "
+    return kind + " ".join(str(error).split())
+
+
 def _read_values(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such model configuration.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}.") from error
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
         raise ValueError(f"{path}: a model configuration needs `model_type`.")
@@ -320,7 +326,7 @@ def _overrides(text: str | None, kind: type[PreTrainedConfig]) -> dict[str, Any]
         return {}
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`config_overrides` is no JSON: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"`config_overrides` must map fields of the configuration to values, got {text!r}.")

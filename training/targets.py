@@ -35,10 +35,6 @@ class Wordings(NamedTuple):
     changed: Wording
     unchanged: str | None
 
-    def report(self) -> dict[str, Any]:
-        """For the record of a run."""
-        return {"canonical_captions": {**self.changed._asdict(), "unchanged": self.unchanged}}
-
 
 class Targets(NamedTuple):
     """What `make_targets` made.
@@ -46,15 +42,12 @@ class Targets(NamedTuple):
     Attributes:
         rows (`datasets.Dataset`): The training rows with the columns.
         wordings (`Wordings`, *optional*): The words that were chosen for canonical captions.
+        report (`dict[str, Any]`): The same for the run's record.
     """
 
     rows: Dataset
-    wordings: Wordings | None = None
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """For the record of a run."""
-        return {} if self.wordings is None else self.wordings.report()
+    wordings: Wordings | None
+    report: dict[str, Any]
 
 
 def make_targets(
@@ -78,7 +71,7 @@ def make_targets(
         ValueError: The rows have no scenes, or another file's.
     """
     if not (canonical_captions or time_reversal):
-        return Targets(rows)
+        return Targets(rows, None, {})
     if scenes is None:
         raise ValueError(
             "`canonical_captions` and `time_reversal` read the renderer's scenes, and the data was prepared without: "
@@ -103,7 +96,8 @@ def make_targets(
         kinds = [INVERSE_TYPES.get(record["change_type"], record["change_type"]) for record in records]
         rows = _with_column(rows, INVERSE_TARGETS, texts)
         rows = rows.add_column(INVERSE_TYPE, kinds, feature=Value("string"))
-    return Targets(rows, wordings)
+    report = {} if wordings is None else {**wordings.changed._asdict(), "unchanged": wordings.unchanged}
+    return Targets(rows, wordings, {"canonical_captions": report} if report else {})
 
 
 def _with_column(rows: Dataset, name: str, texts: list[list[str]]) -> Dataset:

@@ -32,6 +32,7 @@ from transformers.utils import logging
 
 from ..metrics.report.build import build_report, light_rows
 from ..metrics.trainer_metrics import report_metrics
+from ..pipeline_ssgpa import is_out_of_memory
 from ..system_ssgpa import ChangeCaptioningModelMixin
 from ..utils.files import begin_folder, put_folder, temporary_name
 from .arguments import AUTO_METRIC, option_of
@@ -316,6 +317,29 @@ class ChangeCaptioningTrainer(Trainer):
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += share
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """As `Trainer`'s; where memory runs out, the error tells the batch and what needs less.
+
+        Args:
+            model (`nn.Module`): The model.
+            inputs (`dict[str, Any]`): The collator's batch.
+            *args (`Any`, *optional*): As for `Trainer`.
+            **kwargs (`Any`, *optional*): As for `Trainer`.
+        """
+        pairs, ids = len(inputs.get("pair_ids", ())), inputs.get("input_ids")
+        try:
+            return super().training_step(model, inputs, *args, **kwargs)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            tokens = "" if ids is None else f" and {ids.shape[-1]} tokens a row"
+            # The library's words stay: by them `auto_find_batch_size` knows the error.
+            raise torch.OutOfMemoryError(
+                f"{' '.join(str(error).split())} The batch has {pairs} pairs{tokens}: take a smaller "
+                "`per_device_train_batch_size` with more `gradient_accumulation_steps`, `gradient_checkpointing` "
+                "or examples/configs/24gb.yaml. docs/memory.md tells what each needs."
+            ) from error
 
     def _check_finite(self, what: str, value: float, detail: dict[str, float] | str = "") -> None:
         if not math.isfinite(value):

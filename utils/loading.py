@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
@@ -27,6 +28,7 @@ from transformers.utils import (
     ADAPTER_SAFE_WEIGHTS_NAME,
     CONFIG_NAME,
     PROCESSOR_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
     cached_file,
     find_adapter_config_file,
     logging,
@@ -41,10 +43,10 @@ from .hub_access import can_ask_hub, is_cached
 
 logger = logging.get_logger(__name__)
 
-# What the libraries raise over broken files of a model; the first two are no errors of Python's own kinds.
-LIBRARY_ERRORS = (SafetensorError, StrictDataclassError)
-BROKEN = (OSError, ValueError, RuntimeError, ArithmeticError, ImportError, TypeError, KeyError, AttributeError)
-BROKEN += LIBRARY_ERRORS
+# What the libraries raise over broken files of a model, or too little memory, and is no error of Python's own kinds.
+LIBRARY_ERRORS = (SafetensorError, StrictDataclassError, torch.OutOfMemoryError)
+# And all that they raise: tokenizers raises a bare `Exception`.
+BROKEN = Exception
 # What PEFT's files put in front of every name.
 PREFIX = "base_model.model."
 # Metadata of a checkpoint over a base: what it holds beside whole modules and LoRA's matrices.
@@ -318,6 +320,7 @@ def check_source(path: str, revision: str | None) -> dict[str, bool]:
         # A checkpoint over a base has no configuration of its own.
         model_file = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
         _check_json(folder / model_file)
+        _check_index(folder)
         # A VLM of somebody else's may keep its image processor's settings in other files.
         if (folder / PROCESSOR_NAME).is_file() or not is_plain_vlm(path):
             _check_json(folder / PROCESSOR_NAME)
@@ -344,13 +347,27 @@ def _check_mistyped(folder: Path) -> None:
         )
 
 
+def _check_index(folder: Path) -> None:
+    """Refuse an index of shards that names a file elsewhere, or one that is none."""
+    path = folder / SAFE_WEIGHTS_INDEX_NAME
+    if not path.is_file():
+        return
+    _check_json(path)
+    shards = json.loads(path.read_text(encoding="utf-8")).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ValueError(f"{path.name} has no `weight_map`.")
+    for name in shards.values():
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"{path.name} names {name!r:.80}; shards are safetensors files beside it.")
+
+
 def _check_json(path: Path) -> None:
     """Refuse a file that holds no JSON object, by its name: the libraries report only line and column."""
     if not path.is_file():
         raise FileNotFoundError(f"the folder holds no {path.name}.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} is not JSON ({error}).") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds a {type(content).__name__}, not an object.")

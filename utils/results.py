@@ -164,6 +164,6 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
     try:
         first, *records = [json.loads(line) for line in whole.split(b"\n")]
         settings, pairs = first["settings"], [(record["pair_id"], record["caption"]) for record in records]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not hold predictions of an evaluation; move it away.") from error
     return settings, by_id(pairs, f"predictions in {path}"), len(cut)

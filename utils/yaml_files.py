@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 
+# What PyYAML lets through where a value only looks like a date, a number or a word, or lies too deep.
+SLIPS = (ValueError, ArithmeticError, AttributeError, LookupError, TypeError, RecursionError)
 # Far more than any run or card has. Aliases that double themselves name billions in a few lines.
 MAX_VALUES = 10_000
 MAX_BYTES = 2**20
@@ -36,8 +38,7 @@ def load_yaml(path: Path) -> Any:
         raise ValueError(f"{path} is not YAML of settings: it has more than {MAX_BYTES:,} bytes.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # Numbers and dates that are none are ValueErrors.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, *SLIPS) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     waiting, count = [values], 0
     while waiting:

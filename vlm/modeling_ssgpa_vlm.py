@@ -258,7 +258,9 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
             raise RuntimeError(
                 f"{type(self.vlm).__name__} did not run {config.port.connector}, before which images are compared."
             )
-        return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features, **found)
+        # Layers of the tower, where the VLM returns them.
+        layers = {name: features.get(name) for name in ("last_hidden_state", "hidden_states", "attentions")}
+        return SSGPAVLMImageFeatures(pooler_output=features.pooler_output, vlm_features=features, **layers, **found)
 
     def encode_images(self, pixel_values: Tensor, **kwargs: Any) -> ModelOutput:
         """Encode images as the VLM itself does, each on its own.
@@ -375,7 +377,8 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
         if attention_mask is not None and attention_mask.ndim > 2:
             raise ValueError("A VLM reads one caption a row: train with `captions_per_pair` 1.")
         features = self._encode(pixel_values, mm_encoder_outputs)
-        count = kwargs.pop("num_items_in_batch", None)
+        # For the loss here; the VLM is given no labels.
+        told = {name: kwargs.pop(name) for name in ("num_items_in_batch", "shift_labels") if name in kwargs}
         if features is None and position_ids is not None:
             kwargs["position_ids"] = position_ids
         outputs = self.vlm(
@@ -390,7 +393,7 @@ class SSGPAForVLM(SSGPAVLMPreTrainedModel, GenerationMixin):
         loss_parts = None
         if labels is not None:
             targets = self._warped_matching(pixel_values, features)
-            loss_parts = self.losses(outputs.logits, labels, features, scene_ids, targets, num_items_in_batch=count)
+            loss_parts = self.losses(outputs.logits, labels, features, scene_ids, targets, **told)
         return SSGPACausalLMOutputWithPast(
             loss=sum(loss_parts.values()) if loss_parts else None,
             loss_parts=loss_parts,

@@ -17,15 +17,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ...conversion_ssgpa import check_weights, read_source
+from ...conversion_ssgpa import are_tensors, check_weights, read_source, read_tensor_file
+from ...data.checks import read_json_object
 from .configuration_blip2idc import BLIP2IDCConfig
 
 
@@ -141,7 +140,7 @@ def read_adapter(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, T
     path = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{folder} holds neither {' nor '.join(ADAPTER_FILES)}.")
-    options = json.loads(told.read_text(encoding="utf-8"))
+    options = read_json_object(told)
     if options.get("peft_type") != "LORA":
         raise ValueError(f"{told}: `peft_type` is {options.get('peft_type')!r}, and the authors' adapters are LORA.")
     with path.open("rb") as file:
@@ -150,10 +149,10 @@ def read_adapter(folder: str | os.PathLike) -> tuple[dict[str, Any], dict[str, T
                 f"{path} is a pointer to a file in Git's large file storage: fetch it with `git lfs pull`."
             )
     try:
-        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError) as error:
-        raise ValueError(f"{path} holds no tensors by name: {' '.join(str(error).split())[:200]}") from error
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        weights = read_tensor_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no tensors by name: {error!s:.200}") from error
+    if not weights or not are_tensors(weights):
         raise ValueError(f"{path} holds no tensors by name.")
     bare = {name.removeprefix(PREFIX): value for name, value in weights.items()}
     return options, {PREFIX + name: value for name, value in _rename(bare, str(path)).items()}

@@ -17,15 +17,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, CLIPConfig, CLIPModel, PreTrainedModel
 
-from ...conversion_ssgpa import check_weights
+from ...conversion_ssgpa import are_tensors, check_weights, read_tensor_file
 from .configuration_clip4idc import CLIP4IDCConfig
 
 
@@ -139,13 +137,12 @@ def convert_official(path: str | os.PathLike, **fields: Any) -> tuple[CLIP4IDCCo
         ValueError: It holds weights that CLIP4IDC has no place for; the error names them.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        source = load_file(path)
-    else:
-        try:
-            source = torch.load(path, map_location="cpu", weights_only=True)
-        except (KeyError, RuntimeError, EOFError, UnpicklingError) as error:
-            raise ValueError(f"{path} holds no tensors that could be read: {str(error).splitlines()[0]}") from error
+    try:
+        source = read_tensor_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no tensors that could be read: {error}") from error
+    if not are_tensors(source):
+        raise ValueError(f"{path} holds no tensors by name.")
     try:
         config, weights = CLIP4IDCConfig(**official_sizes(source) | fields), convert_names(source)
     except KeyError as error:

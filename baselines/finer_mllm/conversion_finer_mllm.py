@@ -17,15 +17,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
+from ...conversion_ssgpa import are_tensors, read_tensor_file
 from .configuration_finer_mllm import FinerMLLMConfig
 
 
@@ -189,12 +188,13 @@ def read_official(path: str | os.PathLike) -> dict[str, Tensor]:
         ValueError: There are no tensors that could be read.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (KeyError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise ValueError(f"{path} holds no tensors that could be read: {str(error).splitlines()[0]}") from error
+        found = read_tensor_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no tensors that could be read: {error}") from error
+    if not are_tensors(found):
+        raise ValueError(f"{path} holds no tensors by name.")
+    return found
 
 
 def convert_official(path: str | os.PathLike, qformer_merged: bool = True, **fields: Any) -> Official:

@@ -13,25 +13,22 @@
 # limitations under the License.
 """What ProCap takes over from a CLIP, a VQGAN or the authors' checkpoints: every weight of it or none."""
 
-import json
 import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, CLIPConfig, CLIPVisionConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.chameleon.configuration_chameleon import ChameleonVQVAEConfig
 from transformers.models.chameleon.modeling_chameleon import ChameleonVQVAE
 
-from ...conversion_ssgpa import check_weights
+from ...conversion_ssgpa import are_tensors, check_weights, read_tensor_file
+from ...data.checks import read_vocabulary
 from .configuration_procap import ProCapConfig
 
 
@@ -127,14 +124,10 @@ def read_tensors(path: str | os.PathLike, *parts: str) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            with torch.serialization.safe_globals([(OrderedDict, CALLBACK)]):
-                found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, EOFError, KeyError, RuntimeError, UnpicklingError) as error:
+        found = read_tensor_file(path, [(OrderedDict, CALLBACK)])
+    except ValueError as error:
         told = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"a {told[1]} is among them" if told else str(error).splitlines()[0].rstrip(".")
+        reason = f"a {told[1]} is among them" if told else str(error).rstrip(".")
         raise ValueError(
             f"{path} holds no tensors that could be read: {reason}. If you trust it, save its tensors alone, by name."
         ) from error
@@ -142,7 +135,7 @@ def read_tensors(path: str | os.PathLike, *parts: str) -> dict[str, Tensor]:
         if isinstance(found, Mapping) and isinstance(found.get(part), Mapping):
             found = found[part]
             break
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+    if not found or not are_tensors(found):
         raise ValueError(f"{path} holds no tensors by name{' in ' + ' or '.join(parts) if parts else ''}.")
     return {
         name.removeprefix("module."): value.float() if value.is_floating_point() else value
@@ -435,9 +428,9 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: It is no such vocabulary.
     """
-    words = json.loads(Path(path).read_text(encoding="utf-8"))
+    words = read_vocabulary(Path(path))
     wanted = dict(SPECIAL_IDS.values())
-    if not isinstance(words, dict) or {token: words.get(token) for token in wanted} != wanted:
+    if {token: words.get(token) for token in wanted} != wanted:
         raise ValueError(f"{path} is no vocabulary of ProCap: its special words are not {wanted}.")
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=SPECIAL_IDS["unk_token"][0]))
     tokenizer.normalizer = normalizers.Lowercase()

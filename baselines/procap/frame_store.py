@@ -66,7 +66,7 @@ class FrameFolder:
             self.settings = json.loads(path.read_text(encoding="utf-8"))
             known = self.settings["format"] == FORMAT
             self.count, self.stored = self.settings["count"], self.settings["stored"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); make the frames again.") from error
         if not known:
             raise ValueError(f"{path} is of another version of the format; make the frames again.")
@@ -306,7 +306,7 @@ def read_scores(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
         for line in lines:
             number += 1
             records.append(_read_record(line))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError(f"{path}, line {number}: no scores of frames ({error}); make them again.") from error
     return settings, records, len(cut)
 

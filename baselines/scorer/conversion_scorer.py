@@ -13,9 +13,7 @@
 # limitations under the License.
 """SCORER's weights from other layouts: checkpoints of the authors' released code, and torchvision's ResNet."""
 
-import json
 import os
-import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -23,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
+from ...conversion_ssgpa import are_tensors, read_tensor_file
+from ...data.checks import read_vocabulary
 from .configuration_scorer import RESNET101_STAGE3, SCORERConfig
 
 
@@ -115,19 +113,22 @@ def convert_official(
 def _read_states(path: Path) -> dict[str, dict[str, Tensor]]:
     """Tensors of each part, by their names there."""
     try:
-        if path.suffix == ".safetensors":
-            read: dict[str, dict[str, Tensor]] = {}
-            for name, value in load_file(path).items():
-                part, _, rest = name.partition(".")
-                read.setdefault(part, {})[rest] = value
-        else:
-            with torch.serialization.safe_globals([(OrderedDict, PICKLED_CLASS)]):
-                read = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint of SCORER: {' '.join(str(error).split())}") from error
+        read = read_tensor_file(path, [(OrderedDict, PICKLED_CLASS)])
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint of SCORER: {error}") from error
+    if path.suffix == ".safetensors":
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in read.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        read = parts
     if not isinstance(read, dict) or not {DETECTOR, SPEAKER} <= read.keys():
         raise ValueError(f"{path} is no checkpoint of SCORER's released code: it lacks `{DETECTOR}` or `{SPEAKER}`.")
-    return {part: dict(read[part]) for part in (DETECTOR, SPEAKER, REASONING) if part in read}
+    found = {part: read[part] for part in (DETECTOR, SPEAKER, REASONING) if part in read}
+    wrong = next((part for part, weights in found.items() if not are_tensors(weights)), None)
+    if wrong is not None:
+        raise ValueError(f"{path} is no checkpoint of SCORER's released code: `{wrong}` holds no tensors by name.")
+    return {part: dict(weights) for part, weights in found.items()}
 
 
 def _sizes(states: dict[str, dict[str, Tensor]], checkpoint: str | os.PathLike) -> dict[str, Any]:
@@ -253,7 +254,12 @@ def convert_torchvision(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: A weight has no place in a ResNet; the error names it.
     """
-    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    try:
+        state = read_tensor_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as torchvision's ResNet: {error}") from error
+    if not are_tensors(state):
+        raise ValueError(f"{path} holds no tensors by name.")
     renamed = {}
     for name, value in state.items():
         if name.startswith("fc."):
@@ -319,8 +325,8 @@ def convert_vocabulary(path: str | os.PathLike) -> PreTrainedTokenizerFast:
         ValueError: It is no such vocabulary.
     """
     special = {"pad_token": "<NULL>", "unk_token": "<UNK>", "bos_token": "<START>", "eos_token": "<END>"}
-    words = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(words, dict) or [words.get(token) for token in special.values()] != [0, 1, 2, 3]:
+    words = read_vocabulary(Path(path))
+    if [words.get(token) for token in special.values()] != [0, 1, 2, 3]:
         raise ValueError(f"{path} is no vocabulary of SCORER: the first four words are not {list(special.values())}.")
     tokenizer = Tokenizer(models.WordLevel(words, unk_token=special["unk_token"]))
     tokenizer.normalizer = normalizers.Replace(Regex("[?.]"), "")

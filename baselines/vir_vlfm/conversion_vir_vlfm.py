@@ -15,21 +15,18 @@
 
 import math
 import os
-import pickle
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import Regex, decoders
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.configuration_utils import PreTrainedConfig
 
-from ...conversion_ssgpa import SUB_CONFIGS
+from ...conversion_ssgpa import SUB_CONFIGS, are_tensors, read_tensor_file
 from .configuration_vir_vlfm import VIRVLFMConfig
 
 
@@ -188,14 +185,11 @@ def read_official(path: Path) -> dict[str, Tensor]:
         ValueError: It cannot be read as such.
     """
     try:
-        if path.suffix == ".safetensors":
-            found = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {' '.join(str(error).split())}") from error
+        found = read_tensor_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
     found = found.get("model", found) if isinstance(found, dict) else found
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not are_tensors(found):
         raise ValueError(f"{path} holds no tensors by name, in `model` or by itself.")
     if "patch_embed.proj.weight" in found:
         return {f"visual_encoder.{name}": value for name, value in found.items()}

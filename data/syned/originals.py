@@ -90,7 +90,7 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = {"split": "train", **json.loads(line)}
-        except (ValueError, TypeError) as error:
+        except (ValueError, RecursionError, TypeError) as error:
             raise ValueError(f"{path}, line {number} is not a JSON object: {error}") from error
         texts = {key: row.get(key) for key in ("id", "image", "instruction")}
         wrong = [key for key, text in texts.items() if not isinstance(text, str) or not text.strip()]

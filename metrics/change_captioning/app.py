@@ -45,7 +45,7 @@ def read_lines(text: str) -> tuple[list[str], list[list[str]]]:
             item = json.loads(line)
             predictions.append(item["prediction"])
             references.append(item["references"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
             raise ValueError(f'Line {number} is not {{"prediction": "...", "references": ["...", ...]}}.') from error
     return predictions, references
 

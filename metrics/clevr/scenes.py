@@ -181,7 +181,7 @@ def read_changed_scenes(path: Path, inverse: bool = False) -> dict[int, ChangedS
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         single = [record for record in records if "changes" not in record and record["change_type"] != "none"]
         return {record["index"]: ChangedScene.from_record(record, inverse) for record in single}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not hold scenes of the renderer (scenes.jsonl).") from error
 
 

@@ -185,7 +185,7 @@ def test_damaged_captions_of_data_sets(tmp_path, name):
 def test_many_damaged_captions_of_data_sets(tmp_path, name):
     make, table, load = FOLDERS[name]
     make(tmp_path)
-    outcomes = fuzz_folder(tmp_path, table, load, MANY // 4, 3)
+    outcomes = fuzz_folder(tmp_path, table, load, MANY, 3)
     assert {"read", "refused"} == set(outcomes)
 
 
@@ -228,7 +228,7 @@ def test_hostile_captions_are_scored_or_named():
 
 @pytest.mark.slow
 def test_many_hostile_captions_are_scored_or_named():
-    fuzz_metric(MANY // 4, 5)
+    fuzz_metric(MANY, 5)
 
 
 @pytest.mark.slow
@@ -244,10 +244,11 @@ def test_hostile_captions_with_java(scorer, meteor):
     json.dumps(report, allow_nan=False)
 
 
-def test_hostile_captions_are_encoded_or_named():
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_hostile_captions_are_encoded_or_named(count):
     rng, processor = np.random.default_rng(7), build()
     refused = 0
-    for index in range(FEW):
+    for index in range(count):
         caption = text(rng) if index % 4 else ODD[rng.integers(len(ODD))]
         ids, error = attempt(ValueError, processor.caption_ids, [caption], ["pair 'x'"])
         if error:
@@ -256,12 +257,13 @@ def test_hostile_captions_are_encoded_or_named():
         else:
             # One end token, at the end.
             assert ids[0].index(processor.tokenizer.eos_token_id) == len(ids[0]) - 1
-    assert FEW / 4 < refused < FEW
+    assert count / 4 < refused < count
 
 
-def test_tokenizers_are_built_of_hostile_captions():
+@pytest.mark.parametrize("count", [FEW // 20, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_tokenizers_are_built_of_hostile_captions(count):
     rng = np.random.default_rng(8)
-    for _ in range(FEW // 20):
+    for _ in range(count):
         captions = [text(rng).replace("\ud800", "").replace("\udfff", "") for _ in range(rng.integers(1, 30))]
         tokenizer = build_word_tokenizer(captions, "before: <image> <image>")
         special = set(tokenizer.all_special_tokens)

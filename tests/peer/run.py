@@ -22,17 +22,22 @@ from PIL import Image
 
 
 ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
 PACKAGE = "transformers_peer"
 
-# What the tests import and the source distribution leaves out. Images of the Hub become a pair of local ones.
+# What the tests import and the source distribution leaves out. Images of the Hub become a pair of local ones; tests of
+# `generate` are our own.
 STUBS = {
     f"{PACKAGE}/__init__.py": "",
     f"{PACKAGE}/generation/__init__.py": "",
-    f"{PACKAGE}/generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
+    f"{PACKAGE}/generation/test_utils.py": (HERE / "generation_tester.py").read_text(encoding="utf-8"),
     f"{PACKAGE}/exporters/__init__.py": "",
     f"{PACKAGE}/exporters/test_export.py": "class ExportTesterMixin:\n    pass\n",
     f"{PACKAGE}/utils/__init__.py": "",
     f"{PACKAGE}/utils/test_configuration_utils.py": "config_common_kwargs = {}\n",
+    # The pipeline tests read which tiny models there are, and import the library by its folder in a clone.
+    "tests/utils/tiny_model_summary.json": "{}\n",
+    "src/transformers/__init__.py": "",
     "utils/fetch_hub_objects_for_ci.py": (
         "from pathlib import Path\n\n\n"
         "def url_to_local_path(url, return_url_if_not_found=True):\n"
@@ -65,12 +70,18 @@ def download(folder: Path) -> Path:
     return archives[0]
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Copy the test modules out of the archive and write the stubs beside them."""
+def write_stubs(folder: Path) -> None:
+    """Write what the source distribution leaves out, where it is not there yet or was another one."""
     for path, content in STUBS.items():
         target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content, encoding="utf-8")
+        if not target.is_file() or target.read_text(encoding="utf-8") != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(content, encoding="utf-8")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Copy the test modules out of the archive and write the stubs beside them."""
+    write_stubs(folder)
     for side, color in (("before", "gray"), ("after", "teal")):
         Image.new("RGB", (64, 48), color).save(folder / "utils" / f"{side}.png")
     with tarfile.open(archive) as members:
@@ -83,6 +94,8 @@ def unpack(archive: Path, folder: Path) -> None:
 def prepare(cache: Path) -> None:
     """Fill the cache folder, whole or not at all."""
     if (cache / PACKAGE).is_dir():
+        # A cache of an earlier version of this file.
+        write_stubs(cache)
         return
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
@@ -95,12 +108,12 @@ def prepare(cache: Path) -> None:
 
 
 def main() -> int:
-    """Prepare the cache and hand over to pytest, which prints every skip with its reason."""
+    """Prepare the cache and hand over to pytest, which compares every skip with the table in README.md."""
     default = Path.home() / ".cache" / "ssgpa" / f"peer-{transformers.__version__}"
     cache = Path(os.environ.get("SSGPA_PEER_CACHE", default)).expanduser().resolve()
     prepare(cache)
-    modules = sorted(str(path) for path in Path(__file__).parent.glob("peer_*.py"))
-    search = os.pathsep.join(filter(None, [str(cache), os.environ.get("PYTHONPATH", "")]))
+    modules = sorted(str(path) for path in HERE.glob("peer_*.py"))
+    search = os.pathsep.join(filter(None, [str(cache), str(HERE), os.environ.get("PYTHONPATH", "")]))
     with tempfile.TemporaryDirectory() as home:
         offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": home, "PYTHONPATH": search}
         command = [
@@ -109,6 +122,8 @@ def main() -> int:
             "pytest",
             "-p",
             "no:cacheprovider",
+            "-p",
+            "skip_reasons",
             "--disable-warnings",
             "-m",
             "",

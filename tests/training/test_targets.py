@@ -99,7 +99,12 @@ def test_rows_get_what_is_asked_for(splits, scenes):
     canonical = make_targets(rows, scenes, True, False, 1)
     assert TARGETS in canonical.rows.column_names
     assert INVERSE_TYPE not in canonical.rows.column_names
-    assert set(canonical.report["canonical_captions"]) == {"words", "relations", "endings", "unchanged"}
+    assert set(canonical.report["canonical_captions"]) == {
+        "words",
+        "relations",
+        "endings",
+        "unchanged",
+    }
     assert {len(texts) for texts in canonical.rows[TARGETS]} == {1}
     drawn = make_targets(rows, scenes, False, True, 1)
     assert TARGETS not in drawn.rows.column_names

@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate.utils.memory import should_reduce_batch_size
 from safetensors.torch import load_file
 from torch import nn
 from transformers import GenerationConfig, Trainer, TrainerCallback, set_seed
@@ -353,6 +355,36 @@ def test_evaluation_starts_no_java(make_trainer, monkeypatch, tmp_path):
     assert "eval_total_meteor" not in metrics
     record = json.loads((tmp_path / "run" / "evaluations" / "eval-000000.json").read_text(encoding="utf-8"))
     assert record["scores"]["total"]["meteor_reason"] == "METEOR was not asked for."
+
+
+def test_too_little_memory_tells_the_batch_and_what_needs_less(make_trainer, monkeypatch):
+    trainer = make_trainer(captions=1, swap=False)
+    said = "CUDA out of memory. Tried to allocate 20.00 GiB."
+
+    def forward(**inputs):
+        raise torch.OutOfMemoryError(said)
+
+    monkeypatch.setattr(trainer.model, "forward", forward)
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        trainer.train()
+    told = str(caught.value)
+    assert re.search(r"The batch has 4 pairs and \d+ tokens a row", told)
+    for word in (said, "per_device_train_batch_size", "gradient_accumulation_steps", "24gb.yaml", "docs/memory.md"):
+        assert word in told
+    assert "\n" not in told
+    # Accelerate halves a batch over errors that it knows by these words.
+    assert should_reduce_batch_size(torch.OutOfMemoryError(told))
+
+
+def test_other_errors_of_a_step_stay_what_they_are(make_trainer, monkeypatch):
+    trainer = make_trainer()
+
+    def forward(**inputs):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(trainer.model, "forward", forward)
+    with pytest.raises(RuntimeError, match=r"^something else$"):
+        trainer.train()
 
 
 def test_label_smoothing_is_refused(make_trainer):

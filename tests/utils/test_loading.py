@@ -60,6 +60,43 @@ def cut_the_weights(folder):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def repeat_a_name(folder):
+    """Two entries of one name in the header of the weights, the second of which shows the bytes of another."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].rstrip()
+    name, other = [name for name in json.loads(header) if name != "__metadata__"][:2]
+    entry = json.dumps({name: json.loads(header)[other]})[1:-1].encode()
+    header = header[:-1] + b"," + entry + b"}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
+
+
+def grow_the_header(folder):
+    """A header of 101 MB: its size is told, and it is there."""
+    path = folder / "model.safetensors"
+    with path.open("r+b") as file:
+        file.write((101_000_000).to_bytes(8, "little"))
+        file.truncate(101_000_008)
+
+
+def make_a_folder(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+
+
+def index(name):
+    """Shards whose index says that one of them is somewhere else."""
+
+    def edit(folder):
+        names = [*load_file(folder / "model.safetensors")]
+        (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
+        content = {"metadata": {}, "weight_map": dict.fromkeys(names, name)}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(content), encoding="utf-8")
+
+    return edit
+
+
 def edit_config(**changes):
     def edit(folder):
         path = folder / "config.json"
@@ -78,6 +115,18 @@ BAD_MODELS = {
     "reshaped weight": (reshape_a_weight, "1 of the model's weights have another shape than the configuration says"),
     "cut weights": (cut_the_weights, ""),
     "pickled weights": (pickle_the_weights, "safetensors"),
+    "empty weights": (lambda folder: (folder / "model.safetensors").write_bytes(b""), ""),
+    "a folder for weights": (make_a_folder, ""),
+    "header of 101 MB": (grow_the_header, ""),
+    "a name twice": (repeat_a_name, ""),
+    "shards elsewhere": (index("../elsewhere.safetensors"), "names '../elsewhere.safetensors'"),
+    "pickled shards": (index("model.bin"), "names 'model.bin'"),
+    "no shards": (index(None), "names None"),
+    "broken tokenizer": (lambda folder: (folder / "tokenizer.json").write_text('{"model": {}}', "utf-8"), ""),
+    "deep config": (
+        lambda folder: (folder / "config.json").write_text("[" * 5000, "utf-8"),
+        "config.json is not JSON",
+    ),
     "broken config": (lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"), "config.json"),
     "list config": (
         lambda folder: (folder / "config.json").write_text("[]", encoding="utf-8"),

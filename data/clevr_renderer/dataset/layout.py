@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from ...checks import read_json_object
+from ...checks import parse_json, read_json_object
 
 
 CLEVR_CHANGE, CLEVR_DC = LAYOUTS = ("clevr_change", "clevr_dc")
@@ -45,9 +44,19 @@ def mask_name(view: str, index: int) -> str:
 
 
 def read_scenes(path: Path) -> dict[int, dict[str, Any]]:
-    """The records of `scenes.jsonl` by scene number."""
-    with path.open(encoding="utf-8") as lines:
-        return {record["index"]: record for record in map(json.loads, lines)}
+    """The records of `scenes.jsonl` by scene number.
+
+    Raises:
+        ValueError: A line is no such record; the error names it.
+    """
+    records = {}
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            record = parse_json(line, f"{path}, line {number}")
+            if not isinstance(record, dict) or not isinstance(record.get("index"), int):
+                raise ValueError(f"{path}, line {number} is no scene: it has no `index`")
+            records[record["index"]] = record
+    return records
 
 
 def read_splits(path: Path) -> dict[str, list[int]]:

@@ -129,7 +129,7 @@ def open_folder(folder: Path, settings: RenderSettings) -> bool:
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
             complete = bool(saved.pop("complete"))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); render into a new folder") from error
         wanted = settings.to_dict()
         different = [key for key in wanted | saved if saved.get(key) != wanted.get(key)]
