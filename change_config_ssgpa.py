@@ -99,6 +99,7 @@ class ChangeModulesConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     transport_epsilon: float = 0.05
     sinkhorn_iterations: int = 50
     position_weight: float = 0.1
+    motion_cue_weight: float = 1.0
     caption_weight: float = 1.0
     label_smoothing: float = 0.0
     contrast_weight: float = 0.1
@@ -146,7 +147,7 @@ class ChangeModulesConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
 
     def validate_shares(self) -> None:
         """Check that shares of a whole are such."""
-        for name in ("marginal_eta", "centering"):
+        for name in ("marginal_eta", "centering", "motion_cue_weight"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}.")
         if not 0.0 <= self.label_smoothing < 1.0:

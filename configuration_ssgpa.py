@@ -76,6 +76,8 @@ class SSGPAConfig(ChangeModulesConfig):
             Sinkhorn updates. The first ten or so leave it far from the marginals.
         position_weight (`float`, *optional*, defaults to 0.1):
             Weight of the position term in the second transport pass; 0 skips that pass.
+        motion_cue_weight (`float`, *optional*, defaults to 1.0):
+            Weight of an object's own motion in the change map, in [0, 1], beside the change of content.
         caption_weight (`float`, *optional*, defaults to 1.0):
             Weight of the caption's cross-entropy.
         label_smoothing (`float`, *optional*, defaults to 0.0):

@@ -44,7 +44,7 @@ UNDECIDED = {
 RESIZING = {"do_resize", "size", "resample", "do_center_crop", "crop_size", "do_pad", "pad_size"}
 SIDES = ("before", "after")
 # Images a little larger than those of the training are no news.
-SHRUNK_TOLERANCE = 1.1
+SHRUNK_TOLERANCE = 1.3
 
 
 def fixed_size(image_processor: BaseImageProcessor) -> tuple[int, int] | None:

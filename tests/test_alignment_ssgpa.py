@@ -422,3 +422,19 @@ def test_plan_is_handed_out_where_a_loss_reads_it():
     ):
         module = alignment_module((4, 4), 32, **options).train(training)
         assert set(module(states)[2]) == {"features", "projected", "marginals"} | expected
+
+
+def test_the_weight_of_motion_scales_its_cue_in_the_change_map_alone():
+    generator = torch.Generator().manual_seed(0)
+    before, after = torch.randn(2, GRID[0] * GRID[1], WIDTH, generator=generator)
+    found = {
+        weight: evidence_of(alignment_module(GRID, WIDTH, motion_cue_weight=weight), before, after)
+        for weight in (0.0, 0.2, 1.0)
+    }
+    content = found[0.0].change_map
+    one = found[1.0]
+    motion = (1 - one.unmatched_mass) * (1 - torch.exp(-one.object_motion.square().sum(-1) / 2))
+    for weight, evidence in found.items():
+        wanted = torch.maximum(content.flatten(2), weight * motion).unflatten(-1, GRID)
+        torch.testing.assert_close(evidence.change_map, wanted)
+        assert torch.equal(evidence.transport, one.transport)

@@ -242,7 +242,7 @@ def test_tiles_go_with_lists_streams_and_errors(pipe, tmp_path):
 @needs_checkpoint
 def test_a_trained_model_tells_the_changed_tiles(tmp_path, monkeypatch, capsys, restored_logging):
     """Three scenes in one image."""
-    names = ["add_0", "none_0", "drop_1"]
+    names = ["add_1", "none_0", "drop_1"]
     monkeypatch.chdir(tmp_path)
     for side in ("before", "after"):
         canvas = Image.new("RGB", (720, 160))
