@@ -312,7 +312,7 @@ class GlobalPartTransportAlignment(nn.Module):
         self.epsilon = config.transport_epsilon
         self.iterations = config.sinkhorn_iterations
         self.position_weight = config.position_weight
-        self.motion_cue_weight = config.motion_cue_weight
+        self.cue_weights = (config.content_cue_weight, config.motion_cue_weight)
         self.gradient_checkpointing = False
         self.match_norm = nn.LayerNorm(width, eps=eps)
         self.match_proj = nn.Linear(width, inner)
@@ -419,14 +419,16 @@ class GlobalPartTransportAlignment(nn.Module):
         return torch.stack([both.sum(2), both.sum(1)], 1)
 
     def change_map(self, patches: Tensor, transported: Tensor, matched: Tensor, object_motion: Tensor) -> Tensor:
-        """Stronger of the two cues in every cell (batch, 2, rows, columns), motion times its weight.
+        """Stronger of the two cues in every cell (batch, 2, rows, columns), each times its weight.
 
         What the dustbin takes is no third cue: its noise in unchanged cells covers weaker true changes, and what is
         new differs from all that is brought to it anyway.
         """
         content = 1 - F.cosine_similarity(patches, transported, dim=-1)
         motion_cue = matched * (1 - torch.exp(-object_motion.square().sum(-1) / 2))
-        return torch.maximum(content, self.motion_cue_weight * motion_cue).clamp(0, 1).unflatten(-1, self.patch_grid)
+        content_weight, motion_weight = self.cue_weights
+        cues = torch.maximum(content_weight * content, motion_weight * motion_cue)
+        return cues.clamp(0, 1).unflatten(-1, self.patch_grid)
 
     def positions(self, like: Tensor) -> Tensor:
         """Grid coordinates (patches, 2), (row, column), in cells."""

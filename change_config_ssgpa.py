@@ -99,6 +99,7 @@ class ChangeModulesConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
     transport_epsilon: float = 0.05
     sinkhorn_iterations: int = 50
     position_weight: float = 0.1
+    content_cue_weight: float = 1.0
     motion_cue_weight: float = 1.0
     caption_weight: float = 1.0
     label_smoothing: float = 0.0
@@ -147,7 +148,7 @@ class ChangeModulesConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
 
     def validate_shares(self) -> None:
         """Check that shares of a whole are such."""
-        for name in ("marginal_eta", "centering", "motion_cue_weight"):
+        for name in ("marginal_eta", "centering"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}.")
         if not 0.0 <= self.label_smoothing < 1.0:
@@ -169,7 +170,8 @@ class ChangeModulesConfig(ChangeCaptioningConfigMixin, PreTrainedConfig):
                 "or the transport plan leaves float32's range."
             )
         weights = [f"{name}_weight" for name in ("position", "caption", "contrast", "warp", "cycle", "global")]
-        for name in (*weights, "fusion_layers", "gate_sharpness", "initializer_range"):
+        cues = ("content_cue_weight", "motion_cue_weight")
+        for name in (*weights, *cues, "fusion_layers", "gate_sharpness", "initializer_range"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
         for name in ("sinkhorn_iterations", "contrast_negatives"):

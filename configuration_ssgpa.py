@@ -76,8 +76,10 @@ class SSGPAConfig(ChangeModulesConfig):
             Sinkhorn updates. The first ten or so leave it far from the marginals.
         position_weight (`float`, *optional*, defaults to 0.1):
             Weight of the position term in the second transport pass; 0 skips that pass.
+        content_cue_weight (`float`, *optional*, defaults to 1.0):
+            What the change of content is multiplied by in the change map, which ends at 1.
         motion_cue_weight (`float`, *optional*, defaults to 1.0):
-            Weight of an object's own motion in the change map, in [0, 1], beside the change of content.
+            What an object's own motion is multiplied by there.
         caption_weight (`float`, *optional*, defaults to 1.0):
             Weight of the caption's cross-entropy.
         label_smoothing (`float`, *optional*, defaults to 0.0):

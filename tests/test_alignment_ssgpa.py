@@ -434,6 +434,8 @@ def test_the_weight_of_motion_scales_its_cue_in_the_change_map_alone():
     content = found[0.0].change_map
     one = found[1.0]
     motion = (1 - one.unmatched_mass) * (1 - torch.exp(-one.object_motion.square().sum(-1) / 2))
+    double = evidence_of(alignment_module(GRID, WIDTH, content_cue_weight=2.0, motion_cue_weight=0.0), before, after)
+    torch.testing.assert_close(double.change_map, (2 * content).clamp(max=1))
     for weight, evidence in found.items():
         wanted = torch.maximum(content.flatten(2), weight * motion).unflatten(-1, GRID)
         torch.testing.assert_close(evidence.change_map, wanted)

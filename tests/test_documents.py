@@ -113,7 +113,7 @@ def test_the_hub_snippets_run(tmp_path):
         pair = (str(ROOT / "examples/pairs/none_0_before.png"), str(ROOT / "examples/pairs/none_0_after.png"))
         code += f"\nprint(type(model).__name__, type(processor).__name__, pipe({pair})[0]['generated_text'])"
         said = run(f"import sys\nsys.modules['ssgpa'] = None\n{code.replace(told, commit)}", "second")
-    assert said.splitlines()[-1] == "SSGPAForConditionalGeneration SSGPAProcessor the scene is the same as before"
+    assert said.splitlines()[-1] == "SSGPAForConditionalGeneration SSGPAProcessor nothing was modified"
 
 
 def test_the_streaming_snippet_runs(prepared_dir, tmp_path):

@@ -70,7 +70,7 @@ def test_the_figure_of_the_readme_is_small():
 
 def test_what_the_page_says_of_localization(localization):
     """Each sentence under the table; when one fails, the text is to be changed with the numbers."""
-    assert localization["pairs"] == {"changed": 400, "unchanged": 400}
+    assert localization["pairs"] == {"changed": 1000, "unchanged": 1000}
     touching = localization["touching"]
     assert touching["change_map"]["all"]["mean"] > 0.7
     for measure in ("pointing", "touching"):
@@ -79,11 +79,10 @@ def test_what_the_page_says_of_localization(localization):
         low, high = difference["residual - softmax_attention"]["interval"]
         assert low < 0 < high
     assert localization["differences"]["touching"]["change_map - softmax_attention"]["interval"][0] > 0
-    low, high = localization["differences"]["pointing"]["change_map - softmax_attention"]["interval"]
-    assert low < 0 < high
-    assert touching["content"]["material"]["mean"] > touching["change_map"]["material"]["mean"] + 0.1
-    move = {name: touching[name]["move"]["mean"] for name in touching}
-    assert move["change_map"] > move["softmax_attention"] + 0.4
+    assert all(abs(touching["content"][kind]["mean"] - 0.98) < 0.015 for kind in ("color", "material"))
+    assert touching["change_map"]["move"]["mean"] > touching["softmax_attention"]["move"]["mean"] + 0.1
+    for kind in ("color", "material", "add", "drop"):
+        assert abs(touching["change_map"][kind]["mean"] - touching["softmax_attention"][kind]["mean"]) < 0.05
     means = {name: localization["pointing"][name]["all"] for name in ("change_map", "largest_of_three")}
     assert means["change_map"]["interval"][0] > means["largest_of_three"]["interval"][1]
 
