@@ -576,7 +576,10 @@ class ChangeCaptioningPipeline(Pipeline):
                 else torch.cat([item[name] for item in inputs])
                 for name in inputs[0]
             }
-            moved = self._ensure_tensor_on_device(joined, device=self.device)
+            moved = {
+                name: value.to(self.device) if isinstance(value, torch.Tensor) else value
+                for name, value in joined.items()
+            }
             with self.device_placement(), self.get_inference_context()():
                 outputs = self._run(moved, generate_kwargs=generate_kwargs, weighs=True)
             ids = outputs["generated_ids"][:, 0]

@@ -103,7 +103,8 @@ NAMES = [
 ON_OBJECTS = {"_forward_pre_hooks", "_non_persistent_buffers_set", "_cdata", "_gradient_checkpointing_func"}
 ON_OBJECTS |= {"_weight_conversions"}
 # Private to this repository, or Python's own.
-NOT_OF_A_LIBRARY = {"_shared", "_abc_impl"}
+# Python documents the last three, of named tuples.
+NOT_OF_A_LIBRARY = {"_shared", "_abc_impl", "_asdict", "_fields", "_replace"}
 
 
 def find(name):

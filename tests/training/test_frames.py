@@ -221,6 +221,7 @@ def test_memory_is_counted_with_the_frames_of_a_model():
     assert example_batch(model.config, [32, 48], 2, text, "cpu")["pixel_values"].shape == (2, 2, 3, 32, 48)
     run = parse_arguments([str(ROOT / "examples" / "configs" / "clevr_tiny.yaml"), "--use_cpu", "true"])
     run.model.model_config, run.model.model_class = str(TOY), f"{HERE}.ToyOfThree"
+    run.model.model_name_or_path = run.model.config_overrides = None
     (row,) = count_run("toy", run, [2], MemoryOptions(text, Timing()))
     assert row["batch_size"] == 2
 
