@@ -141,6 +141,25 @@ def are_tensors(found: Any) -> bool:
     )
 
 
+def read_named_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file that holds tensors by name and nothing else, see `read_tensor_file`.
+
+    Args:
+        path (`Path`): The file.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It cannot be read, or holds something else; the error names it.
+    """
+    try:
+        found = read_tensor_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no tensors that could be read: {error}") from error
+    if not are_tensors(found):
+        raise ValueError(f"{path} holds no tensors by name.")
+    return found
+
+
 def _check_family(config: PreTrainedConfig, model_class: type[PreTrainedModel], name: str) -> None:
     expected = model_class.config_class.model_type
     if config.model_type != expected:

@@ -18,11 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssgpa.benchmarks.measure_throughput import settings_of
 from ssgpa.data.prepared import load_prepared, scenes_of
 from ssgpa.metrics.clevr.correctness import CHANGE, RELATION, Verdict, judge_caption
 from ssgpa.metrics.clevr.scenes import SCENE, ChangedScene, add_scenes
 from ssgpa.metrics.clevr.templates import ATTRIBUTES
-from ssgpa.metrics.clevr.wordings import PLAIN, as_scene, describe, say
+from ssgpa.metrics.clevr.wordings import canonical_caption
 from ssgpa.metrics.predictions import load_captions
 from ssgpa.metrics.report.build import light_rows
 from ssgpa.utils.console import OneLineParser, positive, report_error
@@ -96,13 +97,6 @@ def shares(scenes: Sequence[ChangedScene]) -> dict[str, float]:
     return {name: sum(map(holds, scenes)) / len(scenes) if scenes else 0.0 for name, holds in TRAITS.items()}
 
 
-def true_caption(scene: ChangedScene) -> str:
-    """A correct caption, in plain words."""
-    whole = as_scene(scene)
-    target = whole.find(scene.target)
-    return say(target, describe(whole, target, len(ATTRIBUTES)), scene, PLAIN)
-
-
 def list_failures(rows: Sequence[Mapping[str, Any]], captions: Mapping[str, str], count: int) -> dict[str, Any]:
     """Judge the captions of the changed pairs.
 
@@ -146,7 +140,7 @@ def list_failures(rows: Sequence[Mapping[str, Any]], captions: Mapping[str, str]
                 "change_type": row["change_type"],
                 "fault": fault,
                 "caption": captions[row["pair_id"]],
-                "true": true_caption(row[SCENE]),
+                "true": canonical_caption(row[SCENE]),
             }
             for row, fault in failures[:count]
         ],
@@ -161,8 +155,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rows = add_scenes(light_rows(load_prepared(options.data)[options.split]), scenes)
     kept, captions, _ = load_captions(options.predictions, rows)
     results = list_failures(kept, captions, options.count)
-    settings = {name: str(value) for name, value in vars(options).items()}
-    write_results(options.output, results | {"settings": settings, "versions": library_versions()})
+    write_results(options.output, results | {"settings": settings_of(options), "versions": library_versions()})
     return results
 
 

@@ -20,12 +20,11 @@ from PIL import Image
 
 from ssgpa.benchmarks.measure_difference import SIZE, cases, photographs
 from ssgpa.data import load_prepared
-from ssgpa.data.decoding import load_pair, undecoded
 from ssgpa.data.prepared import scenes_of
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.clevr.scenes import add_scenes
 from ssgpa.metrics.report.build import light_rows
-from ssgpa.metrics.trust import auroc, describe_trust, right_captions
+from ssgpa.metrics.trust import auroc, describe_trust, examine_rows, right_captions
 from ssgpa.pipeline_ssgpa import ChangeCaptioningPipeline
 from ssgpa.trust_ssgpa import Trust
 from ssgpa.utils.console import OneLineParser
@@ -101,10 +100,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"{options.model} is not calibrated: examples/calibrate.py does it.")
     rows = load_prepared(options.data)["test"]
     table = add_scenes(light_rows(rows), options.scenes or scenes_of(options.data))
-    found = list(pipe.examine((load_pair(row, processor) for row in undecoded(rows)), 32))
-    captions = dict(zip(rows["pair_id"], (one["generated_text"] for one in found), strict=True))
+    captions, evidence, statistics = examine_rows(pipe, rows, 32)
     right, words = right_captions(table, captions, CaptionScorer("auto", meteor=False))
-    evidence, statistics = (torch.stack([one[name] for one in found]) for name in ("evidence", "statistics"))
     near = trust.familiarity.distance(statistics).tolist()
     unfamiliar = {}
     for kind, pairs in strangers(photographs(options.folder), options.pairs, options.seed).items():

@@ -57,6 +57,30 @@ def read_run(config: Path, folder: Path) -> dict[str, Any]:
     }
 
 
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name runs.
+
+    Args:
+        parser (`argparse.ArgumentParser`): Gets `--configs` and `--runs`.
+    """
+    parser.add_argument("--configs", required=True, nargs="+", type=Path, help="YAML files of the runs, in order")
+    parser.add_argument("--runs", required=True, nargs="+", type=Path, help="their folders, in the same order")
+
+
+def read_runs(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the runs that are named were and cost, see `read_run`.
+
+    Args:
+        options (`argparse.Namespace`): `configs` and `runs`.
+
+    Raises:
+        ValueError: They are not as many.
+    """
+    if len(options.configs) != len(options.runs):
+        raise ValueError(f"--configs names {len(options.configs)} files, --runs {len(options.runs)} folders.")
+    return [read_run(*both) for both in zip(options.configs, options.runs, strict=True)]
+
+
 def has_left_baselines(results: dict[str, Any]) -> bool:
     """Whether the whole interval of CIDEr-D on the changed pairs lies above the best constant caption.
 
@@ -73,21 +97,17 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         prog="record_learning.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("system", help="its name in the file of records")
-    parser.add_argument("--configs", required=True, nargs="+", type=Path, help="YAML files of the runs, in order")
-    parser.add_argument("--runs", required=True, nargs="+", type=Path, help="their folders, in the same order")
+    add_runs(parser)
     parser.add_argument("--results", required=True, type=Path, help="JSON of examples/evaluate.py on the last run")
     parser.add_argument("--output", required=True, type=Path, help="JSON file of all systems' records")
-    options = parser.parse_args(arguments)
-    if len(options.configs) != len(options.runs):
-        parser.error(f"--configs names {len(options.configs)} files, --runs {len(options.runs)} folders.")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the record, and answer errors with one line on stderr and exit code 2."""
     options = parse_arguments(arguments)
     try:
-        runs = [read_run(*both) for both in zip(options.configs, options.runs, strict=True)]
+        runs = read_runs(options)
         results = read_results(options.results)
         record = {"runs": runs, "has_left_baselines": has_left_baselines(results)}
         record |= {name: results[name] for name in KEPT}

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssgpa.benchmarks.record_learning import read_run
+from ssgpa.benchmarks.record_learning import add_runs, read_runs
 from ssgpa.data.prepared import render_settings
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa.utils.results import library_versions, write_results
@@ -23,21 +23,17 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = OneLineParser(
         prog="record_training.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--configs", required=True, nargs="+", type=Path, help="YAML files of the runs, in order")
-    parser.add_argument("--runs", required=True, nargs="+", type=Path, help="their folders, in the same order")
+    add_runs(parser)
     parser.add_argument("--data", required=True, help="prepared folder of rendered scenes that they learned from")
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
-    options = parser.parse_args(arguments)
-    if len(options.configs) != len(options.runs):
-        parser.error(f"--configs names {len(options.configs)} files, --runs {len(options.runs)} folders.")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the record, and answer errors with one line on stderr and exit code 2."""
     options = parse_arguments(arguments)
     try:
-        runs = [read_run(*both) for both in zip(options.configs, options.runs, strict=True)]
+        runs = read_runs(options)
         settings = render_settings(options.data)
         if settings is None:
             raise ValueError(f"{options.data} was not rendered by examples/render_clevr_change.py.")

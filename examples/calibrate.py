@@ -22,21 +22,19 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ssgpa.data import load_prepared
-from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
+from ssgpa.data.decoding import adopt_reading
 from ssgpa.data.prepared import language_of, reading_of, scenes_of
 from ssgpa.data.retrieved import add_retrieved
-from ssgpa.data.schema import RETRIEVED
 from ssgpa.evidence_ssgpa import EVIDENCE
 from ssgpa.metrics.bounds import Row
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
 from ssgpa.metrics.clevr.scenes import add_scenes
 from ssgpa.metrics.predictions import language_for
 from ssgpa.metrics.report.build import light_rows
-from ssgpa.metrics.trust import auroc, cross_validated, reliability, right_captions
+from ssgpa.metrics.trust import auroc, cross_validated, examine_rows, reliability, right_captions
 from ssgpa.pipeline_ssgpa import ChangeCaptioningPipeline
 from ssgpa.trust_ssgpa import TRUST_FILE, UNCHANGED, Confidence, Familiarity, Trust, weights_print
 from ssgpa.utils.console import ERRORS, OneLineParser, be_quiet, positive, report_error
@@ -72,21 +70,6 @@ def read_rows(options: argparse.Namespace) -> tuple[Dataset, list[Row]]:
         raise ValueError(f"The split {options.split!r} of {options.data_dir} is empty.")
     table, scenes = light_rows(rows), options.scenes or scenes_of(options.data_dir)
     return rows, add_scenes(table, scenes) if scenes else table
-
-
-def examine(
-    pipe: ChangeCaptioningPipeline, rows: Dataset, options: argparse.Namespace
-) -> tuple[dict[str, str], torch.Tensor, torch.Tensor]:
-    """Captions the pairs; returns captions by pair id, evidence (pairs, 7) and statistics (pairs, width)."""
-    pairs = (
-        dict(zip(("before", "after"), load_pair(row, pipe.processor), strict=True))
-        | ({RETRIEVED: row[RETRIEVED]} if pipe.model.config.reads_retrieved else {})
-        for row in undecoded(rows)
-    )
-    decoding = {} if options.num_beams is None else {"num_beams": options.num_beams}
-    found = list(tqdm(pipe.examine(pairs, options.batch_size, **decoding), total=len(rows), unit="pair"))
-    captions = dict(zip(rows["pair_id"], (one["generated_text"] for one in found), strict=True))
-    return captions, *(torch.stack([one[name] for one in found]) for name in ("evidence", "statistics"))
 
 
 def unchanged_words(table: list[Row], captions: dict[str, str]) -> str:
@@ -133,7 +116,8 @@ def calibrate(options: argparse.Namespace) -> Trust:
     model.trust = None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning", device=device)
-    captions, evidence, statistics = examine(pipe, rows, options)
+    decoding = {} if options.num_beams is None else {"num_beams": options.num_beams}
+    captions, evidence, statistics = examine_rows(pipe, rows, options.batch_size, **decoding)
     language = language_for(language_of(options.data_dir), table, "auto")
     with CaptionScorer("auto", meteor=False, language=language) as scorer:
         right, words = right_captions(table, captions, scorer, options.cider)

@@ -27,7 +27,6 @@ from ssgpa.data.clevr_renderer.captions.sentences import change_type_of
 from ssgpa.data.decoding import adopt_reading, load_pair, undecoded
 from ssgpa.data.prepared import language_of, reading_of, render_settings, scenes_of
 from ssgpa.data.retrieved import add_retrieved
-from ssgpa.data.schema import RETRIEVED
 from ssgpa.metrics.bootstrap import compare_systems
 from ssgpa.metrics.bounds import Row
 from ssgpa.metrics.change_captioning.scorer import CaptionScorer
@@ -38,7 +37,7 @@ from ssgpa.metrics.protocols import PROTOCOLS, apply_protocol
 from ssgpa.metrics.report.build import build_report, collapse_alarm, format_table, light_rows
 from ssgpa.metrics.report.gallery import add_images, choose_pairs, describe_pairs
 from ssgpa.metrics.report.page import INDEX, write_page
-from ssgpa.metrics.trust import describe_trust, right_captions
+from ssgpa.metrics.trust import describe_trust, examine_rows, right_captions
 from ssgpa.pipeline_ssgpa import ChangeCaptioningPipeline
 from ssgpa.training.generation import caption_rows, change_maps
 from ssgpa.training.resuming import set_seed
@@ -114,16 +113,9 @@ def measure_trust(
     pipe = ChangeCaptioningPipeline(system[0], processor=system[1], task="change-captioning", device=system[0].device)
     if pipe.trust is None or options.no_trust:
         return None
-    names = ("before", "after", RETRIEVED)[: 3 if pipe.model.config.reads_retrieved else 2]
-    pairs = (
-        dict(zip(names, (*load_pair(row, pipe.processor), row.get(RETRIEVED)), strict=False))
-        for row in undecoded(rows)
-    )
-    found = list(pipe.examine(pairs, options.batch_size, **decoding))
-    captions = dict(zip(rows["pair_id"], (one["generated_text"] for one in found), strict=True))
+    captions, evidence, statistics = examine_rows(pipe, rows, options.batch_size, **decoding)
     with scorer:
         right, words = right_captions(table, captions, scorer)
-    evidence, statistics = (torch.stack([one[name] for one in found]) for name in ("evidence", "statistics"))
     return describe_trust(pipe.trust, evidence, statistics, right, words)
 
 

@@ -3,11 +3,15 @@
 """How good a confidence is: which captions are right, the reliability curve, and what it tells apart."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
+from ..data.decoding import load_pair, undecoded
+from ..data.schema import RETRIEVED, SIDES
 from ..evidence_ssgpa import EVIDENCE
 from ..trust_ssgpa import Trust
 from .bounds import Row, count_captions
@@ -24,6 +28,39 @@ BY_CIDER = (
 )
 # Of CIDEr-D, 0 to 10: where scenes are not known, captions from here on count as right.
 LEAST_CIDER = 1.0
+
+
+class Examined(NamedTuple):
+    """What a checkpoint says of the rows of a split.
+
+    Attributes:
+        captions (`dict[str, str]`): By pair id.
+        evidence (`torch.Tensor` of shape `(pairs, 7)`): In the order of `EVIDENCE`.
+        statistics (`torch.Tensor` of shape `(pairs, width)`): Of the images, for `Familiarity`.
+    """
+
+    captions: dict[str, str]
+    evidence: Tensor
+    statistics: Tensor
+
+
+def examine_rows(pipe: Any, rows: Any, batch_size: int, **decoding: Any) -> Examined:
+    """Caption the pairs of a prepared split, and collect what tells of them.
+
+    Args:
+        pipe (`ChangeCaptioningPipeline`): The checkpoint.
+        rows (`datasets.Dataset`): The split.
+        batch_size (`int`): Pairs that go through the model together.
+        **decoding (`Any`, *optional*): Arguments of `generate`.
+    """
+    names = (*SIDES, RETRIEVED) if pipe.model.config.reads_retrieved else SIDES
+    pairs = (
+        dict(zip(names, (*load_pair(row, pipe.processor), row.get(RETRIEVED)), strict=False))
+        for row in undecoded(rows)
+    )
+    found = list(tqdm(pipe.examine(pairs, batch_size, **decoding), total=len(rows), unit="pair"))
+    captions = dict(zip(rows["pair_id"], (one["generated_text"] for one in found), strict=True))
+    return Examined(captions, *(torch.stack([one[name] for one in found]) for name in ("evidence", "statistics")))
 
 
 def right_captions(
@@ -152,4 +189,12 @@ def describe_trust(
     return {"right_means": words, **reliability(chances, right), "familiar": familiar}
 
 
-__all__ = ["auroc", "cross_validated", "describe_trust", "reliability", "right_captions"]
+__all__ = [
+    "Examined",
+    "auroc",
+    "cross_validated",
+    "describe_trust",
+    "examine_rows",
+    "reliability",
+    "right_captions",
+]

@@ -14,6 +14,7 @@ from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
 from ssgpa.data.prepared import write_prepared
 from ssgpa.data.readers.clevr_change import load_clevr_change
 
+from .metrics.browser import CHROMIUM, Browser
 from .tiny_systems import tiny_config
 
 
@@ -76,3 +77,12 @@ def model_config(model_config_values, tmp_path_factory):
 def own_cache(monkeypatch, tmp_path_factory):
     """Keep what `datasets` caches among the test's files."""
     monkeypatch.setattr(pytest.importorskip("datasets").config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser without a network."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with Browser(CHROMIUM, tmp_path_factory.mktemp("browser")) as found:
+        yield found

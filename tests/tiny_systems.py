@@ -174,6 +174,13 @@ def start_tiny(system: ModuleType) -> tuple[PreTrainedModel, SSGPAProcessor]:
     return model.eval(), processor
 
 
+def save_tiny(folder: Path, name: str = "ssgpa") -> Path:
+    """A tiny system, saved; returns the folder."""
+    for part in TINY_SYSTEMS[name]():
+        part.save_pretrained(folder)
+    return folder
+
+
 TINY_SYSTEMS: dict[str, Callable[[], tuple]] = {
     "ssgpa": tiny_ssgpa,
     "blip2idc": partial(start_tiny, blip2idc),

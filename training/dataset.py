@@ -55,6 +55,17 @@ def check_places(augmentation: PairAugmentation | None, columns: Sequence[str]) 
     return augmentation
 
 
+def check_captions_per_pair(number: int) -> int:
+    """Return a number of captions that are learned of every pair.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if number < 1:
+        raise ValueError(f"`captions_per_pair` must be at least 1, got {number}.")
+    return number
+
+
 class ImageCache:
     """Resized 8-bit images of a prepared split, by row and side; equal files are kept once.
 
@@ -169,8 +180,6 @@ class PairDataset(TorchDataset):
         self.kept_rows = np.setdiff1d(np.arange(len(rows)), still) if changed_only else np.arange(len(rows))
         if not len(self.kept_rows):
             raise ValueError("`changed_only` leaves nothing to train on: no pair of the split has a change.")
-        if captions_per_pair < 1:
-            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         if distractor_swap and not still.size:
             raise ValueError("`distractor_swap` needs pairs without a change; the training split has none.")
         if augmentation is not None:
@@ -181,7 +190,7 @@ class PairDataset(TorchDataset):
         if controls is not None:
             controls = controls.for_data(rows.column_names, augmentation, feature_cache=features, frames=frames)
         self.controls = controls
-        self.captions_per_pair = captions_per_pair
+        self.captions_per_pair = check_captions_per_pair(captions_per_pair)
         self.distractor_swap = distractor_swap
         self.seed = seed
         # Shared memory, for workers that outlive an epoch.

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..data.augment import PairAugmentation
 from ..data.clevr_renderer.captions.sentences import no_change_captions
 from ..data.clevr_renderer.dataset.cells import cell_targets, object_targets
+from ..data.clevr_renderer.dataset.layout import VIEWS
 from ..data.clevr_renderer.dataset.rendering import draw_image
 from ..data.clevr_renderer.dataset.settings import MAX_SCENES, RenderSettings
 from ..data.clevr_renderer.dataset.triples import draw_triple, triple_record
@@ -21,13 +22,13 @@ from ..data.decoding import fit_image, model_images
 from ..data.schema import NO_CHANGE
 from ..metrics.clevr.scenes import ChangedScene
 from ..processing_ssgpa import SSGPAProcessor, fixed_size
-from .dataset import AUGMENT_STREAM, draw_captions
+from .dataset import AUGMENT_STREAM, check_captions_per_pair, draw_captions
 from .targets import Wordings, tell_change
 
 
 # Of `RenderSettings`, what a run may say of its scenes.
 OPTIONS = {item.name for item in fields(RenderSettings)} - {"scenes", "splits", "object_masks", "layout", "changes"}
-VIEWS = ("default", "semantic", "nonsemantic")
+# Places in `VIEWS`.
 DEFAULT, CHANGED, DISTRACTOR = range(3)
 # Keeps what is drawn about a pair apart from the generators of the scenes, [seed, index].
 ORDER_STREAM = 0x0DE2
@@ -134,13 +135,11 @@ class FreshSceneDataset(TorchDataset):
         seed: int = 0,
         augmentation: PairAugmentation | None = None,
     ) -> None:
-        if captions_per_pair < 1:
-            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         self.source = source
         self.processor = processor
         self.orders = orders
         self.wordings = wordings
-        self.captions_per_pair = captions_per_pair
+        self.captions_per_pair = check_captions_per_pair(captions_per_pair)
         self.seed = seed
         self.augmentation = augmentation
 

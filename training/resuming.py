@@ -133,4 +133,12 @@ def refuse_former_checkpoint(folder: Path, former_names: Mapping[str, str]) -> N
         )
 
 
-__all__ = ["find_checkpoint", "held_run", "is_json", "refuse_former_checkpoint", "set_seed", "whole_checkpoints"]
+__all__ = [
+    "find_checkpoint",
+    "held_run",
+    "in_held_folder",
+    "is_json",
+    "refuse_former_checkpoint",
+    "set_seed",
+    "whole_checkpoints",
+]

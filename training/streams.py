@@ -18,7 +18,7 @@ from ..data.frames import PairFrames, frames_of_row
 from ..data.schema import CELL_COLUMNS, NO_CHANGE, OBJECT_COLUMNS, SIDES
 from ..processing_ssgpa import SSGPAProcessor
 from .controls import CONTROL_MARK, NoChangeControls, control_cells
-from .dataset import AUGMENT_STREAM, check_places, draw_captions
+from .dataset import AUGMENT_STREAM, check_captions_per_pair, check_places, draw_captions
 
 
 class PairIterableDataset(TorchStream):
@@ -57,15 +57,13 @@ class PairIterableDataset(TorchStream):
         first_captions: bool = False,
         controls: NoChangeControls | None = None,
     ) -> None:
-        if captions_per_pair < 1:
-            raise ValueError(f"`captions_per_pair` must be at least 1, got {captions_per_pair}.")
         self.augmentation = check_places(augmentation, rows.column_names or ())
         if controls is not None:
             controls = controls.for_data(rows.column_names or (), augmentation, frames=frames)
         self.controls = controls
         self.rows = rows.decode(False)
         self.processor = processor
-        self.captions_per_pair = captions_per_pair
+        self.captions_per_pair = check_captions_per_pair(captions_per_pair)
         self.shuffle_buffer = shuffle_buffer
         self.seed = seed
         self.frames = frames

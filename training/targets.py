@@ -11,10 +11,10 @@ import numpy as np
 from datasets import Dataset, List, Value
 
 from ..data.clevr_renderer.captions.grammar import ENDINGS, RELATIONS, SYNONYMS
-from ..data.clevr_renderer.captions.sentences import ATTRIBUTES, describe_change
+from ..data.clevr_renderer.captions.sentences import describe_change
 from ..data.schema import NO_CHANGE
 from ..metrics.clevr.scenes import INVERSE_TYPES, ChangedScene, find_scenes
-from ..metrics.clevr.wordings import PLAIN, Wording, as_scene, describe, say
+from ..metrics.clevr.wordings import PLAIN, Wording, as_scene, canonical_caption, canonical_description, say
 from ..metrics.corpus import ReferenceCorpus
 
 
@@ -119,18 +119,6 @@ def tell_change(scene: ChangedScene, wordings: Wordings | None, generator: np.ra
     return drawn or [canonical_caption(scene)]
 
 
-def canonical_caption(scene: ChangedScene, wording: Wording = PLAIN) -> str:
-    """The caption that names all four attributes, and a relation where they fit another object too.
-
-    Args:
-        scene (`ChangedScene`): The scene.
-        wording (`Wording`, *optional*): The words.
-    """
-    whole = as_scene(scene)
-    target = whole.find(scene.target)
-    return say(target, describe(whole, target, len(ATTRIBUTES)), scene, wording)
-
-
 def choose_wording(records: Sequence[Mapping[str, Any]], scenes: Sequence[ChangedScene | None]) -> Wording:
     """The words whose canonical captions come nearest to the references, by CIDEr-D.
 
@@ -152,8 +140,11 @@ def choose_wording(records: Sequence[Mapping[str, Any]], scenes: Sequence[Change
         raise ValueError("`canonical_captions`: no training pair has a change, by whose captions words are chosen.")
     corpus = ReferenceCorpus([[_plain(text) for text in record["captions"]] for record, _ in pairs])
 
+    # What is told is the same in all words.
+    told = [(*canonical_description(scene), scene) for _, scene in pairs]
+
     def score(wording: Wording) -> float:
-        return corpus.score([canonical_caption(scene, wording) for _, scene in pairs])["cider"]
+        return corpus.score([say(*each, wording) for each in told])["cider"]
 
     best, top = PLAIN, score(PLAIN)
     for field, options in (("words", SYNONYMS), ("relations", RELATIONS), ("endings", ENDINGS)):
@@ -191,7 +182,6 @@ __all__ = [
     "INVERSE_TYPE",
     "TARGETS",
     "Targets",
-    "canonical_caption",
     "choose_wording",
     "make_targets",
 ]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, CLIPConfig, CLIPModel, PreTrainedModel
 
-from ...conversion_ssgpa import are_tensors, check_weights, read_tensor_file
+from ...conversion_ssgpa import check_weights, read_named_tensors
 from .configuration_clip4idc import CLIP4IDCConfig
 
 
@@ -137,12 +137,7 @@ def convert_official(path: str | os.PathLike, **fields: Any) -> tuple[CLIP4IDCCo
         ValueError: It holds weights that CLIP4IDC has no place for; the error names them.
     """
     path = Path(path)
-    try:
-        source = read_tensor_file(path)
-    except ValueError as error:
-        raise ValueError(f"{path} holds no tensors that could be read: {error}") from error
-    if not are_tensors(source):
-        raise ValueError(f"{path} holds no tensors by name.")
+    source = read_named_tensors(path)
     try:
         config, weights = CLIP4IDCConfig(**official_sizes(source) | fields), convert_names(source)
     except KeyError as error:

@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.configuration_utils import PreTrainedConfig
 
-from ...conversion_ssgpa import are_tensors, read_tensor_file
+from ...conversion_ssgpa import read_named_tensors
 from .configuration_finer_mllm import FinerMLLMConfig
 
 
@@ -178,25 +178,6 @@ def split_qkv(name: str, value: Tensor) -> dict[str, Tensor]:
     return {name.replace(".qkv.", f".qkv.{part}."): share.contiguous() for part, share in parts}
 
 
-def read_official(path: str | os.PathLike) -> dict[str, Tensor]:
-    """The tensors of a checkpoint of the authors, and nothing but tensors.
-
-    Args:
-        path (`str` or `os.PathLike`): Pickled tensors, or safetensors.
-
-    Raises:
-        ValueError: There are no tensors that could be read.
-    """
-    path = Path(path)
-    try:
-        found = read_tensor_file(path)
-    except ValueError as error:
-        raise ValueError(f"{path} holds no tensors that could be read: {error}") from error
-    if not are_tensors(found):
-        raise ValueError(f"{path} holds no tensors by name.")
-    return found
-
-
 def convert_official(path: str | os.PathLike, qformer_merged: bool = True, **fields: Any) -> Official:
     """Read a checkpoint of the authors' code.
 
@@ -214,7 +195,7 @@ def convert_official(path: str | os.PathLike, qformer_merged: bool = True, **fie
     Raises:
         ValueError: It is another checkpoint, or holds weights that FINER-MLLM has no place for; the error names them.
     """
-    source = read_official(path)
+    source = read_named_tensors(Path(path))
     try:
         sizes = official_sizes(source)
         weights, lora = convert_names(source)

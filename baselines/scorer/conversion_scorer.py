@@ -25,7 +25,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
-from ...conversion_ssgpa import are_tensors, read_tensor_file
+from ...conversion_ssgpa import are_tensors, read_named_tensors, read_tensor_file
 from ...data.checks import read_vocabulary
 from .configuration_scorer import RESNET101_STAGE3, SCORERConfig
 
@@ -254,14 +254,8 @@ def convert_torchvision(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: A weight has no place in a ResNet; the error names it.
     """
-    try:
-        state = read_tensor_file(path)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as torchvision's ResNet: {error}") from error
-    if not are_tensors(state):
-        raise ValueError(f"{path} holds no tensors by name.")
     renamed = {}
-    for name, value in state.items():
+    for name, value in read_named_tensors(path).items():
         if name.startswith("fc."):
             continue
         found = next((match for pattern in TORCHVISION if (match := re.match(pattern, name))), None)

@@ -119,3 +119,27 @@ def say(target: SceneObject, told: Description, truth: ChangedScene, wording: Wo
         name, anchor, mask = told.relation
         words += [wording.relations[name], _noun(anchor, mask, wording)]
     return " ".join([*words, wording.endings[truth.change_type].format(wording.words.get(truth.value, ""))])
+
+
+def canonical_description(truth: ChangedScene) -> tuple[SceneObject, Description]:
+    """The changed object and what a canonical caption tells of it.
+
+    Args:
+        truth (`ChangedScene`): The scene that captions describe.
+
+    Returns:
+        `tuple[SceneObject, Description]`: All four attributes, and a relation where they fit another object too.
+    """
+    scene = as_scene(truth)
+    target = scene.find(truth.target)
+    return target, describe(scene, target, len(ATTRIBUTES))
+
+
+def canonical_caption(truth: ChangedScene, wording: Wording = PLAIN) -> str:
+    """The caption that names all four attributes, and a relation where they fit another object too.
+
+    Args:
+        truth (`ChangedScene`): The scene that captions describe.
+        wording (`Wording`, *optional*): The words.
+    """
+    return say(*canonical_description(truth), truth, wording)

@@ -19,7 +19,6 @@ from ssgpa.metrics.report.gallery import add_images, describe_pairs
 from ssgpa.metrics.report.page import write_page
 from ssgpa.utils.markup import plain_markdown
 
-from ..metrics.browser import CHROMIUM, Browser
 from ..metrics.report.test_page import ROWS, SAID, images
 from ..metrics.report.test_page import results as plain_results
 from .bad_files import MARKUP
@@ -104,14 +103,6 @@ def poisoned(results, payload):
         report[part] = {f"{name} {payload}" if name not in report["best_constant_baseline"].values() else name: scores
                         for name, scores in report[part].items()}  # fmt: skip
     return report
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with Browser(CHROMIUM, tmp_path_factory.mktemp("browser")) as found:
-        yield found
 
 
 def test_the_page_shows_them_as_text_in_a_browser(browser, results, tmp_path):

@@ -22,7 +22,7 @@ from ssgpa.cli import batch as batch_captioning
 from ssgpa.cli import commands as cli
 from ssgpa.cli.batch import read_pairs
 
-from ..tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import save_tiny
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -34,10 +34,7 @@ AFTER = {1: "2.png"}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    for part in TINY_SYSTEMS["ssgpa"]():
-        part.save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from PIL import Image
 from ssgpa.cli import commands as cli
 from ssgpa.cli.process_group import ProcessGroup
 
-from ..tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import save_tiny
 
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -34,10 +34,7 @@ LAUNCH += ["--dynamo_backend", "no"]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    for part in TINY_SYSTEMS["ssgpa"]():
-        part.save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from datasets import DatasetDict
@@ -162,6 +163,16 @@ def write_run(path, **changes):
     """A run's YAML file; keyword arguments replace or add values, None takes them out."""
     path.write_text(yaml.safe_dump({**SETTINGS, **changes}), encoding="utf-8")
     return str(path)
+
+
+def write_workshop(folder, **settings):
+    """A prepared set `data`, a tiny system `base`, and `run.yaml`, a run that trains it; `datasets` caches there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
+        data = write_data(render_pairs(folder / "rendered"), folder / "data")
+        save_base(folder / "base", data)
+    write_run(folder / "run.yaml", model_name_or_path=str(folder / "base"), data_dir=str(data), **settings)
+    return folder
 
 
 def options_of(changes):

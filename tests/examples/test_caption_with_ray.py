@@ -17,7 +17,7 @@ from filelock import FileLock
 from PIL import Image
 from transformers import pipeline
 
-from ..tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import save_tiny
 
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "caption_with_ray.py"), run_name="example")
@@ -27,10 +27,7 @@ PAIRS = 40
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    for part in TINY_SYSTEMS["ssgpa"]():
-        part.save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

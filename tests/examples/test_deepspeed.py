@@ -22,12 +22,10 @@ from .runs import (
     finish,
     launch,
     logged,
-    render_pairs,
     save_base,
     start,
     teach_base,
-    write_data,
-    write_run,
+    write_workshop,
 )
 
 
@@ -43,11 +41,7 @@ def workshop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deepspeed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-        data = write_data(render_pairs(folder / "rendered"), folder / "data")
-        save_base(folder / "base", data)
-        paths = {"model_name_or_path": str(folder / "base"), "data_dir": str(data)}
-        write_run(folder / "run.yaml", **paths, **SETTINGS, **CAPTION_ONLY)
-        yield folder
+        yield write_workshop(folder, **SETTINGS, **CAPTION_ONLY)
 
 
 @pytest.fixture(scope="module")

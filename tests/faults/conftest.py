@@ -4,19 +4,13 @@
 
 import pytest
 
-from ..examples.runs import render_pairs, save_base, write_data, write_run
+from ..examples.runs import write_workshop
 
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory):
     """A prepared set `data`, a tiny system `base`, and `run.yaml`, a run that trains it."""
-    folder = tmp_path_factory.mktemp("workshop")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-        data = write_data(render_pairs(folder / "rendered"), folder / "data")
-        save_base(folder / "base", data)
-    write_run(folder / "run.yaml", model_name_or_path=str(folder / "base"), data_dir=str(data))
-    return folder
+    return write_workshop(tmp_path_factory.mktemp("workshop"))
 
 
 @pytest.fixture

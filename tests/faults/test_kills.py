@@ -16,7 +16,7 @@ from ssgpa.data.prepared import check_prepared, load_prepared
 from ssgpa.utils.results import read_predictions
 
 from ..examples.runs import logged, options_of
-from ..tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import save_tiny
 from .kills import FORK, ROOT, Nursery, kill_again_and_again
 
 
@@ -176,10 +176,7 @@ def test_training(workshop, tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    for part in TINY_SYSTEMS["ssgpa"]():
-        part.save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 def test_evaluation(workshop, tmp_path):

@@ -11,14 +11,13 @@ from ssgpa.data.clevr_renderer.dataset.layout import SCENES
 from ssgpa.metrics.clevr.correctness import judge_caption
 from ssgpa.metrics.clevr.scenes import ChangedScene, find_scenes
 from ssgpa.metrics.clevr.templates import parse_caption
-from ssgpa.metrics.clevr.wordings import PLAIN
+from ssgpa.metrics.clevr.wordings import PLAIN, canonical_caption
 from ssgpa.metrics.corpus import ReferenceCorpus
 from ssgpa.training.dataset import CHANGE_UNKNOWN, PairDataset
 from ssgpa.training.targets import (
     INVERSE_TARGETS,
     INVERSE_TYPE,
     TARGETS,
-    canonical_caption,
     choose_unchanged,
     choose_wording,
     make_targets,

@@ -14,15 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from ssgpa.utils.loading import load_partial_system, load_system
 
-from ..tiny_systems import TINY_SYSTEMS
+from ..tiny_systems import TINY_SYSTEMS, save_tiny
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    for part in TINY_SYSTEMS["ssgpa"]():
-        part.save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 @pytest.mark.parametrize("name", TINY_SYSTEMS)

@@ -16,8 +16,6 @@ from ssgpa.metrics.report.gallery import add_images, choose_pairs, describe_pair
 from ssgpa.metrics.report.page import write_page
 from ssgpa.metrics.report.plots import Bar, draw_bars, draw_histogram
 
-from ..browser import CHROMIUM, Browser
-
 
 EVIL = "the </script><script>document.title = 'evil'</script> <b>cube</b> moved"
 COLORS = ("red", "green", "blue", "gray")
@@ -204,14 +202,6 @@ def test_histogram_counts_every_value():
     counts = [int(count) for count in re.findall(r"<title>(\d+) pairs", figure)]
     assert sum(counts) == 5
     assert (counts[0], counts[10], counts[-1]) == (2, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with Browser(CHROMIUM, tmp_path_factory.mktemp("browser")) as found:
-        yield found
 
 
 @pytest.fixture
