@@ -72,7 +72,20 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="shares of the scenes",
     )
     parser.add_argument(
-        "--random_look", action="store_true", help="lamps, materials, floor and film of each scene drawn at random"
+        "--random_look",
+        type=float,
+        nargs="?",
+        const=1.0,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the scenes whose lamps, materials, floor and film are drawn at random; without a value all",
+    )
+    parser.add_argument(
+        "--twins",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the scenes in which another object surely has the four attributes of the changed one",
     )
     parser.add_argument("--object_masks", action="store_true", help="write object-id masks too")
     return parser.parse_args(argv)
@@ -93,6 +106,7 @@ def settings_of(arguments: argparse.Namespace) -> RenderSettings:
         light_jitter=arguments.light_jitter,
         changes=tuple(arguments.changes),
         random_look=arguments.random_look,
+        twins=arguments.twins,
     )
 
 

@@ -148,7 +148,9 @@ class FreshSceneDataset(TorchDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         settings = self.source.settings
-        triple = draw_triple(settings.seed, index, settings.size, settings.backend, settings.views)
+        triple = draw_triple(
+            settings.seed, index, settings.size, settings.backend, settings.views, twins=settings.twins
+        )
         record = triple_record(triple)
         rng = np.random.default_rng([self.seed, settings.seed, index, ORDER_STREAM])
         order = self.orders.draw(rng)

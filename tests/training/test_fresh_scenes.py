@@ -30,7 +30,7 @@ SIZE, GRID, SCENES_THERE = (96, 64), (4, 6), 10
 VIEWS = ("default", "semantic", "nonsemantic")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["nominal", "random"])
+@pytest.fixture(scope="module", params=[0.0, 0.5], ids=["nominal", "random"])
 def look(request):
     return request.param
 
@@ -38,7 +38,7 @@ def look(request):
 @pytest.fixture(scope="module")
 def written(look, tmp_path_factory):
     """What the renderer writes for the same seed."""
-    settings = RenderSettings(scenes=SCENES_THERE, seed=11, size=SIZE, object_masks=True, random_look=look)
+    settings = RenderSettings(scenes=SCENES_THERE, seed=11, size=SIZE, object_masks=True, random_look=look, twins=look)
     return render_dataset(tmp_path_factory.mktemp("fresh") / "set", settings, progress=False)
 
 
@@ -47,8 +47,8 @@ def processor(make_system):
     return make_system()[1]
 
 
-def fresh(processor, orders=(True, True), seed=0, look=False, **options):
-    source = SceneSource.parse(json.dumps({"seed": 11, "size": SIZE, "random_look": look}), processor, GRID, None)
+def fresh(processor, orders=(True, True), seed=0, look=0.0, **options):
+    source = SceneSource.parse(json.dumps({"seed": 11, "size": SIZE, "random_look": look, "twins": look}), processor, GRID, None)
     return FreshSceneDataset(source, processor, Orders(*orders), seed=seed, **options)
 
 

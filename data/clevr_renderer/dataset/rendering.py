@@ -22,7 +22,7 @@ from .settings import RenderSettings
 # Level 6 takes more than twice the time for a fifth less space.
 PNG_LEVEL = 3
 # Third words of the seeds of random numbers that are not those of scenes, which are seeded by (seed, index).
-LOOK, GRAIN = 1, 2
+LOOK, GRAIN, HAS_LOOK = 1, 2, 4
 _LAYOUTS = {CLEVR_CHANGE: triple_set.LAYOUT, CLEVR_DC: pair_set.LAYOUT}
 
 
@@ -33,7 +33,9 @@ def layout_of(settings: RenderSettings) -> Layout:
 
 def look_of(settings: RenderSettings, index: int) -> Look:
     """The look of the images of a scene, which depends on the seed and the index alone."""
-    if not settings.random_look:
+    # Whether a scene has one is drawn apart, so that a look does not depend on the share.
+    drawn = np.random.default_rng([settings.seed, index, HAS_LOOK]).random()
+    if drawn >= settings.random_look:
         return NOMINAL
     return random_look(np.random.default_rng([settings.seed, index, LOOK]))
 

@@ -22,7 +22,7 @@ MIN_SIZE, MAX_SIZE = (48, 32), (480, 320)
 MAX_JITTER = 3.0
 MAX_CHANGES = 4
 # Written only where they differ, so that the settings of sets from before they existed stay what they were.
-_LATER = ("layout", "cameras", "light_jitter", "changes", "random_look")
+_LATER = ("layout", "cameras", "light_jitter", "changes", "random_look", "twins")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,12 @@ class RenderSettings:
         light_jitter (`float`, *optional*, defaults to `0.0`): Each axis of each lamp is moved by U(-jitter, jitter) in
             all images but a scene's first.
         changes (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Fewest and most changes of a scene, up to 4.
-        random_look (`bool`, *optional*, defaults to `False`): Whether each scene has lamps, materials, floor and film
-            of its own (`caster.looks.random_look`). Scenes, captions and masks are the same with and without.
+        random_look (`float`, *optional*, defaults to `0.0`): Share of the scenes, drawn at random, that have lamps,
+            materials, floor and film of their own (`caster.looks.random_look`). Scenes, captions and masks are the
+            same with and without.
+        twins (`float`, *optional*, defaults to `0.0`): Share of the scenes, drawn at random, in which the first
+            changed object surely has a twin: another one of the same shape, size, color and material, so that only a
+            relation tells which of them changed. In the others this is left to chance, about one scene in twenty.
 
     Raises:
         ValueError: For a value out of range, naming it.
@@ -67,7 +71,8 @@ class RenderSettings:
     cameras: str = INDEPENDENT
     light_jitter: float = 0.0
     changes: tuple[int, int] = (1, 1)
-    random_look: bool = False
+    random_look: float = 0.0
+    twins: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.scenes <= MAX_SCENES:
@@ -79,6 +84,9 @@ class RenderSettings:
         for name in ("camera_jitter", "light_jitter"):
             if not 0 <= getattr(self, name) <= MAX_JITTER:
                 raise ValueError(f"{name} must be between 0 and {MAX_JITTER}, not {getattr(self, name)}")
+        for name in ("random_look", "twins"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}")
         if min(self.splits) < 0 or not math.isclose(sum(self.splits), 1.0, abs_tol=1e-6):
             raise ValueError(f"splits must be three shares that sum to 1, not {self.splits}")
         for name, known in (("backend", BACKENDS), ("layout", LAYOUTS), ("cameras", CAMERAS)):
@@ -95,6 +103,8 @@ class RenderSettings:
             raise ValueError(f"scenes must be a multiple of 6 for the six types of {self.layout}, not {self.scenes}")
         if self.changes != (1, 1):
             raise ValueError(f"changes must be 1 1 in the layout {self.layout}, not {self.changes}")
+        if self.twins:
+            raise ValueError(f"twins must be 0 in the layout {self.layout}, not {self.twins}")
 
     @property
     def views(self) -> Views:

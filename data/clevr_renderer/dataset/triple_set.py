@@ -38,7 +38,7 @@ _SPLIT_STREAM = (0x5F11, 0)
 def draw(settings: RenderSettings, index: int) -> Drawing:
     """Draw the three scenes of an index."""
     triple = draw_triple(
-        settings.seed, index, settings.size, settings.backend, settings.views, tuple(settings.changes)
+        settings.seed, index, settings.size, settings.backend, settings.views, tuple(settings.changes), settings.twins
     )
     return Drawing(triple.scenes, triple.ids, triple_record(triple))
 

@@ -24,6 +24,8 @@ RELEASED_VISIBLE = 200
 # As CARD's release joins the sentences of a pair of Spot-the-Diff.
 JOINT = ". "
 DRAWS = 60
+# Third word of the seed that decides whether a scene has twins, which the scene itself does not depend on.
+_TWIN_STREAM = 3
 
 Box = tuple[int, int, int, int]
 
@@ -79,6 +81,20 @@ def captions_of_changes(
     return list(captions)
 
 
+def has_twin(before: Scene, after: Scene, change: Change) -> bool:
+    """Whether another object has the four attributes of the changed one, where captions describe that one.
+
+    Args:
+        before (`Scene`): It is described here,
+        after (`Scene`): or here, if it has been added.
+        change (`Change`): Names it.
+    """
+    scene = before if before.find(change.object_id) else after
+    looks = [(thing.shape, thing.size, thing.color, thing.material) for thing in scene.objects]
+    thing = scene.find(change.object_id)
+    return looks.count((thing.shape, thing.size, thing.color, thing.material)) > 1
+
+
 def draw_triple(
     seed: int,
     index: int,
@@ -86,6 +102,7 @@ def draw_triple(
     backend: str | None = None,
     views: Views | None = None,
     counts: tuple[int, int] = (1, 1),
+    twins: float = 0.0,
 ) -> Triple:
     """Index `index` of the set made from `seed`: the same whatever else is drawn.
 
@@ -102,11 +119,13 @@ def draw_triple(
         counts (`tuple[int, int]`, *optional*, defaults to `(1, 1)`): Fewest and most changes. With (low, high),
             blocks of five indices have low, low + 1, ..., high, low, ... changes; the types of all but the first are
             random.
+        twins (`float`, *optional*, defaults to `0.0`): Probability that the first changed object surely `has_twin`.
     """
     generator = np.random.default_rng([seed, index])
     views = views or Views()
     kinds = len(CHANGE_TYPES)
     count = counts[0] + index // kinds % (counts[1] - counts[0] + 1)
+    wants_twin = np.random.default_rng([seed, index, _TWIN_STREAM]).random() < twins
     while True:
         default = populate(generator, views.first_camera(generator))
         others = [CHANGE_TYPES[int(generator.integers(kinds))] for _ in range(count - 1)]
@@ -114,6 +133,8 @@ def draw_triple(
         if changed is None:
             continue
         after, changes = changed
+        if wants_twin and not has_twin(default, after, changes[0]):
+            continue
         semantic, distractor = (views.next_view(scene, default.camera, generator) for scene in (after, default))
         scenes = (default, semantic, distractor)
         ids = visible_ids(scenes, size, backend)

@@ -186,6 +186,7 @@ def test_a_store_for_a_system_that_reads_none_is_refused(workshop, capsys):
     words = [str(ROOT / "examples/configs/clevr_tiny.yaml"), "--data_dir", str(workshop / "clevr_change")]
     words += ["--retrieval_store", str(path), "--output_dir", str(workshop / "none"), "--use_cpu", "true"]
     words += ["--aux_attributes", "0", "--aux_changed", "0", "--aux_type", "0", "--bf16", "false"]
+    words += ["--canonical_captions", "false", "--time_reversal", "false"]
     assert load_script("train").main(words) == 2
     assert "reads no retrieved captions" in capsys.readouterr().err
     more = options_of(

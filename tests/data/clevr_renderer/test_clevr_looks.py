@@ -38,7 +38,7 @@ def contents(folder):
 
 
 def test_images_differ_and_nothing_else_does(rendered, small_settings, tmp_path):
-    settings = replace(small_settings, random_look=True)
+    settings = replace(small_settings, random_look=1.0)
     looks = contents(render_dataset(tmp_path / "looks", settings, progress=False))
     plain = contents(rendered)
     assert looks.keys() == plain.keys()
@@ -47,12 +47,12 @@ def test_images_differ_and_nothing_else_does(rendered, small_settings, tmp_path)
     assert different == {*images, "render_settings.json"}
     again = render_dataset(tmp_path / "again", settings, workers=2, progress=False)
     assert contents(again) == looks
-    with pytest.raises(ValueError, match="random_look True there, None here"):
+    with pytest.raises(ValueError, match="random_look 1.0 there, None here"):
         render_dataset(tmp_path / "looks", small_settings, progress=False)
 
 
 def test_a_scene_has_one_look_and_another_scene_another(small_settings):
-    settings = replace(small_settings, random_look=True)
+    settings = replace(small_settings, random_look=1.0)
     assert look_of(settings, 3) == look_of(settings, 3)
     assert look_of(settings, 3) != look_of(settings, 4)
     assert look_of(settings, 3) != look_of(replace(settings, seed=8), 3)
@@ -147,7 +147,7 @@ def test_film():
 
 
 def test_images_are_images(small_settings, tmp_path):
-    folder = render_dataset(tmp_path / "set", replace(small_settings, scenes=1, random_look=True), progress=False)
+    folder = render_dataset(tmp_path / "set", replace(small_settings, scenes=1, random_look=1.0), progress=False)
     for path in (folder / "images").iterdir():
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("RGB", small_settings.size)
