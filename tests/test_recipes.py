@@ -66,7 +66,10 @@ def test_a_run_of_several_stages_names_what_the_stage_before_has_written():
         values["model_name_or_path"] for values in VALUES.values() if "runs/" in str(values.get("model_name_or_path"))
     ]
     assert len(stages) > 8
-    assert {re.sub(r"/(best|checkpoint-\d+)$", "", stage) for stage in stages} <= TRAINED.keys()
+    for stage in stages:
+        run, _, steps = re.fullmatch(r"(.*?)(/best|/checkpoint-(\d+))?", stage).groups()
+        assert run in TRAINED
+        assert steps is None or int(steps) == TRAINED[run]["max_steps"], stage
 
 
 def test_every_data_set_of_the_tests_is_read_by_some_run():

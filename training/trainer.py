@@ -110,6 +110,7 @@ class ChangeCaptioningTrainer(Trainer):
         if args is not None and args.metric_for_best_model == AUTO_METRIC:
             # What it becomes is a matter of this trainer's pairs; the caller may use the arguments again.
             args = copy.copy(args)
+        self._use_cache = getattr(getattr(model, "config", None), "use_cache", None)
         super().__init__(model, args, *rest, **kwargs)
         for name, message in REFUSED.items():
             if getattr(self, name, None) or getattr(self.args, name, None):
@@ -454,11 +455,25 @@ class ChangeCaptioningTrainer(Trainer):
         )
         return dict(gather_object(list(captions.items()))) if self.args.world_size > 1 else captions
 
+    @contextmanager
+    def _own_use_cache(self) -> Iterator[None]:
+        """The config's `use_cache` as it was: `Trainer` turns it off for as long as it trains, not for captioning."""
+        config = getattr(self.model, "config", None)
+        if self._use_cache is None or config is None:
+            yield
+            return
+        config.use_cache, training = self._use_cache, config.use_cache
+        try:
+            yield
+        finally:
+            config.use_cache = training
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        super()._save(output_dir, state_dict)
         folder = Path(output_dir or self.args.output_dir)
-        if isinstance(self.model, PeftModel) and self.args.should_save:
-            complete_checkpoint(self.model, folder, state_dict)
+        with self._own_use_cache():
+            super()._save(output_dir, state_dict)
+            if isinstance(self.model, PeftModel) and self.args.should_save:
+                complete_checkpoint(self.model, folder, state_dict)
         if self.aux_heads is not None and self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
             self.aux_heads.save(folder, state_dict)
 

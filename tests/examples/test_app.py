@@ -565,7 +565,7 @@ def test_the_default_length_is_the_packages_and_goes_behind_the_models(app, own_
 def test_the_demo_captions_with_the_models_own_penalty(app):
     """As the pipeline does: of the caption's own words, not of the prompt's."""
     model, processor = load_system(str(EMBEDDED))
-    model.generation_config.repetition_penalty = 0.1
+    model.generation_config.repetition_penalty = 1e-3
     pair = app.read_pair(*app.sample_pairs()[0], processor)
     pipe = ChangeCaptioningPipeline(model, processor=processor, task="change-captioning")
     found = app.describe(model, processor, pair, 3).beams[0][0]

@@ -48,7 +48,9 @@ def processor(make_system):
 
 
 def fresh(processor, orders=(True, True), seed=0, look=0.0, **options):
-    source = SceneSource.parse(json.dumps({"seed": 11, "size": SIZE, "random_look": look, "twins": look}), processor, GRID, None)
+    source = SceneSource.parse(
+        json.dumps({"seed": 11, "size": SIZE, "random_look": look, "twins": look}), processor, GRID, None
+    )
     return FreshSceneDataset(source, processor, Orders(*orders), seed=seed, **options)
 
 

@@ -84,17 +84,20 @@ class RenderSettings:
         for name in ("camera_jitter", "light_jitter"):
             if not 0 <= getattr(self, name) <= MAX_JITTER:
                 raise ValueError(f"{name} must be between 0 and {MAX_JITTER}, not {getattr(self, name)}")
-        for name in ("random_look", "twins"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}")
-        if min(self.splits) < 0 or not math.isclose(sum(self.splits), 1.0, abs_tol=1e-6):
-            raise ValueError(f"splits must be three shares that sum to 1, not {self.splits}")
         for name, known in (("backend", BACKENDS), ("layout", LAYOUTS), ("cameras", CAMERAS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         if not 1 <= self.changes[0] <= self.changes[1] <= MAX_CHANGES:
             raise ValueError(f"changes must be two numbers from 1 to {MAX_CHANGES}, ascending, not {self.changes}")
+        self._check_shares()
         self._check_pairs()
+
+    def _check_shares(self) -> None:
+        for name in ("random_look", "twins"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a share between 0 and 1, not {getattr(self, name)}")
+        if min(self.splits) < 0 or not math.isclose(sum(self.splits), 1.0, abs_tol=1e-6):
+            raise ValueError(f"splits must be three shares that sum to 1, not {self.splits}")
 
     def _check_pairs(self) -> None:
         if self.layout == LAYOUTS[0]:

@@ -47,7 +47,7 @@ def test_images_differ_and_nothing_else_does(rendered, small_settings, tmp_path)
     assert different == {*images, "render_settings.json"}
     again = render_dataset(tmp_path / "again", settings, workers=2, progress=False)
     assert contents(again) == looks
-    with pytest.raises(ValueError, match="random_look 1.0 there, None here"):
+    with pytest.raises(ValueError, match=r"random_look 1\.0 there, None here"):
         render_dataset(tmp_path / "looks", small_settings, progress=False)
 
 

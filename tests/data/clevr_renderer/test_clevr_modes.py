@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from ssgpa.data.clevr_renderer import RenderSettings, change_type_of, render_dataset
+from ssgpa.data.clevr_renderer.caster.looks import NOMINAL as NOMINAL_LOOK
 from ssgpa.data.clevr_renderer.dataset.cells import add_cell_targets
 from ssgpa.data.clevr_renderer.dataset.pair_set import block_splits
+from ssgpa.data.clevr_renderer.dataset.rendering import look_of
 from ssgpa.data.clevr_renderer.dataset.triples import draw_triple, triple_record
 from ssgpa.data.clevr_renderer.scene.cameras import PRESETS, Views
 from ssgpa.data.readers.clevr_change import load_clevr_change
@@ -275,3 +277,44 @@ def test_command_line_presets(tmp_path, monkeypatch):
         replace(plain, layout="clevr_dc", cameras="anywhere", camera_jitter=0.0),
         replace(plain, changes=(2, 4), camera_jitter=0.5),
     ]
+
+
+def looks(record, view):
+    return [(thing["shape"], thing["size"], thing["color"], thing["material"]) for thing in record[view]["objects"]]
+
+
+def has_twin(record):
+    view = "semantic" if record["change_type"] == "add" else "default"
+    places = {thing["id"]: place for place, thing in enumerate(record[view]["objects"])}
+    found = looks(record, view)
+    return found.count(found[places[record["changed_object"]]]) > 1
+
+
+def test_twins_are_there_on_request():
+    plain = drawn(2, 60)
+    assert sum(map(has_twin, plain)) < 12
+    every = drawn(2, 20, twins=1.0)
+    assert all(map(has_twin, every))
+    assert [record["change_type"] for record in every] == [record["change_type"] for record in plain[:20]]
+    some = drawn(2, 60, twins=0.5)
+    assert 20 < sum(map(has_twin, some)) < 45
+    # The scenes that were not chosen are as they were.
+    assert 15 < sum(record == other for record, other in zip(plain, some, strict=True)) < 45
+    # Their captions need a relation.
+    words = {word for caption in every[0]["change_captions"] for word in caption.split()}
+    assert words & {"left", "right", "behind", "front"}
+
+
+def test_twins_of_pairs_are_refused():
+    with pytest.raises(ValueError, match=r"twins must be 0 in the layout clevr_dc, not 0\.5"):
+        RenderSettings(scenes=6, seed=0, layout="clevr_dc", twins=0.5)
+    with pytest.raises(ValueError, match=r"twins must be a share between 0 and 1, not 1\.5"):
+        RenderSettings(scenes=6, seed=0, twins=1.5)
+
+
+def test_a_share_of_the_scenes_has_looks_of_its_own():
+    settings = RenderSettings(scenes=200, seed=3, random_look=0.3)
+    every = RenderSettings(scenes=200, seed=3, random_look=1.0)
+    own = [index for index in range(200) if look_of(settings, index) != NOMINAL_LOOK]
+    assert 35 < len(own) < 85
+    assert all(look_of(settings, index) == look_of(every, index) for index in own)
