@@ -127,10 +127,10 @@ def read_tensor_file(path: Path, known: Iterable[Any] = ()) -> Any:
             return load_file(path)
         with torch.serialization.safe_globals([*known]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:
-        # Over a damaged file torch raises errors of any kind.
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        # Over a damaged file torch raises errors of any kind, some of them of the system's that name nothing.
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 

@@ -173,7 +173,8 @@ def test_damaged_weights_of_others_are_refused_by_name(name, suffix, count, tmp_
 
 @pytest.mark.parametrize("name", IMPORTERS)
 def test_what_is_no_state_of_a_model_is_refused_by_name(name, tmp_path):
-    for content in (pickled([STATE]), pickled(3), pickled({"a": {"b": 1}}), pickled({1: torch.ones(1)}), b"", b"{"):
+    others = (pickled([STATE]), pickled(3), pickled({"a": {"b": 1}}), pickled({1: torch.ones(1)}), b"", b"{")
+    for content in (*others, *corpus("weights.pth"), *corpus("weights.safetensors")):
         for suffix in WHOLE:
             (tmp_path / f"weights{suffix}").write_bytes(content)
             assert attempt_to_import(IMPORTERS[name], tmp_path / f"weights{suffix}") == "refused"
