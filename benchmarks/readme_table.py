@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ssgpa.benchmarks.tables.comparison_table import format_comparison
 from ssgpa.benchmarks.tables.evidence_tables import format_cost, format_localization
 from ssgpa.benchmarks.tables.failures_table import format_failures
 from ssgpa.benchmarks.tables.house_table import format_house
@@ -63,6 +64,7 @@ BLOCKS = {
     "blip2idc-memory": ("blip2idc-memory.json", format_system),
     "finer_mllm-memory": ("finer_mllm-memory.json", format_system),
     "vir_vlfm-memory": ("vir_vlfm-memory.json", format_system),
+    "comparison": ("comparison.json", format_comparison),
     "localization": ("localization.json", format_localization),
     "cost": ("alignment_cost.json", format_cost),
     "failures": ("ssgpa-clevr-tiny-failures.json", format_failures),

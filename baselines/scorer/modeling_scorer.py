@@ -42,7 +42,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, 
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ...compatibility_ssgpa import CACHE, renamed_cache
-from ...system_ssgpa import ChangeCaptioningModelMixin, FreezableTower, Paper
+from ...system_ssgpa import AuxiliaryFeatures, ChangeCaptioningModelMixin, FreezableTower, Paper
 from .configuration_scorer import SCORERConfig
 from .conversion_scorer import check_weights, convert_official
 from .losses_scorer import MatchingContrast, pool_sentences, scene_halves
@@ -496,6 +496,11 @@ class SCORERPreTrainedModel(ChangeCaptioningModelMixin, PreTrainedModel):
     def get_vision_encoder(self) -> nn.Module:
         """The backbone."""
         return self.base_model.vision_tower
+
+    def get_auxiliary_features(self) -> AuxiliaryFeatures:
+        """The patches before and behind the layers that reconstruct each image from the other one."""
+        encoder = self.base_model.encoder
+        return AuxiliaryFeatures(encoder.embeddings, encoder.layers[-1], self.config.hidden_size, leading_tokens=0)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

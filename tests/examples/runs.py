@@ -101,6 +101,10 @@ def write_requests(folder):
 DATA_SETS = {
     "clevr_change": ("clevr_change", write_clevr, []),
     "clevr_prepared": ("clevr_change", write_clevr, ["--aux_grid", "8", "12"]),
+    "clevr_small_prepared": ("clevr_change", write_clevr, ["--aux_grid", "8", "12"]),
+    "clevr_more_prepared": ("clevr_change", write_clevr, ["--aux_grid", "8", "12"]),
+    "clevr_more_prepared_6x12": ("clevr_change", write_clevr, ["--aux_grid", "6", "12"]),
+    "clevr_more_prepared_8x8": ("clevr_change", write_clevr, ["--aux_grid", "8", "8"]),
     "clevr_prepared_6x9": ("clevr_change", write_clevr, ["--aux_grid", "6", "9"]),
     "scorer_prepared": ("clevr_change", write_clevr, []),
     "small_prepared_6x12": ("clevr_change", write_clevr, ["--aux_grid", "6", "12"]),

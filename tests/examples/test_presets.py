@@ -22,12 +22,13 @@ CONFIGS = ROOT / "examples" / "configs"
 # What runs share, and no runs by themselves; `custom_pairs` is run by tests/test_tutorial.py.
 SHARED = {"ssgpa_vicuna7b", "ablations/base", "custom_pairs"}
 # Runs of other systems, in folders of their names, are tested beside these systems; the reproduction's by
-# tests/benchmarks/test_reproduction_runs.py, those over a VLM by tests/vlm/test_runs_vlm.py.
+# tests/benchmarks/test_reproduction_runs.py, those of the comparison by tests/benchmarks/test_run.py, those over a VLM
+# by tests/vlm/test_runs_vlm.py.
 SYSTEMS = {path.name for path in (ROOT / "baselines").iterdir()}
 SHIPPED = {
     str(path.relative_to(CONFIGS).with_suffix(""))
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent.name not in {"cards", "reproduction", "vlm", *SYSTEMS}
+    if path.parent.name not in {"cards", "comparison", "reproduction", "vlm", *SYSTEMS}
 } - SHARED
 GPU_SIZES = ["24gb", "40gb", "16gb"]
 # From random weights, or from the run that all ablations start from.

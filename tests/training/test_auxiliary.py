@@ -200,8 +200,8 @@ def test_heads_come_back_from_a_checkpoint(attached, tmp_path, gathered):
     assert all(torch.equal(value, wanted[name]) for name, value in heads.state_dict().items())
 
 
-# Where no gradient reaches the pixels, what the tower made of them.
-READS_FEATURES = ("procap",)
+# Where no gradient reaches the pixels, or convolutions spread it over them, what the tower made of them.
+READS_FEATURES = ("procap", "scorer")
 SYSTEMS_WITH_PATCHES = [name for name in TINY_SYSTEMS if TINY_SYSTEMS[name]()[0].get_auxiliary_features()]
 
 
