@@ -18,7 +18,7 @@ from ..utils.yaml_files import load_yaml
 # The score that chooses the best checkpoint is chosen by what the evaluated pairs have.
 AUTO_METRIC = "auto"
 # Weights of training-only heads.
-AUXILIARY = ("aux_attributes", "aux_objects", "aux_changed", "aux_type")
+AUXILIARY = ("aux_attributes", "aux_objects", "aux_counterpart", "aux_changed", "aux_type")
 # On the command line a list cannot be empty.
 NONE = ["none"]
 # What arguments were called.
@@ -187,6 +187,9 @@ class ChangeCaptioningArguments(TrainingArguments):
         aux_attributes (`float`): Weight of the renderer's attributes of every cell; 0 switches it off.
         aux_objects (`float`): Weight of the renderer's attributes of every object, read off the mean of its cells; 0
             switches it off.
+        aux_counterpart (`float`): Weight of the attributes of every cell's counterpart, the same cell of the other
+            image, read off the compared images: what makes a model from random weights look there at all; 0 switches
+            it off.
         aux_changed (`float`): Weight of the renderer's changed cells; 0 switches it off.
         aux_type (`float`): Weight of the change type; 0 switches it off.
         aux_steps (`int`, *optional*): Steps after which the auxiliary targets' weight has fallen to zero; by default
@@ -210,6 +213,7 @@ class ChangeCaptioningArguments(TrainingArguments):
     log_samples: int = 0
     aux_attributes: float = 0.0
     aux_objects: float = 0.0
+    aux_counterpart: float = 0.0
     aux_changed: float = 0.0
     aux_type: float = 0.0
     aux_steps: int | None = None

@@ -28,6 +28,8 @@ from .dataset import CHANGE_UNKNOWN
 ATTRIBUTE_BITS = CHANGED_BIT
 # Bits of shape, color, material and size; each attribute has one of its values.
 ATTRIBUTE_SIZES = [len(values) for values in (SHAPES, COLORS, MATERIALS, SIZES)]
+# Heads that read the images after they were compared.
+COMPARED = ("counterpart", "changed", "type")
 CHANGE_TYPES = ("color", "material", "add", "drop", "move", "none")
 # Few cells show the change; without this the head would answer "nowhere".
 CHANGED_WEIGHT = 5.0
@@ -37,12 +39,12 @@ FILE_NAME = f"{MODULE_NAME}.safetensors"
 
 
 class AuxiliaryHeads(nn.Module):
-    """Heads for the attributes of every cell and of every object, for the changed cells and for the change type.
+    """Heads for the attributes of every cell and object and of the other image's, for changed cells and change type.
 
     Args:
         hidden_size (`int`): Width of the patches.
-        weights (`dict[str, float]`): Weights of `attributes`, `objects`, `changed` and `type`; one of weight zero has
-            no head. Cells and objects share theirs.
+        weights (`dict[str, float]`): Weights of `attributes`, `objects`, `counterpart`, `changed` and `type`; one of
+            weight zero has no head. Cells and objects share theirs.
         leading_tokens (`int`, *optional*, defaults to 1): Tokens of each image in front of its patches.
     """
 
@@ -53,6 +55,8 @@ class AuxiliaryHeads(nn.Module):
         # A head without a loss would be left without gradients, which distributed training takes for a fault.
         if weights.get("attributes") or weights.get("objects"):
             self.attributes = nn.Linear(hidden_size, ATTRIBUTE_BITS)
+        if weights.get("counterpart"):
+            self.counterpart = nn.Linear(hidden_size, ATTRIBUTE_BITS)
         if weights.get("changed"):
             self.changed = nn.Linear(hidden_size, 1)
         if weights.get("type"):
@@ -160,7 +164,9 @@ class AuxiliaryHeads(nn.Module):
                 f"The auxiliary head of the change type knows {', '.join(CHANGE_TYPES)}; the data says {unknown}."
             )
         parts = {
-            "attributes": lambda: self._attribute_loss(features["tower"], cells),
+            "attributes": lambda: self._attribute_loss(self.attributes, features["tower"], cells),
+            # Whoever is to tell a change must first look at the same place of the other image.
+            "counterpart": lambda: self._attribute_loss(self.counterpart, features["compared"], cells.flip(1)),
             "objects": lambda: self._object_loss(features["tower"], objects),
             "changed": lambda: self._changed_loss(features["compared"], cells),
             "type": lambda: self._type_loss(features["compared"], change_types),
@@ -168,10 +174,10 @@ class AuxiliaryHeads(nn.Module):
         factors = {name: self.scale * weight for name, weight in self.weights.items() if weight}
         return {f"{LOSS_PREFIX}{name}": factor * parts[name]() for name, factor in factors.items()}
 
-    def _attribute_loss(self, tower: Tensor, cells: Tensor) -> Tensor:
+    def _attribute_loss(self, head: nn.Module, states: Tensor, cells: Tensor) -> Tensor:
         """Attributes of every cell, all its bits together."""
         bits = (cells.unsqueeze(-1) >> torch.arange(ATTRIBUTE_BITS, device=cells.device)) & 1
-        logits = self.attributes(tower[:, :, self.leading_tokens :])
+        logits = head(states[:, :, self.leading_tokens :])
         return F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum(-1).mean()
 
     def _object_loss(self, tower: Tensor, objects: dict[str, Tensor]) -> Tensor:
@@ -225,7 +231,7 @@ def auxiliary_heads_of(
     Raises:
         ValueError: Auxiliary targets are wanted, and the prepared data has none or the model nothing to read them off.
     """
-    weights = {name: getattr(arguments, f"aux_{name}") for name in ("attributes", "objects", "changed", "type")}
+    weights = {name: getattr(arguments, f"aux_{name}") for name in ("attributes", "objects", *COMPARED)}
     if not any(weights.values()):
         return None
     if "before_cells" not in columns:
@@ -235,10 +241,11 @@ def auxiliary_heads_of(
     if weights["objects"] and OBJECT_COLUMNS[0] not in columns:
         raise ValueError("`aux_objects` needs data that was prepared anew with `--aux_grid`: it has no objects yet.")
     features = _patches_of(model)
-    if features.compared is None and (weights["changed"] or weights["type"]):
+    if features.compared is None and any(weights[name] for name in COMPARED):
+        names = ", ".join(f"`aux_{name}`" for name in COMPARED)
         raise ValueError(
-            f"`aux_changed` and `aux_type` read compared images; in {type(model).__name__} the language model alone "
-            "compares them: set both to 0."
+            f"{names} read compared images; in {type(model).__name__} the language model alone compares them: set "
+            "them to 0."
         )
     heads = AuxiliaryHeads(features.hidden_size, weights, features.leading_tokens)
     if start is not None:

@@ -17,7 +17,7 @@ from ssgpa.training.dataset import CHANGE_UNKNOWN, PairDataset
 from ..tiny_systems import TINY_SYSTEMS
 
 
-ALL = {"attributes": 1.0, "changed": 1.0, "type": 1.0}
+ALL = {"attributes": 1.0, "counterpart": 1.0, "changed": 1.0, "type": 1.0}
 CHANGED = 1 << 15
 
 
@@ -45,6 +45,29 @@ def test_attribute_loss_sums_the_bits_of_a_cell(heads):
     ones = 2 + 0 + 1 + 2
     wanted = (ones * log_loss(0.5, True) + (4 * ATTRIBUTE_BITS - ones) * log_loss(0.5, False)) / 4
     assert heads.losses(cells, ["move"])["aux_attributes"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_counterpart_loss_is_of_the_same_cell_of_the_other_image(heads):
+    heads = AuxiliaryHeads(4, {"counterpart": 1.0})
+    torch.nn.init.zeros_(heads.counterpart.weight)
+    compared = torch.zeros(1, 2, 3, 4)
+    # One cell of the image before says that it is sure of its first bit.
+    compared[0, 0, 2, 0] = 1.0
+    heads.counterpart.weight.data[0, 0] = 9.0
+    torch.nn.init.constant_(heads.counterpart.bias, -9.0)
+    heads.counterpart.bias.data[0] = -4.0
+    heads._features = {"tower": torch.randn(1, 2, 3, 4), "compared": compared}
+    found = {
+        name: heads.losses(torch.tensor(cells), ["move"])["aux_counterpart"].item()
+        for name, cells in {
+            "after": [[[0, 0], [0, 1]]],
+            "before": [[[0, 1], [0, 0]]],
+            "elsewhere": [[[0, 0], [1, 0]]],
+        }.items()
+    }
+    right = (log_loss(5.0, True) + 3 * log_loss(-4.0, False) + 4 * (ATTRIBUTE_BITS - 1) * log_loss(-9.0, False)) / 4
+    assert found["after"] == pytest.approx(right, rel=1e-3)
+    assert min(found["before"], found["elsewhere"]) > found["after"] + 2
 
 
 def test_changed_loss_skips_cells_of_which_nothing_is_known(heads):
@@ -268,10 +291,11 @@ def test_a_model_without_patches_is_refused_before_it_is_changed(name):
     assert not model._forward_hooks
 
 
-def test_a_system_whose_language_model_compares_takes_attributes_alone():
+@pytest.mark.parametrize("name", ["counterpart", "changed", "type"])
+def test_a_system_whose_language_model_compares_takes_attributes_alone(name):
     model, _ = TINY_SYSTEMS["finer_mllm"]()
-    with pytest.raises(ValueError, match="set both to 0"):
-        auxiliary_heads_of(model, options(aux_attributes=0.3, aux_type=0.1), ["before_cells"])
+    with pytest.raises(ValueError, match="set them to 0"):
+        auxiliary_heads_of(model, options(**{"aux_attributes": 0.3, f"aux_{name}": 0.1}), ["before_cells"])
     heads = auxiliary_heads_of(model, options(aux_attributes=0.3), ["before_cells"])
     heads.attach(model)
     assert list(heads.state_dict()) == ["attributes.weight", "attributes.bias"]
