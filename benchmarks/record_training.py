@@ -1,10 +1,10 @@
 # Copyright 2026 The ssgpa authors. All rights reserved.
 # Licensed under the Apache License, Version 2.0.
-r"""Records how a checkpoint was trained: the settings and logs of its runs, and the scenes.
+r"""Records how a checkpoint was trained: the settings and logs of its runs, and the scenes of each.
 
-python benchmarks/record_training.py --data scenes/clevr_prepared \
-    --configs examples/configs/clevr_tiny_tower.yaml examples/configs/clevr_tiny.yaml \
-    --runs runs/clevr_tiny_tower runs/clevr_tiny \
+python benchmarks/record_training.py \
+    --configs examples/configs/clevr_tiny_tower.yaml examples/configs/clevr_tiny_whole.yaml \
+    examples/configs/clevr_tiny.yaml --runs runs/clevr_tiny_tower runs/clevr_tiny_whole runs/clevr_tiny \
     --output benchmarks/results/ssgpa-clevr-tiny-training.json
 """
 
@@ -24,7 +24,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         prog="record_training.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     add_runs(parser)
-    parser.add_argument("--data", required=True, help="prepared folder of rendered scenes that they learned from")
     parser.add_argument("--output", required=True, type=Path, help="JSON file")
     return parser.parse_args(arguments)
 
@@ -34,10 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         runs = read_runs(options)
-        settings = render_settings(options.data)
-        if settings is None:
-            raise ValueError(f"{options.data} was not rendered by examples/render_clevr_change.py.")
-        write_results(options.output, {"data": settings, "runs": runs, "versions": library_versions()})
+        for run in runs:
+            run["data"] = render_settings(run["values"]["data_dir"])
+            if run["data"] is None:
+                raise ValueError(f"{run['values']['data_dir']} was not rendered by examples/render_clevr_change.py.")
+        write_results(options.output, {"runs": runs, "versions": library_versions()})
     except (OSError, ValueError, KeyError) as error:
         return report_error("record_training.py", error)
     told = ", then ".join(f"{run['steps']} steps in {run['seconds'] / 60:.0f} minutes" for run in runs)

@@ -134,7 +134,8 @@ def test_whole_images_are_kept_for_maps_alone(pipe):
 def test_the_embedded_checkpoint_tells_the_size_that_it_was_trained_on():
     processor = AutoProcessor.from_pretrained(EMBEDDED)
     record = json.loads((ROOT / "benchmarks" / "results" / "ssgpa-clevr-tiny-training.json").read_text("utf-8"))
-    width, height = record["data"]["size"]
+    (size,) = {tuple(run["data"]["size"]) for run in record["runs"]}
+    width, height = size
     assert processor.trained_size == {"height": height, "width": width} == {"height": 128, "width": 192}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class ChangeCaptioningTrainer(Trainer):
         if args is not None and args.metric_for_best_model == AUTO_METRIC:
             # What it becomes is a matter of this trainer's pairs; the caller may use the arguments again.
             args = copy.copy(args)
-        self._use_cache = getattr(getattr(model, "config", None), "use_cache", None)
+        self._own_settings = dict(vars(getattr(model, "config", SimpleNamespace())))
         super().__init__(model, args, *rest, **kwargs)
         for name, message in REFUSED.items():
             if getattr(self, name, None) or getattr(self.args, name, None):
@@ -458,15 +459,14 @@ class ChangeCaptioningTrainer(Trainer):
     @contextmanager
     def _own_use_cache(self) -> Iterator[None]:
         """The config's `use_cache` as it was: `Trainer` turns it off for as long as it trains, not for captioning."""
-        config = getattr(self.model, "config", None)
-        if self._use_cache is None or config is None:
-            yield
-            return
-        config.use_cache, training = self._use_cache, config.use_cache
+        settings = vars(getattr(self.model, "config", SimpleNamespace()))
+        training = settings.pop("use_cache", None)
+        if "use_cache" in self._own_settings:
+            settings["use_cache"] = self._own_settings["use_cache"]
         try:
             yield
         finally:
-            config.use_cache = training
+            settings["use_cache"] = training
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)

@@ -106,14 +106,16 @@ def test_the_training_of_a_checkpoint_is_kept_whole(tmp_path, run, capsys):
     data = tmp_path / "data"
     data.mkdir()
     (data / "prepared.json").write_text(json.dumps({"render_settings": {"scenes": 500, "seed": 1}}), encoding="utf-8")
-    words = ["--configs", *[str(tmp_path / "run.yaml")] * 2, "--runs", *[str(run)] * 2, "--data", str(data)]
+    values = VALUES | {"data_dir": str(data)}
+    (tmp_path / "run.yaml").write_text(json.dumps(values), encoding="utf-8")
+    words = ["--configs", *[str(tmp_path / "run.yaml")] * 2, "--runs", *[str(run)] * 2]
     words += ["--output", str(tmp_path / "training.json")]
     assert record_training.main(words) == 0
     assert "30 steps in 2 minutes, then 30 steps in 2 minutes" in capsys.readouterr().out
     stored = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
-    assert stored["data"] == {"scenes": 500, "seed": 1}
+    assert [one["data"] for one in stored["runs"]] == [{"scenes": 500, "seed": 1}] * 2
     assert [one["log"] for one in stored["runs"]] == [[{"step": 30, "loss": 1.5}]] * 2
-    assert all(one["values"] == VALUES for one in stored["runs"])
+    assert all(one["values"] == values for one in stored["runs"])
     (data / "prepared.json").write_text("{}", encoding="utf-8")
     assert record_training.main(words) == 2
     assert "was not rendered" in capsys.readouterr().err

@@ -418,13 +418,14 @@ def test_a_repetition_penalty_is_saved_with_the_checkpoint_and_kept_without_one(
     assert again.model.generation_config.repetition_penalty == 1.5
 
 
-@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("use_cache", [True, False, None])
 def test_a_checkpoint_keeps_the_models_use_cache(make_trainer, make_system, tmp_path, use_cache):
-    """`Trainer` turns it off while it trains."""
+    """`Trainer` turns it off while it trains, also where the configuration has none."""
     model, processor = make_system()
-    model.config.use_cache = use_cache
+    if use_cache is not None:
+        model.config.use_cache = use_cache
     trainer = make_trainer(system=(model, processor))
     assert model.config.use_cache is False
     trainer.save_model(str(tmp_path / "saved"))
-    assert json.loads((tmp_path / "saved" / "config.json").read_text("utf-8"))["use_cache"] is use_cache
+    assert json.loads((tmp_path / "saved" / "config.json").read_text("utf-8")).get("use_cache") is use_cache
     assert model.config.use_cache is False
