@@ -153,8 +153,8 @@ def test_runs_of_the_comparison(name, workshop, monkeypatch):
     changes |= {"bf16": False, "logging_steps": 1, "save_steps": 2}
     monkeypatch.chdir(ROOT)
     assert load_script("train").main([str(CONFIGS / f"{name}.yaml"), *options_of(changes)]) == 0
-    for part in ("attributes", "objects", "changed", "type"):
-        assert set(logged(workshop / name, f"loss_parts/aux_{part}")) == {1, 2}
+    for part in ("attributes", "objects", "counterpart", "changed", "type"):
+        assert set(logged(workshop / name, f"loss_parts/aux_{part}")) == ({1, 2} if values[f"aux_{part}"] else set())
     told = json.loads((workshop / name / "trainable_parameters.json").read_text("utf-8"))
     assert told["trainable"] == told["parameters"] > 100_000
     assert (workshop / name / "best" / "model.safetensors").is_file()
