@@ -2,11 +2,13 @@
 # Licensed under the Apache License, Version 2.0.
 """One caption of a rendered change, in one fixed choice of words (ours)."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...data.clevr_renderer.captions.grammar import ENDINGS, RELATIONS, SYNONYMS
 from ...data.clevr_renderer.captions.sentences import ATTRIBUTES, Mask, target_relations, unique_masks
+from ...data.clevr_renderer.scene.geometry import advance, ground_directions
 from ...data.clevr_renderer.scene.scenes import Scene, SceneObject
 from .scenes import ChangedScene
 
@@ -74,6 +76,9 @@ def as_scene(truth: ChangedScene) -> Scene:
 def describe(scene: Scene, target: SceneObject, fewest: int) -> Description:
     """The shortest description that fits one object alone; with a relation where four attributes fit others too.
 
+    Of several anchors with as short a name, the nearest one is told, and of its relations the widest: whoever sees the
+    image can tell which one that is.
+
     Args:
         scene (`Scene`): All objects.
         target (`SceneObject`): The one that is described.
@@ -91,9 +96,14 @@ def describe(scene: Scene, target: SceneObject, fewest: int) -> Description:
         for mask in unique_masks(scene.objects, anchor)
         if sum(mask) >= fewest
     ]
-    order = list(RELATIONS)
-    best = min(relations, key=lambda found: (_size(found[2]), order.index(found[0])), default=None)
-    return Description(ALL_ATTRIBUTES, best)
+    directions = ground_directions(scene.camera)
+
+    def rank(found: tuple[str, SceneObject, Mask]) -> tuple[tuple[int, Mask], float, float]:
+        name, anchor, mask = found
+        way = advance(anchor.position, target.position, directions[name])
+        return _size(mask), math.dist(anchor.position, target.position), -way
+
+    return Description(ALL_ATTRIBUTES, min(relations, key=rank, default=None))
 
 
 def _size(mask: Mask) -> tuple[int, Mask]:

@@ -3,6 +3,8 @@
 """Captions that are made of the scene for training: true, in one wording, forwards and backwards."""
 
 import json
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from ssgpa.data.clevr_renderer.dataset.layout import SCENES
 from ssgpa.metrics.clevr.correctness import judge_caption
 from ssgpa.metrics.clevr.scenes import ChangedScene, find_scenes
 from ssgpa.metrics.clevr.templates import parse_caption
-from ssgpa.metrics.clevr.wordings import PLAIN, canonical_caption
+from ssgpa.metrics.clevr.wordings import PLAIN, canonical_caption, canonical_description
 from ssgpa.metrics.corpus import ReferenceCorpus
 from ssgpa.training.dataset import CHANGE_UNKNOWN, PairDataset
 from ssgpa.training.targets import (
@@ -69,6 +71,39 @@ def test_canonical_captions_are_correct_and_name_all_attributes(drawn, backwards
         assert bool(caption.relation) <= scene.needs_relation
         assert judge_caption(scene, text).is_correct or (scene.needs_relation and not caption.relation)
     assert related
+
+
+def test_a_relation_is_to_the_nearest_object_that_tells(drawn):
+    """Which one that is can be seen in the image, unlike the order in which the renderer keeps objects."""
+    checked = 0
+    for *_, scene, _ in drawn:
+        target, told = canonical_description(scene)
+        if not told.relation:
+            continue
+        name, anchor, _ = told.relation
+        twins = [
+            thing
+            for thing in scene.objects
+            if all(thing[key] == getattr(target, key) for key in ("shape", "size", "color", "material"))
+        ]
+        assert len(twins) > 1
+        for other in scene.objects:
+            if math.dist(other["position"], target.position) < math.dist(anchor.position, target.position) - 1e-9:
+                text = canonical_caption(scene).replace(say_anchor(anchor), say_anchor(SimpleNamespace(**other)))
+                relations = [text.replace(PLAIN.relations[name], PLAIN.relations[way]) for way in PLAIN.relations]
+                unique = sum(
+                    say_anchor(SimpleNamespace(**thing)) == say_anchor(SimpleNamespace(**other))
+                    for thing in scene.objects
+                )
+                assert (
+                    other in twins or unique > 1 or not any(judge_caption(scene, one).is_correct for one in relations)
+                )
+                checked += 1
+    assert checked > 3
+
+
+def say_anchor(thing):
+    return " ".join(["the", *(PLAIN.words[getattr(thing, key)] for key in ("size", "color", "material", "shape"))])
 
 
 def test_the_words_come_nearest_to_the_references(drawn):
