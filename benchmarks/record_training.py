@@ -3,8 +3,8 @@
 r"""Records how a checkpoint was trained: the settings and logs of its runs, and the scenes of each.
 
 python benchmarks/record_training.py \
-    --configs examples/configs/clevr_tiny_tower.yaml examples/configs/clevr_tiny_whole.yaml \
-    examples/configs/clevr_tiny.yaml --runs runs/clevr_tiny_tower runs/clevr_tiny_whole runs/clevr_tiny \
+    --configs examples/configs/clevr_tiny_tower.yaml examples/configs/clevr_tiny.yaml \
+    --runs runs/clevr_tiny_tower runs/clevr_tiny \
     --output benchmarks/results/ssgpa-clevr-tiny-training.json
 """
 

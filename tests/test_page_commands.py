@@ -89,18 +89,13 @@ def test_the_quickstart(clone, capsys):
 @pytest.mark.slow
 def test_from_rendering_to_scores(clone, monkeypatch):
     """The bundled checkpoint's data and training, the evaluation of it, and scores of captions in a file."""
-    render, prepare, tower, whole, render_more, prepare_more, train = lines(
-        "training.md", "scenes/clevr_small", "scenes/clevr_more", "configs/clevr_tiny"
-    )
+    render, prepare, tower, train = lines("training.md", "scenes/clevr_small", "configs/clevr_tiny")
     # Thousands of scenes leave pairs in every split; twelve do so by larger shares.
-    for words in (render, render_more):
-        place = words.index("--splits") + 1
-        words[place : place + 3] = SMALL_SPLITS
-    # Each stage ends, and the next one begins, where two steps lead.
-    whole += ["--model_name_or_path", "runs/clevr_tiny_tower/checkpoint-2"]
-    train += ["--model_name_or_path", "runs/clevr_tiny_whole/checkpoint-2"]
-    commands = (render, prepare, tower, whole, render_more, prepare_more, train)
-    assert [start(words) for words in commands] == [0] * len(commands)
+    place = render.index("--splits") + 1
+    render[place : place + 3] = SMALL_SPLITS
+    # The first stage ends, and the second begins, where two steps lead.
+    train += ["--model_name_or_path", "runs/clevr_tiny_tower/checkpoint-2"]
+    assert [start(words) for words in (render, prepare, tower, train)] == [0, 0, 0, 0]
     assert (Path("runs/clevr_tiny/best") / "model.safetensors").is_file()
     (evaluate,) = lines("evaluation.md", "--model checkpoints/ssgpa-clevr-tiny")
     assert start(evaluate) == 0

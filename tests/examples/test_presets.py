@@ -34,8 +34,7 @@ GPU_SIZES = ["24gb", "40gb", "16gb"]
 # From random weights, or from the run that all ablations start from.
 START = "ablations/start"
 TOWER = "clevr_tiny_tower"
-WHOLE = "clevr_tiny_whole"
-OWN_MODELS = [TOWER, WHOLE, "clevr_tiny", START]
+OWN_MODELS = [TOWER, "clevr_tiny", START]
 ABLATIONS = sorted(name for name in SHIPPED if name.startswith("ablations/") and name != START)
 RUNS = ["ssgpa_eva_vicuna7b_clevr", "ssgpa_eva_vicuna7b_spot", "ssgpa_eva_vicuna7b_ier"]
 RESNET = "ssgpa_resnet101_vicuna7b_clevr"
@@ -151,8 +150,8 @@ def test_the_embedded_checkpoints_run(own_model):
     tower = own_model(TOWER)
     assert set(logged(tower, "loss_parts/aux_objects")) == {1, 2}
     start = tower / "checkpoint-2"
-    folder = own_model(WHOLE, model_name_or_path=start)
-    check_choice(folder, WHOLE)
+    folder = own_model("clevr_tiny", model_name_or_path=start)
+    check_choice(folder, "clevr_tiny")
     before, after = (load_system(str(path))[0].state_dict() for path in (start, folder / "best"))
     # The first stage trains the tower alone, the second one everything.
     assert all(not torch.equal(before[name], value) for name, value in after.items() if name.endswith("_proj.weight"))
@@ -160,10 +159,6 @@ def test_the_embedded_checkpoints_run(own_model):
     assert told["canonical_captions"]["unchanged"]
     config = load_system(str(folder / "best"))[0].config
     assert (config.caption_weight, config.contrast_weight) == (1.0, 0.1)
-    last = own_model("clevr_tiny", model_name_or_path=folder / "checkpoint-2")
-    check_choice(last, "clevr_tiny")
-    config = load_system(str(last / "best"))[0].config
-    assert (config.caption_weight, config.content_cue_weight) == (1.0, 4.0)
 
 
 @pytest.mark.parametrize(
