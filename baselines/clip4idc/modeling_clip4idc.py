@@ -542,6 +542,12 @@ class CLIP4IDCModel(CLIP4IDCPreTrainedModel):
             memory_states=self.encoder(self.visual_projection(outputs.last_hidden_state)),
         )
 
+    def _with_images(self, cache: Cache | None) -> EncoderDecoderCache:
+        """A cache of text with room for the images, or a new one where there is none or it has too few layers."""
+        # `generate` counts the layers of the text tower, not the decoder's.
+        is_short = isinstance(cache, DynamicCache) and 0 < len(cache.layers) < self.config.decoder_layers
+        return EncoderDecoderCache(DynamicCache() if cache is None or is_short else cache, DynamicCache())
+
     @renamed_cache
     @can_return_tuple
     @auto_docstring
@@ -591,7 +597,7 @@ class CLIP4IDCModel(CLIP4IDCPreTrainedModel):
                 raise ValueError("The decoder attends to images: give `pixel_values` or `mm_encoder_outputs`.")
             features = self.get_image_features(pixel_values, **{**kwargs, "return_dict": True})
         if (use_cache or cache is not None) and not isinstance(cache, EncoderDecoderCache):
-            cache = EncoderDecoderCache(cache if cache is not None else DynamicCache(), DynamicCache())
+            cache = self._with_images(cache)
         if position_ids is None:
             text = input_ids if inputs_embeds is None else inputs_embeds
             position_ids = positions(text, attention_mask, cache.get_seq_length() if cache is not None else 0)

@@ -392,3 +392,20 @@ def test_the_end_token_is_looked_for_among_the_words_alone():
         torch.testing.assert_close(plain, left, atol=1e-5, rtol=1e-4)
         with pytest.raises(Exception, match="no end token"):
             model.get_text_features(words[:, :3], torch.ones(1, 3).long())
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("text_layers", [1, 2, 5])
+def test_a_cache_does_not_go_by_the_layers_of_the_text_tower(text_layers, beams, pixels):
+    """`generate` counts those; the decoder has layers of its own."""
+    text = SIZES["text_config"] | {"num_hidden_layers": text_layers}
+    model = tiny(CLIP4IDCForConditionalGeneration, decoder_layers=3, text_config=text)
+    ids = torch.full((3, 1), 48)
+    found = [
+        model.generate(
+            ids, pixel_values=pixels, num_beams=beams, max_new_tokens=6, do_sample=False, use_cache=use_cache
+        )
+        for use_cache in (True, False)
+    ]
+    assert found[0].shape[1] > 2
+    assert torch.equal(*found)

@@ -183,10 +183,10 @@ def test_a_tiny_model_trains_and_is_evaluated_with_its_store(workshop, capsys):
 
 def test_a_store_for_a_system_that_reads_none_is_refused(workshop, capsys):
     path = workshop / "clevr_change.json"
-    words = [str(ROOT / "examples/configs/clevr_tiny.yaml"), "--data_dir", str(workshop / "clevr_change")]
+    words = [str(ROOT / "examples/configs/clevr_tiny_tower.yaml"), "--data_dir", str(workshop / "clevr_change")]
     words += ["--retrieval_store", str(path), "--output_dir", str(workshop / "none"), "--use_cpu", "true"]
-    words += ["--aux_attributes", "0", "--aux_changed", "0", "--aux_type", "0", "--bf16", "false"]
-    words += ["--canonical_captions", "false", "--time_reversal", "false"]
+    words += ["--aux_attributes", "0", "--aux_objects", "0", "--bf16", "false"]
+    words += ["--model_config", str(ROOT / "examples/configs/models/ssgpa-clevr-tiny.json")]
     assert load_script("train").main(words) == 2
     assert "reads no retrieved captions" in capsys.readouterr().err
     more = options_of(
