@@ -28,7 +28,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ssgpa.data.checks import read_json_object
+from ssgpa.data.checks import read_json_object, read_stored_object
 from ssgpa.utils.console import OneLineParser, be_quiet, report_error
 from ssgpa.utils.results import library_versions, write_results
 
@@ -241,7 +241,7 @@ def run(options: argparse.Namespace) -> str:
         "outputs": report,
         "versions": library_versions(),
     }
-    stored = read_json_object(options.output) if options.output.is_file() else {}
+    stored = read_stored_object(options.output)
     write_results(options.output, stored | {options.size: result})
     if not result["agrees"]:
         raise ValueError(f"The outputs differ by more than {TOLERANCE}; see {options.output}.")

@@ -9,9 +9,7 @@ auxiliary heads and optimizer. Memory is the process's peak above what it had be
 """
 
 import argparse
-import statistics
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssgpa.benchmarks.measure_system_speed import WARM_UP_STEPS, forget_peak, peak_mib
+from ssgpa.benchmarks.measure_system_speed import forget_peak, peak_mib, time_steps
 from ssgpa.benchmarks.measure_throughput import cpu_name
 from ssgpa.training.arguments import parse_arguments as parse_run
 from ssgpa.training.collator import PairCollator
@@ -60,19 +58,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     forget_peak()
     before = peak_mib()
-    for _ in range(WARM_UP_STEPS):
-        step()
-    seconds = []
-    for _ in range(options.steps):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
+    seconds = time_steps(step, options.steps)
     peak = peak_mib() - before
     with FlopCounterMode(display=False) as counter:
         step()
     return {
         "flops_per_pair": counter.get_total_flops() / len(rows),
-        "pairs_per_second": len(rows) / statistics.median(seconds),
+        "pairs_per_second": len(rows) / seconds,
         "peak_mib": peak,
         "parameters": model.num_parameters(),
         "pairs": len(rows),

@@ -21,6 +21,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,23 @@ def peak_mib() -> float:
     raise OSError("This machine does not tell a process's peak memory; Linux does.")
 
 
+def time_steps(step: Callable[[], Any], count: int) -> float:
+    """Seconds of the median step, after one that only warms up.
+
+    Args:
+        step (`Callable`): Takes a step.
+        count (`int`): Steps that are timed.
+    """
+    for _ in range(WARM_UP_STEPS):
+        step()
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
 def measure_round(options: argparse.Namespace) -> dict[str, Any]:
     """One task's seconds a step and peak memory.
 
@@ -61,17 +79,10 @@ def measure_round(options: argparse.Namespace) -> dict[str, Any]:
     tasks = module.tasks(options.folder / "checkpoint.safetensors", specification["fields"], options.pairs)
     step = tasks[options.task]
     forget_peak()
-    for _ in range(WARM_UP_STEPS):
-        step()
-    seconds = []
-    for _ in range(options.steps):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
     return {
         "task": options.task,
         "pairs": options.pairs,
-        "seconds": statistics.median(seconds),
+        "seconds": time_steps(step, options.steps),
         "peak_mib": peak_mib(),
         "load": os.getloadavg()[0],
     }

@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ssgpa.data.checks import read_json_object
+from ssgpa.benchmarks.tables.learning_table import best_constant
+from ssgpa.data.checks import read_json_object, read_stored_object
 from ssgpa.training.arguments import read_yaml
 from ssgpa.utils.console import OneLineParser, report_error
 from ssgpa.utils.results import read_results, write_results
@@ -87,8 +88,7 @@ def has_left_baselines(results: dict[str, Any]) -> bool:
     Args:
         results (`dict[str, Any]`): Of `examples/evaluate.py`.
     """
-    best = results["baselines"][results["best_constant_baseline"]["changed"]]["changed"]["cider"]
-    return results["scores"]["changed"]["intervals"]["cider"][0] > best
+    return results["scores"]["changed"]["intervals"]["cider"][0] > best_constant(results)
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         results = read_results(options.results)
         record = {"runs": runs, "has_left_baselines": has_left_baselines(results)}
         record |= {name: results[name] for name in KEPT}
-        stored = read_json_object(options.output) if options.output.is_file() else {}
+        stored = read_stored_object(options.output)
         write_results(options.output, dict(sorted((stored | {options.system: record}).items())))
     except (OSError, ValueError, KeyError) as error:
         return report_error("record_learning.py", error)

@@ -19,7 +19,7 @@ from typing import Any
 
 from ssgpa.benchmarks.record_learning import KEPT, has_left_baselines, read_run
 from ssgpa.benchmarks.run_ablations import ROOT, call, train
-from ssgpa.data.checks import read_json_object
+from ssgpa.data.checks import read_json_object, read_stored_object
 from ssgpa.data.prepared import render_settings
 from ssgpa.training.arguments import parse_arguments as parse_run
 from ssgpa.training.arguments import read_yaml
@@ -91,7 +91,7 @@ def run(config: Path, seed: int, options: argparse.Namespace) -> str:
     name = f"{config.stem}-seed{seed}"
     folder = options.runs_dir / name
     settings = json.loads(json.dumps(settings_of(config, seed, options)))
-    if name in (stored := read_stored(options.output)):
+    if name in (stored := read_stored_object(options.output)):
         if stored[name]["settings"] != settings:
             raise FileExistsError(f"{options.output} holds {name} with other settings; choose another --output.")
         return name
@@ -110,17 +110,8 @@ def run(config: Path, seed: int, options: argparse.Namespace) -> str:
         "comparison": results.get("comparison"),
     }
     # Read anew: another list may have ended a run meanwhile.
-    write_results(options.output, dict(sorted((read_stored(options.output) | {name: found}).items())))
+    write_results(options.output, dict(sorted((read_stored_object(options.output) | {name: found}).items())))
     return name
-
-
-def read_stored(path: Path) -> dict[str, Any]:
-    """The entries that are there.
-
-    Args:
-        path (`Path`): Of the results.
-    """
-    return read_json_object(path) if path.is_file() else {}
 
 
 def main(arguments: list[str] | None = None) -> int:

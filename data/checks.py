@@ -29,6 +29,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return _read_json(path, dict)
 
 
+def read_stored_object(path: Path) -> dict[str, Any]:
+    """As `read_json_object`, of a file that a program adds to: empty before there is one."""
+    return read_json_object(path) if path.is_file() else {}
+
+
 def read_json_list(path: Path) -> list[Any]:
     """Read a JSON file that holds one list.
 

@@ -20,7 +20,7 @@ from ..data.clevr_renderer.dataset.cells import CHANGED_BIT
 from ..data.clevr_renderer.scene.geometry import COLORS, MATERIALS, SHAPES, SIZES
 from ..data.schema import OBJECT_COLUMNS
 from ..system_ssgpa import AuxiliaryFeatures
-from .arguments import ChangeCaptioningArguments
+from .arguments import AUXILIARY, ChangeCaptioningArguments
 from .dataset import CHANGE_UNKNOWN
 
 
@@ -231,7 +231,7 @@ def auxiliary_heads_of(
     Raises:
         ValueError: Auxiliary targets are wanted, and the prepared data has none or the model nothing to read them off.
     """
-    weights = {name: getattr(arguments, f"aux_{name}") for name in ("attributes", "objects", *COMPARED)}
+    weights = {name.removeprefix(LOSS_PREFIX): getattr(arguments, name) for name in AUXILIARY}
     if not any(weights.values()):
         return None
     if "before_cells" not in columns:

@@ -111,7 +111,8 @@ class ChangeCaptioningTrainer(Trainer):
         if args is not None and args.metric_for_best_model == AUTO_METRIC:
             # What it becomes is a matter of this trainer's pairs; the caller may use the arguments again.
             args = copy.copy(args)
-        self._own_settings = dict(vars(getattr(model, "config", SimpleNamespace())))
+        settings = vars(getattr(model, "config", SimpleNamespace()))
+        self._use_cache = {name: value for name, value in settings.items() if name == "use_cache"}
         super().__init__(model, args, *rest, **kwargs)
         for name, message in REFUSED.items():
             if getattr(self, name, None) or getattr(self.args, name, None):
@@ -461,8 +462,7 @@ class ChangeCaptioningTrainer(Trainer):
         """The config's `use_cache` as it was: `Trainer` turns it off for as long as it trains, not for captioning."""
         settings = vars(getattr(self.model, "config", SimpleNamespace()))
         training = settings.pop("use_cache", None)
-        if "use_cache" in self._own_settings:
-            settings["use_cache"] = self._own_settings["use_cache"]
+        settings.update(self._use_cache)
         try:
             yield
         finally:

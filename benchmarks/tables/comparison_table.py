@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from ssgpa.benchmarks.tables.learning_table import best_constant
 from ssgpa.metrics.report.markdown import format_correct, format_rate
 
 
@@ -49,7 +50,7 @@ def format_comparison(records: Mapping[str, Any], source: str) -> str:
     text += (
         f"\nEach run: {_told(steps)} steps, {_told(pairs)} pairs of {settings['trained_on']['scenes']:,} scenes, from "
         f"random weights, on {one['step']['threads']} thread(s) of one CPU. Scored on {scored}, greedily. Best "
-        f"constant caption of changed pairs: CIDEr-D {100 * _constant(one):.1f}; canonical words with perfect "
+        f"constant caption of changed pairs: CIDEr-D {100 * best_constant(one):.1f}; canonical words with perfect "
         f"knowledge: {bounds[0]} correct, CIDEr-D {bounds[1]}. From `{source}`.\n"
     )
     for name in sorted(systems.keys() - learned.keys()):
@@ -61,10 +62,6 @@ def format_comparison(records: Mapping[str, Any], source: str) -> str:
 
 def _correct(run: Mapping[str, Any]) -> float:
     return run["scores"]["changed"]["correct"]
-
-
-def _constant(run: Mapping[str, Any]) -> float:
-    return run["baselines"][run["best_constant_baseline"]["changed"]]["changed"]["cider"]
 
 
 def _oracle(run: Mapping[str, Any], metric: str) -> str:

@@ -54,14 +54,22 @@ def format_learning(records: Mapping[str, Any], source: str) -> str:
         f"knows, in place of a pretrained image encoder. From `{source}`.\n"
     )
     behind = [
-        f"{name} ({100 * record['scores']['changed']['cider']:.1f}; best constant "
-        f"{100 * record['baselines'][record['best_constant_baseline']['changed']]['changed']['cider']:.1f})"
+        f"{name} ({100 * record['scores']['changed']['cider']:.1f}; best constant {100 * best_constant(record):.1f})"
         for name, record in records.items()
         if name not in learned
     ]
     if behind:
         text += f"\nNot beyond the constant captions yet: {', '.join(behind)}.\n"
     return text.rstrip()
+
+
+def best_constant(results: Mapping[str, Any]) -> float:
+    """CIDEr-D (0 to 10) of the best constant caption of the changed pairs.
+
+    Args:
+        results (`Mapping[str, Any]`): Of `examples/evaluate.py`, or a record of them.
+    """
+    return results["baselines"][results["best_constant_baseline"]["changed"]]["changed"]["cider"]
 
 
 def _told(values: list[int]) -> str:
@@ -71,10 +79,7 @@ def _told(values: list[int]) -> str:
 def _cells(name: str, record: Mapping[str, Any]) -> list[str]:
     changed = record["scores"]["changed"]
     low, high = (100 * bound for bound in changed["intervals"]["cider"])
-    best, random = (
-        100 * record["baselines"][key]["changed"]["cider"]
-        for key in (record["best_constant_baseline"]["changed"], RANDOM)
-    )
+    best, random = 100 * best_constant(record), 100 * record["baselines"][RANDOM]["changed"]["cider"]
     rate, runs = record["no_change_rate"], record["runs"]
     helped = any(value for run in runs for name, value in run["values"].items() if name.startswith("aux_"))
     return [
@@ -93,4 +98,4 @@ def _cells(name: str, record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-__all__ = ["format_learning"]
+__all__ = ["best_constant", "format_learning"]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ...data.clevr_renderer.captions.sentences import ATTRIBUTES, describe_change
+from ...data.clevr_renderer.captions.sentences import ALL_ATTRIBUTES, ATTRIBUTES, describe_change
 from ...data.clevr_renderer.captions.viewpoint_captions import describe_viewpoint_change
 from ...data.clevr_renderer.scene.scenes import Scene
 from ..bounds import PairBlocks, Row
 from .scenes import SCENE, ChangedScene
 from .templates import parse_caption
-from .wordings import ALL_ATTRIBUTES, CANON, PLAIN, Description, as_scene, describe, say
+from .wordings import CANON, PLAIN, Description, as_scene, describe, say
 
 
 FRESH = "a fresh draw of the reference grammar"

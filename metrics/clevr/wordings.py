@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...data.clevr_renderer.captions.grammar import ENDINGS, RELATIONS, SYNONYMS
-from ...data.clevr_renderer.captions.sentences import ATTRIBUTES, Mask, target_relations, unique_masks
+from ...data.clevr_renderer.captions.sentences import ALL_ATTRIBUTES, ATTRIBUTES, Mask, target_relations, unique_masks
 from ...data.clevr_renderer.scene.geometry import advance, ground_directions
 from ...data.clevr_renderer.scene.scenes import Scene, SceneObject
 from .scenes import ChangedScene
 
 
-ALL_ATTRIBUTES: Mask = (True, True, True, True)
 _CAMERA_DISTANCE, _CAMERA_HEIGHT = 10.0, 5.0
 
 

@@ -24,7 +24,7 @@ ATTRIBUTES = ("size", "color", "material", "shape")
 Mask = tuple[bool, ...]
 
 MASKS: tuple[Mask, ...] = tuple(mask for mask in product((False, True), repeat=4) if any(mask))
-_ALL: Mask = (True, True, True, True)
+ALL_ATTRIBUTES: Mask = (True, True, True, True)
 
 _VALUE_VERBS = tuple(f" {ending.removesuffix(' {}')}" for ending in ENDINGS["color"])
 _VALUE_WORDS = {"color": {*COLORS}, "material": {*SYNONYMS["metal"], *SYNONYMS["rubber"]}}
@@ -56,7 +56,7 @@ def target_relations(scene: Scene, target: SceneObject) -> Iterator[tuple[str, S
     directions = ground_directions(scene.camera)
     for anchor in scene.objects:
         for name, direction in directions.items():
-            alike = [thing for thing in related(scene, anchor, direction) if matches(thing, target, _ALL)]
+            alike = [thing for thing in related(scene, anchor, direction) if matches(thing, target, ALL_ATTRIBUTES)]
             if alike == [target]:
                 yield name, anchor
 
@@ -141,9 +141,9 @@ def describe_change(
         generator (`np.random.Generator`): Draws objects' descriptions and words.
     """
     target = next(thing for thing in scene.objects if thing.id == changed_id)
-    direct = [Reference(target, mask) for mask in unique_masks(scene.objects, target) if mask != _ALL]
+    direct = [Reference(target, mask) for mask in unique_masks(scene.objects, target) if mask != ALL_ATTRIBUTES]
     relative = [
-        Reference(target, _ALL, name, anchor, mask)
+        Reference(target, ALL_ATTRIBUTES, name, anchor, mask)
         for name, anchor in target_relations(scene, target)
         for mask in unique_masks(scene.objects, anchor)
     ]

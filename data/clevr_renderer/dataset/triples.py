@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..captions.sentences import CAPTIONS_PER_CHANGE, change_captions, no_change_captions
+from ..captions.sentences import ALL_ATTRIBUTES, CAPTIONS_PER_CHANGE, change_captions, matches, no_change_captions
 from ..caster.ray_caster import object_ids
 from ..scene.cameras import Views
 from ..scene.changes import Change, apply_changes
@@ -90,9 +90,8 @@ def has_twin(before: Scene, after: Scene, change: Change) -> bool:
         change (`Change`): Names it.
     """
     scene = before if before.find(change.object_id) else after
-    looks = [(thing.shape, thing.size, thing.color, thing.material) for thing in scene.objects]
-    thing = scene.find(change.object_id)
-    return looks.count((thing.shape, thing.size, thing.color, thing.material)) > 1
+    changed = scene.find(change.object_id)
+    return sum(matches(thing, changed, ALL_ATTRIBUTES) for thing in scene.objects) > 1
 
 
 def draw_triple(
